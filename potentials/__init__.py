@@ -1,0 +1,1 @@
+"""The learned part: torch only, ase only where data enters."""

@@ -1,0 +1,182 @@
+"""TensorNet: Cartesian tensors of rank 0, 1 and 2 (arXiv 2306.06482), with charge and spin (arXiv 2403.15073).
+
+Every point carries, per channel, a real 3x3 matrix X = I + A + S: isotropic, antisymmetric, symmetric traceless. It is kept
+as nine components in an orthonormal basis of matrices, components first: X is (9, M, C), split 1 + 3 + 5, so that the
+squared Frobenius norm is a plain sum of squares.
+
+    symbol of the paper          here
+    e(d)                         edges.radial
+    φ(d)                         edges.envelope (applied by the neighbour sums) and inside e(d)
+    f^I, f^A, f^S                the three parts of a RadialFilter
+    a (state factor)             factor
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from potentials.geometry import Edges, neighbor_convolution, neighbor_sum
+from potentials.kernels import matrix_product, symmetric_product
+from potentials.radial import RadialFilter
+
+SIZES = (1, 3, 5)  # components of I, A and S
+PART = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # part of each component
+
+
+class State(NamedTuple):
+    """Tensor features of all points."""
+
+    tensors: Tensor  # (9, M, C)
+
+
+class TensorNet(nn.Module):
+    """Embedding, interaction layers and read-out to scalars.
+
+    Parameters
+    ----------
+    channels : int        C
+    n_layers : int
+    n_radial : int        R, length of the radial encoding
+    group : "O(3)" or "SO(3)"   whether reflections are respected by construction
+    """
+
+    uses_state_factor = True
+
+    def __init__(self, channels: int, n_layers: int, n_radial: int, group: str = "O(3)") -> None:
+        super().__init__()
+        if group not in PRODUCTS:
+            raise ValueError(f"`group` must be one of {', '.join(PRODUCTS)}; got {group!r}. Correct the spec.")
+        self.channels, self.n_layers, self.group = channels, n_layers, group
+        self.embedding = Embedding(channels, n_radial)
+        self.layers = nn.ModuleList(Interaction(channels, n_radial, group) for _ in range(n_layers))
+        self.norm = nn.LayerNorm(3 * channels)
+        self.output = nn.Linear(3 * channels, channels)
+
+    def start(self, scalars: Tensor, edges: Edges) -> State:
+        """Embed points by their species scalars (M, C) and their neighbours."""
+        return State(self.embedding(scalars, edges))
+
+    def scalars(self, state: State) -> Tensor:
+        """Read out x = SiLU(W LayerNorm[3ι² ⊕ ‖A‖ ⊕ ‖S‖] + b): (M, C)."""
+        squares = state.tensors.square()
+        norms = torch.cat([part.sum(0) for part in squares.split(SIZES)], dim=-1)  # (M, 3C)
+        return nn.functional.silu(self.output(self.norm(norms)))
+
+    def vectors(self, state: State) -> Tensor:
+        """Return the vectors of the antisymmetric parts: (M, 3, C)."""
+        return state.tensors[1:4].transpose(0, 1)
+
+
+class Embedding(nn.Module):
+    """X_i = Σ_j Z_ij (f^I·1 + f^A·[u]_× + f^S·(u uᵀ - ⅓)), gated by its norms; the self loop has u = 0."""
+
+    def __init__(self, channels: int, n_radial: int) -> None:
+        super().__init__()
+        self.pair = nn.Linear(2 * channels, channels)
+        self.filter = RadialFilter(nn.Linear(n_radial, 3 * channels), n_parts=3)
+        self.norm = nn.LayerNorm(channels)
+        self.gates = nn.Sequential(
+            nn.Linear(channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, 3 * channels), nn.SiLU()
+        )
+        self.mix = Mixing(channels)
+
+    def forward(self, scalars: Tensor, edges: Edges) -> Tensor:
+        """Return the first tensors (9, M, C)."""
+        tensors = self.neighborhood(scalars, edges)
+        norm = self.norm(tensors.square().sum(0))  # (M, C)
+        gates = self.gates(norm).view(len(norm), -1, 3)  # (M, C, 3)
+        return self.mix(tensors) * gates.permute(2, 0, 1)[list(PART)]
+
+    def neighborhood(self, scalars: Tensor, edges: Edges) -> Tensor:
+        """Sum the pair tensors over the neighbours and the self loop."""
+        filters, filter_self = self.filter(edges)  # (P, 3, C), (3, C)
+        central, neighbor = self.pair.weight.chunk(2, dim=1)
+        from_central = nn.functional.linear(scalars, central, self.pair.bias)  # (M, C)
+        from_neighbor = nn.functional.linear(scalars, neighbor)
+        species = from_central[edges.receivers] + from_neighbor[edges.senders]  # (2P, C) = Z_ij
+        harmonics = tensor_harmonics(edges.direction)  # (2P, 9)
+        both = torch.cat([filters, filters])[:, list(PART)] * species[:, None]  # (2P, 9, C)
+        tensors = neighbor_sum(both * harmonics[:, :, None], edges).transpose(0, 1)  # (9, M, C)
+        at_self = math.sqrt(3.0) * filter_self[0] * (from_central + from_neighbor)  # u = 0: only I remains
+        return torch.cat([tensors[:1] + at_self, tensors[1:]])
+
+
+class Interaction(nn.Module):
+    """One message-passing layer, in the seven steps of the paper."""
+
+    def __init__(self, channels: int, n_radial: int, group: str) -> None:
+        super().__init__()
+        self.filter = RadialFilter(
+            nn.Sequential(
+                nn.Linear(n_radial, channels),
+                nn.SiLU(),
+                nn.Linear(channels, 2 * channels),
+                nn.SiLU(),
+                nn.Linear(2 * channels, 3 * channels),
+                nn.SiLU(),
+            ),
+            n_parts=3,
+        )
+        self.mix_in = Mixing(channels)
+        self.mix_out = Mixing(channels)
+        self.product = PRODUCTS[group]
+
+    def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
+        """Update the tensors; ``factor`` (M, 1 or C) is the charge and spin factor a."""
+        filters, filter_self = self.filter(edges)  # step 1: (P, 3, C), (3, C)
+        x = normalize(state.tensors)  # step 2
+        y = self.mix_in(x)  # step 3
+        messages = neighbor_convolution(filters, y, edges, SIZES)  # step 4, without
+        messages = messages + filter_self[list(PART)][:, None] * y  # and with the self loop
+        c = normalize(factor * self.product(y, messages))  # steps 5 and 6
+        delta = self.mix_out(c)
+        return State(x + delta + factor * matrix_product(delta, delta))  # step 7
+
+
+class Mixing(nn.Module):
+    """Mix the channels of I, A and S by a matrix each, without bias."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(channels)  # as nn.Linear starts
+        self.weight = nn.Parameter(torch.empty(3, channels, channels).uniform_(-bound, bound))
+
+    def forward(self, tensors: Tensor) -> Tensor:
+        """Return (9, M, C)."""
+        return torch.bmm(tensors, self.weight[list(PART)].transpose(1, 2))
+
+
+def normalize(tensors: Tensor) -> Tensor:
+    """Divide by ‖X‖ + 1, the squared Frobenius norm."""
+    return tensors / (tensors.square().sum(0) + 1)
+
+
+def tensor_harmonics(direction: Tensor) -> Tensor:
+    """Components of 1, [u]_× and u uᵀ - ⅓ for both ways of each pair: (P, 3) -> (2P, 9)."""
+    x, y, z = direction.unbind(-1)
+    one = torch.full_like(x, math.sqrt(3.0))
+    a = math.sqrt(2.0) * direction
+    even = torch.stack(
+        [
+            math.sqrt(2.0) * x * y,
+            math.sqrt(2.0) * y * z,
+            (2 * z * z - x * x - y * y) / math.sqrt(6.0),
+            math.sqrt(2.0) * x * z,
+            (x * x - y * y) / math.sqrt(2.0),
+        ],
+        dim=-1,
+    )
+    there = torch.cat([one[:, None], a, even], dim=-1)
+    back = torch.cat([one[:, None], -a, even], dim=-1)
+    return torch.cat([there, back])
+
+
+def _commutation_free_product(y: Tensor, m: Tensor) -> Tensor:
+    return 2 * matrix_product(y, m)
+
+
+PRODUCTS = {"O(3)": symmetric_product, "SO(3)": _commutation_free_product}

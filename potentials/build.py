@@ -1,0 +1,65 @@
+"""From a spec of plain values to a potential: literal tables from names to classes, and one function."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from potentials.architectures.tensornet import TensorNet
+from potentials.conditioning import EMBEDDINGS, StateFactor
+from potentials.points import POINTS
+from potentials.potential import Potential, Trunk
+from potentials.radial import RADIAL
+from potentials.terms import TERMS
+
+ARCHITECTURES = {"tensornet": TensorNet}
+
+
+def build(spec: Mapping[str, Any]) -> Potential:
+    """Build a potential from its spec.
+
+    Parameters
+    ----------
+    spec : dict
+        ``cutoff`` (Å); ``envelope`` ("cosine" or "polynomial"); ``architecture``, ``radial``, ``points``: a name and constructor
+        arguments each; ``embeddings`` and ``terms``: lists of those; ``state_factor``: arguments of `StateFactor`.
+
+    Raises
+    ------
+    ValueError   an unknown name or argument
+    """
+    known = {"cutoff", "envelope", "architecture", "radial", "points", "embeddings", "terms", "state_factor"}
+    if unknown := set(spec) - known:
+        raise ValueError(f"`spec` must hold only {', '.join(sorted(known))}; got {', '.join(sorted(unknown))}. Remove it.")
+    cutoff = float(spec["cutoff"])
+    channels = int(spec["architecture"]["channels"])
+    radial = _make(RADIAL, "radial", spec.get("radial", {"name": "exp_normal"}), cutoff=cutoff)
+    architecture = _make(ARCHITECTURES, "architecture", spec["architecture"], n_radial=radial.n_radial)
+    factor_arguments = dict(spec.get("state_factor", {"attributes": []}))
+    if factor_arguments["attributes"] and not architecture.uses_state_factor:
+        raise ValueError(
+            f"`state_factor` must be empty for {spec['architecture']['name']}, which has no products to scale; "
+            "use an additive embedding of charge and multiplicity."
+        )
+    trunk = Trunk(
+        cutoff=cutoff,
+        envelope=spec.get("envelope", "cosine"),
+        radial=radial,
+        embeddings=[_make(EMBEDDINGS, "embeddings", e, channels=channels) for e in spec.get("embeddings", [{"name": "species"}])],
+        factor=StateFactor(n_layers=architecture.n_layers, channels=channels, **factor_arguments),
+        points=_make(POINTS, "points", spec.get("points", {"name": "fixed"})),
+        architecture=architecture,
+    )
+    terms = [_make(TERMS, "terms", term, channels=channels) for term in spec.get("terms", [{"name": "readout"}])]
+    return Potential(trunk, terms, dict(spec))
+
+
+def _make(table: Mapping[str, Callable[..., Any]], door: str, entry: Mapping[str, Any], **given: Any) -> Any:
+    arguments = dict(entry)
+    name = arguments.pop("name", None)
+    if name not in table:
+        raise ValueError(f"`{door}` must be one of {', '.join(table)}; got {name!r}. Correct the spec.")
+    try:
+        return table[name](**given, **arguments)
+    except TypeError as error:
+        raise ValueError(f"`{door}` must be given the arguments of {name!r}; got {arguments}: {error}. Correct the spec.") from error

@@ -1,0 +1,138 @@
+"""The model file: a dict of plain values and tensors. Opening one never runs code.
+
+It holds ``format`` (a number), ``spec`` (what `build` makes the module from), ``weights`` and ``card``.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import pickle
+import zipfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from potentials.build import build
+from potentials.potential import Potential
+
+FORMAT = 1
+TRAINED = Path(__file__).parent / "trained"
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}  # format n -> n + 1, one function per number
+
+
+@dataclass
+class Card:
+    """What a user must know of a model."""
+
+    name: str = ""
+    description: str = ""
+    elements: list[int] = field(default_factory=list)  # atomic numbers seen in training
+    states: list[list[int]] = field(default_factory=list)  # [charge, multiplicity, count]
+    closest_distances_A: dict[str, float] = field(default_factory=dict)  # "C-H" -> Å, symbols sorted
+    energy_range_eV: list[float] = field(default_factory=list)  # per atom, references subtracted: [lowest, highest]
+    force_max_eV_per_A: float | None = None
+    units: dict[str, str] = field(default_factory=lambda: {"energy": "eV", "length": "Å", "forces": "eV/Å", "charge": "e"})
+    reference_energies_eV: dict[str, float] = field(default_factory=dict)
+    dataset: dict[str, Any] = field(default_factory=dict)  # name, source, licence, sha256
+    test_errors: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)  # configuration and what came of it
+    command: str = ""
+    seed: int | None = None
+    versions: dict[str, str] = field(default_factory=dict)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Card:
+        """Read plain values; entries of a newer version that this one does not know are refused."""
+        unknown = set(values) - {f.name for f in fields(cls)}
+        if unknown:
+            raise ValueError(f"`card` must hold known entries; got {', '.join(sorted(unknown))}. Update polcalc.")
+        return cls(**values)
+
+
+class Model(NamedTuple):
+    """A potential with its card and the checksum of the file that both came from."""
+
+    potential: Potential
+    card: Card
+    sha256: str
+    path: Path
+
+
+def save(path: str | Path, potential: Potential, card: Card) -> str:
+    """Write a model file at once or not at all; return its SHA-256."""
+    path = Path(path)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in potential.state_dict().items()}
+    buffer = io.BytesIO()
+    torch.save({"format": FORMAT, "spec": potential.spec, "weights": weights, "card": card.to_dict()}, buffer)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as file:
+            file.write(buffer.getvalue())
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return hashlib.sha256(buffer.getvalue()).hexdigest()
+
+
+def load(model: str | Path, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Model:
+    """Open a model file, or a shipped model by its name.
+
+    Raises
+    ------
+    FileNotFoundError   neither a file nor a shipped name
+    ValueError          not a model file, or one of a newer format
+    """
+    path = resolve(model)
+    data = path.read_bytes()
+    try:
+        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError) as error:
+        raise ValueError(f"`model` must be a polcalc model file; {path} cannot be read as one. Check the file.") from error
+    content = _upgraded(content, path)
+    potential = build(content["spec"])
+    potential.load_state_dict(content["weights"])
+    _cast_network(potential, dtype)
+    return Model(potential.to(device).eval(), Card.from_dict(content["card"]), hashlib.sha256(data).hexdigest(), path)
+
+
+def available() -> list[str]:
+    """Names of the shipped models."""
+    return sorted(p.parent.name for p in TRAINED.glob("*/model.pt"))
+
+
+def resolve(model: str | Path) -> Path:
+    """Find the file of a model given by path or shipped name."""
+    path = Path(model)
+    if path.is_file():
+        return path
+    shipped = TRAINED / str(model) / "model.pt"
+    if str(model) in available():
+        return shipped
+    raise FileNotFoundError(f"`model` must be a file or one of {', '.join(available()) or 'no shipped models'}; got {str(model)!r}.")
+
+
+def _upgraded(content: Any, path: Path) -> dict[str, Any]:
+    if not isinstance(content, dict) or not {"format", "spec", "weights", "card"} <= set(content):
+        raise ValueError(f"`model` must be a polcalc model file; {path} holds something else. Check the file.")
+    if content["format"] > FORMAT:
+        raise ValueError(f"`model` must have format {FORMAT} or older; {path} has {content['format']}. Update polcalc.")
+    for number in range(content["format"], FORMAT):
+        content = UPGRADES[number](content)
+    return content
+
+
+def _cast_network(potential: Potential, dtype: torch.dtype) -> None:
+    """Cast the parameters, not the float64 buffers of the energy terms."""
+    for parameter in potential.parameters():
+        parameter.data = parameter.data.to(dtype)

@@ -1,0 +1,116 @@
+"""What must be true for every potential: pair vectors, safe lengths, the envelope, and the sums over neighbours.
+
+A pair (i, j) is listed once and acts both ways: ``direction`` points from i to j and is reversed for the message j <- i.
+Only `neighbor_sum` and `neighbor_convolution` lead from pairs to points, and both apply the
+envelope. The envelope is a function of the atom-atom distance, also where the points of a pair have moved.
+
+Directed quantities have 2P rows: first all i <- j, then all j <- i.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from potentials import kernels
+from potentials.graph import AtomicGraph
+
+
+class Points(NamedTuple):
+    """Interaction sites of one layer and the pairs between them."""
+
+    displacement: Tensor  # (M, 3) Å, from the nucleus of the owning atom
+    idx_i: Tensor  # (P,)
+    idx_j: Tensor  # (P,)
+    vector: Tensor  # (P, 3) Å, from point i to point j
+    envelope: Tensor  # (P,) of the distance between the owning atoms
+
+
+class Edges(NamedTuple):
+    """Pairs of points as a layer sees them, in the dtype of the network (the length in float64)."""
+
+    idx_i: Tensor  # (P,)
+    idx_j: Tensor  # (P,)
+    direction: Tensor  # (P, 3) unit vectors from i to j
+    length: Tensor  # (P,) Å, float64
+    envelope: Tensor  # (P,)
+    radial: Tensor  # (P + 1, R) encoding of the length; the last row is that of zero length, for self loops
+    n_points: int
+
+    @property
+    def receivers(self) -> Tensor:
+        """Receiving point of each directed message, (2P,)."""
+        return torch.cat([self.idx_i, self.idx_j])
+
+    @property
+    def senders(self) -> Tensor:
+        """Sending point of each directed message, (2P,)."""
+        return torch.cat([self.idx_j, self.idx_i])
+
+
+def pair_vectors(graph: AtomicGraph) -> Tensor:
+    """Compute r_ij of every pair: (P, 3) Å, float64."""
+    offset = torch.einsum("pa,pab->pb", graph.shift, graph.cell[graph.batch[graph.idx_i]])
+    return graph.positions[graph.idx_j] - graph.positions[graph.idx_i] + offset
+
+
+def safe_norm(vectors: Tensor) -> Tensor:
+    """Length along the last axis, with gradient zero (not NaN) at zero."""
+    squared = vectors.square().sum(-1)
+    at_zero = squared == 0
+    return squared.masked_fill(at_zero, 1.0).sqrt().masked_fill(at_zero, 0.0)
+
+
+def cosine_envelope(length: Tensor, cutoff: float) -> Tensor:
+    """½(cos(πd/r_c) + 1) inside the cutoff, 0 outside (arXiv 2306.06482)."""
+    return torch.where(length < cutoff, 0.5 * torch.cos(torch.pi / cutoff * length) + 0.5, 0.0)
+
+
+def polynomial_envelope(length: Tensor, cutoff: float) -> Tensor:
+    """(1 - x)³(1 + 3x + 6x²), twice differentiable at the cutoff; written so that float32 never goes below zero."""
+    x = (length / cutoff).clamp(max=1.0)
+    return (1 - x) ** 3 * (1 + 3 * x + 6 * x * x)
+
+
+ENVELOPES = {"cosine": cosine_envelope, "polynomial": polynomial_envelope}
+
+
+def neighbor_sum(messages: Tensor, edges: Edges) -> Tensor:
+    """Sum directed messages over the neighbours of each point, weighted by the cutoff envelope.
+
+    Parameters
+    ----------
+    messages : (2P, ...)  first i <- j of every pair, then j <- i
+    edges : Edges         the envelope is 0 at and beyond the cutoff
+
+    Returns
+    -------
+    (M, ...)              0 for a point without neighbours
+    """
+    envelope = torch.cat([edges.envelope, edges.envelope]).view(-1, *(1,) * (messages.ndim - 1))  # (2P, 1...)
+    weighted = messages * envelope
+    return weighted.new_zeros(edges.n_points, *weighted.shape[1:]).index_add(0, edges.receivers, weighted)
+
+
+def neighbor_convolution(filters: Tensor, values: Tensor, edges: Edges, sizes: tuple[int, ...]) -> Tensor:
+    """Sum ``filter(pair) * value(neighbour)`` over neighbours: y_i = Σ_j φ_ij f_ij ⊙ x_j, the same filter both ways.
+
+    Parameters
+    ----------
+    filters : (P, T, C)   one filter for each of T parts of the values
+    values : (K, M, C)    K components, components first
+    sizes                 number of components in each part, Σ sizes = K
+
+    Returns
+    -------
+    (K, M, C)
+    """
+    weighted = filters * edges.envelope.view(-1, 1, 1)  # (P, T, C)
+    return kernels.convolve(weighted, values, edges.idx_i, edges.idx_j, sizes)
+
+
+def structure_sum(values: Tensor, graph: AtomicGraph) -> Tensor:
+    """Sum per-atom values (N, ...) over each structure: (S, ...)."""
+    return values.new_zeros(graph.n_structures, *values.shape[1:]).index_add(0, graph.batch, values)

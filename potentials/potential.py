@@ -1,0 +1,167 @@
+"""The one place where the four doors meet: embeddings, points, encoding, layers, energy terms, and their derivatives."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from potentials.conditioning import StateFactor
+from potentials.geometry import ENVELOPES, Edges, Points, pair_vectors, safe_norm, structure_sum
+from potentials.graph import AtomicGraph, Prediction
+from potentials.points import PointsModel
+
+
+class Trunk(nn.Module):
+    """From a graph to scalars per atom.
+
+    Parameters
+    ----------
+    cutoff : float        Å
+    envelope : str        name in `ENVELOPES`
+    radial : Module       lengths (P,) -> (P, R)
+    embeddings : Modules  graph -> (N, C), summed
+    factor : StateFactor  graph -> (L, N, 1 or C)
+    points : PointsModel
+    architecture : Module start, layers, scalars, vectors
+    """
+
+    def __init__(
+        self,
+        cutoff: float,
+        envelope: str,
+        radial: nn.Module,
+        embeddings: Sequence[nn.Module],
+        factor: StateFactor,
+        points: PointsModel,
+        architecture: Any,
+    ) -> None:
+        super().__init__()
+        self.cutoff, self.envelope = cutoff, ENVELOPES[envelope]
+        self.radial, self.embeddings, self.factor = radial, nn.ModuleList(embeddings), factor
+        self.points, self.architecture = points, architecture
+
+    def forward(self, graph: AtomicGraph, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Return the scalars (N, C) and the displacement (N, 3) Å of moving points, if any."""
+        scalars = self.embeddings[0](graph)
+        for embedding in self.embeddings[1:]:
+            scalars = scalars + embedding(graph)
+        factors = self.points.spread(self.factor(graph))
+        points = self.points.start(graph, vectors, self.envelope(safe_norm(vectors), self.cutoff))
+        edges = self.edges_of(points, scalars.dtype)
+        state = self.architecture.start(self.points.spread(scalars), edges)
+        for n, layer in enumerate(self.architecture.layers):
+            state = layer(state, edges, factors[n])
+            moved = self.points.move(points, self.architecture.vectors(state), n)
+            if moved is not points:
+                points, edges = moved, self.edges_of(moved, scalars.dtype)
+        return self.points.gather(self.architecture.scalars(state)), self.points.polarization(points)
+
+    def edges_of(self, points: Points, dtype: torch.dtype) -> Edges:
+        """Encode the pairs of points in the dtype of the network."""
+        length = safe_norm(points.vector)
+        direction = points.vector / length.masked_fill(length == 0, 1.0)[:, None]
+        both = self.radial(torch.cat([length, length.new_zeros(1)]).to(dtype))  # (P + 1, R), the last of a self loop
+        return Edges(
+            idx_i=points.idx_i,
+            idx_j=points.idx_j,
+            direction=direction.to(dtype),
+            length=length,
+            envelope=points.envelope.to(dtype),
+            radial=both,
+            n_points=len(points.displacement),
+        )
+
+
+class Energies(NamedTuple):
+    """Energies of a batch before differentiation."""
+
+    energies: Tensor  # (N,) eV, float64
+    polarization: Tensor | None  # (N, 3) Å
+
+
+class Potential(nn.Module):
+    """A trunk and the energy terms on top of it.
+
+    Parameters
+    ----------
+    trunk : Trunk
+    terms : Modules     (graph, vectors, scalars) -> (N,) eV, summed
+    spec : dict         what `build` made it from
+    """
+
+    def __init__(self, trunk: Trunk, terms: Sequence[nn.Module], spec: dict[str, Any]) -> None:
+        super().__init__()
+        self.trunk, self.terms, self.spec = trunk, nn.ModuleList(terms), spec
+
+    @property
+    def cutoff(self) -> float:
+        """Distance in Å beyond which atoms do not see each other directly."""
+        return self.trunk.cutoff
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Dtype of the network; geometry and energy sums are float64 always."""
+        return next(p.dtype for p in self.trunk.parameters() if p.is_floating_point())
+
+    def forward(self, graph: AtomicGraph) -> Energies:
+        """Return the energy of each atom."""
+        if graph.cutoff < self.cutoff:
+            raise ValueError(
+                f"`graph.cutoff` must be at least the potential's {self.cutoff} Å; got {graph.cutoff} Å. Build the graph with the larger cutoff."
+            )
+        vectors = pair_vectors(graph)
+        scalars, polarization = self.trunk(graph, vectors)
+        return Energies(sum(term(graph, vectors, scalars) for term in self.terms), polarization)
+
+
+def predict(
+    potential: Potential, graph: AtomicGraph, *, forces: bool = True, stress: bool = False, create_graph: bool = False
+) -> Prediction:
+    """Evaluate energy, forces -dE/dr and stress dE/dε / V of a batch.
+
+    Parameters
+    ----------
+    create_graph : bool   keep the graph of the forces, to train on them
+
+    Raises
+    ------
+    ValueError            stress asked for a structure without three lattice vectors
+    """
+    positions = graph.positions.detach()
+    wanted = []
+    if forces or stress:
+        positions.requires_grad_()
+        wanted.append(positions)
+    moved = graph._replace(positions=positions)
+    if stress:
+        strain = torch.zeros_like(graph.cell).requires_grad_()
+        wanted.append(strain)
+        moved = _strained(moved, strain)
+    with torch.set_grad_enabled(bool(wanted) or create_graph):
+        energies, polarization = potential(moved)
+        energy = structure_sum(energies, graph)
+    gradients = torch.autograd.grad(energy.sum(), wanted, create_graph=create_graph) if wanted else ()
+    keep = (lambda x: x) if create_graph else torch.Tensor.detach
+    return Prediction(
+        energy=keep(energy),
+        energies=keep(energies),
+        forces=-gradients[0] if forces else None,
+        stress=gradients[1] / _volume(graph)[:, None, None] if stress else None,
+        polarization=None if polarization is None else keep(polarization),
+    )
+
+
+def _strained(graph: AtomicGraph, strain: Tensor) -> AtomicGraph:
+    deformation = torch.eye(3, dtype=strain.dtype, device=strain.device) + 0.5 * (strain + strain.transpose(1, 2))
+    positions = torch.einsum("na,nab->nb", graph.positions, deformation[graph.batch])
+    return graph._replace(positions=positions, cell=graph.cell @ deformation)
+
+
+def _volume(graph: AtomicGraph) -> Tensor:
+    volume = torch.linalg.det(graph.cell).abs()
+    if not bool((volume > 0).all()):
+        raise ValueError("`stress` must be asked of structures with three lattice vectors; got a cell without volume. Pass stress=False.")
+    return volume

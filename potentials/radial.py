@@ -1,0 +1,95 @@
+"""Door 1: how a distance is encoded, and the filters that depend on the distance alone.
+
+An encoding maps lengths (P,) in Å to features (P, R). `RadialFilter` is a network on top of it, called with the edges:
+a function of one number, which inference may replace by a table.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from potentials.geometry import Edges, cosine_envelope
+
+
+class ExpNormal(nn.Module):
+    """Encode by Gaussians in exp(-αd), times the cosine envelope.
+
+    Parameters
+    ----------
+    cutoff : float     Å
+    n_radial : int     number of functions
+
+    Source: arXiv 2306.06482, with α = 5 Å/r_c in 1/Å, centres from exp(-r_c) to 1 (without α, as in the public code).
+    """
+
+    def __init__(self, cutoff: float, n_radial: int = 32, *, trainable: bool = False) -> None:
+        super().__init__()
+        self.cutoff, self.n_radial = cutoff, n_radial
+        self.alpha = 5.0 / cutoff
+        start = math.exp(-cutoff)
+        centers = torch.linspace(start, 1.0, n_radial)
+        widths = torch.full((n_radial,), (2.0 / n_radial * (1.0 - start)) ** -2)
+        self.centers = nn.Parameter(centers, requires_grad=trainable)
+        self.widths = nn.Parameter(widths, requires_grad=trainable)
+
+    def forward(self, length: Tensor) -> Tensor:
+        """Encode lengths (P,) Å: (P, R)."""
+        distance = length[:, None]
+        gaussians = torch.exp(-self.widths * (torch.exp(-self.alpha * distance) - self.centers) ** 2)
+        return cosine_envelope(distance, self.cutoff) * gaussians
+
+
+class Gaussian(nn.Module):
+    """Encode by equally spaced Gaussians between 0 and the cutoff, their width the spacing (arXiv 1706.08566)."""
+
+    def __init__(self, cutoff: float, n_radial: int = 32, *, trainable: bool = False) -> None:
+        super().__init__()
+        self.cutoff, self.n_radial = cutoff, n_radial
+        centers = torch.linspace(0.0, cutoff, n_radial)
+        self.centers = nn.Parameter(centers, requires_grad=trainable)
+        self.coefficient = nn.Parameter(-0.5 / (centers[1] - centers[0]) ** 2, requires_grad=trainable)
+
+    def forward(self, length: Tensor) -> Tensor:
+        """Encode lengths (P,) Å: (P, R)."""
+        return torch.exp(self.coefficient * (length[:, None] - self.centers) ** 2)
+
+
+class Bessel(nn.Module):
+    """Encode by spherical Bessel functions √(2/r_c) sin(nπd/r_c)/d (arXiv 2003.03123, equation 7); finite at d = 0."""
+
+    def __init__(self, cutoff: float, n_radial: int = 8, *, trainable: bool = False) -> None:
+        super().__init__()
+        self.cutoff, self.n_radial = cutoff, n_radial
+        frequencies = torch.arange(1, n_radial + 1, dtype=torch.get_default_dtype()) * (math.pi / cutoff)
+        self.frequencies = nn.Parameter(frequencies, requires_grad=trainable)
+
+    def forward(self, length: Tensor) -> Tensor:
+        """Encode lengths (P,) Å: (P, R)."""
+        waves = self.frequencies * torch.sinc(length[:, None] * (self.frequencies / math.pi))
+        return math.sqrt(2.0 / self.cutoff) * waves
+
+
+RADIAL = {"exp_normal": ExpNormal, "gaussian": Gaussian, "bessel": Bessel}
+
+
+class RadialFilter(nn.Module):
+    """Filter of a pair by a network on the encoded length: a function of the length alone.
+
+    Parameters
+    ----------
+    network : Module   (P, R) -> (P, T * C)
+    n_parts : int      T
+    """
+
+    def __init__(self, network: nn.Module, n_parts: int) -> None:
+        super().__init__()
+        self.network, self.n_parts = network, n_parts
+
+    def forward(self, edges: Edges) -> tuple[Tensor, Tensor]:
+        """Return the filter of each pair (P, T, C) and that of a self loop, at length zero (T, C)."""
+        values = self.network(edges.radial)  # (P + 1, T * C)
+        values = values.view(len(values), self.n_parts, -1)
+        return values[:-1], values[-1]
