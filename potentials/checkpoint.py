@@ -101,8 +101,8 @@ def load(model: str | Path, dtype: torch.dtype = torch.float32, device: torch.de
         raise ValueError(f"`model` must be a polcalc model file; {path} cannot be read as one. Check the file.") from error
     content = _upgraded(content, path)
     potential = build(content["spec"])
+    _cast_network(potential, dtype)  # first, so that float64 weights are not rounded on the way
     potential.load_state_dict(content["weights"])
-    _cast_network(potential, dtype)
     return Model(potential.to(device).eval(), Card.from_dict(content["card"]), hashlib.sha256(data).hexdigest(), path)
 
 

@@ -19,12 +19,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, neighbor_convolution, neighbor_sum
-from potentials.kernels import matrix_product, symmetric_product
+from potentials.geometry import Edges, neighbor_convolution, neighbor_embedding
+from potentials.kernels import PART, matrix_product, symmetric_product
 from potentials.radial import RadialFilter
 
 SIZES = (1, 3, 5)  # components of I, A and S
-PART = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # part of each component
 
 
 class State(NamedTuple):
@@ -97,10 +96,8 @@ class Embedding(nn.Module):
         central, neighbor = self.pair.weight.chunk(2, dim=1)
         from_central = nn.functional.linear(scalars, central, self.pair.bias)  # (M, C)
         from_neighbor = nn.functional.linear(scalars, neighbor)
-        species = from_central[edges.receivers] + from_neighbor[edges.senders]  # (2P, C) = Z_ij
-        harmonics = tensor_harmonics(edges.direction)  # (2P, 9)
-        both = torch.cat([filters, filters])[:, list(PART)] * species[:, None]  # (2P, 9, C)
-        tensors = neighbor_sum(both * harmonics[:, :, None], edges).transpose(0, 1)  # (9, M, C)
+        species = torch.stack([from_central, from_neighbor])  # Z_ij is the sum of the two
+        tensors = neighbor_embedding(filters, tensor_harmonics(edges.direction), species, edges)  # (9, M, C)
         at_self = math.sqrt(3.0) * filter_self[0] * (from_central + from_neighbor)  # u = 0: only I remains
         return torch.cat([tensors[:1] + at_self, tensors[1:]])
 
@@ -130,9 +127,9 @@ class Interaction(nn.Module):
         filters, filter_self = self.filter(edges)  # step 1: (P, 3, C), (3, C)
         x = normalize(state.tensors)  # step 2
         y = self.mix_in(x)  # step 3
-        messages = neighbor_convolution(filters, y, edges, SIZES)  # step 4, without
+        messages = neighbor_convolution(filters, y, edges)  # step 4, without
         messages = messages + filter_self[list(PART)][:, None] * y  # and with the self loop
-        c = normalize(factor * self.product(y, messages))  # steps 5 and 6
+        c = normalize(self.product(y, messages, factor))  # steps 5 and 6
         delta = self.mix_out(c)
         return State(x + delta + factor * matrix_product(delta, delta))  # step 7
 
@@ -156,27 +153,31 @@ def normalize(tensors: Tensor) -> Tensor:
 
 
 def tensor_harmonics(direction: Tensor) -> Tensor:
-    """Components of 1, [u]_× and u uᵀ - ⅓ for both ways of each pair: (P, 3) -> (2P, 9)."""
+    """Components of 1, [u]_× and u uᵀ - ⅓ (traceless also where u = 0): (P, 3) -> (P, 9)."""
     x, y, z = direction.unbind(-1)
-    one = torch.full_like(x, math.sqrt(3.0))
-    a = math.sqrt(2.0) * direction
-    even = torch.stack(
+    root2 = math.sqrt(2.0)
+    return torch.stack(
         [
-            math.sqrt(2.0) * x * y,
-            math.sqrt(2.0) * y * z,
+            torch.full_like(x, math.sqrt(3.0)),
+            root2 * x,
+            root2 * y,
+            root2 * z,
+            root2 * x * y,
+            root2 * y * z,
             (2 * z * z - x * x - y * y) / math.sqrt(6.0),
-            math.sqrt(2.0) * x * z,
-            (x * x - y * y) / math.sqrt(2.0),
+            root2 * x * z,
+            (x * x - y * y) / root2,
         ],
         dim=-1,
     )
-    there = torch.cat([one[:, None], a, even], dim=-1)
-    back = torch.cat([one[:, None], -a, even], dim=-1)
-    return torch.cat([there, back])
 
 
-def _commutation_free_product(y: Tensor, m: Tensor) -> Tensor:
-    return 2 * matrix_product(y, m)
+def _symmetric(y: Tensor, m: Tensor, factor: Tensor) -> Tensor:
+    return factor * symmetric_product(y, m)
 
 
-PRODUCTS = {"O(3)": symmetric_product, "SO(3)": _commutation_free_product}
+def _one_sided(y: Tensor, m: Tensor, factor: Tensor) -> Tensor:
+    return 2 * matrix_product(y, m)  # the factor acts in step 7 alone, as in the public code
+
+
+PRODUCTS = {"O(3)": _symmetric, "SO(3)": _one_sided}
