@@ -10,7 +10,7 @@ from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor, nn
 
 from potentials.conditioning import MAX_ATOMIC_NUMBER
-from potentials.geometry import polynomial_envelope, safe_norm
+from potentials.geometry import polynomial_envelope, safe_norm, structure_sum
 from potentials.graph import AtomicGraph
 
 COULOMB_EV_ANGSTROM = 14.399645  # e²/(4πε0), eV Å, CODATA 2018
@@ -56,6 +56,26 @@ class ReferenceEnergies(nn.Module):
         return self.table[graph.atomic_numbers]  # type: ignore[no-any-return, index]
 
 
+class Offset(nn.Module):
+    """A constant for each structure whatever its size, shared equally by its atoms: **not size-consistent**.
+
+    Only for models trained elsewhere on energies from which a mean per molecule was subtracted.
+
+    Parameters
+    ----------
+    energy_eV : float   eV
+    """
+
+    def __init__(self, channels: int, energy_eV: float) -> None:
+        super().__init__()
+        self.register_buffer("energy", torch.tensor(energy_eV, dtype=torch.float64))
+
+    def forward(self, graph: AtomicGraph, vectors: Tensor, scalars: Tensor) -> Tensor:
+        """Return (N,) eV."""
+        n_atoms = structure_sum(torch.ones_like(graph.partial_charges), graph)  # (S,)
+        return self.energy / n_atoms[graph.batch]
+
+
 class ZBL(nn.Module):
     """Screened repulsion of nuclei, switched off smoothly at the sum of the covalent radii.
 
@@ -83,4 +103,4 @@ class ZBL(nn.Module):
         return vectors.new_zeros(len(graph.batch)).index_add(0, graph.idx_i, half).index_add(0, graph.idx_j, half)
 
 
-TERMS: dict[str, type[nn.Module]] = {"readout": Readout, "reference_energies": ReferenceEnergies, "zbl": ZBL}
+TERMS: dict[str, type[nn.Module]] = {"readout": Readout, "reference_energies": ReferenceEnergies, "offset": Offset, "zbl": ZBL}
