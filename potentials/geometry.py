@@ -1,8 +1,7 @@
 """What must be true for every potential: pair vectors, safe lengths, the envelope, and the sums over neighbours.
 
 A pair (i, j) is listed once and acts both ways: ``direction`` points from i to j and is reversed for the message j <- i.
-Only `neighbor_sum` and `neighbor_convolution` lead from pairs to points, and both apply the
-envelope. The envelope is a function of the atom-atom distance, also where the points of a pair have moved.
+Only the ``neighbor_…`` sums lead from pairs to points, and all of them apply the envelope. The envelope is a function of the atom-atom distance, also where the points of a pair have moved.
 
 Directed quantities have 2P rows: first all i <- j, then all j <- i.
 """
@@ -94,21 +93,35 @@ def neighbor_sum(messages: Tensor, edges: Edges) -> Tensor:
     return weighted.new_zeros(edges.n_points, *weighted.shape[1:]).index_add(0, edges.receivers, weighted)
 
 
-def neighbor_convolution(filters: Tensor, values: Tensor, edges: Edges, sizes: tuple[int, ...]) -> Tensor:
-    """Sum ``filter(pair) * value(neighbour)`` over neighbours: y_i = Σ_j φ_ij f_ij ⊙ x_j, the same filter both ways.
+def neighbor_convolution(filters: Tensor, values: Tensor, edges: Edges) -> Tensor:
+    """Sum filter times neighbour value, y_i = Σ_j φ_ij f_ij ⊙ x_j, with the same filter both ways.
 
     Parameters
     ----------
-    filters : (P, T, C)   one filter for each of T parts of the values
-    values : (K, M, C)    K components, components first
-    sizes                 number of components in each part, Σ sizes = K
+    filters : (P, 3, C)   for the isotropic, antisymmetric and symmetric components
+    values : (9, M, C)    components first
 
     Returns
     -------
-    (K, M, C)
+    (9, M, C)
     """
-    weighted = filters * edges.envelope.view(-1, 1, 1)  # (P, T, C)
-    return kernels.convolve(weighted, values, edges.idx_i, edges.idx_j, sizes)
+    return kernels.convolve(filters * edges.envelope[:, None, None], values, edges.idx_i, edges.idx_j)
+
+
+def neighbor_embedding(filters: Tensor, harmonics: Tensor, species: Tensor, edges: Edges) -> Tensor:
+    """Sum filter times harmonic times species factor, y_i = Σ_j φ_ij f_ij ⊙ Y(u_ij) ⊙ (c_i + n_j).
+
+    Parameters
+    ----------
+    filters : (P, 3, C)   for the isotropic, antisymmetric and symmetric components
+    harmonics : (P, 9)    of the direction from i to j
+    species : (2, M, C)   c and n
+
+    Returns
+    -------
+    (9, M, C)
+    """
+    return kernels.embed_pairs(filters * edges.envelope[:, None, None], harmonics, species, edges.idx_i, edges.idx_j)
 
 
 def structure_sum(values: Tensor, graph: AtomicGraph) -> Tensor:
