@@ -1,0 +1,1 @@
+"""Driver scripts: dynamics, relaxation, validation, and `cli`, the ``polcalc`` command."""

@@ -1,0 +1,217 @@
+"""Molecular dynamics: set up, run, record, sum up. Used by ``polcalc md`` and by the demo.
+
+A run owns its directory: ``manifest.json`` (from the first moment), ``log.csv`` and ``trajectory.h5md`` (readable at any time),
+and at the end ``final.extxyz``, ``dynamics.png`` and the summary in the manifest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms, units
+from ase.calculators.calculator import CalculatorError
+
+from md_runs.errors import InputError, NotConverged, RunFailed
+from md_runs.figures import plot_dynamics
+from md_runs.integrators import INTEGRATORS, Bath, Integrator
+from md_runs.motion import check_fixed_atoms_only, count_degrees_of_freedom, start_thermal
+from md_runs.output import MANIFEST, to_json, write_figure, write_text
+from md_runs.manifest import now
+from md_runs.recorder import Log, Recorder
+from md_runs.relax import relax
+from md_runs.statistics import block_average, fit_line
+from md_runs.structures import write_structures
+from md_runs.trajectory import TrajectoryWriter, read_trajectory
+
+THERMOSTAT_TIME_FS = 100.0
+RELAX_FMAX_EV_PER_A, RELAX_STEPS = 0.01, 1000
+EQUILIBRATION = 0.2  # this part of a run, at its start, is left out of the mean temperature
+
+
+@dataclass(frozen=True)
+class DynamicsOptions:
+    """What to run; checked when it is made."""
+
+    ensemble: Literal["nve", "nvt"] = "nvt"
+    thermostat: Literal["langevin", "bussi", "nose-hoover"] | None = None
+    temperature_K: float = 300.0
+    timestep_fs: float = 0.5
+    thermostat_time_fs: float | None = None
+    steps: int = 1000
+    seed: int = 0
+    velocities: Literal["thermal", "structure"] = "thermal"
+    relax_first: bool = False
+    trajectory_every: int = 20
+    log_every: int = 10
+    extxyz: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse what contradicts itself; fill in the thermostat of an nvt run."""
+        nvt = self.ensemble == "nvt"
+        if not nvt and (self.thermostat is not None or self.thermostat_time_fs is not None):
+            raise InputError("`--thermostat` must be left out with --ensemble nve, which has none. Take --ensemble nvt, or drop it.")
+        if not self.timestep_fs > 0:
+            raise InputError(f"`--timestep-fs` must be positive; got {self.timestep_fs} fs. Take 0.5 with hydrogen.")
+        if self.temperature_K < 0 or (nvt and self.temperature_K == 0):
+            raise InputError(f"`--temperature-K` must be positive; got {self.temperature_K} K. Use kelvin.")
+        if nvt:
+            object.__setattr__(self, "thermostat", self.thermostat or "langevin")
+            object.__setattr__(self, "thermostat_time_fs", self.thermostat_time_fs or THERMOSTAT_TIME_FS)
+            if not self.thermostat_time_fs > self.timestep_fs:
+                raise InputError(
+                    f"`--thermostat-time-fs` must be longer than the time step; got {self.thermostat_time_fs} fs. Take {THERMOSTAT_TIME_FS:g}."
+                )
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What came out of a run."""
+
+    steps: int
+    time_ps: float
+    wall_s: float
+    ms_per_step: float
+    ns_per_day: float
+    degrees_of_freedom: int
+    temperature_K: float
+    temperature_error_K: float
+    temperature_from_ps: float  # the mean starts here
+    drift_meV_per_atom_per_ps: float  # of potential + kinetic + bath energy
+    fluctuation_meV_per_atom: float  # of the same around its drift, root mean square
+
+
+class Dynamics:
+    """A run that is set up and not yet started; nothing is written until `run`.
+
+    Parameters
+    ----------
+    atoms : Atoms               with a calculator; moved by the run
+    options : DynamicsOptions
+    charge, multiplicity        e and 2S + 1, for the files
+
+    Raises
+    ------
+    InputError                  the structure cannot be run this way
+    """
+
+    def __init__(self, atoms: Atoms, options: DynamicsOptions, *, charge: float, multiplicity: int) -> None:
+        check_fixed_atoms_only(atoms)
+        if options.velocities == "structure" and not atoms.has("momenta"):
+            raise InputError("`--velocities structure` must find velocities in the structure file; it has none. Use --velocities thermal.")
+        if len(atoms) == 1 and options.thermostat != "langevin":
+            raise InputError("`--thermostat` must be langevin for a single atom: without drift nothing is left to move.")
+        self.atoms, self.options, self.charge, self.multiplicity = atoms, options, charge, multiplicity
+
+    def run(self, output: Path, manifest: dict[str, Any], watch: Callable[[Run], AbstractContextManager[object]] | None = None) -> Summary:
+        """Run all steps in a directory that is already claimed with this manifest; ``watch`` shows progress meanwhile.
+
+        Raises
+        ------
+        NotConverged   the relaxation before the run did not converge
+        RunFailed      the dynamics broke down; files are complete up to there
+        """
+        ending: dict[str, Any] = {"status": "failed"}
+        try:
+            run = self._start(output)
+            try:
+                with watch(run) if watch else nullcontext():
+                    run.go()
+                ending["status"] = "finished"
+            finally:
+                summary = run.finish()
+                ending["summary"] = asdict(summary)
+        except KeyboardInterrupt:
+            ending["status"] = "interrupted"
+            raise
+        finally:
+            write_text(output / MANIFEST, to_json(manifest | ending | {"ended": now()}))
+        return summary
+
+    def _start(self, output: Path) -> Run:
+        """Relax and draw velocities where asked to, and open the records."""
+        rng = np.random.default_rng(self.options.seed)
+        if self.options.relax_first:
+            self._relax()
+        if self.options.velocities == "thermal":
+            start_thermal(self.atoms, self.options.temperature_K, rng)
+        trajectory = TrajectoryWriter(output / "trajectory.h5md", self.atoms, charge=self.charge, multiplicity=self.multiplicity)
+        return Run(self.atoms, self.options, rng, output, trajectory)
+
+    def _relax(self) -> None:
+        result = relax(self.atoms, optimizer="bfgs", fmax_eV_per_A=RELAX_FMAX_EV_PER_A, steps=RELAX_STEPS)
+        if not result.converged:
+            raise NotConverged(
+                f"`--relax-first` must reach {RELAX_FMAX_EV_PER_A} eV/Å; got {result.fmax_eV_per_A:.3g} eV/Å in {RELAX_STEPS} steps. Relax by hand."
+            )
+
+
+class Run:
+    """A run under way: the integrator and its records."""
+
+    def __init__(self, atoms: Atoms, options: DynamicsOptions, rng: np.random.Generator, output: Path, trajectory: TrajectoryWriter) -> None:
+        self.atoms, self.options, self.output = atoms, options, output
+        drifting = options.thermostat == "langevin" and not atoms.constraints  # its noise sets drift and tumbling going
+        self.degrees_of_freedom = 3 * len(atoms) if drifting else count_degrees_of_freedom(atoms)
+        bath = Bath(options.temperature_K, (options.thermostat_time_fs or 0) * units.fs, self.degrees_of_freedom, rng)
+        self.integrator: Integrator = INTEGRATORS[options.thermostat or "nve"](atoms, options.timestep_fs * units.fs, bath)
+        self.recorder = Recorder(atoms, self.integrator, options.timestep_fs, self.degrees_of_freedom, output / "log.csv", trajectory)
+        self.started = time.perf_counter()
+
+    @property
+    def step(self) -> int:
+        """Steps done."""
+        return int(self.integrator.dynamics.nsteps)
+
+    @property
+    def log(self) -> Log:
+        """What was recorded so far."""
+        return self.recorder.log
+
+    def go(self) -> None:
+        """Run to the end, or until something breaks."""
+        dynamics = self.integrator.dynamics
+        dynamics.attach(self.recorder.sample, self.options.log_every)
+        dynamics.attach(self.recorder.frame, self.options.trajectory_every)
+        self.started = time.perf_counter()
+        try:
+            dynamics.run(self.options.steps)
+        except (ValueError, ArithmeticError, CalculatorError) as error:
+            message = " ".join(str(error).split())
+            raise RunFailed(f"Dynamics broke down at step {self.step}: {message} A shorter time step or a relaxed start may help.") from error
+
+    def finish(self) -> Summary:
+        """Close the records, write the figure and the last structure, sum up."""
+        wall = time.perf_counter() - self.started
+        self.recorder.close()
+        summary = summarise(self.log, wall, self.step, self.options, len(self.atoms), self.degrees_of_freedom)
+        write_figure(self.output / "dynamics.png", plot_dynamics(self.log, summary, self.options, self.atoms))
+        write_structures(self.output / "final.extxyz", [self.recorder.snapshot()])
+        if self.options.extxyz:
+            write_structures(self.output / "trajectory.extxyz", read_trajectory(self.output / "trajectory.h5md"))
+        return summary
+
+
+def summarise(log: Log, wall_s: float, steps: int, options: DynamicsOptions, n_atoms: int, degrees_of_freedom: int) -> Summary:
+    """Sum up a log: mean temperature with its error, drift of the conserved quantity, speed."""
+    moment, temperature, conserved = log.column("time_ps"), log.column("temperature_K"), log.column("conserved_energy_eV")
+    start = int(len(moment) * EQUILIBRATION)
+    mean, line = block_average(temperature[start:]), fit_line(moment, conserved * 1000 / n_atoms)
+    return Summary(
+        steps=steps,
+        time_ps=steps * options.timestep_fs / 1000,
+        wall_s=wall_s,
+        ms_per_step=1000 * wall_s / max(steps, 1),
+        ns_per_day=steps * options.timestep_fs * 1e-6 / wall_s * 86400,
+        degrees_of_freedom=degrees_of_freedom,
+        temperature_K=mean.value,
+        temperature_error_K=mean.error,
+        temperature_from_ps=float(moment[start]) if len(moment) else 0.0,
+        drift_meV_per_atom_per_ps=line.slope,
+        fluctuation_meV_per_atom=line.residual,
+    )

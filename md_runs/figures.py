@@ -1,0 +1,92 @@
+"""Figures of runs and validations. Each function returns a figure; `output.write_figure` stores it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    from md_runs.dynamics import DynamicsOptions, Summary
+    from md_runs.recorder import Log
+
+Array = npt.NDArray[np.float64]
+
+BLUE, ORANGE, GREEN, GREY = "#2a6fbb", "#d9722c", "#3f8f4f", "#8a8a8a"
+
+
+def plot_dynamics(log: Log, summary: Summary, options: DynamicsOptions, atoms: Atoms) -> Figure:
+    """Energies, temperature and conserved quantity against time."""
+    moment = log.column("time_ps")
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    energies, temperatures, conserved = figure.subplots(3, 1, sharex=True)
+    name = options.thermostat or "nve"
+    figure.suptitle(f"{atoms.get_chemical_formula()}, {options.ensemble} ({name}), {summary.time_ps:g} ps at {options.timestep_fs:g} fs")
+
+    for column, label, colour in (("potential_energy_eV", "potential", BLUE), ("total_energy_eV", "total", ORANGE)):
+        values = log.column(column)
+        energies.plot(moment, values - values[:1], color=colour, lw=0.8, label=label)
+    _label(energies, "energy - start (eV)")
+    energies.legend(loc="upper right", frameon=False, ncols=2)
+
+    temperatures.plot(moment, log.column("temperature_K"), color=BLUE, lw=0.6)
+    mean = f"mean {summary.temperature_K:.1f} ± {summary.temperature_error_K:.1f} K (from {summary.temperature_from_ps:g} ps)"
+    temperatures.plot([summary.temperature_from_ps, moment[-1:].max(initial=0)], [summary.temperature_K] * 2, color=ORANGE, lw=1.5, label=mean)
+    if options.ensemble == "nvt":
+        temperatures.axhline(options.temperature_K, color=GREY, lw=1, ls="--", label="thermostat")
+    _label(temperatures, "temperature (K)")
+    temperatures.legend(loc="upper right", frameon=False, ncols=2)
+
+    values = log.column("conserved_energy_eV") * 1000 / len(atoms)
+    conserved.plot(moment, values - values[:1], color=GREEN, lw=0.8)
+    trend = summary.drift_meV_per_atom_per_ps
+    if np.isfinite(trend):
+        line = (values - values[:1]).mean() + trend * (moment - moment.mean())
+        conserved.plot(moment, line, color=ORANGE, lw=1.5, label=f"drift {trend:+.2g} meV/atom/ps")
+        conserved.legend(loc="upper right", frameon=False)
+    _label(conserved, "conserved - start\n(meV/atom)")
+    conserved.set_xlabel("time (ps)")
+    return figure
+
+
+def plot_parity(energy: tuple[Array, Array], forces: tuple[Array, Array], title: str) -> Figure:
+    """Predicted against reference: energy per atom relative to the reference mean, and force components; errors below.
+
+    Parameters
+    ----------
+    energy : (F,), (F,)   reference and predicted, eV per atom
+    forces : (3N,), (3N,) reference and predicted, eV/Å; may be empty
+    """
+    figure = Figure(figsize=(10, 7), layout="constrained")
+    axes = figure.subplots(2, 2, height_ratios=(3, 1.3))
+    figure.suptitle(title)
+    _parity(axes[:, 0], energy[0] - energy[0].mean(), energy[1] - energy[0].mean(), "energy - mean (eV/atom)", "error (meV/atom)")
+    _parity(axes[:, 1], forces[0], forces[1], "force component (eV/Å)", "error (meV/Å)")
+    return figure
+
+
+def _parity(axes: Any, reference: Array, predicted: Array, quantity: str, error: str) -> None:
+    upper, lower = axes
+    if len(reference) == 0:
+        upper.text(0.5, 0.5, "no reference forces", ha="center", va="center", transform=upper.transAxes)
+        return
+    ends = [min(reference.min(), predicted.min()), max(reference.max(), predicted.max())]
+    upper.plot(ends, ends, color=GREY, lw=1)
+    upper.plot(reference, predicted, ".", color=BLUE, ms=2, alpha=0.5, rasterized=True)
+    upper.set_aspect("equal", adjustable="datalim")
+    upper.set_xlabel(f"reference {quantity}")
+    _label(upper, f"predicted {quantity}")
+    lower.hist((predicted - reference) * 1000, bins=80, color=BLUE)
+    lower.set_xlabel(error)
+    lower.set_ylabel("count")
+    lower.spines[["top", "right"]].set_visible(False)
+
+
+def _label(axes: Axes, text: str) -> None:
+    axes.set_ylabel(text)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(x=0.01)

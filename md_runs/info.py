@@ -1,0 +1,65 @@
+"""What a model is: its card, checksum, size and units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ase.data import chemical_symbols
+from rich.table import Table
+
+from md_runs.errors import as_input_error
+from potentials.checkpoint import load
+
+
+def model_info(model: str) -> dict[str, Any]:
+    """Collect the facts of a model file or a shipped model as plain values.
+
+    Raises
+    ------
+    InputError   unknown name or unreadable file
+    """
+    with as_input_error():
+        opened = load(model)
+    potential = opened.potential
+    return {
+        "model": model,
+        "path": str(opened.path),
+        "sha256": opened.sha256,
+        "parameters": sum(p.numel() for p in potential.parameters()),
+        "cutoff_A": potential.cutoff,
+        "card": opened.card.to_dict(),
+        "spec": potential.spec,
+    }
+
+
+def info_table(info: dict[str, Any]) -> Table:
+    """Lay the facts out for a person."""
+    card = info["card"]
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    rows = {
+        "model": card["name"] or info["model"],
+        "": card["description"],
+        "file": info["path"],
+        "SHA-256": info["sha256"],
+        "architecture": f"{info['spec']['architecture']['name']}, {info['parameters']:,} parameters, cutoff {info['cutoff_A']:g} Å",
+        "elements": " ".join(chemical_symbols[z] for z in card["elements"]),
+        "states": ", ".join(f"charge {q:+d} multiplicity {m} ({n} frames)" for q, m, n in card["states"]),
+        "units": ", ".join(f"{quantity} {unit}" for quantity, unit in card["units"].items()),
+        "closest distances": ", ".join(f"{pair} {d:.2f} Å" for pair, d in card["closest_distances_A"].items()),
+        "largest force": f"{card['force_max_eV_per_A']:.1f} eV/Å" if card["force_max_eV_per_A"] is not None else "",
+        "trained on": _named(card["dataset"]),
+        "test errors": _named(card["test_errors"]),
+        "made by": card["command"],
+        "seed": "" if card["seed"] is None else str(card["seed"]),
+        "versions": _named(card["versions"]),
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    return table
+
+
+def _named(values: dict[str, Any]) -> str:
+    return "\n".join(f"{name}: {value:.4g}" if isinstance(value, float) else f"{name}: {value}" for name, value in values.items())

@@ -1,0 +1,88 @@
+"""Files of a run: an output directory belongs to one run, and a whole file appears at once or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from md_runs.errors import InputError
+
+MANIFEST = "manifest.json"
+
+
+def check_free(directory: Path) -> None:
+    """Refuse a directory that already holds something, before any work is done.
+
+    Raises
+    ------
+    InputError   the directory is in use
+    """
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"`--output` must be a directory; got the file {directory}. Choose another name.")
+    if directory.is_dir() and any(directory.iterdir()):
+        raise InputError(f"`--output` must be a new or empty directory; got {directory}, which is in use. Choose another name.")
+
+
+def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Make the directory this run's own: of two runs that ask at once, one is refused."""
+    check_free(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with (directory / MANIFEST).open("x", encoding="utf-8") as file:
+            file.write(to_json(manifest))
+    except FileExistsError as error:
+        raise InputError(f"`--output` must be a new or empty directory; got {directory}, which is in use. Choose another name.") from error
+    except OSError as error:
+        raise InputError(f"`--output` must be writable; got {directory} ({error.strerror}). Choose another place.") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file at once or not at all."""
+    temporary = partial(path)
+    try:
+        with temporary.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write a PNG at once or not at all."""
+    temporary = partial(path)
+    try:
+        figure.savefig(temporary, format="png", dpi=150)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def partial(path: Path) -> Path:
+    """Name a temporary neighbour of a file, on the same disk, to be renamed when complete."""
+    return path.with_name(f".{path.name}.{os.getpid()}.partial")
+
+
+def to_json(content: Mapping[str, Any]) -> str:
+    """Format plain values for people and programs; numbers that are not finite become null, as JSON wants."""
+    return json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and value not in (float("inf"), float("-inf")) and value == value:
+        return value
+    if isinstance(value, float):
+        return None
+    return value if isinstance(value, bool | int | str | None) else str(value)

@@ -1,0 +1,33 @@
+"""Progress on the terminal. It looks at a run twice a second from its own thread; the run knows nothing of it."""
+
+from __future__ import annotations
+
+import time
+from contextlib import AbstractContextManager
+from datetime import timedelta
+
+from rich.console import Console
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from md_runs.dynamics import Run
+
+FS_PER_NS, SECONDS_PER_DAY = 1e6, 86400
+
+
+def watch_dynamics(run: Run, console: Console) -> AbstractContextManager[object]:
+    """Show steps, temperature, ns/day and the time left while a run goes on."""
+    return Live(get_renderable=lambda: _line(run), console=console, refresh_per_second=2, transient=True)
+
+
+def _line(run: Run) -> Table:
+    options, step = run.options, run.step
+    elapsed = max(time.perf_counter() - run.started, 1e-9)
+    temperature = f"{run.log.rows[-1][-1]:5.0f} K" if run.log.rows else ""
+    speed = f"{step * options.timestep_fs / FS_PER_NS / elapsed * SECONDS_PER_DAY:.3g} ns/day" if step else ""
+    left = f"{timedelta(seconds=round(elapsed / step * (options.steps - step)))} left" if step else ""
+    line = Table.grid(padding=(0, 2))
+    picoseconds = f"{step * options.timestep_fs / 1000:.2f} / {options.steps * options.timestep_fs / 1000:g} ps"
+    line.add_row(options.ensemble, ProgressBar(total=options.steps, completed=step, width=30), picoseconds, temperature, speed, left)
+    return line

@@ -1,0 +1,93 @@
+"""From the options of the shell to structures and a calculator: the one place where a command makes them."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+from ase import Atoms
+from ase.calculators.calculator import Calculator
+
+from md_runs.errors import InputError, as_input_error
+from polcalc import PolarizedCalculator
+from potentials.checkpoint import resolve
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, how it runs, and in which electronic state; None leaves the state to the structure."""
+
+    model: str
+    device: str = "auto"
+    dtype: str = "float32"
+    engine: str = "auto"
+    charge: int | None = None
+    multiplicity: int | None = None
+
+
+def make_calculator(options: ModelOptions) -> Calculator:
+    """Open the model.
+
+    Raises
+    ------
+    InputError   unknown model, unreadable file, device or dtype not available
+    """
+    with as_input_error():
+        return PolarizedCalculator(**asdict(options))
+
+
+def evaluate_first(atoms: Atoms) -> None:
+    """Evaluate once, so that an impossible state or an unknown element shows before anything is written."""
+    with as_input_error():
+        atoms.get_forces()
+
+
+def read_structure(path: Path) -> Atoms:
+    """Read the last frame of a file."""
+    return read_frames([path])[-1]
+
+
+def read_frames(paths: list[Path]) -> list[Atoms]:
+    """Read every frame of every file.
+
+    Raises
+    ------
+    InputError   a file is missing, empty or not a structure file
+    """
+    return [atoms for path in paths for atoms in _read(path)]
+
+
+def describe(options: ModelOptions, calculator: Any) -> dict[str, Any]:
+    """Collect what the manifest says of the model, after the first evaluation."""
+    path = resolve(options.model)
+    return {
+        "model": {"name": options.model, **fingerprint(path)},
+        "state": calculator.state._asdict(),
+        "engine": str(calculator.engine),
+        "device": str(calculator.device),
+        "dtype": options.dtype,
+    }
+
+
+def fingerprint(path: Path) -> dict[str, str]:
+    """Name an input file so that it is known again."""
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _read(path: Path) -> list[Atoms]:
+    if not path.is_file():
+        raise InputError(f"`STRUCTURE` must be an existing file; got {path}. Check the name.")
+    try:
+        frames = ase.io.read(path, index=":")
+    except Exception as error:  # ASE's readers raise whatever their parsing trips over
+        raise InputError(f"`STRUCTURE` must be a structure file that ASE reads; got {path} ({_first_line(error)}). Check the file.") from error
+    if not frames or not all(len(atoms) for atoms in frames):
+        raise InputError(f"`STRUCTURE` must hold atoms; got {path} without any. Check the file.")
+    return list(frames)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
