@@ -11,6 +11,7 @@ import torch
 import typer
 from ase.data import atomic_numbers
 
+from md_runs.errors import as_input_error
 from potentials import checkpoint
 from potentials.import_torchmd import ENERGY_UNITS, HANDEDNESS, LENGTH_UNITS, convert, read
 
@@ -26,17 +27,19 @@ def command(
     ] = "kernels",
 ) -> None:
     """Import a TensorNet trained with TorchMD-NET: the same energies and forces, in eV and Å. Nothing in the file is executed."""
-    if output.exists():
-        raise FileExistsError(f"`output` must be a new file; {output} exists. Remove it, or choose another name.")
-    content = read(source)
-    numbers = parse_elements(elements)
-    potential, card = convert(content, energy_unit=energy_unit, length_unit=length_unit, elements=numbers, so3_origin=so3_origin)
+    with as_input_error():
+        if output.exists():
+            raise FileExistsError(f"`output` must be a new file; {output} exists. Remove it, or choose another name.")
+        content = read(source)
+        numbers = parse_elements(elements)
+        potential, card = convert(content, energy_unit=energy_unit, length_unit=length_unit, elements=numbers, so3_origin=so3_origin)
     origin = {"name": source.name, "source": "imported checkpoint", "sha256": content.sha256}
     options = ["--energy-unit", energy_unit, "--length-unit", length_unit, "--so3-origin", so3_origin]
     options += ["--elements", elements] if elements else []
     line = shlex.join(["polcalc", "import-torchmd", source.name, output.name, *options])
     card = replace(card, name=output.stem, dataset=origin, command=line, versions={"torch": torch.__version__})
-    sha256 = checkpoint.save(output, potential, card)
+    with as_input_error():
+        sha256 = checkpoint.save(output, potential, card)
     architecture = potential.spec["architecture"]
     n_weights = sum(p.numel() for p in potential.parameters() if p.requires_grad)
     typer.echo(

@@ -2,8 +2,8 @@
 
 The checkpoint is read as plain values and tensors; nothing in it is executed. What differs between the two programs:
 
-* TorchMD-NET points directions from the neighbour to the central atom. O(3) products do not notice; for SO(3) the
-  antisymmetric part of the embedding changes sign.
+* O(3) products do not notice the sign of the antisymmetric part; SO(3) products do, and the two implementations inside
+  TorchMD-NET 3.1 disagree in it: its compiled kernels agree with us, its plain-torch path has the other handedness.
 * Linear layers with 3C outputs list the parts I, A, S block by block (now) or channel by channel (old files, known by the
   hyper-parameter ``check_errors``).
 * A mean energy is added once per molecule.
@@ -30,6 +30,7 @@ from potentials.potential import Potential
 
 ENERGY_UNITS = {"eV": 1.0, "kcal/mol": units.kcal / units.mol, "kJ/mol": units.kJ / units.mol, "Hartree": units.Hartree}  # eV
 LENGTH_UNITS = {"Angstrom": 1.0, "Bohr": units.Bohr, "nm": units.nm}  # Å
+HANDEDNESS = {"kernels": 1.0, "plain": -1.0}  # sign of the antisymmetric part by the implementation that SO(3) weights were trained with
 CHARGE_STRENGTH = 0.1  # λ of the total charge, fixed (arXiv 2403.15073 and the public code)
 
 SUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -42,7 +43,9 @@ SUPPORTED: dict[str, tuple[Any, ...]] = {
     "cutoff_lower": (0.0,),
 }
 PRIORS = ("Atomref", "LearnableAtomref")
-READ_ELSEWHERE = re.compile(r"mean|std|prior_model\..*|representation_model\.(distance\.box|distance_expansion\..*|tensor_embedding\.Zij_map)")
+READ_ELSEWHERE = re.compile(
+    r"mean|std|prior_model\..*|representation_model\.(distance\.box|distance_expansion\..*|tensor_embedding\.Zij_map)"
+)
 
 
 class TorchMDCheckpoint(NamedTuple):
@@ -79,7 +82,12 @@ def read(path: str | Path) -> TorchMDCheckpoint:
 
 
 def convert(
-    checkpoint: TorchMDCheckpoint, *, energy_unit: str = "eV", length_unit: str = "Angstrom", elements: Sequence[int] = ()
+    checkpoint: TorchMDCheckpoint,
+    *,
+    energy_unit: str = "eV",
+    length_unit: str = "Angstrom",
+    elements: Sequence[int] = (),
+    so3_origin: str = "kernels",
 ) -> tuple[Potential, Card]:
     """Make a potential in eV and Å, in float64, and its card.
 
@@ -89,19 +97,22 @@ def convert(
     energy_unit : str     what the model answers in, a name in `ENERGY_UNITS`
     length_unit : str     what the model is asked in, a name in `LENGTH_UNITS`
     elements              atomic numbers it was trained on; the checkpoint does not tell
+    so3_origin : str      "kernels" reproduces TorchMD-NET 3.1 as installed; "plain" its plain-torch path, and earlier
+                          versions without kernels; O(3) models are the same in both
 
     Raises
     ------
     ValueError            another architecture, prior, output or option than those supported
     """
-    eV, angstrom = _unit("energy_unit", energy_unit, ENERGY_UNITS), _unit("length_unit", length_unit, LENGTH_UNITS)
+    eV, angstrom = _choice("energy_unit", energy_unit, ENERGY_UNITS), _choice("length_unit", length_unit, LENGTH_UNITS)
     _check_supported(checkpoint.hyper_parameters)
     references = _reference_energies(checkpoint, eV)
     potential = build(_spec(checkpoint, eV, angstrom, references)).double()
     weights = potential.state_dict()
     shapes = {name: tensor.shape for name, tensor in weights.items()}
     strengths = {"trunk.factor.strengths": torch.full_like(weights["trunk.factor.strengths"], CHARGE_STRENGTH)}
-    potential.load_state_dict(weights | _network_weights(checkpoint, shapes) | _radial_tables(checkpoint, angstrom) | strengths)
+    sign = _choice("so3_origin", so3_origin, HANDEDNESS)
+    potential.load_state_dict(weights | _network_weights(checkpoint, shapes, sign) | _radial_tables(checkpoint, angstrom) | strengths)
     card = Card(
         name="imported",
         description=f"TensorNet imported from a TorchMD-NET checkpoint (SHA-256 {checkpoint.sha256}; {energy_unit}, {length_unit}).",
@@ -111,7 +122,7 @@ def convert(
     return potential, card
 
 
-def _unit(option: str, name: str, table: Mapping[str, float]) -> float:
+def _choice(option: str, name: str, table: Mapping[str, float]) -> float:
     if name not in table:
         raise ValueError(f"`{option}` must be one of {', '.join(table)}; got {name!r}. Pass one of these.")
     return table[name]
@@ -178,7 +189,9 @@ def _spec(checkpoint: TorchMDCheckpoint, eV: float, angstrom: float, references:
 
 def _radial_tables(checkpoint: TorchMDCheckpoint, angstrom: float) -> dict[str, Tensor]:
     """Take the basis as stored. The exp-normal one has no unit: it lives on exp(-5d/r_c)."""
-    stored = {name: checkpoint.weights.get(f"representation_model.distance_expansion.{name}") for name in ("means", "betas", "offset", "coeff")}
+    stored = {
+        name: checkpoint.weights.get(f"representation_model.distance_expansion.{name}") for name in ("means", "betas", "offset", "coeff")
+    }
     tables = {
         "centers": stored["means"] if stored["offset"] is None else stored["offset"] * angstrom,
         "widths": stored["betas"],
@@ -187,7 +200,7 @@ def _radial_tables(checkpoint: TorchMDCheckpoint, angstrom: float) -> dict[str, 
     return {f"trunk.radial.{name}": table for name, table in tables.items() if table is not None}
 
 
-def _network_weights(checkpoint: TorchMDCheckpoint, shapes: Mapping[str, torch.Size]) -> dict[str, Tensor]:
+def _network_weights(checkpoint: TorchMDCheckpoint, shapes: Mapping[str, torch.Size], sign: float) -> dict[str, Tensor]:
     """Rename and rearrange the weights of the network; each of them is used, or the import fails."""
     parameters = checkpoint.hyper_parameters
     source = {re.sub(r"output_network\.(?=\d)", "output_network.layers.", name): w for name, w in checkpoint.weights.items()}
@@ -196,9 +209,11 @@ def _network_weights(checkpoint: TorchMDCheckpoint, shapes: Mapping[str, torch.S
     if missing := sorted(used - set(source)):
         raise ValueError(f"`checkpoint` must hold the weights of a TensorNet; {', '.join(missing)} missing. It cannot be imported.")
     if unknown := sorted(name for name in set(source) - used if not READ_ELSEWHERE.fullmatch(name)):
-        raise ValueError(f"`checkpoint` must hold the weights of a TensorNet only; got {', '.join(unknown)} as well. It cannot be imported.")
+        raise ValueError(
+            f"`checkpoint` must hold the weights of a TensorNet only; got {', '.join(unknown)} as well. It cannot be imported."
+        )
     weights = {ours: torch.cat([source[name] for name in theirs]).reshape(shapes[ours]) for ours, theirs in names.items()}
-    return _rearranged(weights, old="check_errors" in parameters, group=parameters["equivariance_invariance_group"])
+    return _rearranged(weights, old="check_errors" in parameters, sign=sign)
 
 
 def _names(n_layers: int) -> dict[str, list[str]]:
@@ -221,19 +236,20 @@ def _names(n_layers: int) -> dict[str, list[str]]:
     names = {f"{a}.{kind}": [f"{theirs}{b}.{kind}" for b in many] for a, many in linears.items() for kind in ("weight", "bias")}
     names |= {f"{a}.weight": [f"{theirs}{b}.weight" for b in many] for a, many in mixings.items()}
     names["trunk.embeddings.0.table.weight"] = [f"{theirs}tensor_embedding.emb.weight"]
-    names |= {f"terms.0.network.{k}.{kind}": [f"output_model.output_network.layers.{k}.{kind}"] for k in (0, 2) for kind in ("weight", "bias")}
+    names |= {
+        f"terms.0.network.{k}.{kind}": [f"output_model.output_network.layers.{k}.{kind}"] for k in (0, 2) for kind in ("weight", "bias")
+    }
     return names
 
 
-def _rearranged(weights: dict[str, Tensor], *, old: bool, group: str) -> dict[str, Tensor]:
+def _rearranged(weights: dict[str, Tensor], *, old: bool, sign: float) -> dict[str, Tensor]:
     """Bring the 3C outputs into our order: channel by channel in the gates, part by part in the layers' filters."""
     result = dict(weights)
     for name, tensor in weights.items():
         if old and re.fullmatch(r".*layers\.\d+\.filter\.network\.4\..*", name):
-            result[name] = tensor.unflatten(0, (-1, 3)).transpose(0, 1).reshape(tensor.shape)
+            result[name] = tensor.view(-1, 3, *tensor.shape[1:]).transpose(0, 1).reshape(tensor.shape)
         if not old and ".gates.2." in name:
-            result[name] = tensor.unflatten(0, (3, -1)).transpose(0, 1).reshape(tensor.shape)
-    if group == "SO(3)":
-        mixing = "trunk.architecture.embedding.mix.weight"
-        result[mixing] = weights[mixing] * torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64)[:, None, None]
+            result[name] = tensor.view(3, -1, *tensor.shape[1:]).transpose(0, 1).reshape(tensor.shape)
+    mixing = "trunk.architecture.embedding.mix.weight"
+    result[mixing] = weights[mixing] * torch.tensor([1.0, sign, 1.0], dtype=torch.float64)[:, None, None]
     return result

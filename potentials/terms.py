@@ -66,6 +66,8 @@ class Offset(nn.Module):
     energy_eV : float   eV
     """
 
+    energy: Tensor
+
     def __init__(self, channels: int, energy_eV: float) -> None:
         super().__init__()
         self.register_buffer("energy", torch.tensor(energy_eV, dtype=torch.float64))

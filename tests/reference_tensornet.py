@@ -143,9 +143,7 @@ def _neighbors(
     return found
 
 
-def _translations(
-    positions: Tensor, cutoff: float, cell: Tensor | None, pbc: tuple[bool, bool, bool]
-) -> list[tuple[int, int, int]]:
+def _translations(positions: Tensor, cutoff: float, cell: Tensor | None, pbc: tuple[bool, bool, bool]) -> list[tuple[int, int, int]]:
     """List lattice translations: enough planes on each side for the cutoff and for atoms anywhere."""
     if cell is None or not any(pbc):
         return [(0, 0, 0)]
@@ -160,9 +158,7 @@ def _translations(
     return list(itertools.product(*(range(-n, n + 1) for n in reach)))  # type: ignore[arg-type]
 
 
-def _embed(
-    i: int, neighbors: list[tuple[int, Tensor, Tensor]], w: Weights, numbers: Tensor, cutoff: float, encode: Encoding
-) -> Tensor:
+def _embed(i: int, neighbors: list[tuple[int, Tensor, Tensor]], w: Weights, numbers: Tensor, cutoff: float, encode: Encoding) -> Tensor:
     """Make X_i of the embedding: (C, 3, 3)."""
     channels = w["species"].shape[1]
     scalar = torch.zeros(channels, 3, 3, dtype=torch.float64)

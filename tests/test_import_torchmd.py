@@ -12,6 +12,8 @@ import torch
 from ase import Atoms, units
 from numpy.testing import assert_allclose
 
+from md_runs.errors import InputError
+from md_runs.import_torchmd import command
 from potentials import checkpoint
 from potentials.graph import from_ase
 from potentials.import_torchmd import TorchMDCheckpoint, convert, read
@@ -38,19 +40,22 @@ def test_imported_model_gives_the_stored_energies_and_forces(name: str, tmp_path
         answer = predict(loaded, from_ase(atoms, loaded.cutoff, charge=int(expected[f"{system}_charge"])))
         assert_allclose(answer.energy.numpy(), expected[f"{system}_energy"], rtol=1e-6, err_msg=system)
         forces = expected[f"{system}_forces"]
-        assert_allclose(answer.forces, forces, rtol=0, atol=1e-6 * np.abs(forces).max(), err_msg=system)
+        assert_allclose(np.asarray(answer.forces), forces, rtol=0, atol=1e-6 * np.abs(forces).max(), err_msg=system)
 
 
 @pytest.mark.parametrize("old", [False, True], ids=["current", "old"])
 @pytest.mark.parametrize("basis", ["expnorm", "gauss"])
+@pytest.mark.parametrize("origin", ["kernels", "plain"])
 @pytest.mark.parametrize("group", ["O(3)", "SO(3)"])
-def test_every_supported_variant_follows_the_formulas(group: str, basis: str, old: bool) -> None:
+def test_every_supported_variant_follows_the_formulas(group: str, origin: str, basis: str, old: bool) -> None:
     """Random weights, energies in kcal/mol, lengths in Bohr, mean, std and atom references, against the dense reference."""
     source = _random_checkpoint(group, basis, old)
-    potential, _ = convert(source, energy_unit="kcal/mol", length_unit="Bohr")
-    graph = from_ase(Atoms("OH2", [[0, 0, 0], [0.9, 0.3, 0.1], [-0.2, 0.8, 0.4]]), potential.cutoff, charge=-1)
-    expected = _expected_energy(source, graph.atomic_numbers, graph.positions / units.Bohr, charge=-1, group=group, old=old)
-    assert_allclose(predict(potential, graph).energy, expected * units.kcal / units.mol, rtol=1e-12)
+    potential, _ = convert(source, energy_unit="kcal/mol", length_unit="Bohr", so3_origin=origin)
+    chiral = Atoms("OHCNF", [[0, 0, 0], [0.9, 0.3, 0.1], [-0.2, 0.8, 0.4], [-0.9, -0.7, 0.5], [0.1, -0.4, -1.2]])
+    graph = from_ase(chiral, potential.cutoff, charge=-1)
+    mirror = 1.0 if origin == "kernels" else -1.0  # the plain path of TorchMD-NET sees directions reversed
+    expected = _expected_energy(source, graph.atomic_numbers, mirror * graph.positions / units.Bohr, charge=-1, group=group, old=old)
+    assert_allclose(float(predict(potential, graph).energy), expected * units.kcal / units.mol, rtol=1e-12)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +149,11 @@ def _random_checkpoint(group: str, basis: str, old: bool) -> TorchMDCheckpoint:
         weights |= {f"{prefix}means": torch.linspace(0.0, 1.0, RADIAL).double(), f"{prefix}betas": torch.full((RADIAL,), 6.0).double()}
     else:
         weights |= {f"{prefix}offset": torch.linspace(0.0, CUTOFF, RADIAL).double(), f"{prefix}coeff": torch.tensor(-0.125).double()}
-    weights |= {"mean": torch.tensor(-3.25).double(), "std": torch.tensor(1.5).double(), "prior_model.0.atomref.weight": random(ELEMENTS, 1)}
+    weights |= {
+        "mean": torch.tensor(-3.25).double(),
+        "std": torch.tensor(1.5).double(),
+        "prior_model.0.atomref.weight": random(ELEMENTS, 1),
+    }
     parameters = {
         "model": "tensornet",
         "embedding_dimension": CHANNELS,
@@ -172,7 +181,7 @@ def _expected_energy(
     """Energy by the formulas, in the checkpoint's own units, all its own conventions spelled out again."""
     w, prefix = source.weights, "representation_model.distance_expansion."
     weights = {ours: w[theirs] for theirs, ours in _THEIR_NAMES.items()}
-    for name in ("gate.1.weight", "gate.1.bias", "layers.0.filter.2.weight", "layers.0.filter.2.bias", "layers.1.filter.2.weight", "layers.1.filter.2.bias"):
+    for name in (f"{linear}.{kind}" for linear in ("gate.1", "layers.0.filter.2", "layers.1.filter.2") for kind in ("weight", "bias")):
         if old:  # outputs ordered I0 A0 S0 I1 A1 S1 …
             weights[name] = torch.cat([weights[name][part::3] for part in range(3)])
     if f"{prefix}means" in w:
@@ -180,8 +189,7 @@ def _expected_energy(
     else:
         encode = reference.gaussian(w[f"{prefix}offset"], w[f"{prefix}coeff"])
     factors = torch.full((LAYERS, len(numbers), 1), 1 + 0.1 * charge, dtype=torch.float64)
-    # the same molecule in a mirror has the directions of TorchMD-NET, neighbour to centre
-    bare = reference.energies(weights, numbers, -positions, cutoff=CUTOFF, encode=encode, group=group, factors=factors)
+    bare = reference.energies(weights, numbers, positions, cutoff=CUTOFF, encode=encode, group=group, factors=factors)
     references = w["prior_model.0.atomref.weight"][numbers, 0]
     return float((w["std"] * bare + references).sum() + w["mean"])
 
@@ -202,3 +210,24 @@ def _their_names() -> dict[str, str]:
 
 
 _THEIR_NAMES = _their_names()
+
+
+def test_command_writes_a_model_and_overwrites_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    source = _random_checkpoint("O(3)", "expnorm", old=False)
+    path, output = tmp_path / "model.ckpt", tmp_path / "model.pt"
+    torch.save(
+        {"hyper_parameters": dict(source.hyper_parameters), "state_dict": {f"model.{k}": w for k, w in source.weights.items()}}, path
+    )
+    command(path, output, energy_unit="kcal/mol", length_unit="Angstrom", elements="H,O")
+    model = checkpoint.load(output, dtype=torch.float64)
+    assert "6 channels" in capsys.readouterr().out
+    assert model.card.elements == [1, 8]
+    assert model.card.dataset["sha256"] == read(path).sha256
+    assert _energy(model.potential, charge=1) == _energy(convert(source, energy_unit="kcal/mol")[0], charge=1)
+    with pytest.raises(InputError, match="exists"):
+        command(path, output, energy_unit="eV", length_unit="Angstrom")
+    with pytest.raises(InputError, match="energy_unit"):
+        command(path, tmp_path / "other.pt", energy_unit="cal", length_unit="Angstrom")
+    with pytest.raises(InputError, match="Xx"):
+        command(path, tmp_path / "other.pt", energy_unit="eV", length_unit="Angstrom", elements="H,Xx")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["model.ckpt", "model.pt"]
