@@ -4,20 +4,22 @@ A form Φ(a, b, …, g) that is linear in each of its tensors defines one functi
 that slot, given the others. The value of a product is the slot of g; its gradients are the other slots; and the gradients of
 those are slots again. Force training, which differentiates twice, therefore needs nothing else.
 
-* `convolve`: y_i = Σ_j f_ij ⊙ x_j over undirected pairs, with the same filter both ways.
+* `convolve`: y_i = Σ_j f_ij ⊙ x_j over undirected pairs, with the same filter both ways; its other slot is `contract`.
 * `embed_pairs`: y_i = Σ_j f_ij ⊙ Y(u_ij) ⊙ (c_i + n_j), the harmonics Y odd or even under i <-> j.
 * `symmetric_product` and `matrix_product`: 3x3 matrices XY + YX and XY, in nine orthonormal components.
 
-On the CPU the compiled extension `potentials._kernels` is used where it was built; everything works without.
+They are registered as operators of torch, so that autograd and compilation see through them. On the CPU the compiled
+extension `potentials._kernels` computes them where it was built; everything works without.
 """
 
 from __future__ import annotations
 
 import math
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
+from torch.library import custom_op
 
 try:
     from potentials import _kernels
@@ -28,6 +30,7 @@ PART = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # which filter acts on each of the nine comp
 ODD = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0)  # parity of the components under u -> -u, and under transposition
 
 
+@custom_op("polcalc::convolve", mutates_args=())
 def convolve(filters: Tensor, values: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
     """Sum filter times neighbour value over pairs, both ways.
 
@@ -41,7 +44,28 @@ def convolve(filters: Tensor, values: Tensor, idx_i: Tensor, idx_j: Tensor) -> T
     -------
     (9, M, C)
     """
-    return _evaluate(PairConvolution(idx_i, idx_j, values.shape[1]), 2, (filters, values, None))
+    if _compiled(filters, values):
+        filters, values = filters.contiguous(), values.contiguous()
+        result = torch.zeros_like(values)
+        _kernels.convolve(*_sizes(idx_i, idx_j, values), _addresses(filters, values, result))
+        return result
+    weights = filters.transpose(0, 1)[list(PART)]  # (9, P, C)
+    result = values.new_zeros(values.shape)
+    result.index_add_(1, idx_i, weights * values.index_select(1, idx_j))
+    return result.index_add_(1, idx_j, weights * values.index_select(1, idx_i))
+
+
+@custom_op("polcalc::contract", mutates_args=())
+def contract(left: Tensor, right: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
+    """Sum left_i ⊙ right_j + left_j ⊙ right_i over the components of I, A and S: (9, M, C) twice -> (P, 3, C)."""
+    if _compiled(left, right):
+        left, right = left.contiguous(), right.contiguous()
+        result = left.new_empty(len(idx_i), 3, left.shape[-1])
+        _kernels.contract(*_sizes(idx_i, idx_j, left), _addresses(result, left, right))
+        return result
+    both = left.index_select(1, idx_j) * right.index_select(1, idx_i)
+    both = both + left.index_select(1, idx_i) * right.index_select(1, idx_j)  # (9, P, C)
+    return _sum_parts(both)
 
 
 def embed_pairs(filters: Tensor, harmonics: Tensor, species: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
@@ -58,190 +82,199 @@ def embed_pairs(filters: Tensor, harmonics: Tensor, species: Tensor, idx_i: Tens
     -------
     (9, M, C)
     """
-    return _evaluate(PairEmbedding(idx_i, idx_j, species.shape[1]), 3, (filters, harmonics, species, None))
+    return _embed_slot(3, [filters, harmonics, species], idx_i, idx_j, species.shape[1])
 
 
 def symmetric_product(x: Tensor, y: Tensor) -> Tensor:
     """Compute XY + YX of 3x3 matrices given as components (9, M, C)."""
-    return _evaluate(SYMMETRIC, 2, (x, y, None))
+    return _product(x, y, True, 0)
 
 
 def matrix_product(x: Tensor, y: Tensor) -> Tensor:
     """Compute XY of 3x3 matrices given as components (9, M, C)."""
-    return _evaluate(PLAIN, 2, (x, y, None))
+    return _product(x, y, False, 0)
 
 
-class Form(Protocol):
-    """A multilinear form: ``slot(k, tensors)`` is its derivative with respect to tensor k, which is None among the tensors."""
-
-    def slot(self, k: int, tensors: tuple[Tensor | None, ...]) -> Tensor:
-        """Return a tensor shaped like slot k."""
-
-
-class _Slot(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, form: Form, k: int, *tensors: Tensor | None) -> Tensor:
-        ctx.save_for_backward(*tensors)
-        ctx.form, ctx.k = form, k
-        return form.slot(k, tensors)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        tensors = list(ctx.saved_tensors)
-        tensors[ctx.k] = grad
-        gradients: list[Tensor | None] = [None] * len(tensors)
-        for n in range(len(tensors)):
-            if n != ctx.k and ctx.needs_input_grad[n + 2]:
-                gradients[n] = _evaluate(ctx.form, n, (*tensors[:n], None, *tensors[n + 1 :]))
-        return None, None, *gradients
+@custom_op("polcalc::embed_slot", mutates_args=())
+def _embed_slot(k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_points: int) -> Tensor:
+    """Derivative of Σ f Y ((c_i + n_j) g_i ± (c_j + n_i) g_j) with respect to slot k of (f, Y, (c, n), g), given the others."""
+    shape = _embed_shape(k, others, len(idx_i), n_points)
+    if _compiled(*others):
+        result = others[0].new_zeros(shape)
+        tensors = [t.contiguous() for t in others]
+        tensors.insert(k, result)
+        _kernels.embed_pairs(k, *_sizes(idx_i, idx_j, tensors[3]), _addresses(*tensors))
+        return result
+    tensors = list(others)
+    tensors.insert(k, others[0].new_empty(shape))
+    return _EMBED_SLOTS[k](*tensors, idx_i, idx_j)
 
 
-def _evaluate(form: Form, k: int, tensors: tuple[Tensor | None, ...]) -> Tensor:
-    return _Slot.apply(form, k, *tensors)  # type: ignore[no-untyped-call, no-any-return]
+@custom_op("polcalc::product", mutates_args=())
+def _product(x: Tensor, y: Tensor, symmetric: bool, transposed: int) -> Tensor:
+    """Compute XY (transposed = 0), XᵀY (1) or XYᵀ (2), symmetrised by the product in the other order if asked."""
+    if _compiled(x, y):
+        x, y = x.contiguous(), y.contiguous()
+        result = torch.empty_like(x)
+        _kernels.product(x.dtype == torch.float64, symmetric, transposed, x[0].numel(), _addresses(x, y, result))
+        return result
+    x = transpose(x) if transposed == 1 else x
+    y = transpose(y) if transposed == 2 else y
+    product = _multiply(x, y)
+    return product + _multiply(y, x) if symmetric else product
 
 
-def _native(*tensors: Tensor | None) -> bool:
-    """Whether the compiled kernels apply: all on the CPU, all of one real dtype."""
-    present = [t for t in tensors if t is not None]
+# Shapes, for compilation, and derivatives: slots of the same forms.
+
+
+@convolve.register_fake
+def _(filters: Tensor, values: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
+    return values.new_empty(values.shape)
+
+
+@contract.register_fake
+def _(left: Tensor, right: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
+    return left.new_empty(len(idx_i), 3, left.shape[-1])
+
+
+@_embed_slot.register_fake
+def _(k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_points: int) -> Tensor:
+    return others[0].new_empty(_embed_shape(k, others, len(idx_i), n_points))
+
+
+@_product.register_fake
+def _(x: Tensor, y: Tensor, symmetric: bool, transposed: int) -> Tensor:
+    return x.new_empty(x.shape)
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _keep_embed(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.k, ctx.n_points = inputs[0], inputs[4]
+    ctx.save_for_backward(*inputs[1], *inputs[2:4])
+
+
+def _keep_product(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:2])
+    ctx.symmetric, ctx.transposed = inputs[2:]
+
+
+def _convolve_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    filters, values, idx_i, idx_j = ctx.saved_tensors
+    return contract(values, grad, idx_i, idx_j), convolve(filters, grad, idx_i, idx_j), None, None
+
+
+def _contract_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    left, right, idx_i, idx_j = ctx.saved_tensors
+    return convolve(grad, right, idx_i, idx_j), convolve(grad, left, idx_i, idx_j), None, None
+
+
+def _embed_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
+    *others, idx_i, idx_j = ctx.saved_tensors
+    tensors = [*others[: ctx.k], grad, *others[ctx.k :]]
+    slots = [n for n in range(4) if n != ctx.k]
+    gradients = [_embed_slot(n, [t for m, t in enumerate(tensors) if m != n], idx_i, idx_j, ctx.n_points) for n in slots]
+    return None, gradients, None, None, None
+
+
+def _product_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, y = ctx.saved_tensors
+    symmetric = ctx.symmetric
+    if ctx.transposed == 0:  # G = XY: G Yᵀ, Xᵀ G
+        return _product(grad, y, symmetric, 2), _product(x, grad, symmetric, 1), None, None
+    if ctx.transposed == 1:  # G = XᵀY: Y Gᵀ, X G
+        return _product(y, grad, symmetric, 2), _product(x, grad, symmetric, 0), None, None
+    return _product(grad, y, symmetric, 0), _product(grad, x, symmetric, 1), None, None  # G = XYᵀ: G Y, Gᵀ X
+
+
+convolve.register_autograd(_convolve_gradient, setup_context=_keep)
+contract.register_autograd(_contract_gradient, setup_context=_keep)
+_embed_slot.register_autograd(_embed_gradient, setup_context=_keep_embed)
+_product.register_autograd(_product_gradient, setup_context=_keep_product)
+
+
+# The compiled extension works on addresses of contiguous arrays.
+
+
+def _compiled(*tensors: Tensor) -> bool:
+    """Whether the extension applies: all on the CPU, all float32 or all float64."""
+    dtype = tensors[0].dtype
     return (
         _kernels is not None
-        and all(t.device.type == "cpu" for t in present)
-        and all(t.dtype == present[0].dtype for t in present)
-        and present[0].dtype in (torch.float32, torch.float64)
+        and dtype in (torch.float32, torch.float64)
+        and all(t.device.type == "cpu" and t.dtype == dtype for t in tensors)
     )
 
 
-def _pointer(tensor: Tensor | None) -> int:
-    return 0 if tensor is None else tensor.data_ptr()
+def _sizes(idx_i: Tensor, idx_j: Tensor, field: Tensor) -> tuple[bool, tuple[int, int, int], tuple[int, int]]:
+    """Describe the problem: double precision?, (P, M, C), addresses of the pairs; field is (..., M, C)."""
+    return field.dtype == torch.float64, (len(idx_i), field.shape[-2], field.shape[-1]), (idx_i.data_ptr(), idx_j.data_ptr())
 
 
-class PairConvolution:
-    """Φ = Σ_pairs Σ_k f ⊙ (x_j ⊙ g_i + x_i ⊙ g_j); slots: filters (P, 3, C), values (9, M, C), result (9, M, C)."""
-
-    def __init__(self, idx_i: Tensor, idx_j: Tensor, n_points: int) -> None:
-        self.idx_i, self.idx_j, self.n_points = idx_i, idx_j, n_points
-
-    def slot(self, k: int, tensors: tuple[Tensor | None, ...]) -> Tensor:
-        """Convolve the filters with the other field, or contract the two fields to a filter."""
-        if _native(*tensors):
-            return self._native_slot(k, tensors)
-        filters, values, result = tensors
-        if k == 0:
-            assert values is not None and result is not None
-            return self._contract(values, result)
-        field = values if k == 2 else result
-        assert filters is not None and field is not None
-        return self._convolve(filters, field)
-
-    def _convolve(self, filters: Tensor, field: Tensor) -> Tensor:
-        result = torch.zeros_like(field)
-        weights = filters.transpose(0, 1)[list(PART)]  # (9, P, C)
-        result.index_add_(1, self.idx_i, weights * field.index_select(1, self.idx_j))
-        return result.index_add_(1, self.idx_j, weights * field.index_select(1, self.idx_i))
-
-    def _contract(self, left: Tensor, right: Tensor) -> Tensor:
-        both = left.index_select(1, self.idx_j) * right.index_select(1, self.idx_i)
-        both = both + left.index_select(1, self.idx_i) * right.index_select(1, self.idx_j)  # (9, P, C)
-        return torch.stack([part.sum(0) for part in both.split((1, 3, 5))], dim=1)
-
-    def _native_slot(self, k: int, tensors: tuple[Tensor | None, ...]) -> Tensor:
-        tensors = tuple(t if t is None else t.contiguous() for t in tensors)
-        n_pairs, channels = len(self.idx_i), next(t for t in tensors if t is not None).shape[-1]
-        like = next(t for t in tensors if t is not None)
-        shape = (n_pairs, 3, channels) if k == 0 else (9, self.n_points, channels)
-        out = like.new_empty(shape) if k == 0 else like.new_zeros(shape)
-        filters, field, other = (out, tensors[1], tensors[2]) if k == 0 else (tensors[0], tensors[3 - k], out)
-        call = _kernels.contract if k == 0 else _kernels.convolve
-        call(
-            like.dtype == torch.float64,
-            (n_pairs, self.n_points, channels),
-            (self.idx_i.data_ptr(), self.idx_j.data_ptr()),
-            (_pointer(filters), _pointer(field), _pointer(other)),
-        )
-        return out
+def _addresses(*tensors: Tensor) -> tuple[int, ...]:
+    return tuple(t.data_ptr() for t in tensors)
 
 
-class PairEmbedding:
-    """Φ = Σ_pairs Σ_k f Y_k ((c_i + n_j) g_ki ± (c_j + n_i) g_kj); slots: filters, harmonics (P, 9), species (2, M, C), result."""
-
-    def __init__(self, idx_i: Tensor, idx_j: Tensor, n_points: int) -> None:
-        self.idx_i, self.idx_j, self.n_points = idx_i, idx_j, n_points
-
-    def slot(self, k: int, tensors: tuple[Tensor | None, ...]) -> Tensor:
-        """Return the derivative of the form with respect to slot k."""
-        if _native(*tensors):
-            return self._native_slot(k, tensors)
-        filters, harmonics, species, result = tensors
-        odd = None if harmonics is None else harmonics * harmonics.new_tensor(ODD)
-        if k == 3:
-            there, back = self._species_factors(species)
-            weights = filters.transpose(0, 1)[list(PART)]  # (9, P, C)
-            result = weights.new_zeros(9, self.n_points, weights.shape[-1])
-            result.index_add_(1, self.idx_i, weights * harmonics.T[:, :, None] * there)
-            return result.index_add_(1, self.idx_j, weights * odd.T[:, :, None] * back)
-        g_i, g_j = result.index_select(1, self.idx_i), result.index_select(1, self.idx_j)  # (9, P, C)
-        if k == 2:
-            weights = filters.transpose(0, 1)[list(PART)]
-            there = (weights * harmonics.T[:, :, None] * g_i).sum(0)  # (P, C)
-            back = (weights * odd.T[:, :, None] * g_j).sum(0)
-            receiving = there.new_zeros(self.n_points, there.shape[1]).index_add_(0, self.idx_i, there).index_add_(0, self.idx_j, back)
-            sending = there.new_zeros(self.n_points, there.shape[1]).index_add_(0, self.idx_j, there).index_add_(0, self.idx_i, back)
-            return torch.stack([receiving, sending])
-        there, back = self._species_factors(species)
-        if k == 1:
-            signs = there.new_tensor(ODD)[:, None, None]
-            weights = filters.transpose(0, 1)[list(PART)]
-            return (weights * (there * g_i + signs * back * g_j)).sum(-1).T
-        each = harmonics.T[:, :, None] * g_i * there + odd.T[:, :, None] * g_j * back
-        return torch.stack([part.sum(0) for part in each.split((1, 3, 5))], dim=1)
-
-    def _species_factors(self, species: Tensor) -> tuple[Tensor, Tensor]:
-        central, neighbor = species
-        there = central.index_select(0, self.idx_i) + neighbor.index_select(0, self.idx_j)
-        return there, central.index_select(0, self.idx_j) + neighbor.index_select(0, self.idx_i)
-
-    def _native_slot(self, k: int, tensors: tuple[Tensor | None, ...]) -> Tensor:
-        given = [t if t is None else t.contiguous() for t in tensors]
-        n_pairs = len(self.idx_i)
-        like = next(t for n, t in enumerate(given) if t is not None and n != 1)
-        channels = like.shape[-1]
-        shape = ((n_pairs, 3, channels), (n_pairs, 9), (2, self.n_points, channels), (9, self.n_points, channels))[k]
-        given[k] = like.new_zeros(shape)
-        _kernels.embed_pairs(
-            like.dtype == torch.float64,
-            k,
-            (n_pairs, self.n_points, channels),
-            (self.idx_i.data_ptr(), self.idx_j.data_ptr()),
-            tuple(_pointer(t) for t in given),
-        )
-        return given[k]  # type: ignore[return-value]
+# The same in plain torch.
 
 
-class MatrixProduct:
-    """Φ = tr((XY)ᵀG), or tr((XY + YX)ᵀG); slots: x, y and the result, each (9, M, C)."""
-
-    def __init__(self, *, symmetric: bool) -> None:
-        self.symmetric = symmetric
-
-    def slot(self, k: int, tensors: tuple[Tensor | None, ...]) -> Tensor:
-        """Return XY, G Yᵀ or Xᵀ G, symmetrised if asked."""
-        x, y, result = tensors
-        left, right, transposed = ((result, y, 2), (x, result, 1), (x, y, 0))[k]
-        assert left is not None and right is not None
-        if _native(left, right):
-            left, right = left.contiguous(), right.contiguous()
-            out = torch.empty_like(left)
-            _kernels.product(
-                left.dtype == torch.float64, self.symmetric, transposed, left[0].numel(), (_pointer(left), _pointer(right), _pointer(out))
-            )
-            return out
-        left = transpose(left) if transposed == 1 else left
-        right = transpose(right) if transposed == 2 else right
-        product = _multiply(left, right)
-        return product + _multiply(right, left) if self.symmetric else product
+def _embed_shape(k: int, others: list[Tensor], n_pairs: int, n_points: int) -> tuple[int, ...]:
+    channels = others[-1].shape[-1]
+    return ((n_pairs, 3, channels), (n_pairs, 9), (2, n_points, channels), (9, n_points, channels))[k]
 
 
-SYMMETRIC, PLAIN = MatrixProduct(symmetric=True), MatrixProduct(symmetric=False)
+def _embed_weights(filters: Tensor, harmonics: Tensor) -> tuple[Tensor, Tensor]:
+    """Filter times harmonic of i <- j and of j <- i: (9, P, C) twice."""
+    there = filters.transpose(0, 1)[list(PART)] * harmonics.T[:, :, None]
+    return there, there * harmonics.new_tensor(ODD)[:, None, None]
+
+
+def _embed_species(species: Tensor, idx_i: Tensor, idx_j: Tensor) -> tuple[Tensor, Tensor]:
+    central, neighbor = species
+    there = central.index_select(0, idx_i) + neighbor.index_select(0, idx_j)
+    return there, central.index_select(0, idx_j) + neighbor.index_select(0, idx_i)
+
+
+def _embed_fields(species: Tensor, result: Tensor, idx_i: Tensor, idx_j: Tensor) -> tuple[Tensor, Tensor]:
+    """Species factor times result of both ways, the parity included: (9, P, C) twice."""
+    there, back = _embed_species(species, idx_i, idx_j)
+    signs = result.new_tensor(ODD)[:, None, None]
+    return there * result.index_select(1, idx_i), signs * back * result.index_select(1, idx_j)
+
+
+def _embed_to_filters(filters: Tensor, harmonics: Tensor, species: Tensor, result: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
+    there, back = _embed_fields(species, result, idx_i, idx_j)
+    return _sum_parts(harmonics.T[:, :, None] * (there + back))
+
+
+def _embed_to_harmonics(filters: Tensor, harmonics: Tensor, species: Tensor, result: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
+    there, back = _embed_fields(species, result, idx_i, idx_j)
+    return (filters.transpose(0, 1)[list(PART)] * (there + back)).sum(-1).T.contiguous()
+
+
+def _embed_to_species(filters: Tensor, harmonics: Tensor, species: Tensor, result: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
+    there, back = _embed_weights(filters, harmonics)
+    there = (there * result.index_select(1, idx_i)).sum(0)  # (P, C)
+    back = (back * result.index_select(1, idx_j)).sum(0)
+    empty = result.new_zeros(result.shape[1:])
+    receiving = empty.index_add(0, idx_i, there).index_add(0, idx_j, back)
+    return torch.stack([receiving, empty.index_add(0, idx_j, there).index_add(0, idx_i, back)])
+
+
+def _embed_to_result(filters: Tensor, harmonics: Tensor, species: Tensor, result: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
+    weight_there, weight_back = _embed_weights(filters, harmonics)
+    there, back = _embed_species(species, idx_i, idx_j)
+    return result.zero_().index_add(1, idx_i, weight_there * there).index_add(1, idx_j, weight_back * back)
+
+
+_EMBED_SLOTS = (_embed_to_filters, _embed_to_harmonics, _embed_to_species, _embed_to_result)
+
+
+def _sum_parts(components: Tensor) -> Tensor:
+    """Sum the components of I, A and S: (9, P, C) -> (P, 3, C)."""
+    return torch.stack([part.sum(0) for part in components.split((1, 3, 5))], dim=1)
 
 
 def transpose(x: Tensor) -> Tensor:
@@ -275,11 +308,11 @@ def matrix_basis(dtype: torch.dtype, device: torch.device) -> Tensor:
 def _make_basis() -> Tensor:
     half = math.sqrt(0.5)
     basis = torch.zeros(9, 3, 3, dtype=torch.float64)
-    basis[0] = torch.eye(3) / math.sqrt(3)
+    basis[0] = torch.eye(3, dtype=torch.float64) / math.sqrt(3)
     for k, (row, column) in enumerate([(2, 1), (0, 2), (1, 0)], start=1):
         basis[k, row, column], basis[k, column, row] = half, -half
     for k, (row, column) in zip((4, 5, 7), [(0, 1), (1, 2), (0, 2)], strict=True):
         basis[k, row, column] = basis[k, column, row] = half
-    basis[6] = torch.diag(torch.tensor([-1.0, -1.0, 2.0])) / math.sqrt(6)
-    basis[8] = torch.diag(torch.tensor([1.0, -1.0, 0.0])) * half
+    basis[6] = torch.diag(torch.tensor([-1.0, -1.0, 2.0], dtype=torch.float64)) / math.sqrt(6)
+    basis[8] = torch.diag(torch.tensor([1.0, -1.0, 0.0], dtype=torch.float64)) * half
     return basis

@@ -81,7 +81,7 @@ PYBIND11_MODULE(_kernels, m) {
   m.def("convolve", [](bool f64, const Sizes& s, const Pair& p, const Triple& a) { f64 ? run_convolve<double>(s, p, a) : run_convolve<float>(s, p, a); });
   m.def("contract", [](bool f64, const Sizes& s, const Pair& p, const Triple& a) { f64 ? run_contract<double>(s, p, a) : run_contract<float>(s, p, a); });
   m.def("embed_pairs",
-        [](bool f64, int slot, const Sizes& s, const Pair& p, const Quad& a) { f64 ? run_embed<double>(slot, s, p, a) : run_embed<float>(slot, s, p, a); });
+        [](int slot, bool f64, const Sizes& s, const Pair& p, const Quad& a) { f64 ? run_embed<double>(slot, s, p, a) : run_embed<float>(slot, s, p, a); });
   m.def("product", [](bool f64, bool symmetric, int transposed, long n, const Triple& a) {
     f64 ? run_product<double>(symmetric, transposed, n, a) : run_product<float>(symmetric, transposed, n, a);
   });
