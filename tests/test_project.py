@@ -1,0 +1,216 @@
+"""What holds for the project as a whole: which way imports point, what an import may do, and one version in one place."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+PACKAGES = ("polcalc", "potentials", "md_runs")
+
+# From the bottom to the top: a module imports from its own layer and from those below.
+LAYERS = (
+    ("potentials", "potentials._kernels", "polcalc._native"),  # the packages themselves hold nothing; compiled code
+    ("potentials.kernels", "potentials.pairs"),
+    ("potentials.graph",),
+    ("potentials.geometry",),
+    ("potentials.radial", "potentials.conditioning", "potentials.points", "potentials.terms"),
+    ("potentials.architectures",),
+    ("potentials.potential",),
+    ("potentials.build",),
+    ("potentials.checkpoint",),
+    ("potentials.import_torchmd", "potentials.datasets", "potentials.training"),
+    ("polcalc",),
+    ("md_runs",),
+)
+ARCHITECTURE_MAY_IMPORT = {"potentials.geometry", "potentials.radial", "potentials.kernels", "torch"}
+OPTIONAL = {"torch_cluster", "lightning", "tensorboard", "e3nn", "rdkit", "tblite", "pyscf", "MDAnalysis", "torchmdnet"}
+
+
+class Import(NamedTuple):
+    """One imported module, and where."""
+
+    module: str  # who imports
+    target: str  # what is imported
+    line: int
+    in_function: bool
+
+    def __str__(self) -> str:
+        return f"{self.module}:{self.line} imports {self.target}"
+
+
+def all_modules() -> list[str]:
+    """Name every module of the three packages."""
+    paths = sorted(path.relative_to(REPOSITORY) for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+    return [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
+
+
+def source_of(module: str) -> Path:
+    """Find the file of a module."""
+    path = REPOSITORY.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def imports_of(module: str) -> list[Import]:
+    """List what a module imports, at its top and in its functions; imports for type checkers alone do not count."""
+    return list(walk(ast.parse(source_of(module).read_text(encoding="utf-8")), module, in_function=False))
+
+
+def walk(node: ast.AST, module: str, *, in_function: bool) -> Iterator[Import]:
+    """Go through a syntax tree, remembering whether we are inside a function."""
+    if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+        return
+    for target in targets(node, module):
+        yield Import(module, target, node.lineno, in_function)  # type: ignore[attr-defined]
+    inside = in_function or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+    for child in ast.iter_child_nodes(node):
+        yield from walk(child, module, in_function=inside)
+
+
+def targets(node: ast.AST, module: str) -> list[str]:
+    """Name the modules that one statement imports: ``from potentials import kernels`` means `potentials.kernels`."""
+    if isinstance(node, ast.Import):
+        return [alias.name for alias in node.names]
+    if not isinstance(node, ast.ImportFrom):
+        return []
+    assert node.level == 0, f"{module}:{node.lineno} has a relative import; write the full name"
+    base = node.module or ""
+    return [f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base for alias in node.names]
+
+
+def is_module(name: str) -> bool:
+    """Whether a dotted name is one of our modules or compiled extensions, rather than something inside one."""
+    return name in {"potentials._kernels", "polcalc._native"} or (name.startswith(PACKAGES) and source_of(name).is_file())
+
+
+def layer_of(module: str) -> int:
+    """Height of a module in the import diagram."""
+    for height, names in enumerate(LAYERS):
+        if module in names:
+            return height
+    parent = module.rpartition(".")[0]
+    assert parent not in {"", "potentials"}, f"{module} has no layer: add it to LAYERS, where it belongs in the import diagram"
+    return layer_of(parent)
+
+
+@pytest.mark.parametrize("module", all_modules())
+def test_imports_point_one_way(module: str) -> None:
+    upwards = [str(i) for i in imports_of(module) if i.target.split(".")[0] in PACKAGES and layer_of(i.target) > layer_of(module)]
+    assert not upwards
+
+
+@pytest.mark.parametrize("module", [m for m in all_modules() if m.startswith("potentials.architectures.")])
+def test_an_architecture_imports_only_geometry_radial_and_torch(module: str) -> None:
+    found = {i.target for i in imports_of(module) if i.target.split(".")[0] not in sys.stdlib_module_names}
+    foreign = {t for t in found if t not in ARCHITECTURE_MAY_IMPORT and not t.startswith("torch.")}
+    assert not foreign
+
+
+@pytest.mark.parametrize("module", all_modules())
+def test_functions_import_optional_dependencies_alone(module: str) -> None:
+    assert not [str(i) for i in imports_of(module) if i.in_function and i.target.split(".")[0] not in OPTIONAL]
+
+
+def test_the_check_sees_an_import_inside_a_function() -> None:
+    tree = ast.parse("import torch\nif TYPE_CHECKING:\n    import polcalc\ndef f():\n    from potentials import graph\n")
+    assert [(i.target, i.in_function) for i in walk(tree, "m", in_function=False)] == [("torch", False), ("potentials.graph", True)]
+    assert layer_of("md_runs.anything") > layer_of("polcalc.calculator") > layer_of("potentials.architectures.tensornet")
+    with pytest.raises(AssertionError, match="has no layer"):
+        layer_of("potentials.somewhere_new")
+
+
+SNAPSHOT = """
+import importlib, os, random, sys
+import numpy, torch, ase, h5py, matplotlib
+try:
+    import lightning
+except ImportError:
+    pass
+
+def state():
+    return dict(
+        environment=dict(os.environ), files=sorted(os.listdir()), hook=sys.excepthook, style=dict(matplotlib.rcParams),
+        dtype=torch.get_default_dtype(), device=torch.get_default_device(), threads=torch.get_num_threads(),
+        gradients=torch.is_grad_enabled(), deterministic=torch.are_deterministic_algorithms_enabled(),
+        torch=torch.get_rng_state().tolist(), random=random.getstate(), numpy=repr(numpy.random.get_state()),
+        errors=numpy.geterr(), printing=numpy.get_printoptions(),
+    )
+
+before = state()
+for name in sys.argv[1:]:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        if error.name.split(".")[0] not in {optional!r}:
+            raise
+after = state()
+changed = [key for key in before if before[key] != after[key]]
+sys.exit(f"importing changed: {{', '.join(changed)}}" if changed else 0)
+"""
+
+
+def import_in_new_process(modules: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
+    """Import modules in a fresh interpreter, in an empty folder, and report what that changed."""
+    code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n" + SNAPSHOT.format(optional=OPTIONAL)
+    return subprocess.run([sys.executable, "-c", code, *modules], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+
+
+def test_importing_has_no_side_effect(tmp_path: Path) -> None:
+    modules = [name for name in all_modules() if not name.endswith("__main__")]
+    done = import_in_new_process(modules, tmp_path)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_the_check_sees_a_side_effect(tmp_path: Path) -> None:
+    (tmp_path / "careless.py").write_text("import torch\ntorch.set_default_dtype(torch.float64)\n")
+    done = import_in_new_process(["careless"], tmp_path)
+    assert (done.returncode, done.stderr.strip()) == (1, "importing changed: dtype")
+
+
+@pytest.fixture(scope="module")
+def project() -> dict[str, Any]:
+    """Return the metadata."""
+    metadata: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return metadata
+
+
+def test_the_version_stands_in_one_place(project: dict[str, Any]) -> None:
+    assert f"\n## {project['version']}" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
+    literal = re.compile(r"__version__\s*=\s*['\"]")
+    assert not [module for module in all_modules() if literal.search(source_of(module).read_text(encoding="utf-8"))]
+
+
+def test_the_installed_version_is_this_one(project: dict[str, Any]) -> None:
+    try:
+        installed = importlib.metadata.version("polcalc")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("polcalc is not installed; run `make test`")
+    assert installed == project["version"]
+
+
+def test_the_command_exists(project: dict[str, Any]) -> None:
+    module, _, name = project["scripts"]["polcalc"].partition(":")
+    assert callable(getattr(importlib.import_module(module), name))
+
+
+def test_every_requirement_has_a_tested_version(project: dict[str, Any]) -> None:
+    lists = [project["dependencies"], *project["optional-dependencies"].values()]
+    needed = {normal(requirement) for requirements in lists for requirement in requirements} - {"polcalc"}
+    lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    pinned = {normal(line) for line in lines if re.match(r"[\w.-]+==[\w.]+$", line)}
+    assert needed <= pinned
+
+
+def normal(requirement: str) -> str:
+    """Project name of a requirement, as package indexes compare them."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[\[<>=~! ]", requirement)[0]).lower()
