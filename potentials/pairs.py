@@ -78,7 +78,9 @@ def _torch_cluster(positions: Tensor, cell: Tensor, pbc: Tensor, reach: float) -
     try:
         from torch_cluster import radius_graph
     except ImportError as error:
-        raise ImportError("`backend` 'torch-cluster' needs the package torch-cluster; it is not installed. Install polcalc[cluster].") from error
+        raise ImportError(
+            "`backend` 'torch-cluster' needs the package torch-cluster; it is not installed. Install polcalc[cluster]."
+        ) from error
     n_atoms, room = len(positions), 32
     while True:
         edges = radius_graph(positions, r=reach, loop=False, max_num_neighbors=room)  # (2, E) directed
@@ -116,7 +118,9 @@ def _check(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> None:
     lengths = torch.linalg.vector_norm(periodic, dim=-1)
     # the Gram determinant is the squared volume spanned by the periodic vectors
     if len(periodic) and not bool(torch.linalg.det(periodic @ periodic.T) > 1e-12 * lengths.prod() ** 2):
-        raise ValueError(f"`cell` must have independent vectors where pbc is true; got {cell.tolist()} Å, pbc {pbc.tolist()}. Set the cell.")
+        raise ValueError(
+            f"`cell` must have independent vectors where pbc is true; got {cell.tolist()} Å, pbc {pbc.tolist()}. Set the cell."
+        )
 
 
 def _completed(cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:

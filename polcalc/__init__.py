@@ -1,0 +1,5 @@
+"""polcalc: potentials that know charge and spin, as ASE calculators."""
+
+from polcalc.calculator import PolarizedCalculator
+
+__all__ = ["PolarizedCalculator"]

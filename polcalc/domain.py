@@ -1,0 +1,171 @@
+"""What the card of a model says of a structure: inside what it was trained on, outside, or impossible.
+
+An error where the number would mean nothing, one warning of each sort where it is an extrapolation.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+
+import numpy as np
+from ase.data import atomic_numbers as NUMBER_OF
+from ase.data import chemical_symbols as SYMBOLS
+from numpy.typing import NDArray
+
+from polcalc.electrons import ElectronicState
+from polcalc.engine import Structure
+from polcalc.neighbors import Floats, NeighborList
+from potentials.checkpoint import Card
+from potentials.potential import Potential
+
+COINCIDENT = 0.1  # Å; no two nuclei of a molecule come this near, but atoms read twice do
+CONTACT_MARGIN = 0.95  # a longer run than the training data meets slightly shorter contacts without leaving their domain
+
+
+class ExtrapolationWarning(UserWarning):
+    """The model is asked for something that it was not trained on."""
+
+
+class Domain:
+    """Check structures against the card of a model.
+
+    Parameters
+    ----------
+    card : Card
+    potential : Potential   tells whether charge and multiplicity enter at all
+    """
+
+    def __init__(self, card: Card, potential: Potential) -> None:
+        self.card = card
+        self._elements = set(card.elements)
+        self._states = {(charge, multiplicity) for charge, multiplicity, *_ in card.states}
+        self._inputs = _conditioning(potential)
+        self._closest = _closest_distances(card)
+        self._neighbors = NeighborList(float(self._closest.max()) + 1e-3, skin=0.5)
+        self._pairs: tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats] | None = None
+        self._numbers = b""
+        self._told: set[object] = set()
+        self._last: tuple[NDArray[np.int64], ElectronicState] | None = None
+
+    def check_composition(self, atomic_numbers: NDArray[np.int64], state: ElectronicState, periodic: bool) -> None:
+        """Check elements, charge and multiplicity.
+
+        Raises
+        ------
+        ValueError   no atoms, an element never seen, a charge or multiplicity that the model ignores and never saw
+        """
+        if len(atomic_numbers) == 0:
+            raise ValueError("`atoms` must hold at least one atom; got none. Check the structure.")
+        unknown = sorted(set(atomic_numbers.tolist()) - self._elements) if self._elements else []
+        if unknown:
+            raise ValueError(
+                f"`atoms` must hold elements that the model was trained on: {_symbols(self._elements)}; got {_symbols(unknown)}. "
+                "Use a model trained on them."
+            )
+        self._check_state(state)
+        if periodic and state.charge:
+            self._tell("periodic", f"A periodic cell of charge {state.charge:+d} has no well defined energy without a background charge.")
+
+    def check_kept_charge(self, atomic_numbers: NDArray[np.int64], state: ElectronicState) -> None:
+        """Warn where atoms came or went while the charge in atoms.info stayed, as repeat, slices and sums of Atoms do."""
+        before, self._last = self._last, (atomic_numbers.copy(), state)
+        if before is None or not state.charge or not state.charge_source.startswith("info"):
+            return
+        old, new = Counter(before[0].tolist()), Counter(atomic_numbers.tolist())
+        if old != new and (old <= new or new <= old) and state[0] == before[1].charge and state[2] == before[1].charge_source:
+            self._tell("kept charge", f"Atoms came or went while {state.charge_source} stayed {state.charge:+d}; set it if not meant.")
+
+    def check_geometry(self, structure: Structure) -> None:
+        """Check that positions are finite and no two atoms nearer than the training data; called at every step.
+
+        Raises
+        ------
+        ValueError   positions or cell not finite, two atoms in one place
+        """
+        positions = structure.positions
+        if not np.isfinite(positions).all():
+            atom = int(np.nonzero(~np.isfinite(positions).all(1))[0][0])
+            raise ValueError(f"`positions` must be finite; got {positions[atom].tolist()} Å for atom {atom}. Check the structure.")
+        if not np.isfinite(structure.cell).all():
+            raise ValueError(f"`cell` must be finite; got {structure.cell.tolist()} Å. Check the structure.")
+        searched = self._neighbors.update(positions, structure.cell, structure.pbc)
+        if searched or self._pairs is None or structure.atomic_numbers.tobytes() != self._numbers:
+            self._list_pairs(structure)
+        assert self._pairs is not None
+        idx_i, idx_j, shift, closest_squared = self._pairs
+        vectors = positions.take(idx_j, 0) - positions.take(idx_i, 0)
+        if structure.pbc.any():
+            vectors += shift @ structure.cell
+        squared = np.einsum("pk,pk->p", vectors, vectors)
+        close = squared < closest_squared
+        if close.any():
+            self._complain(structure, close.nonzero()[0], squared)
+
+    def _check_state(self, state: ElectronicState) -> None:
+        pair = state.charge, state.multiplicity
+        if pair in self._states:
+            return
+        named = ", ".join(f"{charge:+d}/{multiplicity}" for charge, multiplicity in sorted(self._states)) or "none known"
+        for name, value, seen, neutral in (
+            ("charge", state.charge, {charge for charge, _ in self._states}, 0),
+            ("multiplicity", state.multiplicity, {multiplicity for _, multiplicity in self._states}, None),
+        ):
+            ignored = name not in self._inputs and value not in seen and (bool(seen) or (neutral is not None and value != neutral))
+            if ignored:
+                raise ValueError(
+                    f"`{name}` must be one that the model was trained on, for it ignores the {name} (charge/multiplicity: {named}); "
+                    f"got {value} ({state.charge_source if name == 'charge' else state.multiplicity_source}). Use a model that knows it."
+                )
+        if self._states:
+            self._tell(pair, f"The model never saw charge {pair[0]:+d} with multiplicity {pair[1]} (seen, charge/multiplicity: {named}).")
+
+    def _list_pairs(self, structure: Structure) -> None:
+        idx_i, idx_j, shift = (x.numpy() for x in self._neighbors.pairs)
+        numbers = structure.atomic_numbers
+        self._pairs = idx_i, idx_j, shift, self._closest[numbers[idx_i], numbers[idx_j]] ** 2
+        self._numbers = numbers.tobytes()
+
+    def _complain(self, structure: Structure, close: NDArray[np.int64], squared: Floats) -> None:
+        assert self._pairs is not None
+        idx_i, idx_j = self._pairs[:2]
+        for pair in close:
+            i, j, distance = int(idx_i[pair]), int(idx_j[pair]), float(squared[pair]) ** 0.5
+            names = sorted(SYMBOLS[structure.atomic_numbers[n]] for n in (i, j))
+            if distance < COINCIDENT:
+                raise ValueError(
+                    f"`positions` must not put atoms on top of each other; got {distance:.3f} Å between atoms {i} and {j} "
+                    f"({'-'.join(names)}). Check the structure."
+                )
+            self._tell(
+                tuple(names),
+                f"Atoms {i} and {j} ({'-'.join(names)}) are {distance:.2f} Å apart; the closest in the training data are "
+                f"{self.card.closest_distances_A['-'.join(names)]:.2f} Å.",
+            )
+
+    def _tell(self, key: object, message: str) -> None:
+        """Warn once of each sort."""
+        if key not in self._told:
+            self._told.add(key)
+            warnings.warn(message, ExtrapolationWarning, stacklevel=2)
+
+
+def _symbols(numbers: set[int] | list[int]) -> str:
+    return ", ".join(SYMBOLS[n] for n in sorted(numbers))
+
+
+def _conditioning(potential: Potential) -> set[str]:
+    """Name what enters the network: charge, multiplicity."""
+    spec = potential.spec
+    names = {*spec.get("state_factor", {}).get("attributes", ()), *(e["name"] for e in spec.get("embeddings", ()))}
+    meaning = {"total_charge": "charge", "multiplicity": "multiplicity", "unpaired_electrons": "multiplicity"}
+    return {meaning[name] for name in names if name in meaning}
+
+
+def _closest_distances(card: Card) -> Floats:
+    """Tabulate the distance below which a pair of elements is outside the training data: (Z, Z) Å."""
+    closest = np.full((len(SYMBOLS), len(SYMBOLS)), COINCIDENT)
+    for names, distance in card.closest_distances_A.items():
+        a, b = (NUMBER_OF[symbol] for symbol in names.split("-"))
+        closest[a, b] = closest[b, a] = max(COINCIDENT, CONTACT_MARGIN * distance)
+    return closest

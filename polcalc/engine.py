@@ -1,0 +1,289 @@
+"""How a potential is evaluated: a table of engines, the fastest first, and the one who chooses.
+
+An engine is built from a potential and a device and turns a `Structure` into an `Evaluation`. `eager` is the reference. Every
+other engine is compared with it on the first structure of each kind and given up, with a reason, if it differs or cannot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from polcalc.neighbors import NeighborList
+from potentials.graph import AtomicGraph, collate, to_device
+from potentials.potential import Potential, predict
+
+Floats = NDArray[np.float64]
+
+ENERGY_TOLERANCE = 2e-5  # eV per atom: ten times the float32 rounding of a network of usual size
+FORCE_TOLERANCE = 2e-4  # eV/Å
+STEEPNESS_TOLERANCE = 1e-5  # of the largest force: rounding grows where the energy is steep
+BATCH_ATOMS = 2000  # atoms per batch; above it a CPU gains nothing and memory grows
+
+
+class Structure(NamedTuple):
+    """What an engine evaluates; plain numpy, not to be kept or changed."""
+
+    atomic_numbers: NDArray[np.int64]  # (N,)
+    positions: Floats  # (N, 3) Å
+    cell: Floats  # (3, 3) Å, rows are lattice vectors
+    pbc: NDArray[np.bool_]  # (3,)
+    charge: int  # e
+    multiplicity: int  # 2S + 1
+    partial_charges: Floats | None = None  # (N,) e
+
+    @property
+    def has_stress(self) -> bool:
+        """Whether a stress is defined: periodic, with a volume."""
+        return bool(self.pbc.any()) and bool(np.linalg.det(self.cell) != 0)
+
+
+class Evaluation(NamedTuple):
+    """What an engine returns; float64 arrays of its own."""
+
+    energy: float  # eV
+    energies: Floats  # (N,) eV
+    forces: Floats  # (N, 3) eV/Å
+    stress: Floats | None = None  # (3, 3) eV/Å^3, where `Structure.has_stress`
+    polarization: Floats | None = None  # (N, 3) Å, displacement of the moving points
+
+
+class Unavailable(Exception):
+    """An engine cannot be built here, or cannot evaluate this structure; the message is one line for people."""
+
+
+class Engine(Protocol):
+    """One way to evaluate a potential. Raises `Unavailable` when built or called where it cannot serve."""
+
+    def __init__(self, potential: Potential, device: torch.device) -> None: ...
+
+    def evaluate(self, structure: Structure) -> Evaluation:
+        """Evaluate one structure."""
+        ...
+
+    def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
+        """Evaluate several structures."""
+        return [self.evaluate(structure) for structure in structures]
+
+
+class Eager(Engine):
+    """The reference: `predict`, operation by operation.
+
+    Parameters
+    ----------
+    potential : Potential
+    device : torch.device
+    skin : float            Å, of the pair list; longer pairs are dropped before they cost anything
+    """
+
+    def __init__(self, potential: Potential, device: torch.device, skin: float = 0.5) -> None:
+        self.potential, self.device = potential, device
+        self.neighbors = NeighborList(potential.cutoff, skin)
+
+    def evaluate(self, structure: Structure) -> Evaluation:
+        """Evaluate one structure, with the pairs of the last one where they still hold."""
+        self.neighbors.update(structure.positions, structure.cell, structure.pbc)
+        graph = _graph(structure, self.neighbors)
+        return self._predict(graph, structure.has_stress)[0]
+
+    def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
+        """Evaluate in batches, structures with and without stress apart."""
+        found: dict[int, Evaluation] = {}
+        for has_stress in (False, True):
+            chosen = [n for n, structure in enumerate(structures) if structure.has_stress == has_stress]
+            for batch in _batches(chosen, [len(s.atomic_numbers) for s in structures]):
+                graph = collate([self._searched(structures[n]) for n in batch])
+                found.update(zip(batch, self._predict(graph, has_stress), strict=True))
+        return [found[n] for n in range(len(structures))]
+
+    def _searched(self, structure: Structure) -> AtomicGraph:
+        neighbors = NeighborList(self.potential.cutoff, skin=0)
+        neighbors.update(structure.positions, structure.cell, structure.pbc)
+        return _graph(structure, neighbors)
+
+    def _predict(self, graph: AtomicGraph, stress: bool) -> list[Evaluation]:
+        prediction = predict(self.potential, to_device(graph, self.device), stress=stress)
+        ends = np.cumsum(np.bincount(graph.batch.numpy(), minlength=graph.n_structures))[:-1]
+        assert prediction.forces is not None
+        energies, forces = (np.split(x.double().cpu().numpy(), ends) for x in (prediction.energies, prediction.forces))
+        moved = prediction.polarization
+        polarization = None if moved is None else np.split(moved.double().cpu().numpy(), ends)
+        stresses = None if prediction.stress is None else prediction.stress.double().cpu().numpy()
+        return [
+            Evaluation(
+                energy=energy,
+                energies=energies[n],
+                forces=forces[n],
+                stress=None if stresses is None else stresses[n],
+                polarization=None if polarization is None else polarization[n],
+            )
+            for n, energy in enumerate(prediction.energy.tolist())
+        ]
+
+
+ENGINES: dict[str, Callable[[Potential, torch.device], Engine]] = {"eager": Eager}  # the fastest first, `eager` last
+
+
+class Difference(NamedTuple):
+    """Largest difference from the eager engine on the structures that were compared."""
+
+    energy_meV_per_atom: float
+    forces_meV_per_A: float
+
+
+class Chosen(NamedTuple):
+    """Which engine runs, why not a faster one, and how far it is from the eager one."""
+
+    name: str
+    device: str
+    difference: Difference | None
+    skipped: dict[str, str]
+
+    def __str__(self) -> str:
+        """One line for people."""
+        checked = (
+            f"; differs from eager by {self.difference.energy_meV_per_atom:.1e} meV/atom, {self.difference.forces_meV_per_A:.1e} meV/Å"
+            if self.difference
+            else ""
+        )
+        return f"{self.name} on {self.device}{checked}" + "".join(f"; not {name}: {reason}" for name, reason in self.skipped.items())
+
+
+class Selector:
+    """Evaluate with the fastest engine that is valid, or with the one asked for.
+
+    Parameters
+    ----------
+    potential : Potential   on the device
+    device : torch.device
+    requested : str         a name in `ENGINES`, or "auto"
+
+    Raises
+    ------
+    ValueError              unknown engine; or the engine asked for cannot serve, or differs from the eager one
+    """
+
+    def __init__(self, potential: Potential, device: torch.device, requested: str = "auto") -> None:
+        if requested not in ("auto", *ENGINES):
+            raise ValueError(f"`engine` must be one of auto, {', '.join(ENGINES)}; got {requested!r}. Pass one of these.")
+        self.potential, self.device, self.requested = potential, device, requested
+        self.eager = Eager(potential, device)
+        self._names = list(ENGINES) if requested == "auto" else [requested]  # the first is in use
+        self._engine: Engine | None = None
+        self._skipped: dict[str, str] = {}
+        self._difference: Difference | None = None
+        self._compared: set[Kind] = set()
+
+    @property
+    def chosen(self) -> Chosen:
+        """Describe the engine in use."""
+        self._current()
+        return Chosen(self._names[0], str(self.device), self._difference, dict(self._skipped))
+
+    def evaluate(self, structure: Structure) -> Evaluation:
+        """Evaluate one structure; the first of a kind is compared with the eager engine."""
+        engine = self._current()
+        try:
+            evaluation = engine.evaluate(structure)
+        except Unavailable as reason:
+            self._give_up(str(reason))
+            return self.evaluate(structure)
+        if engine is self.eager or _kind(structure) in self._compared:
+            return evaluation
+        if complaint := self._compare(structure, evaluation):
+            self._give_up(complaint)
+            return self.evaluate(structure)
+        return evaluation
+
+    def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
+        """Evaluate several structures; the first of each kind are compared with the eager engine."""
+        if self._current() is not self.eager:
+            for structure in {_kind(s): s for s in structures}.values():
+                self.evaluate(structure)
+        try:
+            return self._current().evaluate_many(structures)
+        except Unavailable as reason:
+            self._give_up(str(reason))
+            return self.evaluate_many(structures)
+
+    def _current(self) -> Engine:
+        """Return the engine in use, built when first needed."""
+        while self._engine is None:
+            try:
+                name = self._names[0]
+                self._engine = self.eager if name == "eager" else ENGINES[name](self.potential, self.device)
+            except Unavailable as reason:
+                self._give_up(str(reason))
+        return self._engine
+
+    def _give_up(self, reason: str) -> None:
+        """Go on with the next engine; an engine that was asked for has no next one."""
+        name = self._names[0]
+        if self.requested != "auto":
+            raise ValueError(f"`engine` must be one that can serve; got {name!r}: {reason}. Pass engine='auto'.")
+        self._names, self._engine, self._difference = self._names[1:], None, None
+        self._skipped[name] = reason
+        self._compared.clear()
+
+    def _compare(self, structure: Structure, evaluation: Evaluation) -> str | None:
+        """Keep the difference from the eager engine, or say in one line what is wrong with it."""
+        reference = self.eager.evaluate(structure)
+        steepness = STEEPNESS_TOLERANCE * np.abs(reference.forces).max(initial=0.0)
+        energy = abs(evaluation.energy - reference.energy) / len(structure.positions)
+        forces = np.abs(evaluation.forces - reference.forces).max(initial=0.0)
+        allowed = energy <= ENERGY_TOLERANCE + steepness and forces <= FORCE_TOLERANCE + steepness  # false for NaN
+        if allowed and reference.stress is not None:
+            # a stress times the volume is a sum of forces times distances, as an energy is
+            virial = np.abs(np.asarray(evaluation.stress) - reference.stress).max() * abs(np.linalg.det(structure.cell))
+            allowed = virial <= len(structure.positions) * (FORCE_TOLERANCE + steepness)
+        if not allowed:
+            return f"differs from eager by {1e3 * energy:.1e} meV/atom, {1e3 * forces:.1e} meV/Å"
+        before = self._difference or Difference(0.0, 0.0)
+        self._difference = Difference(max(before[0], 1e3 * float(energy)), max(before[1], 1e3 * float(forces)))
+        self._compared.add(_kind(structure))
+        return None
+
+
+Kind = tuple[bytes, bytes, int, int]
+
+
+def _kind(structure: Structure) -> Kind:
+    """Structures of one kind take the same path through an engine."""
+    return structure.atomic_numbers.tobytes(), structure.pbc.tobytes(), structure.charge, structure.multiplicity
+
+
+def _graph(structure: Structure, neighbors: NeighborList) -> AtomicGraph:
+    idx_i, idx_j, shift = neighbors.within(structure.positions, structure.cell)
+    n_atoms = len(structure.positions)
+    charges = np.zeros(n_atoms) if structure.partial_charges is None else structure.partial_charges
+    return AtomicGraph(
+        atomic_numbers=torch.tensor(structure.atomic_numbers),
+        positions=torch.tensor(structure.positions),
+        cell=torch.tensor(structure.cell)[None],
+        pbc=torch.tensor(structure.pbc)[None],
+        batch=torch.zeros(n_atoms, dtype=torch.int64),
+        idx_i=idx_i,
+        idx_j=idx_j,
+        shift=shift,
+        total_charge=torch.tensor([structure.charge], dtype=torch.float64),
+        multiplicity=torch.tensor([structure.multiplicity]),
+        partial_charges=torch.tensor(charges, dtype=torch.float64),
+        cutoff=neighbors.cutoff,
+    )
+
+
+def _batches(chosen: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
+    """Cut a list of structures where a batch would grow above the limit of atoms."""
+    batches: list[list[int]] = []
+    atoms = BATCH_ATOMS
+    for n in chosen:
+        if atoms + sizes[n] > BATCH_ATOMS:
+            batches.append([])
+            atoms = 0
+        batches[-1].append(n)
+        atoms += sizes[n]
+    return batches
