@@ -129,9 +129,10 @@ def _upgraded(content: Any, path: Path) -> dict[str, Any]:
         raise ValueError(f"`model` must be a polcalc model file; {path} holds something else. Check the file.")
     if content["format"] > FORMAT:
         raise ValueError(f"`model` must have format {FORMAT} or older; {path} has {content['format']}. Update polcalc.")
+    upgraded: dict[str, Any] = content
     for number in range(content["format"], FORMAT):
-        content = UPGRADES[number](content)
-    return content
+        upgraded = UPGRADES[number](upgraded)
+    return upgraded
 
 
 def _cast_network(potential: Potential, dtype: torch.dtype) -> None:

@@ -1,7 +1,8 @@
 """What must be true for every potential: pair vectors, safe lengths, the envelope, and the sums over neighbours.
 
 A pair (i, j) is listed once and acts both ways: ``direction`` points from i to j and is reversed for the message j <- i.
-Only the ``neighbor_…`` sums lead from pairs to points, and all of them apply the envelope. The envelope is a function of the atom-atom distance, also where the points of a pair have moved.
+Only the ``neighbor_…`` sums lead from pairs to points, and all of them apply the envelope. The envelope is a function of the
+atom-atom distance, also where the points of a pair have moved.
 
 Directed quantities have 2P rows: first all i <- j, then all j <- i.
 """
@@ -105,7 +106,8 @@ def neighbor_convolution(filters: Tensor, values: Tensor, edges: Edges) -> Tenso
     -------
     (9, M, C)
     """
-    return kernels.convolve(filters * edges.envelope[:, None, None], values, edges.idx_i, edges.idx_j)
+    result: Tensor = kernels.convolve(filters * edges.envelope[:, None, None], values, edges.idx_i, edges.idx_j)
+    return result
 
 
 def neighbor_embedding(filters: Tensor, harmonics: Tensor, species: Tensor, edges: Edges) -> Tensor:

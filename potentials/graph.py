@@ -10,7 +10,7 @@ Sizes in comments: N atoms, S structures, P pairs, M points, C channels, R radia
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -122,4 +122,5 @@ def collate(graphs: Sequence[AtomicGraph]) -> AtomicGraph:
 
 def to_device(graph: AtomicGraph, device: torch.device | str) -> AtomicGraph:
     """Move every tensor of a graph."""
-    return AtomicGraph(*(x.to(device) if isinstance(x, Tensor) else x for x in graph))
+    moved: dict[str, Any] = {name: x.to(device) for name, x in graph._asdict().items() if isinstance(x, Tensor)}
+    return graph._replace(**moved)

@@ -243,13 +243,11 @@ def _names(n_layers: int) -> dict[str, list[str]]:
 
 
 def _rearranged(weights: dict[str, Tensor], *, old: bool, sign: float) -> dict[str, Tensor]:
-    """Bring the 3C outputs into our order: channel by channel in the gates, part by part in the layers' filters."""
+    """Bring the 3C outputs into our order, part by part; the old layout goes channel by channel."""
     result = dict(weights)
     for name, tensor in weights.items():
-        if old and re.fullmatch(r".*layers\.\d+\.filter\.network\.4\..*", name):
+        if old and re.fullmatch(r".*(layers\.\d+\.filter\.network\.4|\.gates\.2)\..*", name):
             result[name] = tensor.view(-1, 3, *tensor.shape[1:]).transpose(0, 1).reshape(tensor.shape)
-        if not old and ".gates.2." in name:
-            result[name] = tensor.view(3, -1, *tensor.shape[1:]).transpose(0, 1).reshape(tensor.shape)
     mixing = "trunk.architecture.embedding.mix.weight"
     result[mixing] = weights[mixing] * torch.tensor([1.0, sign, 1.0], dtype=torch.float64)[:, None, None]
     return result

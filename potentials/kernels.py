@@ -22,9 +22,9 @@ from torch import Tensor
 from torch.library import custom_op
 
 try:
-    from potentials import _kernels
+    import potentials._kernels as _kernels
 except ImportError:  # no compiler at installation
-    _kernels = None  # type: ignore[assignment]
+    _kernels = None
 
 PART = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # which filter acts on each of the nine components: I, A (3), S (5)
 ODD = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0)  # parity of the components under u -> -u, and under transposition
@@ -82,17 +82,20 @@ def embed_pairs(filters: Tensor, harmonics: Tensor, species: Tensor, idx_i: Tens
     -------
     (9, M, C)
     """
-    return _embed_slot(3, [filters, harmonics, species], idx_i, idx_j, species.shape[1])
+    result: Tensor = _embed_slot(3, [filters, harmonics, species], idx_i, idx_j, species.shape[1])
+    return result
 
 
 def symmetric_product(x: Tensor, y: Tensor) -> Tensor:
     """Compute XY + YX of 3x3 matrices given as components (9, M, C)."""
-    return _product(x, y, True, 0)
+    product: Tensor = _product(x, y, True, 0)
+    return product
 
 
 def matrix_product(x: Tensor, y: Tensor) -> Tensor:
     """Compute XY of 3x3 matrices given as components (9, M, C)."""
-    return _product(x, y, False, 0)
+    product: Tensor = _product(x, y, False, 0)
+    return product
 
 
 @custom_op("polcalc::embed_slot", mutates_args=())
@@ -105,9 +108,8 @@ def _embed_slot(k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_po
         tensors.insert(k, result)
         _kernels.embed_pairs(k, *_sizes(idx_i, idx_j, tensors[3]), _addresses(*tensors))
         return result
-    tensors = list(others)
-    tensors.insert(k, others[0].new_empty(shape))
-    return _EMBED_SLOTS[k](*tensors, idx_i, idx_j)
+    slots = [*others[:k], others[0].new_zeros(shape), *others[k:]]
+    return _EMBED_SLOTS[k](slots[0], slots[1], slots[2], slots[3], idx_i, idx_j)
 
 
 @custom_op("polcalc::product", mutates_args=())
@@ -266,7 +268,7 @@ def _embed_to_species(filters: Tensor, harmonics: Tensor, species: Tensor, resul
 def _embed_to_result(filters: Tensor, harmonics: Tensor, species: Tensor, result: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
     weight_there, weight_back = _embed_weights(filters, harmonics)
     there, back = _embed_species(species, idx_i, idx_j)
-    return result.zero_().index_add(1, idx_i, weight_there * there).index_add(1, idx_j, weight_back * back)
+    return result.index_add(1, idx_i, weight_there * there).index_add(1, idx_j, weight_back * back)
 
 
 _EMBED_SLOTS = (_embed_to_filters, _embed_to_harmonics, _embed_to_species, _embed_to_result)

@@ -110,7 +110,8 @@ class Potential(nn.Module):
         """Return the energy of each atom."""
         if graph.cutoff < self.cutoff:
             raise ValueError(
-                f"`graph.cutoff` must be at least the potential's {self.cutoff} Å; got {graph.cutoff} Å. Build the graph with the larger cutoff."
+                f"`graph.cutoff` must be at least the potential's {self.cutoff} Å; got {graph.cutoff} Å. "
+                "Build the graph with the larger cutoff."
             )
         vectors = pair_vectors(graph)
         scalars, polarization = self.trunk(graph, vectors)
@@ -161,7 +162,7 @@ def _strained(graph: AtomicGraph, strain: Tensor) -> AtomicGraph:
 
 
 def _volume(graph: AtomicGraph) -> Tensor:
-    volume = torch.linalg.det(graph.cell).abs()
+    volume: Tensor = torch.linalg.det(graph.cell).abs()
     if not bool((volume > 0).all()):
         raise ValueError("`stress` must be asked of structures with three lattice vectors; got a cell without volume. Pass stress=False.")
     return volume

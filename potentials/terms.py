@@ -25,6 +25,8 @@ class Readout(nn.Module):
     scale : float       eV, multiplies the network's number
     """
 
+    scale: Tensor
+
     def __init__(self, channels: int, scale: float = 1.0) -> None:
         super().__init__()
         self.network = nn.Sequential(nn.Linear(channels, channels // 2), nn.SiLU(), nn.Linear(channels // 2, 1))
@@ -44,6 +46,8 @@ class ReferenceEnergies(nn.Module):
     energies_eV : symbol -> eV
     """
 
+    table: Tensor
+
     def __init__(self, channels: int, energies_eV: Mapping[str, float]) -> None:
         super().__init__()
         table = torch.zeros(MAX_ATOMIC_NUMBER, dtype=torch.float64)
@@ -53,7 +57,7 @@ class ReferenceEnergies(nn.Module):
 
     def forward(self, graph: AtomicGraph, vectors: Tensor, scalars: Tensor) -> Tensor:
         """Return (N,) eV."""
-        return self.table[graph.atomic_numbers]  # type: ignore[no-any-return, index]
+        return self.table[graph.atomic_numbers]
 
 
 class Offset(nn.Module):
@@ -84,6 +88,7 @@ class ZBL(nn.Module):
     Source: Ziegler, Biersack, Littmark (1985), universal screening function. Differs: a polynomial envelope.
     """
 
+    radii: Tensor
     screening = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
 
     def __init__(self, channels: int) -> None:
@@ -100,7 +105,7 @@ class ZBL(nn.Module):
         x = length / screening_length
         screened = sum(weight * torch.exp(-rate * x) for weight, rate in self.screening)
         energy = COULOMB_EV_ANGSTROM * z_i * z_j / length * screened
-        reach = self.radii[z_i] + self.radii[z_j]  # type: ignore[index]
+        reach = self.radii[z_i] + self.radii[z_j]
         half = 0.5 * energy * polynomial_envelope(length / reach, 1.0)  # beyond the reach: 0
         return vectors.new_zeros(len(graph.batch)).index_add(0, graph.idx_i, half).index_add(0, graph.idx_j, half)
 

@@ -78,17 +78,15 @@ class Embedding(nn.Module):
         self.pair = nn.Linear(2 * channels, channels)
         self.filter = RadialFilter(nn.Linear(n_radial, 3 * channels), n_parts=3)
         self.norm = nn.LayerNorm(channels)
-        self.gates = nn.Sequential(
-            nn.Linear(channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, 3 * channels), nn.SiLU()
-        )
+        self.gates = nn.Sequential(nn.Linear(channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, 3 * channels), nn.SiLU())
         self.mix = Mixing(channels)
 
     def forward(self, scalars: Tensor, edges: Edges) -> Tensor:
         """Return the first tensors (9, M, C)."""
         tensors = self.neighborhood(scalars, edges)
         norm = self.norm(tensors.square().sum(0))  # (M, C)
-        gates = self.gates(norm).view(len(norm), -1, 3)  # (M, C, 3)
-        return self.mix(tensors) * gates.permute(2, 0, 1)[list(PART)]
+        gates: Tensor = self.gates(norm).view(len(norm), 3, -1)  # (M, 3, C)
+        return gates.transpose(0, 1)[list(PART)] * self.mix(tensors)
 
     def neighborhood(self, scalars: Tensor, edges: Edges) -> Tensor:
         """Sum the pair tensors over the neighbours and the self loop."""
