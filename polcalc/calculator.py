@@ -6,6 +6,7 @@ positions, cell, pbc, the entries of ``atoms.info`` that say charge or multiplic
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -65,7 +66,7 @@ class PolarizedCalculator(Calculator):
         self._device = _device(device)
         if dtype not in DTYPES:
             raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}; got {dtype!r}. Pass one of these.")
-        self.model = model if isinstance(model, Model) else load(model, DTYPES[dtype], self._device)
+        self.model = _placed(model, DTYPES[dtype], self._device) if isinstance(model, Model) else load(model, DTYPES[dtype], self._device)
         self._engines = Selector(self.model.potential, self._device, engine)
         self._requested_engine = engine
         self._domain = Domain(self.model.card, self.model.potential)
@@ -290,6 +291,14 @@ def _results(evaluation: Evaluation) -> dict[str, Any]:
     if evaluation.stress is not None:
         results["stress"] = full_3x3_to_voigt_6_stress(evaluation.stress)
     return results
+
+
+def _placed(model: Model, dtype: torch.dtype, device: torch.device) -> Model:
+    """Copy a loaded model to a dtype and device; buffers of the energy terms stay float64."""
+    potential = copy.deepcopy(model.potential)
+    for parameter in potential.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model._replace(potential=potential.to(device).eval())
 
 
 def _device(name: str) -> torch.device:

@@ -1,0 +1,168 @@
+"""The eager engine, and how a faster one is chosen, compared and given up."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import bulk, molecule
+
+from polcalc import engine
+from polcalc.engine import Eager, Evaluation, Selector, Structure, Unavailable
+from potentials.build import build
+from potentials.graph import from_ase
+from potentials.potential import Potential, predict
+
+CPU = torch.device("cpu")
+SPEC = {
+    "cutoff": 4.5,
+    "architecture": {"name": "tensornet", "channels": 8, "n_layers": 1},
+    "state_factor": {"attributes": ["total_charge", "unpaired_electrons"]},
+}
+
+
+@pytest.fixture
+def potential() -> Potential:
+    return build(SPEC).double()
+
+
+def structure(atoms: Atoms, charge: int = 0, multiplicity: int = 1) -> Structure:
+    return Structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, charge, multiplicity)
+
+
+def crystal(seed: int = 0) -> Atoms:
+    atoms = bulk("SiC", "zincblende", a=4.3, cubic=True)
+    atoms.rattle(0.1, seed=seed)
+    return atoms
+
+
+@pytest.mark.parametrize("atoms", [molecule("CH3CH2OH"), crystal(), molecule("C60")])
+def test_eager_is_predict(potential: Potential, atoms: Atoms) -> None:
+    evaluation = Eager(potential, CPU).evaluate(structure(atoms, charge=-1, multiplicity=2))
+    expected = predict(potential, from_ase(atoms, 4.5, charge=-1, multiplicity=2), stress=bool(atoms.pbc.any()))
+    assert evaluation.energy == pytest.approx(expected.energy.item(), abs=1e-10)
+    assert np.allclose(evaluation.energies, expected.energies, atol=1e-10)
+    assert np.allclose(evaluation.forces, expected.forces, atol=1e-10)
+    assert (evaluation.stress is None) == (expected.stress is None)
+    if expected.stress is not None:
+        assert np.allclose(evaluation.stress, expected.stress[0], atol=1e-10)
+
+
+def test_eager_follows_a_trajectory(potential: Potential) -> None:
+    """A list kept from earlier steps gives what a fresh one gives."""
+    atoms, eager = molecule("C60"), Eager(potential, CPU)
+    rng = np.random.default_rng(0)
+    for _ in range(12):
+        kept = eager.evaluate(structure(atoms))
+        fresh = Eager(potential, CPU).evaluate(structure(atoms))
+        assert np.allclose(kept.forces, fresh.forces, atol=1e-10)
+        atoms.positions += rng.normal(0, 0.05, atoms.positions.shape)
+    assert 1 < eager.neighbors.n_searches < 12
+
+
+def test_many_are_singles_in_order(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without stress, several batches, charged and neutral."""
+    monkeypatch.setattr(engine, "BATCH_ATOMS", 12)
+    structures = [structure(molecule("CH4")), structure(crystal()), structure(molecule("CH3"), 0, 2), structure(crystal(1), 1, 2)]
+    structures += [structure(molecule("C60")), structure(molecule("H2O"), -1, 2)]
+    eager = Eager(potential, CPU)
+    for many, single in zip(eager.evaluate_many(structures), map(eager.evaluate, structures), strict=True):
+        assert many.energy == pytest.approx(single.energy, abs=1e-9)
+        assert np.allclose(many.forces, single.forces, atol=1e-9)
+        assert (many.stress is None) == (single.stress is None)
+        assert many.stress is None or np.allclose(many.stress, single.stress, atol=1e-9)
+    assert eager.evaluate_many([]) == []
+
+
+def test_batches_hold_each_structure_once_and_keep_the_limit() -> None:
+    sizes = [700, 900, 500, 3000, 10, 1990, 1]
+    batches = engine._batches(range(len(sizes)), sizes)
+    assert [n for batch in batches for n in batch] == list(range(len(sizes)))
+    assert all(len(batch) == 1 or sum(sizes[n] for n in batch) <= engine.BATCH_ATOMS for batch in batches)
+
+
+class Fast(Eager):
+    """A stand-in for a fast engine: eager, with an error of choice."""
+
+    error, stress_error, calls = 0.0, 0.0, 0
+
+    def evaluate(self, structure: Structure) -> Evaluation:
+        type(self).calls += 1
+        right = super().evaluate(structure)
+        stress = None if right.stress is None else right.stress + self.stress_error
+        return right._replace(forces=right.forces + self.error, stress=stress)
+
+
+def with_fast(monkeypatch: pytest.MonkeyPatch, **attributes: Any) -> type[Fast]:
+    fast = type("Fast", (Fast,), {"calls": 0, **attributes})
+    monkeypatch.setattr(engine, "ENGINES", {"fast": fast, "eager": Eager})
+    return fast
+
+
+def test_the_fastest_is_chosen_and_its_difference_kept(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_fast(monkeypatch, error=5e-5)
+    selector = Selector(potential, CPU)
+    selector.evaluate(structure(molecule("CH4")))
+    assert selector.chosen.name == "fast"
+    assert selector.chosen.difference is not None
+    assert selector.chosen.difference.forces_meV_per_A == pytest.approx(0.05, rel=1e-3)
+    assert "fast on cpu; differs from eager by" in str(selector.chosen)
+
+
+def test_the_comparison_is_made_once_per_kind(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_fast(monkeypatch)
+    selector = Selector(potential, CPU)
+    compared: list[Structure] = []
+    reference = selector.eager.evaluate
+    monkeypatch.setattr(selector.eager, "evaluate", lambda s: compared.append(s) or reference(s))
+    methane = molecule("CH4")
+    for atoms, charge, multiplicity in [(methane, 0, 1), (methane, 0, 1), (methane, 1, 2), (molecule("H2O"), 0, 1), (methane, 1, 2)]:
+        selector.evaluate(structure(atoms, charge, multiplicity))
+    assert len(compared) == 3
+    selector.evaluate_many([structure(methane), structure(methane, -1, 2), structure(methane, -1, 2)])
+    assert len(compared) == 4
+
+
+@pytest.mark.parametrize("wrong", [{"error": 0.01}, {"error": float("nan")}, {"stress_error": 1e-3}])
+def test_a_wrong_engine_is_given_up_and_its_numbers_with_it(potential: Potential, monkeypatch: pytest.MonkeyPatch, wrong: Any) -> None:
+    with_fast(monkeypatch, **wrong)
+    selector = Selector(potential, CPU)
+    found = selector.evaluate(structure(crystal()))
+    right = Eager(potential, CPU).evaluate(structure(crystal()))
+    assert np.array_equal(found.forces, right.forces)
+    assert np.array_equal(found.stress, right.stress)
+    assert selector.chosen.name == "eager"
+    assert selector.chosen.skipped["fast"].startswith("differs from eager by")
+    assert "not fast: differs" in str(selector.chosen)
+
+
+def test_an_engine_that_cannot_is_given_up(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+    def unbuilt(self: Fast, *arguments: Any) -> None:
+        raise Unavailable("no compiler")
+
+    with_fast(monkeypatch, __init__=unbuilt)
+    selector = Selector(potential, CPU)
+    assert selector.chosen.name == "eager"
+    assert selector.chosen.skipped == {"fast": "no compiler"}
+
+    def refuses(self: Fast, structure: Structure) -> Evaluation:
+        raise Unavailable("no periodic cells")
+
+    with_fast(monkeypatch, evaluate=refuses)
+    for call in (lambda s: s.evaluate(structure(crystal())), lambda s: s.evaluate_many([structure(crystal())])):
+        selector = Selector(potential, CPU)
+        call(selector)
+        assert selector.chosen.skipped == {"fast": "no periodic cells"}
+
+
+def test_an_engine_asked_for_serves_or_says_why(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+    with_fast(monkeypatch, error=0.01)
+    with pytest.raises(ValueError, match=r"`engine` must be one that can serve; got 'fast': differs from eager by .* meV/Å"):
+        Selector(potential, CPU, "fast").evaluate(structure(molecule("CH4")))
+    with_fast(monkeypatch)
+    assert Selector(potential, CPU, "eager").chosen.name == "eager"
+    with pytest.raises(ValueError, match="`engine` must be one of auto, fast, eager; got 'warp'"):
+        Selector(potential, CPU, "warp")
