@@ -1,0 +1,234 @@
+"""Labelled structures in eV, Å and e: what every reader returns and training, validation and statistics start from.
+
+All structures lie one after the other in flat arrays, as in a batched graph; energies and geometry are float64.
+Sizes in comments: S structures, N atoms of all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from potentials.datasets.units import EV_ANGSTROM, Units
+from potentials.graph import AtomicGraph, Targets
+from potentials.pairs import find_pairs
+
+Array = npt.NDArray[Any]
+
+PER_ATOM = ("atomic_numbers", "positions", "forces", "partial_charges")
+PER_STRUCTURE = ("n_atoms", "energy", "cell", "pbc", "stress", "total_charge", "multiplicity", "group")
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """Where structures come from."""
+
+    name: str = ""
+    description: str = ""
+    theory: str = ""  # level of theory of the labels
+    licence: str = ""
+    citation: str = ""
+    url: str = ""
+    sha256: dict[str, str] = field(default_factory=dict)  # file name -> checksum
+    units: Units = EV_ANGSTROM  # what the file was written in; the arrays are converted
+
+
+@dataclass(frozen=True, eq=False)
+class Frames:
+    """Structures with their labels. Iterating yields ASE atoms; ``select`` picks structures."""
+
+    n_atoms: Array  # (S,) int64
+    atomic_numbers: Array  # (N,) int64
+    positions: Array  # (N, 3) Å, float64
+    energy: Array  # (S,) eV, float64
+    total_charge: Array  # (S,) e, float64
+    multiplicity: Array  # (S,) int64, 2S + 1
+    cell: Array  # (S, 3, 3) Å, rows are lattice vectors, zero where open
+    pbc: Array  # (S, 3) bool
+    forces: Array | None = None  # (N, 3) eV/Å
+    stress: Array | None = None  # (S, 3, 3) eV/Å^3
+    partial_charges: Array | None = None  # (N,) e
+    group: Array | None = None  # (S,) int64; structures of one parent share a number and stay together in a split
+    provenance: Provenance = Provenance()
+
+    def __post_init__(self) -> None:
+        """Check that the arrays fit together and that labels are finite."""
+        n_structures, n_atoms = len(self.n_atoms), int(self.n_atoms.sum())
+        for name, array in self.arrays().items():
+            expected = n_atoms if name in PER_ATOM else n_structures
+            if len(array) != expected:
+                raise ValueError(f"`{name}` must have {expected} rows; got {len(array)}. Check the file.")
+            if array.dtype.kind == "f" and not np.isfinite(array).all():
+                row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(1)))
+                where = int(np.searchsorted(self.first, row, side="right") - 1) if name in PER_ATOM else row
+                raise ValueError(f"`{name}` must be finite; got {array[row]} in structure {where}. Remove this structure.")
+
+    def __len__(self) -> int:
+        """Return the number of structures."""
+        return len(self.n_atoms)
+
+    def __iter__(self) -> Iterator[Atoms]:
+        """Yield ASE atoms with their labels, charge and multiplicity."""
+        return (self.atoms(index) for index in range(len(self)))
+
+    @cached_property
+    def first(self) -> Array:
+        """Position of each structure's first atom, and the number of all atoms (S + 1,)."""
+        return np.concatenate([[0], np.cumsum(self.n_atoms)]).astype(np.int64)
+
+    def arrays(self) -> dict[str, Array]:
+        """Name every array that is there."""
+        return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), np.ndarray)}
+
+    def slice_of(self, index: int) -> slice:
+        """Return where the atoms of one structure lie."""
+        return slice(int(self.first[index]), int(self.first[index + 1]))
+
+    def select(self, indices: Sequence[int] | Array | slice) -> Frames:
+        """Pick structures by number, mask or slice, in this order."""
+        chosen = np.arange(len(self))[indices if isinstance(indices, slice) else np.asarray(indices)]
+        rows = np.concatenate([np.arange(self.first[i], self.first[i + 1]) for i in chosen]) if len(chosen) else chosen
+        return replace(self, **{name: array[rows if name in PER_ATOM else chosen] for name, array in self.arrays().items()})
+
+    def atoms(self, index: int) -> Atoms:
+        """Make ASE atoms of one structure; labels in a single-point calculator, charge and multiplicity in ``info``."""
+        rows, charge = self.slice_of(index), float(self.total_charge[index])
+        atoms = Atoms(numbers=self.atomic_numbers[rows], positions=self.positions[rows], cell=self.cell[index], pbc=self.pbc[index])
+        atoms.info = {"charge": int(charge) if charge.is_integer() else charge, "multiplicity": int(self.multiplicity[index])}
+        labels: dict[str, Any] = {"energy": float(self.energy[index]), "free_energy": float(self.energy[index])}
+        if self.forces is not None:
+            labels["forces"] = self.forces[rows].copy()
+        if self.stress is not None:
+            labels["stress"] = full_3x3_to_voigt_6_stress(self.stress[index])
+        if self.partial_charges is not None:
+            labels["charges"] = self.partial_charges[rows].copy()
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        return atoms
+
+
+def make_frames(
+    n_atoms: Array,
+    atomic_numbers: Array,
+    positions: Array,
+    energy: Array,
+    *,
+    units: Units = EV_ANGSTROM,
+    forces: Array | None = None,
+    total_charge: Array | float = 0,
+    multiplicity: Array | int | None = None,
+    cell: Array | None = None,
+    pbc: Array | None = None,
+    stress: Array | None = None,
+    partial_charges: Array | None = None,
+    group: Array | None = None,
+    provenance: Provenance | None = None,
+) -> Frames:
+    """Convert flat arrays of a file to eV and Å.
+
+    Parameters
+    ----------
+    n_atoms : (S,)              atoms per structure
+    atomic_numbers : (N,)
+    positions : (N, 3)          in ``units``, as everything else
+    energy : (S,)
+    total_charge : (S,) or one  e
+    multiplicity : (S,), one, or None for the lowest that the electrons allow
+    """
+    n_structures = len(n_atoms)
+    counts, numbers = np.asarray(n_atoms, dtype=np.int64), np.asarray(atomic_numbers, dtype=np.int64).ravel()
+    charges = np.broadcast_to(np.asarray(total_charge, dtype=np.float64), n_structures).copy()
+    lowest = lowest_multiplicity(counts, numbers, charges)
+    return Frames(
+        n_atoms=counts,
+        atomic_numbers=numbers,
+        positions=_scaled(positions, units.length_A, (-1, 3)),
+        energy=_scaled(energy, units.energy_eV, (-1,)),
+        total_charge=charges,
+        multiplicity=lowest if multiplicity is None else np.broadcast_to(np.asarray(multiplicity, dtype=np.int64), n_structures).copy(),
+        cell=np.zeros((n_structures, 3, 3)) if cell is None else _scaled(cell, units.length_A, (-1, 3, 3)),
+        pbc=np.zeros((n_structures, 3), dtype=bool) if pbc is None else np.asarray(pbc, dtype=bool),
+        forces=None if forces is None else _scaled(forces, units.force_eV_per_A, (-1, 3)),
+        stress=None if stress is None else _scaled(stress, units.stress_eV_per_A3, (-1, 3, 3)),
+        partial_charges=None if partial_charges is None else _scaled(partial_charges, 1.0, (-1,)),
+        group=None if group is None else np.asarray(group, dtype=np.int64),
+        provenance=replace(provenance or Provenance(), units=units),
+    )
+
+
+def lowest_multiplicity(n_atoms: Array, atomic_numbers: Array, total_charge: Array) -> Array:
+    """Find the lowest 2S + 1 that the number of electrons allows: 1 or 2 (S,)."""
+    electrons = count_electrons(n_atoms, atomic_numbers, total_charge)
+    return 1 + np.rint(electrons).astype(np.int64) % 2
+
+
+def count_electrons(n_atoms: Array, atomic_numbers: Array, total_charge: Array) -> Array:
+    """Count the electrons of each structure (S,)."""
+    structure = np.repeat(np.arange(len(n_atoms)), n_atoms)
+    counted: Array = np.bincount(structure, weights=atomic_numbers, minlength=len(n_atoms)) - total_charge
+    return counted
+
+
+def graphs(frames: Frames, cutoff: float) -> list[AtomicGraph]:
+    """Make a graph of each structure, with its pairs.
+
+    Parameters
+    ----------
+    frames : Frames
+    cutoff : float     Å, at least that of the potential
+    """
+    return [_graph(frames, index, cutoff) for index in range(len(frames))]
+
+
+def targets(frames: Frames) -> Targets:
+    """Return the labels of all structures as one batch; for one of them, select it first."""
+    return Targets(torch.from_numpy(frames.energy.copy()), _tensor(frames.forces), _tensor(frames.stress))
+
+
+def join(parts: Sequence[Frames], provenance: Provenance | None = None) -> Frames:
+    """Put structures of several sources one after the other; optional labels must be there in all or none."""
+    names = set(parts[0].arrays())
+    for part in parts:
+        if differing := names ^ set(part.arrays()):
+            raise ValueError(f"`frames` must have the same labels; got {', '.join(sorted(differing))} in some only. Drop them first.")
+    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], **joined, provenance=provenance or parts[0].provenance)
+
+
+def _graph(frames: Frames, index: int, cutoff: float) -> AtomicGraph:
+    rows = frames.slice_of(index)
+    positions = torch.from_numpy(frames.positions[rows].copy())
+    cell, pbc = torch.from_numpy(frames.cell[index].copy()), torch.from_numpy(frames.pbc[index].copy())
+    idx_i, idx_j, shift = find_pairs(positions, cell, pbc, cutoff)
+    charges = _tensor(None if frames.partial_charges is None else frames.partial_charges[rows])
+    return AtomicGraph(
+        atomic_numbers=torch.from_numpy(frames.atomic_numbers[rows].copy()),
+        positions=positions,
+        cell=cell[None],
+        pbc=pbc[None],
+        batch=torch.zeros(len(positions), dtype=torch.int64),
+        idx_i=idx_i,
+        idx_j=idx_j,
+        shift=shift,
+        total_charge=torch.tensor([frames.total_charge[index]], dtype=torch.float64),
+        multiplicity=torch.tensor([frames.multiplicity[index]], dtype=torch.int64),
+        partial_charges=torch.zeros(len(positions), dtype=torch.float64) if charges is None else charges,
+        cutoff=float(cutoff),
+    )
+
+
+def _tensor(array: Array | None) -> torch.Tensor | None:
+    return None if array is None else torch.from_numpy(array.copy())
+
+
+def _scaled(values: Array, factor: float, shape: tuple[int, ...]) -> Array:
+    scaled: Array = np.array(values, dtype=np.float64).reshape(shape)
+    return scaled if factor == 1.0 else scaled * factor

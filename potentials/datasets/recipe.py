@@ -1,0 +1,46 @@
+"""What a data set is: where its files come from, and how a part of it becomes frames.
+
+A name is ``SET:FIELD:…``, such as ``rmd17:ethanol:01:train``; each set says what its fields mean. A known set is one row of the
+table in ``catalogue``, made from these parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from potentials.datasets.frames import Frames, Provenance
+
+
+class RemoteFile(NamedTuple):
+    """A file of a data set and where to get it."""
+
+    name: str  # file name, the same in every data folder
+    url: str
+    sha256: str = ""  # of the file itself; empty where no one published it
+    member: str = ""  # path inside, where the address leads to an archive
+
+
+class Part(NamedTuple):
+    """The files that one name stands for, and how they are read together."""
+
+    files: tuple[RemoteFile, ...]
+    read: Callable[[Sequence[Path]], Frames]
+
+
+class Recipe(NamedTuple):
+    """One data set."""
+
+    form: str  # the fields of a name, for people
+    example: str
+    members: tuple[str, ...]  # names that can be asked for, or their first field's choices
+    part: Callable[[list[str]], Part]
+    provenance: Provenance
+
+
+def choose(value: str, choices: Sequence[str], field: str, form: str) -> str:
+    """Return a field of a name, or raise ValueError with the choices."""
+    if value not in choices:
+        raise ValueError(f"`{field}` must be one of {', '.join(choices)}; got {value or 'nothing'!r}. Names have the form {form}.")
+    return value

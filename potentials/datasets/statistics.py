@@ -1,0 +1,145 @@
+"""What training needs to know of labelled structures: splits, reference energies, and the numbers of a model's card."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from ase.data import chemical_symbols
+
+from potentials.datasets.frames import Frames
+from potentials.datasets.pair_distances import closest_distances
+from potentials.datasets.units import HARTREE
+
+Array = npt.NDArray[Any]
+
+
+class Split(NamedTuple):
+    """Structures for training, for choosing when to stop, and what is left."""
+
+    train: Frames
+    validation: Frames
+    test: Frames
+
+
+class Statistics(NamedTuple):
+    """What a model's card tells of its training data."""
+
+    n_structures: int
+    elements: list[int]  # atomic numbers
+    states: list[list[int]]  # [charge, multiplicity, number of structures]
+    closest_distances_A: dict[str, float]  # "C-H" -> Å
+    energy_range_eV: list[float]  # per atom, reference energies subtracted
+    force_max_eV_per_A: float | None  # longest force vector
+
+
+def split(frames: Frames, n_train: int, n_validation: int, seed: int) -> Split:
+    """Draw structures at random, those of one group together.
+
+    Parameters
+    ----------
+    frames : Frames
+    n_train, n_validation : int   structures; with groups, the first groups that reach these numbers
+    seed : int                    the same seed gives the same split
+
+    Raises
+    ------
+    ValueError                    more structures than there are
+    """
+    if n_train < 0 or n_validation < 0 or n_train + n_validation > len(frames):
+        raise ValueError(
+            f"`n_train` + `n_validation` must be at most {len(frames)}, the structures of {frames.provenance.name or 'the set'}; "
+            f"got {n_train} + {n_validation}. Ask for fewer."
+        )
+    generator = np.random.default_rng(seed)
+    groups = np.arange(len(frames)) if frames.group is None else frames.group
+    names, members = np.unique(groups, return_inverse=True)
+    place = generator.permutation(len(names))[members]  # of each structure's group in the random order
+    order = np.argsort(place, kind="stable")
+    ends = np.searchsorted(place[order], _group_ends(place[order], (n_train, n_train + n_validation)))
+    return Split(*(frames.select(chosen) for chosen in np.split(order, ends)))
+
+
+def statistics(frames: Frames, references: dict[int, float] | None = None) -> Statistics:
+    """Sum up structures for a model's card.
+
+    Parameters
+    ----------
+    frames : Frames
+    references : dict   atomic number -> eV, subtracted from the energies; default: fitted to these structures
+    """
+    atomic = fit_reference_energies(frames) if references is None else references
+    remaining = subtract_reference_energies(frames, atomic) / frames.n_atoms
+    return Statistics(
+        n_structures=len(frames),
+        elements=np.unique(frames.atomic_numbers).tolist(),
+        states=states(frames),
+        closest_distances_A=closest_distances(frames),
+        energy_range_eV=[float(remaining.min()), float(remaining.max())],
+        force_max_eV_per_A=None if frames.forces is None else float(np.linalg.norm(frames.forces, axis=1).max()),
+    )
+
+
+def states(frames: Frames) -> list[list[int]]:
+    """Count structures by charge and multiplicity: ``[[charge, multiplicity, count], …]``."""
+    pairs = np.stack([np.rint(frames.total_charge).astype(np.int64), frames.multiplicity], axis=1)
+    found, counts = np.unique(pairs, axis=0, return_counts=True)
+    return np.column_stack([found, counts]).tolist()  # type: ignore[no-any-return]
+
+
+def fit_reference_energies(frames: Frames) -> dict[int, float]:
+    """Fit one energy per element to the energies, by least squares in float64.
+
+    Where the compositions do not determine it (always so for one molecule), the solution closest to the energies of free
+    atoms is taken, scaled to the size of the data.
+
+    Returns
+    -------
+    dict            atomic number -> eV
+    """
+    counts, elements = _composition(frames)
+    guess = atom_energies(elements)
+    total = counts @ guess
+    guess = guess * ((total @ frames.energy) / (total @ total))
+    correction = np.linalg.lstsq(counts, frames.energy - counts @ guess, rcond=None)[0]
+    return {int(z): float(e) for z, e in zip(elements, guess + correction, strict=True)}
+
+
+def subtract_reference_energies(frames: Frames, references: dict[int, float]) -> Array:
+    """Subtract an energy per element from each energy; eV (S,).
+
+    Raises
+    ------
+    ValueError   an element without reference energy
+    """
+    counts, elements = _composition(frames)
+    if missing := [chemical_symbols[z] for z in elements if int(z) not in references]:
+        raise ValueError(f"`references` must hold every element; got none for {', '.join(missing)}. Fit them to these structures.")
+    remaining: Array = frames.energy - counts @ np.array([references[int(z)] for z in elements])
+    return remaining
+
+
+def atom_energies(atomic_numbers: Array) -> Array:
+    """Estimate total energies of neutral atoms, all electrons, in eV: -0.768745 Z^(7/3) + Z²/2 - 0.2699 Z^(5/3) hartree.
+
+    Source: J. Schwinger, Phys. Rev. A 24, 2353 (1981): Thomas-Fermi energy with the corrections of Scott and Schwinger;
+    1 % from carbon on, 8 % for hydrogen.
+    """
+    z = np.asarray(atomic_numbers, dtype=np.float64)
+    energies: Array = HARTREE * (-0.768745 * z ** (7 / 3) + z**2 / 2 - 0.2699 * z ** (5 / 3))
+    return energies
+
+
+def _composition(frames: Frames) -> tuple[Array, Array]:
+    """Count each element in each structure: (S, number of elements), and the elements."""
+    elements, column = np.unique(frames.atomic_numbers, return_inverse=True)
+    row = np.repeat(np.arange(len(frames)), frames.n_atoms)
+    cells = np.bincount(row * len(elements) + column, minlength=len(frames) * len(elements))
+    return cells.reshape(len(frames), len(elements)).astype(np.float64), elements
+
+
+def _group_ends(place: Array, wanted: tuple[int, int]) -> Array:
+    """Round numbers of structures up to whole groups: the first place that is not taken, for each number."""
+    taken = np.array([place[n - 1] + 1 if n else 0 for n in wanted])
+    return taken
