@@ -68,7 +68,10 @@ class Bessel(nn.Module):
 
     def forward(self, length: Tensor) -> Tensor:
         """Encode lengths (P,) Å: (P, R)."""
-        waves = self.frequencies * torch.sinc(length[:, None] * (self.frequencies / math.pi))
+        distance = length[:, None]
+        at_zero = distance == 0
+        safe = distance.masked_fill(at_zero, 1.0)  # torch.sinc has no second derivative at 0, and force training needs it
+        waves = torch.where(at_zero, self.frequencies, torch.sin(self.frequencies * safe) / safe)
         return math.sqrt(2.0 / self.cutoff) * waves
 
 

@@ -1,0 +1,107 @@
+"""The variants that every contract test runs on: tiny, float64, random weights.
+
+Each architecture is taken with each option of each door, one at a time. A new architecture, encoding, kind of points or state
+factor is one line in its table here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import torch
+
+from potentials.build import build
+from potentials.potential import Potential
+
+CUTOFF = 3.0  # Å
+REFERENCES = {"H": -13.6, "C": -1030.1, "N": -1485.3, "O": -2042.6, "F": -2714.0}  # eV
+
+ARCHITECTURES: dict[str, dict[str, Any]] = {
+    "tensornet-O(3)": {"name": "tensornet", "channels": 4, "n_layers": 2, "group": "O(3)"},
+    "tensornet-SO(3)": {"name": "tensornet", "channels": 4, "n_layers": 1, "group": "SO(3)"},
+}
+CHIRAL = {"tensornet-SO(3)"}  # architectures that tell a molecule from its mirror image
+
+# The first of each table is the plain one.
+RADIAL: dict[str, dict[str, Any]] = {
+    "exp_normal": {"name": "exp_normal", "n_radial": 5},
+    "gaussian": {"name": "gaussian", "n_radial": 5},
+    "bessel": {"name": "bessel", "n_radial": 5},
+}
+POINTS: dict[str, dict[str, Any]] = {"fixed": {"name": "fixed"}}
+STATE: dict[str, dict[str, Any]] = {
+    "blind": {"attributes": []},
+    "charge+spin": {"attributes": ["total_charge", "unpaired_electrons"]},
+    "charge+spin-per_layer": {"attributes": ["total_charge", "unpaired_electrons"], "strength": "per_layer"},
+    "charge+spin-per_channel": {"attributes": ["total_charge", "unpaired_electrons"], "strength": "per_channel"},
+    "partial": {"attributes": ["partial_charges"], "strength": "per_channel"},
+}
+READOUT: list[dict[str, Any]] = [{"name": "readout", "scale": 0.7}, {"name": "reference_energies", "energies_eV": REFERENCES}]
+TERMS: dict[str, list[dict[str, Any]]] = {
+    "readout": READOUT,
+    "zbl": [*READOUT, {"name": "zbl"}],
+}
+
+
+class Variant(NamedTuple):
+    """One combination of options."""
+
+    architecture: str
+    radial: str
+    points: str
+    state: str
+    terms: str
+
+    def __str__(self) -> str:
+        plain = (next(iter(table)) for table in DOORS.values())
+        options = [own for own, first in zip(self[1:], plain, strict=True) if own != first]
+        return " ".join([self.architecture, *options])
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        return {
+            "cutoff": CUTOFF,
+            "architecture": ARCHITECTURES[self.architecture],
+            "radial": RADIAL[self.radial],
+            "points": POINTS[self.points],
+            "state_factor": STATE[self.state],
+            "terms": TERMS[self.terms],
+        }
+
+    @property
+    def mirrors(self) -> bool:
+        """Whether a molecule and its mirror image have one energy."""
+        return self.architecture not in CHIRAL
+
+    @property
+    def global_state(self) -> bool:
+        """Whether the state of a structure acts on all its atoms, however far."""
+        return bool({"total_charge", "unpaired_electrons"} & set(STATE[self.state]["attributes"]))
+
+    def build(self) -> Potential:
+        """Build it with random weights, none of them at a special value."""
+        torch.manual_seed(3)
+        potential = build(self.spec).double().eval()
+        generator = torch.Generator().manual_seed(5)
+        with torch.no_grad():
+            for parameter in potential.parameters():
+                if parameter.requires_grad:
+                    parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+        return potential
+
+
+DOORS: dict[str, Mapping[str, Any]] = {"radial": RADIAL, "points": POINTS, "state": STATE, "terms": TERMS}
+
+
+def _one_at_a_time() -> list[Variant]:
+    found = []
+    for architecture in ARCHITECTURES:
+        plain = Variant(architecture, *(next(iter(table)) for table in DOORS.values()))
+        found.append(plain)
+        found += [plain._replace(**{door: name}) for door, table in DOORS.items() for name in list(table)[1:]]
+        found.append(Variant(architecture, *(list(table)[-1] for table in DOORS.values())))
+    return found
+
+
+VARIANTS = _one_at_a_time()
