@@ -64,13 +64,11 @@ def _all_pairs(positions: Tensor, cell: Tensor, pbc: Tensor, reach: float) -> Pa
 
 
 def _vesin(positions: Tensor, cell: Tensor, pbc: Tensor, reach: float) -> Pairs:
-    """Cell lists on the CPU. An open direction gets a unit vector normal to the others: vesin wants a full cell."""
-    periodic = pbc.cpu().numpy()
+    """Cell lists on the CPU."""
     search = VesinList(cutoff=reach, full_list=False, n_threads=1)
-    box = cell.cpu().numpy() if periodic.all() else _completed(cell.cpu().numpy(), periodic)
-    found = search.compute(positions.cpu().numpy(), np.ascontiguousarray(box), periodic, quantities="PS", copy=False)
-    pairs, shift = (torch.from_numpy(x) for x in (found[0].astype(np.int64), found[1].astype(np.float64)))
-    return pairs[:, 0].to(positions.device), pairs[:, 1].to(positions.device), shift.to(positions.device)
+    found = search.compute(positions.cpu().numpy(), cell.cpu().numpy(), pbc.cpu().numpy(), quantities="PS", copy=False)
+    pairs, shift = (torch.from_numpy(x).to(positions.device) for x in (found[0].astype(np.int64), found[1].astype(np.float64)))
+    return pairs[:, 0], pairs[:, 1], shift
 
 
 def _torch_cluster(positions: Tensor, cell: Tensor, pbc: Tensor, reach: float) -> Pairs:
@@ -121,14 +119,6 @@ def _check(positions: Tensor, cell: Tensor, pbc: Tensor, cutoff: float) -> None:
         raise ValueError(
             f"`cell` must have independent vectors where pbc is true; got {cell.tolist()} Å, pbc {pbc.tolist()}. Set the cell."
         )
-
-
-def _completed(cell: np.ndarray, periodic: np.ndarray) -> np.ndarray:
-    """Replace the rows of open directions by unit vectors normal to the periodic ones."""
-    box = np.where(periodic[:, None], cell, 0.0)
-    normal = np.linalg.svd(box)[2][int(periodic.sum()) :]
-    box[~periodic] = normal
-    return box
 
 
 def _canonical(idx_i: Tensor, idx_j: Tensor, shift: Tensor) -> Pairs:

@@ -104,12 +104,22 @@ def test_own_images_come_once() -> None:
     assert len(search(positions, cell, pbc, 2.9)) == 9
 
 
-def test_a_slab_ignores_the_open_vector() -> None:
-    """The open row, were it used, would bring images within reach."""
-    cell = np.diag([3.0, 3.0, 0.5])
+@pytest.mark.parametrize("row", [[0.0, 0, 0.5], [0.0, 0, 0], [6.0, 0, 0], [1.0, 1, 1e-9], [2.0, 2, 0.1]])
+@pytest.mark.parametrize("n_atoms", [2, 300])
+def test_a_slab_ignores_the_open_vector(row: list[float], n_atoms: int) -> None:
+    """Short, zero, parallel to a periodic one: used, it would bring images within reach or span no volume. 300 atoms need a cell list."""
+    cell = np.array([[9.0, 0, 0], [1, 9, 0], row])
     pbc = np.array([True, True, False])
-    positions = np.array([[0.0, 0, 0], [1.0, 1, 7]])
-    agree(search(positions, cell, pbc, 4.0), brute(positions, cell, pbc, 4.0))
+    positions = np.random.default_rng(n_atoms).uniform(-3, 12, (n_atoms, 3))
+    agree(search(positions, cell, pbc, 3.5), brute(positions, cell, pbc, 3.5))
+
+
+def test_large_systems_agree_with_brute_force() -> None:
+    rng = np.random.default_rng(2)
+    positions = rng.uniform(-9, 18, (500, 3))
+    agree(search(positions, np.zeros((3, 3)), OPEN, 4.0, "vesin"), brute(positions, np.zeros((3, 3)), OPEN, 4.0))
+    cell = np.array([[14.0, 0, 0], [5, 15, 0], [-4, 3, 13]])
+    agree(search(positions[:150], cell, ~OPEN, 3.0), brute(positions[:150], cell, ~OPEN, 3.0))
 
 
 def test_auto_takes_all_pairs_only_for_small_open_systems(monkeypatch: pytest.MonkeyPatch) -> None:
