@@ -68,17 +68,20 @@ $(VENV)/.torch: $(VENV)/bin/python constraints.txt
 		echo "make: or accept the default build with its CUDA libraries, several GB: TORCH=torch==$(TORCH_VERSION)" >&2; exit 1; }
 	@touch $@
 
+KERNELS = $(VENV)/bin/python -c "from importlib.util import find_spec as find; \
+	print('Compiled kernels:', ', '.join(n for n in ('potentials._kernels', 'polcalc._native') if find(n)) or 'none, pure Python')"
+
 $(VENV)/.core: $(VENV)/.torch $(PACKAGE)
 	@echo "Installing polcalc"
 	@$(PIP) -c constraints.txt -e .
-	@$(VENV)/bin/python -c "from importlib.util import find_spec as find; \
-		print('Compiled kernels:', ', '.join(n for n in ('potentials._kernels', 'polcalc._native') if find(n)) or 'none, pure Python')"
+	@$(KERNELS)
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.core
-	@echo "Installing what the tests need"
+$(VENV)/.test: $(VENV)/.torch $(PACKAGE)
+	@echo "Installing polcalc and what its tests need"
 	@$(PIP) -c constraints.txt -e ".[test]"
-	@touch $@
+	@$(KERNELS)
+	@touch $@ $(VENV)/.core
 
 $(VENV)/.cluster: $(VENV)/.test
 	@echo "Installing torch-cluster; the first time it compiles for about ten minutes"
