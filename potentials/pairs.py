@@ -17,7 +17,7 @@ from vesin import NeighborList as VesinList
 
 Pairs = tuple[Tensor, Tensor, Tensor]
 
-ALL_PAIRS_LIMIT = 100  # atoms; above it a cell list is faster than the square of the number of atoms (measured)
+ALL_PAIRS_LIMIT = 64  # atoms; above it a cell list is faster than the square of the number of atoms (measured)
 HAIR = 1e-6  # Å; the back ends round differently, the last filter decides
 
 
