@@ -86,7 +86,8 @@ class Embedding(nn.Module):
         tensors = self.neighborhood(scalars, edges)
         norm = self.norm(tensors.square().sum(0))  # (M, C)
         gates: Tensor = self.gates(norm).view(len(norm), 3, -1)  # (M, 3, C)
-        return gates.transpose(0, 1)[list(PART)] * self.mix(tensors)
+        gated: Tensor = gates.transpose(0, 1)[list(PART)] * self.mix(tensors)
+        return gated
 
     def neighborhood(self, scalars: Tensor, edges: Edges) -> Tensor:
         """Sum the pair tensors over the neighbours and the self loop."""
