@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
+from typing import TypeVar
 
 import typer
-from ase import Atoms
 from rich.console import Console
 from rich.progress import track
 
+from md_runs import import_torchmd, report, session
 from md_runs import options as opt
-from md_runs import report, session
 from md_runs.dynamics import Dynamics, DynamicsOptions
-from md_runs.errors import InputError, NotConverged, RunFailed
+from md_runs.errors import InputError, NotConverged, clear_endings, errors
 from md_runs.info import info_table, model_info
 from md_runs.manifest import make_manifest, now
 from md_runs.output import MANIFEST, check_free, claim, to_json, write_text
 from md_runs.progress import watch_dynamics
 from md_runs.relax import check_relaxable, relax_all
 from md_runs.session import ModelOptions
-from md_runs.validate import validate_model
+from md_runs.validate import compare, metrics, plot_states, read_labelled
 
 app = typer.Typer(
     name="polcalc",
@@ -36,14 +34,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-screen, errors = Console(highlight=False), Console(stderr=True, highlight=False, soft_wrap=True)
+Item = TypeVar("Item")
+
+screen = Console(highlight=False)
 
 for _name in ("data", "train"):
     if find_spec(f"md_runs.{_name}"):
         app.add_typer(import_module(f"md_runs.{_name}").app, name=_name)
+app.command("import-torchmd")(clear_endings()(import_torchmd.command))
 
 
 @app.command()
+@clear_endings()
 def md(
     structure: opt.Structure,
     model: opt.Model,
@@ -70,38 +72,40 @@ def md(
 
     Writes trajectory.h5md, log.csv, dynamics.png, final.extxyz and manifest.json into the output directory.
     """
-    with _clear_endings():
-        plan = DynamicsOptions(
-            ensemble=ensemble,
-            thermostat=thermostat,
-            temperature_K=temperature_k,
-            timestep_fs=timestep_fs,
-            thermostat_time_fs=thermostat_time_fs,
-            steps=steps,
-            seed=seed,
-            velocities=velocities,
-            relax_first=relax_first,
-            trajectory_every=trajectory_every,
-            log_every=log_every,
-            extxyz=extxyz,
-        )
-        chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity)
-        check_free(output)
-        atoms = session.read_structure(structure)
-        atoms.calc = session.make_calculator(chosen)
-        session.evaluate_first(atoms)
-        state = atoms.calc.state
-        dynamics = Dynamics(atoms, plan, charge=state.charge, multiplicity=state.multiplicity)
-        described = session.describe(chosen, atoms.calc)
-        manifest = make_manifest("md", asdict(plan), structure=session.fingerprint(structure), seed=seed, formula=str(atoms.symbols), **described)
-        claim(output, manifest)
-        screen.print(f"{atoms.symbols}, {state}; {model} on {described['device']} ({described['engine']})")
-        summary = dynamics.run(output, manifest, partial(watch_dynamics, console=errors))
-        screen.print(report.dynamics_table(summary))
-        screen.print(f"Results in {output}")
+    plan = DynamicsOptions(
+        ensemble=ensemble,
+        thermostat=thermostat,
+        temperature_K=temperature_k,
+        timestep_fs=timestep_fs,
+        thermostat_time_fs=thermostat_time_fs,
+        steps=steps,
+        seed=seed,
+        velocities=velocities,
+        relax_first=relax_first,
+        trajectory_every=trajectory_every,
+        log_every=log_every,
+        extxyz=extxyz,
+    )
+    chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity)
+    check_free(output)
+    atoms = session.read_structure(structure)
+    atoms.calc = session.make_calculator(chosen)
+    session.evaluate_first(atoms)
+    state = atoms.calc.state
+    dynamics = Dynamics(atoms, plan, charge=state.charge, multiplicity=state.multiplicity)
+    described = session.describe(atoms.calc)
+    manifest = make_manifest(
+        "md", asdict(plan), structure=session.fingerprint(structure), seed=seed, formula=atoms.get_chemical_formula(), **described
+    )
+    claim(output, manifest)
+    screen.print(f"{atoms.get_chemical_formula()}, {state}; {model}, {described['engine']}")
+    result = dynamics.run(output, manifest, partial(watch_dynamics, console=errors))
+    screen.print(report.dynamics_table(result.summary))
+    screen.print(f"Results in {output}")
 
 
 @app.command()
+@clear_endings()
 def relax(
     structures: opt.Structures,
     model: opt.Model,
@@ -120,29 +124,29 @@ def relax(
 
     Writes relaxed.extxyz, relax.csv (step, energy, largest force) and manifest.json. Exit code 1 when a frame did not converge.
     """
-    with _clear_endings():
-        search = {"optimizer": optimizer, "fmax_eV_per_A": fmax_ev_per_a, "steps": steps, "cell": cell}
-        chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity)
-        check_free(output)
-        frames = session.read_frames(structures)
-        calculator = session.make_calculator(chosen)
-        for atoms in frames:
-            atoms.calc = calculator
-            session.evaluate_first(atoms)
-            check_relaxable(atoms, fmax_ev_per_a, cell)
-        described = session.describe(chosen, calculator)
-        manifest = make_manifest("relax", search, structures=[session.fingerprint(p) for p in structures], **described)
-        claim(output, manifest)
-        results = relax_all(frames, output, _tracked, **search)
-        n_failed = sum(not r.converged for r in results)
-        write_text(output / MANIFEST, to_json(manifest | {"status": "finished", "ended": now(), "not_converged": n_failed}))
-        screen.print(report.relax_table(results))
-        screen.print(f"Results in {output}")
-        if n_failed:
-            raise NotConverged(f"{n_failed} of {len(results)} structures did not reach {fmax_ev_per_a} eV/Å in {steps} steps.")
+    search = {"optimizer": optimizer, "fmax_eV_per_A": fmax_ev_per_a, "steps": steps, "cell": cell}
+    chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity)
+    check_free(output)
+    frames = session.read_frames(structures)
+    calculator = session.make_calculator(chosen)
+    for atoms in frames:
+        atoms.calc = calculator
+        session.evaluate_first(atoms)
+        check_relaxable(atoms, fmax_ev_per_a, cell)
+    described = session.describe(calculator)
+    manifest = make_manifest("relax", search, structures=[session.fingerprint(p) for p in structures], **described)
+    claim(output, manifest)
+    results = relax_all(frames, output, partial(_tracked, work="relaxing"), **search)
+    n_failed = sum(not r.converged for r in results)
+    write_text(output / MANIFEST, to_json(manifest | {"status": "finished", "ended": now(), "not_converged": n_failed}))
+    screen.print(report.relax_table(results))
+    screen.print(f"Results in {output}")
+    if n_failed:
+        raise NotConverged(f"{n_failed} of {len(results)} structures did not reach {fmax_ev_per_a} eV/Å in {steps} steps.")
 
 
 @app.command()
+@clear_endings()
 def validate(
     model: opt.Model,
     data: opt.Data,
@@ -150,42 +154,40 @@ def validate(
     output: opt.MaybeOutput = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float32",
-    batch_atoms: opt.BatchAtoms = 2000,
+    engine: opt.Engine = "auto",
 ) -> None:
     """Compare a model with reference energies and forces.
 
     Prints mean absolute, root mean square and largest errors, overall and by charge and multiplicity.
     """
-    with _clear_endings():
-        validate_model(model, data, json, output, device, dtype, batch_atoms)
+    chosen = ModelOptions(model, device, dtype, engine)
+    if json is not None and json.exists():
+        raise InputError(f"`--json` must be a new file; got {json}, which exists. Choose another name.")
+    if output is not None:
+        check_free(output)
+    calculator = session.make_calculator(chosen)
+    frames = read_labelled(data)
+    comparisons = list(compare(calculator, frames, partial(_tracked, work="validating")))
+    found = {"data": data, "model": session.describe(calculator)["model"]} | metrics(comparisons)
+    screen.print(report.errors_table(found))
+    if json is not None:
+        write_text(json, to_json(found))
+    if output is not None:
+        claim(output, make_manifest("validate", {"data": data, **asdict(chosen)}, status="finished", errors=found))
+        plot_states(comparisons, output, f"{model} on {data}")
+        screen.print(f"Results in {output}")
 
 
 @app.command()
+@clear_endings()
 def info(model: opt.ModelArgument, json: opt.AsJson = False) -> None:
     """Show what a model is: its card, checksum, size and units."""
-    with _clear_endings():
-        facts = model_info(model)
-        print(to_json(facts), end="") if json else screen.print(info_table(facts))
+    facts = model_info(model)
+    print(to_json(facts), end="") if json else screen.print(info_table(facts))
 
 
-@contextmanager
-def _clear_endings() -> Iterator[None]:
-    """Say what went wrong in one line and end with its exit code; treat a polite kill like Ctrl-C."""
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    except (InputError, NotConverged, RunFailed) as error:
-        errors.print(f"error: {error}", markup=False)
-        raise typer.Exit(error.exit_code) from error
-    except KeyboardInterrupt as error:
-        errors.print("interrupted: the files hold everything up to here", markup=False)
-        raise typer.Exit(130) from error
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _tracked(frames: Iterable[Atoms]) -> Iterable[Atoms]:
-    return track(list(frames), description="relaxing", console=errors, transient=True)
+def _tracked(items: Sequence[Item], work: str) -> Iterable[Item]:
+    return track(items, description=work, console=errors, transient=True)
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms, units
@@ -20,9 +20,9 @@ from ase.calculators.calculator import CalculatorError
 from md_runs.errors import InputError, NotConverged, RunFailed
 from md_runs.figures import plot_dynamics
 from md_runs.integrators import INTEGRATORS, Bath, Integrator
+from md_runs.manifest import now
 from md_runs.motion import check_fixed_atoms_only, count_degrees_of_freedom, start_thermal
 from md_runs.output import MANIFEST, to_json, write_figure, write_text
-from md_runs.manifest import now
 from md_runs.recorder import Log, Recorder
 from md_runs.relax import relax
 from md_runs.statistics import block_average, fit_line
@@ -62,10 +62,11 @@ class DynamicsOptions:
             raise InputError(f"`--temperature-K` must be positive; got {self.temperature_K} K. Use kelvin.")
         if nvt:
             object.__setattr__(self, "thermostat", self.thermostat or "langevin")
-            object.__setattr__(self, "thermostat_time_fs", self.thermostat_time_fs or THERMOSTAT_TIME_FS)
-            if not self.thermostat_time_fs > self.timestep_fs:
+            relaxation = THERMOSTAT_TIME_FS if self.thermostat_time_fs is None else self.thermostat_time_fs
+            object.__setattr__(self, "thermostat_time_fs", relaxation)
+            if not relaxation > self.timestep_fs:
                 raise InputError(
-                    f"`--thermostat-time-fs` must be longer than the time step; got {self.thermostat_time_fs} fs. Take {THERMOSTAT_TIME_FS:g}."
+                    f"`--thermostat-time-fs` must be longer than the time step; got {relaxation} fs. Take {THERMOSTAT_TIME_FS:g}."
                 )
 
 
@@ -84,6 +85,13 @@ class Summary:
     temperature_from_ps: float  # the mean starts here
     drift_meV_per_atom_per_ps: float  # of potential + kinetic + bath energy
     fluctuation_meV_per_atom: float  # of the same around its drift, root mean square
+
+
+class Result(NamedTuple):
+    """A finished run."""
+
+    log: Log
+    summary: Summary
 
 
 class Dynamics:
@@ -108,7 +116,7 @@ class Dynamics:
             raise InputError("`--thermostat` must be langevin for a single atom: without drift nothing is left to move.")
         self.atoms, self.options, self.charge, self.multiplicity = atoms, options, charge, multiplicity
 
-    def run(self, output: Path, manifest: dict[str, Any], watch: Callable[[Run], AbstractContextManager[object]] | None = None) -> Summary:
+    def run(self, output: Path, manifest: dict[str, Any], watch: Callable[[Run], AbstractContextManager[object]] | None = None) -> Result:
         """Run all steps in a directory that is already claimed with this manifest; ``watch`` shows progress meanwhile.
 
         Raises
@@ -131,7 +139,7 @@ class Dynamics:
             raise
         finally:
             write_text(output / MANIFEST, to_json(manifest | ending | {"ended": now()}))
-        return summary
+        return Result(run.log, summary)
 
     def _start(self, output: Path) -> Run:
         """Relax and draw velocities where asked to, and open the records."""
@@ -147,14 +155,17 @@ class Dynamics:
         result = relax(self.atoms, optimizer="bfgs", fmax_eV_per_A=RELAX_FMAX_EV_PER_A, steps=RELAX_STEPS)
         if not result.converged:
             raise NotConverged(
-                f"`--relax-first` must reach {RELAX_FMAX_EV_PER_A} eV/Å; got {result.fmax_eV_per_A:.3g} eV/Å in {RELAX_STEPS} steps. Relax by hand."
+                f"`--relax-first` must reach {RELAX_FMAX_EV_PER_A} eV/Å; got {result.fmax_eV_per_A:.3g} eV/Å in {RELAX_STEPS} steps. "
+                "Relax by hand."
             )
 
 
 class Run:
     """A run under way: the integrator and its records."""
 
-    def __init__(self, atoms: Atoms, options: DynamicsOptions, rng: np.random.Generator, output: Path, trajectory: TrajectoryWriter) -> None:
+    def __init__(
+        self, atoms: Atoms, options: DynamicsOptions, rng: np.random.Generator, output: Path, trajectory: TrajectoryWriter
+    ) -> None:
         self.atoms, self.options, self.output = atoms, options, output
         drifting = options.thermostat == "langevin" and not atoms.constraints  # its noise sets drift and tumbling going
         self.degrees_of_freedom = 3 * len(atoms) if drifting else count_degrees_of_freedom(atoms)
@@ -183,14 +194,16 @@ class Run:
             dynamics.run(self.options.steps)
         except (ValueError, ArithmeticError, CalculatorError) as error:
             message = " ".join(str(error).split())
-            raise RunFailed(f"Dynamics broke down at step {self.step}: {message} A shorter time step or a relaxed start may help.") from error
+            raise RunFailed(
+                f"Dynamics broke down at step {self.step}: {message} A shorter time step or a relaxed start may help."
+            ) from error
 
     def finish(self) -> Summary:
         """Close the records, write the figure and the last structure, sum up."""
         wall = time.perf_counter() - self.started
         self.recorder.close()
         summary = summarise(self.log, wall, self.step, self.options, len(self.atoms), self.degrees_of_freedom)
-        write_figure(self.output / "dynamics.png", plot_dynamics(self.log, summary, self.options, self.atoms))
+        write_figure(self.output / "dynamics.png", plot_dynamics([self.log], [summary], [self.options], self.atoms))
         write_structures(self.output / "final.extxyz", [self.recorder.snapshot()])
         if self.options.extxyz:
             write_structures(self.output / "trajectory.extxyz", read_trajectory(self.output / "trajectory.h5md"))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import typer
 from ase.calculators.calculator import CalculatorError
+from rich.console import Console
+
+errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class InputError(Exception):
@@ -33,3 +38,19 @@ def as_input_error() -> Iterator[None]:
         yield
     except (ValueError, TypeError, KeyError, OSError, CalculatorError) as error:
         raise InputError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+@contextmanager
+def clear_endings() -> Iterator[None]:
+    """Say what went wrong in one line and end with its exit code; treat a polite kill like Ctrl-C. Also a decorator of commands."""
+    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    except (InputError, NotConverged, RunFailed) as error:
+        errors.print(f"error: {error}", markup=False)
+        raise typer.Exit(error.exit_code) from error
+    except KeyboardInterrupt as error:
+        errors.print("interrupted: the files hold everything up to here", markup=False)
+        raise typer.Exit(130) from error
+    finally:
+        signal.signal(signal.SIGTERM, previous)

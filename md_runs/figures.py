@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,40 +18,52 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.float64]
 
 BLUE, ORANGE, GREEN, GREY = "#2a6fbb", "#d9722c", "#3f8f4f", "#8a8a8a"
+LEGEND: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 0.97), "ncols": 2, "frameon": False}  # above the axes, off the data
 
 
-def plot_dynamics(log: Log, summary: Summary, options: DynamicsOptions, atoms: Atoms) -> Figure:
-    """Energies, temperature and conserved quantity against time."""
-    moment = log.column("time_ps")
-    figure = Figure(figsize=(8, 8), layout="constrained")
-    energies, temperatures, conserved = figure.subplots(3, 1, sharex=True)
-    name = options.thermostat or "nve"
-    figure.suptitle(f"{atoms.get_chemical_formula()}, {options.ensemble} ({name}), {summary.time_ps:g} ps at {options.timestep_fs:g} fs")
+def plot_dynamics(logs: Sequence[Log], summaries: Sequence[Summary], options: Sequence[DynamicsOptions], atoms: Atoms) -> Figure:
+    """Energies, temperature and conserved quantity against time, one column per run."""
+    figure = Figure(figsize=(4 + 4 * len(logs), 8), layout="constrained")
+    axes = figure.subplots(3, len(logs), sharex="col", squeeze=False)
+    figure.suptitle(atoms.get_chemical_formula())
+    for column, log, summary, option in zip(axes.T, logs, summaries, options, strict=True):
+        name = f"{option.ensemble.upper()}, {option.thermostat}" if option.thermostat else option.ensemble.upper()
+        column[0].set_title(f"{name}, {summary.time_ps:g} ps at {option.timestep_fs:g} fs", pad=22)
+        _draw_energies(column[0], log)
+        _draw_temperature(column[1], log, summary, option.temperature_K if option.thermostat else None)
+        _draw_conserved(column[2], log, summary, len(atoms))
+        column[2].set_xlabel("time (ps)")
+    return figure
 
-    for column, label, colour in (("potential_energy_eV", "potential", BLUE), ("total_energy_eV", "total", ORANGE)):
+
+def _draw_energies(axes: Axes, log: Log) -> None:
+    for column, label, colour in (("potential_energy_eV", "potential", BLUE), ("total_energy_eV", "potential + kinetic", ORANGE)):
         values = log.column(column)
-        energies.plot(moment, values - values[:1], color=colour, lw=0.8, label=label)
-    _label(energies, "energy - start (eV)")
-    energies.legend(loc="upper right", frameon=False, ncols=2)
+        axes.plot(log.column("time_ps"), values - values[:1], color=colour, lw=0.8, label=label)
+    _label(axes, "energy - start (eV)")
+    axes.legend(**LEGEND)
 
-    temperatures.plot(moment, log.column("temperature_K"), color=BLUE, lw=0.6)
-    mean = f"mean {summary.temperature_K:.1f} ± {summary.temperature_error_K:.1f} K (from {summary.temperature_from_ps:g} ps)"
-    temperatures.plot([summary.temperature_from_ps, moment[-1:].max(initial=0)], [summary.temperature_K] * 2, color=ORANGE, lw=1.5, label=mean)
-    if options.ensemble == "nvt":
-        temperatures.axhline(options.temperature_K, color=GREY, lw=1, ls="--", label="thermostat")
-    _label(temperatures, "temperature (K)")
-    temperatures.legend(loc="upper right", frameon=False, ncols=2)
 
-    values = log.column("conserved_energy_eV") * 1000 / len(atoms)
-    conserved.plot(moment, values - values[:1], color=GREEN, lw=0.8)
+def _draw_temperature(axes: Axes, log: Log, summary: Summary, bath_K: float | None) -> None:
+    moment = log.column("time_ps")
+    axes.plot(moment, log.column("temperature_K"), color=BLUE, lw=0.6)
+    mean = f"mean {summary.temperature_K:.1f} ± {summary.temperature_error_K:.1f} K"
+    axes.plot([summary.temperature_from_ps, moment.max(initial=0)], [summary.temperature_K] * 2, color=ORANGE, lw=1.5, label=mean)
+    if bath_K is not None:
+        axes.axhline(bath_K, color=GREY, lw=1, ls="--", label=f"thermostat {bath_K:g} K")
+    _label(axes, "temperature (K)")
+    axes.legend(**LEGEND)
+
+
+def _draw_conserved(axes: Axes, log: Log, summary: Summary, n_atoms: int) -> None:
+    moment, values = log.column("time_ps"), log.column("conserved_energy_eV") * 1000 / n_atoms
+    axes.plot(moment, values - values[:1], color=GREEN, lw=0.8)
     trend = summary.drift_meV_per_atom_per_ps
     if np.isfinite(trend):
         line = (values - values[:1]).mean() + trend * (moment - moment.mean())
-        conserved.plot(moment, line, color=ORANGE, lw=1.5, label=f"drift {trend:+.2g} meV/atom/ps")
-        conserved.legend(loc="upper right", frameon=False)
-    _label(conserved, "conserved - start\n(meV/atom)")
-    conserved.set_xlabel("time (ps)")
-    return figure
+        axes.plot(moment, line, color=ORANGE, lw=1.5, label=f"drift {trend:+.2g} meV/atom/ps")
+        axes.legend(**LEGEND)
+    _label(axes, "conserved - start (meV/atom)")
 
 
 def plot_parity(energy: tuple[Array, Array], forces: tuple[Array, Array], title: str) -> Figure:

@@ -33,14 +33,14 @@ class Integrator(NamedTuple):
     bath_energy: Callable[[], float]
 
 
-class _Langevin(LangevinBAOAB):  # type: ignore[misc]
+class _Langevin(LangevinBAOAB):
     """LangevinBAOAB that keeps the account of the heat it exchanges."""
 
     bath_energy = 0.0
 
     def _BAOAB_OU(self, drag_gamma_mod: Any = 0.0) -> None:
         before = self.atoms.get_kinetic_energy()
-        super()._BAOAB_OU(drag_gamma_mod)
+        super()._BAOAB_OU(drag_gamma_mod)  # type: ignore[no-untyped-call]
         self.bath_energy += before - self.atoms.get_kinetic_energy()
 
 
@@ -51,7 +51,7 @@ def nve(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
 
 def langevin(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
     """Langevin dynamics, BAOAB splitting. It also moves the centre of mass and turns the molecule."""
-    dynamics = _Langevin(
+    dynamics = _Langevin(  # type: ignore[no-untyped-call]
         atoms, timestep, temperature_K=bath.temperature_K, T_tau=bath.time, rng=bath.rng, hydrostatic=True
     )  # hydrostatic: a scalar friction instead of a matrix exponential each step; the cell stays fixed
     return Integrator(dynamics, lambda: float(dynamics.bath_energy))
@@ -69,7 +69,7 @@ def nose_hoover(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
     """Nosé-Hoover chain of three."""
     dynamics = NoseHooverChainNVT(atoms, timestep, temperature_K=bath.temperature_K, tdamp=bath.time)
     thermostat = NoseHooverChainThermostat(
-        num_atoms_global=bath.degrees_of_freedom / 3,  # ASE counts 3N, also where drift and tumbling are zero
+        num_atoms_global=bath.degrees_of_freedom / 3,  # type: ignore[arg-type]  # ASE counts 3N, also where drift and tumbling are zero
         masses=dynamics.masses,
         temperature_K=bath.temperature_K,
         tdamp=bath.time,

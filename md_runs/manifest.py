@@ -6,11 +6,12 @@ import os
 import platform
 import sys
 from collections.abc import Mapping
-from datetime import datetime, timezone
-from importlib.metadata import PackageNotFoundError, version
+from datetime import UTC, datetime
 from typing import Any
 
 import torch
+
+from md_runs.versions import version_of
 
 PACKAGES = ("polcalc", "torch", "ase", "numpy", "h5py", "vesin")
 
@@ -31,12 +32,4 @@ def make_manifest(command: str, options: Mapping[str, Any], **more: Any) -> dict
 
 def now() -> str:
     """Time of day in UTC, to the second."""
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")
-
-
-def version_of(package: str) -> str:
-    """Version of an installed package."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"
+    return datetime.now(UTC).isoformat(timespec="seconds")

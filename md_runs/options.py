@@ -9,53 +9,99 @@ import typer
 
 MODEL, STATE, RUN, THERMOSTAT, FILES = "Model", "Charge and spin", "Dynamics", "Temperature", "Output"
 
-Structure = Annotated[Path, typer.Argument(metavar="STRUCTURE", help="Structure file, any format ASE reads (xyz, extxyz, cif, …); the last frame counts.")]
+Structure = Annotated[
+    Path, typer.Argument(metavar="STRUCTURE", help="Structure file, any format ASE reads (xyz, extxyz, cif, …); the last frame counts.")
+]
 Structures = Annotated[list[Path], typer.Argument(metavar="STRUCTURE…", help="One or more structure files; every frame counts.")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model file, or the name of a shipped model.")]
 
-Model = Annotated[str, typer.Option("--model", metavar="NAME|FILE", help="Name of a shipped model, or a model file.", rich_help_panel=MODEL)]
+Model = Annotated[
+    str, typer.Option("--model", metavar="NAME|FILE", help="Name of a shipped model, or a model file.", rich_help_panel=MODEL)
+]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where the model runs.", rich_help_panel=MODEL)]
-Dtype = Annotated[Literal["float32", "float64"], typer.Option("--dtype", help="Precision of the network; geometry and sums are float64 always.", rich_help_panel=MODEL)]
-Engine = Annotated[str, typer.Option("--engine", metavar="NAME", help="How the model is evaluated; auto takes the fastest that fits.", rich_help_panel=MODEL)]
-
-Charge = Annotated[int | None, typer.Option("--charge", help="Total charge in e. Default: what the structure file says, else 0.", rich_help_panel=STATE)]
-Multiplicity = Annotated[
-    int | None,
-    typer.Option("--multiplicity", min=1, help="Spin multiplicity 2S+1. Default: what the structure file says, else the lowest possible.", rich_help_panel=STATE),
+Dtype = Annotated[
+    Literal["float32", "float64"],
+    typer.Option("--dtype", help="Precision of the network; geometry and sums are float64 always.", rich_help_panel=MODEL),
+]
+Engine = Annotated[
+    str,
+    typer.Option("--engine", metavar="NAME", help="How the model is evaluated; auto takes the fastest that fits.", rich_help_panel=MODEL),
 ]
 
-Ensemble = Annotated[Literal["nve", "nvt"], typer.Option("--ensemble", help="nvt: constant temperature; nve: constant energy.", rich_help_panel=RUN)]
+Charge = Annotated[
+    int | None, typer.Option("--charge", help="Total charge in e. Default: what the structure file says, else 0.", rich_help_panel=STATE)
+]
+Multiplicity = Annotated[
+    int | None,
+    typer.Option(
+        "--multiplicity",
+        min=1,
+        help="Spin multiplicity 2S+1. Default: what the structure file says, else the lowest possible.",
+        rich_help_panel=STATE,
+    ),
+]
+
+Ensemble = Annotated[
+    Literal["nve", "nvt"], typer.Option("--ensemble", help="nvt: constant temperature; nve: constant energy.", rich_help_panel=RUN)
+]
 Steps = Annotated[int, typer.Option("--steps", min=1, help="Number of time steps.", rich_help_panel=RUN)]
 TimestepFs = Annotated[float, typer.Option("--timestep-fs", help="Time step in fs; 0.5 is safe with hydrogen.", rich_help_panel=RUN)]
 Seed = Annotated[int, typer.Option("--seed", min=0, help="Seed of initial velocities and thermostat.", rich_help_panel=RUN)]
 RelaxFirst = Annotated[bool, typer.Option("--relax-first", help="Relax to 0.01 eV/Å before the dynamics.", rich_help_panel=RUN)]
 Velocities = Annotated[
     Literal["thermal", "structure"],
-    typer.Option("--velocities", help="thermal: drawn at --temperature-K, without drift and tumbling; structure: as in the file.", rich_help_panel=RUN),
+    typer.Option(
+        "--velocities",
+        help="thermal: drawn at --temperature-K, without drift and tumbling; structure: as in the file.",
+        rich_help_panel=RUN,
+    ),
 ]
 
-TemperatureK = Annotated[float, typer.Option("--temperature-K", help="Temperature in K: of the thermostat, and of thermal velocities.", rich_help_panel=THERMOSTAT)]
+TemperatureK = Annotated[
+    float,
+    typer.Option("--temperature-K", help="Temperature in K: of the thermostat, and of thermal velocities.", rich_help_panel=THERMOSTAT),
+]
 Thermostat = Annotated[
     Literal["langevin", "bussi", "nose-hoover"] | None,
     typer.Option("--thermostat", help="For nvt. Default: langevin.", show_default=False, rich_help_panel=THERMOSTAT),
 ]
 ThermostatTimeFs = Annotated[
     float | None,
-    typer.Option("--thermostat-time-fs", help="Relaxation time of the thermostat in fs (langevin: 1 / friction). Default: 100.", show_default=False, rich_help_panel=THERMOSTAT),
+    typer.Option(
+        "--thermostat-time-fs",
+        help="Relaxation time of the thermostat in fs (langevin: 1 / friction). Default: 100.",
+        show_default=False,
+        rich_help_panel=THERMOSTAT,
+    ),
 ]
 
 Output = Annotated[Path, typer.Option("--output", metavar="DIR", help="New directory for all results.", rich_help_panel=FILES)]
-MaybeOutput = Annotated[Path | None, typer.Option("--output", metavar="DIR", help="New directory for figures and tables.", rich_help_panel=FILES)]
-TrajectoryEvery = Annotated[int, typer.Option("--trajectory-every", min=1, help="Steps between frames of the trajectory.", rich_help_panel=FILES)]
+MaybeOutput = Annotated[
+    Path | None, typer.Option("--output", metavar="DIR", help="New directory for figures and tables.", rich_help_panel=FILES)
+]
+TrajectoryEvery = Annotated[
+    int, typer.Option("--trajectory-every", min=1, help="Steps between frames of the trajectory.", rich_help_panel=FILES)
+]
 LogEvery = Annotated[int, typer.Option("--log-every", min=1, help="Steps between lines of the log.", rich_help_panel=FILES)]
 Extxyz = Annotated[bool, typer.Option("--extxyz", help="Write the trajectory as extxyz too, at the end.", rich_help_panel=FILES)]
-JsonFile = Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers to this JSON file.", rich_help_panel=FILES)]
+JsonFile = Annotated[
+    Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers to this JSON file.", rich_help_panel=FILES)
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 Optimizer = Annotated[Literal["bfgs", "lbfgs", "fire"], typer.Option("--optimizer", help="How to walk downhill.", rich_help_panel=RUN)]
-FmaxEvPerA = Annotated[float, typer.Option("--fmax-eV-per-A", help="Converged when the largest force is below this, in eV/Å.", rich_help_panel=RUN)]
+FmaxEvPerA = Annotated[
+    float, typer.Option("--fmax-eV-per-A", help="Converged when the largest force is below this, in eV/Å.", rich_help_panel=RUN)
+]
 RelaxSteps = Annotated[int, typer.Option("--steps", min=1, help="Give up after this many steps per frame.", rich_help_panel=RUN)]
 Cell = Annotated[bool, typer.Option("--cell", help="Relax the unit cell too (periodic structures).", rich_help_panel=RUN)]
 
-Data = Annotated[str, typer.Option("--data", metavar="FILE|NAME", help="Labelled structures: a file, or the name of a known set.", rich_help_panel=FILES)]
-BatchAtoms = Annotated[int, typer.Option("--batch-atoms", min=1, help="Atoms evaluated at once.", rich_help_panel=MODEL)]
+Data = Annotated[
+    str,
+    typer.Option(
+        "--data",
+        metavar="FILE|NAME",
+        help="Labelled structures: a file, or a known set such as rmd17:ethanol:01:test.",
+        rich_help_panel=FILES,
+    ),
+]

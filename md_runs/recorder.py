@@ -71,7 +71,7 @@ class Recorder:
 
     def snapshot(self) -> Atoms:
         """Copy the structure as it is, with what is needed to go on from it."""
-        atoms = self.atoms.copy()  # type: ignore[no-untyped-call]
+        atoms: Atoms = self.atoms.copy()
         atoms.info |= {"charge": self.trajectory.charge, "multiplicity": self.trajectory.multiplicity}
         atoms.info |= {"step": self.step, "time_fs": self.step * self.timestep_fs}
         return atoms

@@ -82,7 +82,9 @@ def check_relaxable(atoms: Atoms, fmax_eV_per_A: float, cell: bool) -> None:
         raise InputError("`--cell` must be used with a structure periodic in three directions. Drop it for a molecule.")
 
 
-def relax_all(frames: Sequence[Atoms], output: Path, watch: Callable[[Iterable[Atoms]], Iterable[Atoms]] = iter, **options: Any) -> list[Relaxation]:
+def relax_all(
+    frames: Sequence[Atoms], output: Path, watch: Callable[[Sequence[Atoms]], Iterable[Atoms]] = iter, **options: Any
+) -> list[Relaxation]:
     """Relax frame by frame into ``relaxed.extxyz`` (each as soon as it is done) and ``relax.csv``."""
     results = []
     for atoms in watch(frames):

@@ -24,7 +24,8 @@ def dynamics_table(summary: Summary) -> Table:
         f"(from {summary.temperature_from_ps:g} ps, {summary.degrees_of_freedom} degrees of freedom)",
     )
     table.add_row(
-        "energy drift", f"{summary.drift_meV_per_atom_per_ps:+.3g} meV/atom/ps (fluctuation {summary.fluctuation_meV_per_atom:.3g} meV/atom)"
+        "energy drift",
+        f"{summary.drift_meV_per_atom_per_ps:+.3g} meV/atom/ps (fluctuation {summary.fluctuation_meV_per_atom:.3g} meV/atom)",
     )
     table.add_row("wall time", f"{summary.wall_s:.1f} s, {summary.ms_per_step:.3g} ms/step, {summary.ns_per_day:.3g} ns/day")
     return table
@@ -38,7 +39,13 @@ def relax_table(results: Sequence[Relaxation]) -> Table:
     for number, result in enumerate(results[:SHOWN]):
         start, end = result.steps[0].energy_eV, result.energy_eV
         numbers = (f"{start:.4f}", f"{end:.4f}", f"{end - start:+.4f}", f"{result.fmax_eV_per_A:.4f}")
-        table.add_row(str(number), str(result.atoms.symbols), str(result.steps[-1].step), *numbers, "yes" if result.converged else "[red]no[/red]")
+        table.add_row(
+            str(number),
+            result.atoms.get_chemical_formula(),
+            str(result.steps[-1].step),
+            *numbers,
+            "yes" if result.converged else "[red]no[/red]",
+        )
     if len(results) > SHOWN:
         table.add_row("…", f"{len(results) - SHOWN} more in relax.csv")
     return table

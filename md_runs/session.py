@@ -6,10 +6,10 @@ import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import is_zipfile
 
 import ase.io
 from ase import Atoms
-from ase.calculators.calculator import Calculator
 
 from md_runs.errors import InputError, as_input_error
 from polcalc import PolarizedCalculator
@@ -28,15 +28,29 @@ class ModelOptions:
     multiplicity: int | None = None
 
 
-def make_calculator(options: ModelOptions) -> Calculator:
+def make_calculator(options: ModelOptions) -> PolarizedCalculator:
     """Open the model.
 
     Raises
     ------
     InputError   unknown model, unreadable file, device or dtype not available
     """
+    check_model_file(options.model)
     with as_input_error():
         return PolarizedCalculator(**asdict(options))
+
+
+def check_model_file(model: str) -> None:
+    """Refuse a name that is unknown and a file of another kind, before anything tries to parse it.
+
+    Raises
+    ------
+    InputError   neither a model file nor a shipped model
+    """
+    with as_input_error():
+        path = resolve(model)
+    if not is_zipfile(path):
+        raise InputError(f"`--model` must be a polcalc model file; got {path}, which is something else. Check the name.")
 
 
 def evaluate_first(atoms: Atoms) -> None:
@@ -60,15 +74,15 @@ def read_frames(paths: list[Path]) -> list[Atoms]:
     return [atoms for path in paths for atoms in _read(path)]
 
 
-def describe(options: ModelOptions, calculator: Any) -> dict[str, Any]:
-    """Collect what the manifest says of the model, after the first evaluation."""
-    path = resolve(options.model)
+def describe(calculator: PolarizedCalculator) -> dict[str, Any]:
+    """Collect what the manifest says of the model that runs, after the first evaluation."""
+    parameters, model = calculator.parameters, calculator.model
     return {
-        "model": {"name": options.model, **fingerprint(path)},
-        "state": calculator.state._asdict(),
+        "model": {"name": parameters["model"], "path": str(model.path), "sha256": model.sha256},
+        "state": None if calculator.state is None else calculator.state._asdict(),
         "engine": str(calculator.engine),
-        "device": str(calculator.device),
-        "dtype": options.dtype,
+        "device": parameters["device"],
+        "dtype": parameters["dtype"],
     }
 
 
@@ -83,7 +97,9 @@ def _read(path: Path) -> list[Atoms]:
     try:
         frames = ase.io.read(path, index=":")
     except Exception as error:  # ASE's readers raise whatever their parsing trips over
-        raise InputError(f"`STRUCTURE` must be a structure file that ASE reads; got {path} ({_first_line(error)}). Check the file.") from error
+        raise InputError(
+            f"`STRUCTURE` must be a structure file that ASE reads; got {path} ({_first_line(error)}). Check the file."
+        ) from error
     if not frames or not all(len(atoms) for atoms in frames):
         raise InputError(f"`STRUCTURE` must hold atoms; got {path} without any. Check the file.")
     return list(frames)

@@ -21,7 +21,7 @@ import numpy.typing as npt
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from md_runs.manifest import version_of
+from md_runs.versions import version_of
 
 Array = npt.NDArray[Any]
 
@@ -113,10 +113,13 @@ def read_trajectory(path: str | Path, index: slice = slice(None)) -> Iterator[At
                 pbc=pbc,
             )
             charge = float(observables["charge/value"][n])
-            atoms.info |= {"charge": int(charge) if charge.is_integer() else charge, "multiplicity": int(observables["multiplicity/value"][n])}
+            atoms.info |= {
+                "charge": int(charge) if charge.is_integer() else charge,
+                "multiplicity": int(observables["multiplicity/value"][n]),
+            }
             atoms.info |= {"step": int(file[STEP][n]), "time_fs": float(file[TIME][n])}
             energy, forces = float(observables["potential_energy/value"][n]), particles["force/value"][n] * EV_PER_A
-            atoms.calc = SinglePointCalculator(atoms, energy=energy, free_energy=energy, forces=forces)  # type: ignore[no-untyped-call]
+            atoms.calc = SinglePointCalculator(atoms, energy=energy, free_energy=energy, forces=forces)
             yield atoms
 
 

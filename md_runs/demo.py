@@ -1,0 +1,109 @@
+"""``make demo``: relax ethanol, run it at 300 K, let it go at constant energy, and compare the model with its reference data.
+
+Everything goes through the functions behind the ``polcalc`` commands. Results: ``demo/ethanol.png``, ``demo/summary.json``, and one
+numbered directory per run that is never written again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from functools import partial
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from ase import Atoms
+from ase.build import molecule
+from rich.console import Console
+
+from md_runs import report
+from md_runs.dynamics import Dynamics, DynamicsOptions, Result
+from md_runs.errors import InputError, NotConverged, clear_endings
+from md_runs.figures import plot_dynamics
+from md_runs.manifest import make_manifest
+from md_runs.output import claim, to_json, write_figure, write_text
+from md_runs.progress import watch_dynamics
+from md_runs.relax import relax_all
+from md_runs.session import ModelOptions, describe, evaluate_first, make_calculator
+from md_runs.validate import compare, metrics, read_labelled
+from polcalc import PolarizedCalculator
+
+MODEL, DATA, OUTPUT = "ethanol-rmd17", "rmd17:ethanol:01:test", Path("demo")
+TIMESTEP_FS, TEMPERATURE_K = 0.5, 300.0
+NVT_PS, NVE_PS = 20, 10
+SEED = 1
+
+screen = Console(highlight=False)
+
+
+def run_demo(output: Path = OUTPUT, nvt_ps: float = NVT_PS, nve_ps: float = NVE_PS, model: str = MODEL) -> dict[str, Any]:
+    """Run the demonstration and return its numbers."""
+    directory = _next_directory(output)
+    atoms: Atoms = molecule("CH3CH2OH")
+    calculator = make_calculator(ModelOptions(model))
+    atoms.calc = calculator
+    evaluate_first(atoms)
+    screen.print(f"[bold]Ethanol with the model {model}[/bold], {calculator.engine}, in {directory}")
+
+    relaxed = _relax(atoms, directory / "relax", calculator)
+    energy, fmax = relaxed["energy_eV"], relaxed["fmax_eV_per_A"]
+    screen.print(f"\n[bold]Relaxed[/bold] in {relaxed['steps']} steps: {energy:.4f} eV, largest force {fmax:.4f} eV/Å")
+    common: dict[str, Any] = {"timestep_fs": TIMESTEP_FS, "temperature_K": TEMPERATURE_K, "seed": SEED, "log_every": 5}
+    nvt = DynamicsOptions(ensemble="nvt", steps=_steps(nvt_ps), **common)
+    nve = DynamicsOptions(ensemble="nve", steps=_steps(nve_ps), velocities="structure", **common)
+    results = []
+    for options, title in ((nvt, f"At {TEMPERATURE_K:g} K, Langevin"), (nve, "At constant energy")):
+        results.append(_run(atoms, options, directory / options.ensemble, calculator))
+        screen.print(f"\n[bold]{title}[/bold]", report.dynamics_table(results[-1].summary), sep="\n")
+    errors = _validate(calculator)
+
+    nvt_found, nve_found = (asdict(result.summary) for result in results)
+    found = {"model": describe(calculator), "relax": relaxed, "nvt": nvt_found, "nve": nve_found, "validation": errors}
+    write_figure(output / "ethanol.png", plot_dynamics([r.log for r in results], [r.summary for r in results], [nvt, nve], atoms))
+    write_text(output / "summary.json", to_json(found))
+    screen.print(f"\nFigure: {output / 'ethanol.png'}   Numbers: {output / 'summary.json'}   Trajectories: {directory}")
+    return found
+
+
+def _relax(atoms: Atoms, directory: Path, calculator: PolarizedCalculator) -> dict[str, Any]:
+    search: dict[str, Any] = {"optimizer": "bfgs", "fmax_eV_per_A": 0.01, "steps": 200}
+    claim(directory, make_manifest("relax", search, status="finished", **describe(calculator)))
+    result = relax_all([atoms], directory, **search)[0]
+    if not result.converged:
+        raise NotConverged(f"ethanol must relax to 0.01 eV/Å; got {result.fmax_eV_per_A:.3g} eV/Å. The model may be damaged.")
+    return {"steps": result.steps[-1].step, "energy_eV": result.energy_eV, "fmax_eV_per_A": result.fmax_eV_per_A}
+
+
+def _run(atoms: Atoms, options: DynamicsOptions, directory: Path, calculator: PolarizedCalculator) -> Result:
+    manifest = make_manifest("md", asdict(options), seed=options.seed, formula=atoms.get_chemical_formula(), **describe(calculator))
+    state = calculator.state
+    assert state is not None
+    dynamics = Dynamics(atoms, options, charge=state.charge, multiplicity=state.multiplicity)
+    claim(directory, manifest)
+    return dynamics.run(directory, manifest, partial(watch_dynamics, console=screen))
+
+
+def _validate(calculator: PolarizedCalculator) -> dict[str, Any] | None:
+    """Compare with the test frames, if they are on this machine."""
+    try:
+        frames = read_labelled(DATA)
+    except InputError as reason:
+        screen.print(f"\n[bold]Not validated[/bold]: {reason}")
+        return None
+    found = metrics(list(compare(calculator, frames)))
+    screen.print(f"\n[bold]Errors on {len(frames)} test frames[/bold] ({DATA})", report.errors_table(found), sep="\n")
+    return found
+
+
+def _next_directory(output: Path) -> Path:
+    """Name the first run directory that does not exist yet."""
+    return next(path for path in (output / f"run-{n:03d}" for n in count(1)) if not path.exists())
+
+
+def _steps(picoseconds: float) -> int:
+    return round(picoseconds * 1000 / TIMESTEP_FS)
+
+
+if __name__ == "__main__":
+    with clear_endings():
+        run_demo()

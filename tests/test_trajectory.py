@@ -1,0 +1,164 @@
+"""Trajectories come back as they went in, through our reader and MDAnalysis, also after the writer was killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import read
+
+from md_runs.structures import write_structures
+from md_runs.trajectory import TrajectoryWriter, open_trajectory, read_trajectory
+from tests.small import sprung
+
+
+def frames_of(atoms: Atoms, number: int) -> list[Atoms]:
+    rng = np.random.default_rng(1)
+    frames = []
+    for _ in range(number):
+        frame = atoms.copy()
+        frame.positions += rng.normal(size=frame.positions.shape)
+        frame.set_momenta(rng.normal(size=frame.positions.shape))
+        frame.calc = SinglePointCalculator(frame, energy=rng.normal(), forces=rng.normal(size=frame.positions.shape))
+        frames.append(frame)
+    return frames
+
+
+def write(path: Path, frames: list[Atoms], flush_each: int = 1000) -> None:
+    writer = TrajectoryWriter(path, frames[0], charge=-1, multiplicity=3)
+    for n, frame in enumerate(frames):
+        writer.append(10 * n, 5.0 * n, frame)
+        if n % flush_each == flush_each - 1:
+            writer.flush()
+    writer.flush()
+
+
+def triclinic() -> Atoms:
+    return Atoms("NaCl", positions=[[0, 0, 0], [2, 2, 2]], cell=[[5, 0, 0], [1, 6, 0], [0.5, 1.5, 7]], pbc=True)
+
+
+@pytest.mark.parametrize("make", [sprung, triclinic, lambda: bulk("Cu", cubic=True)])
+@pytest.mark.parametrize("flush_each", [1, 7, 1000])
+def test_frames_come_back(make, flush_each, tmp_path):
+    frames = frames_of(make(), 25)
+    write(tmp_path / "t.h5md", frames, flush_each)
+    back = list(read_trajectory(tmp_path / "t.h5md"))
+    assert len(back) == 25
+    for n, (old, new) in enumerate(zip(frames, back, strict=True)):
+        assert np.array_equal(old.numbers, new.numbers)
+        assert np.array_equal(old.pbc, new.pbc)
+        assert np.array_equal(old.cell.array, new.cell.array)
+        assert np.array_equal(old.positions, new.positions)
+        assert np.allclose(old.get_velocities(), new.get_velocities(), rtol=1e-14)
+        assert np.allclose(old.get_forces(), new.get_forces(), rtol=1e-14)
+        assert new.get_potential_energy() == old.get_potential_energy()
+        assert new.info == {"charge": -1, "multiplicity": 3, "step": 10 * n, "time_fs": 5.0 * n}
+
+
+def test_some_frames(tmp_path):
+    write(tmp_path / "t.h5md", frames_of(sprung(), 10))
+    assert [f.info["step"] for f in read_trajectory(tmp_path / "t.h5md", slice(-3, None))] == [70, 80, 90]
+
+
+def test_every_dataset_names_its_unit(tmp_path):
+    write(tmp_path / "t.h5md", frames_of(triclinic(), 3))
+    with h5py.File(tmp_path / "t.h5md") as file:
+        names: list[str] = []
+        file.visit(names.append)
+        without = {name for name in names if isinstance(file[name], h5py.Dataset) and "unit" not in file[name].attrs}
+        assert list(file["h5md"].attrs["version"]) == [1, 1]
+    assert len(names) > 20
+    steps = {name for name in without if name.endswith("/step")}
+    assert without - steps == {"particles/trajectory/species", "observables/multiplicity/value"}
+
+
+@pytest.mark.parametrize("make", [sprung, triclinic])
+def test_mdanalysis_reads_it(make, tmp_path):
+    """In its units: Å, ps, Å/ps, kJ/mol/Å."""
+    mda = pytest.importorskip("MDAnalysis")
+    frames = frames_of(make(), 12)
+    write(tmp_path / "t.h5md", frames)
+    frames[0].write(tmp_path / "t.xyz", format="xyz")
+    universe = mda.Universe(tmp_path / "t.xyz", tmp_path / "t.h5md")
+    assert universe.trajectory.n_frames == 12
+    for old, step in zip(frames, universe.trajectory, strict=True):
+        assert np.allclose(step.positions, old.positions, atol=1e-5)
+        assert np.allclose(step.velocities, old.get_velocities() * units.fs * 1000, rtol=1e-5)
+        assert np.allclose(step.forces, old.get_forces() / (units.kJ / units.mol), rtol=1e-5)
+        assert step.time == pytest.approx(0.005 * step.frame)
+        assert step.data["potential_energy"] == old.get_potential_energy()
+        assert (step.data["charge"], step.data["multiplicity"], step.data["step"]) == (-1, 3, 10 * step.frame)
+        assert old.cell.rank == 0 or np.allclose(step.dimensions, old.cell.cellpar(), atol=1e-4)
+
+
+def test_few_writes(tmp_path, monkeypatch):
+    """A thousand frames of a small molecule reach the disk in a few blocks, not one by one."""
+    flushes = []
+    flush = TrajectoryWriter.flush
+    monkeypatch.setattr(TrajectoryWriter, "flush", lambda self: (flushes.append(len(self.frames)), flush(self)))
+    write(tmp_path / "t.h5md", frames_of(sprung(), 1) * 2000, flush_each=10**9)
+    assert len(flushes) <= 4
+    assert sum(flushes) == 2000
+
+
+def test_a_file_is_not_overwritten(tmp_path):
+    write(tmp_path / "t.h5md", frames_of(sprung(), 2))
+    with pytest.raises(FileExistsError):
+        TrajectoryWriter(tmp_path / "t.h5md", sprung(), charge=0, multiplicity=1)
+
+
+def test_extxyz_of_a_trajectory(tmp_path):
+    frames = frames_of(sprung(), 3)
+    write(tmp_path / "t.h5md", frames)
+    write_structures(tmp_path / "t.extxyz", read_trajectory(tmp_path / "t.h5md"))
+    back = read(tmp_path / "t.extxyz", ":")
+    assert [(a.info["charge"], a.info["multiplicity"]) for a in back] == [(-1, 3)] * 3
+    assert np.allclose(back[2].get_forces(), frames[2].get_forces(), atol=1e-7)
+    assert np.allclose(back[2].get_momenta(), frames[2].get_momenta(), atol=1e-7)
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from md_runs.trajectory import TrajectoryWriter
+frame = molecule("CH3CH2OH")
+frame.calc = SinglePointCalculator(frame, energy=1.0, forces=frame.positions)
+writer = TrajectoryWriter(Path(sys.argv[1]), frame, charge=0, multiplicity=1)
+print("ready", flush=True)
+for n in range(10**9):
+    writer.append(n, float(n), frame)
+    if n % 3 == 0:
+        writer.flush()
+"""
+
+
+def test_killed_at_any_moment_it_is_readable(tmp_path):
+    """The writer does nothing but write, so that most kills fall within a write."""
+    within = 0
+    for attempt in range(5):
+        path = tmp_path / f"{attempt}.h5md"
+        command = [sys.executable, "-c", WRITER, str(path)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1], env=os.environ) as process:
+            assert process.stdout is not None
+            process.stdout.readline()
+            time.sleep(0.05 + 0.0137 * attempt)
+            process.send_signal(signal.SIGKILL)
+        frames = list(read_trajectory(path))
+        assert [f.info["step"] for f in frames] == list(range(len(frames)))
+        assert len(frames) > 3
+        assert np.abs(frames[-1].get_forces()).max() > 0
+        with open_trajectory(path) as file:
+            within += file.swmr_mode
+    assert within > 0, "no kill fell within a write: the test has lost its point"

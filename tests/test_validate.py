@@ -1,0 +1,87 @@
+"""Errors against closed forms, by electronic state, and through the model."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+from matplotlib.image import imread
+
+from md_runs.errors import InputError
+from md_runs.validate import Comparison, compare, metrics, plot_states, read_labelled
+from polcalc import PolarizedCalculator
+from tests.small import write_small_model
+
+
+def comparison(charge: int, multiplicity: int, n_atoms: int, energy_error: float, force_error: float | None) -> Comparison:
+    forces = np.random.default_rng(n_atoms).normal(size=(n_atoms, 3))
+    pair = None if force_error is None else (forces, forces + force_error * (-1.0) ** np.arange(n_atoms)[:, None])
+    return Comparison(charge, multiplicity, (-100.0, -100.0 + energy_error), pair, n_atoms)
+
+
+def test_errors_overall_and_by_state():
+    found = metrics([comparison(0, 1, 2, 0.003, 0.01), comparison(0, 1, 4, -0.001, 0.01), comparison(-1, 2, 5, 0.010, 0.04)])
+    assert (found["n_frames"], found["n_atoms"]) == (3, 11)
+    assert found["energy_mae_meV"] == pytest.approx(14 / 3)
+    assert found["energy_rmse_meV"] == pytest.approx(np.sqrt(110 / 3))
+    assert found["energy_max_meV"] == pytest.approx(10)
+    assert found["energy_mae_meV_per_atom"] == pytest.approx((1.5 + 0.25 + 2) / 3)
+    assert found["forces_mae_meV_per_A"] == pytest.approx((6 * 10 + 5 * 40) / 11)  # components count, not frames
+    assert found["forces_rmse_meV_per_A"] == pytest.approx(np.sqrt((6 * 100 + 5 * 1600) / 11))
+    assert found["forces_max_meV_per_A"] == pytest.approx(40)
+    anion, neutral = found["by_state"]
+    assert (anion["charge"], anion["multiplicity"], anion["n_frames"], anion["energy_mae_meV"]) == (-1, 2, 1, pytest.approx(10))
+    assert (neutral["charge"], neutral["multiplicity"], neutral["n_frames"], neutral["energy_mae_meV"]) == (0, 1, 2, pytest.approx(2))
+
+
+def test_without_reference_forces_there_are_no_force_errors(tmp_path):
+    comparisons = [comparison(0, 1, 2, 0.001, None)]
+    found = metrics(comparisons)
+    assert found["forces_mae_meV_per_A"] is None
+    assert found["energy_mae_meV"] == pytest.approx(1)
+    assert len(plot_states(comparisons, tmp_path, "title")) == 1
+
+
+def test_a_figure_for_each_state(tmp_path):
+    comparisons = [comparison(0, 1, n, 0.001 * n, 0.01) for n in range(2, 6)] + [comparison(-1, 2, 5, 0.01, 0.04)]
+    paths = plot_states(comparisons, tmp_path, "title")
+    assert [p.name for p in paths] == ["parity.png", "parity_charge-1_multiplicity2.png", "parity_charge+0_multiplicity1.png"]
+    assert all(imread(path).std() > 0.01 for path in paths)
+
+
+def test_the_model_is_compared_with_the_labels_in_their_own_states(tmp_path):
+    """Labels are the model's own answers, shifted by a known error; each frame in its own charge and multiplicity."""
+    calculator = PolarizedCalculator(write_small_model(tmp_path / "m.pt"), dtype="float64")
+    frames = []
+    for name, charge, multiplicity in (("CH3CH2OH", 0, 1), ("H2O", 0, 3), ("OH", -1, 1), ("CH4", 0, 1)):
+        atoms = molecule(name)
+        atoms.set_initial_magnetic_moments(None)
+        atoms.info = {"charge": charge, "multiplicity": multiplicity}
+        truth = PolarizedCalculator(tmp_path / "m.pt", dtype="float64", charge=charge, multiplicity=multiplicity)
+        atoms.calc = truth
+        energy, forces = atoms.get_potential_energy(), atoms.get_forces()
+        atoms.calc = SinglePointCalculator(atoms, energy=energy - 0.002, forces=forces - 0.005)
+        frames.append(atoms)
+    found = metrics(list(compare(calculator, frames)))
+    assert found["energy_mae_meV"] == pytest.approx(2, abs=1e-6)
+    assert found["forces_mae_meV_per_A"] == pytest.approx(5, abs=1e-6)
+    assert found["forces_max_meV_per_A"] == pytest.approx(5, abs=1e-6)
+    assert {(s["charge"], s["multiplicity"], s["n_frames"]) for s in found["by_state"]} == {(0, 1, 2), (0, 3, 1), (-1, 1, 1)}
+
+
+def test_data_that_are_not_there():
+    with pytest.raises(InputError, match="known set"):
+        read_labelled("nothing.npz")
+    with pytest.raises(InputError):
+        read_labelled("rmd17:water:01:test")
+
+
+def test_real_frames(reference_data, tmp_path, monkeypatch):
+    monkeypatch.setenv("POLCALC_DATA", str(reference_data("rmd17")))
+    frames = read_labelled("rmd17:ethanol:01:test")
+    assert len(frames) == 1000
+    calculator = PolarizedCalculator(write_small_model(tmp_path / "m.pt"))
+    found = metrics(list(compare(calculator, frames[:20])))
+    assert found["n_frames"] == 20
+    assert found["energy_mae_meV"] > 1e6  # untrained: all of the total energy
