@@ -21,7 +21,8 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from polcalc import electrons
 from polcalc.domain import Domain
 from polcalc.electrons import STATE_KEYS, ElectronicState
-from polcalc.engine import Chosen, Evaluation, Selector, Structure
+from polcalc.engine import Chosen, Selector
+from polcalc.evaluation import Evaluation, Structure
 from potentials.checkpoint import Model, load
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

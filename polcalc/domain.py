@@ -14,7 +14,7 @@ from ase.data import chemical_symbols as SYMBOLS
 from numpy.typing import NDArray
 
 from polcalc.electrons import ElectronicState
-from polcalc.engine import Structure
+from polcalc.evaluation import Structure
 from polcalc.neighbors import Floats, NeighborList
 from potentials.checkpoint import Card
 from potentials.potential import Potential

@@ -7,67 +7,21 @@ other engine is compared with it on the first structure of each kind and given u
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
+from polcalc.evaluation import Engine, Evaluation, Structure, Unavailable
 from polcalc.neighbors import NeighborList
 from potentials.graph import AtomicGraph, collate, to_device
 from potentials.potential import Potential, predict
-
-Floats = NDArray[np.float64]
+from potentials.tables import tabulated
 
 ENERGY_TOLERANCE = 2e-5  # eV per atom: ten times the float32 rounding of a network of usual size
 FORCE_TOLERANCE = 2e-4  # eV/Å
 STEEPNESS_TOLERANCE = 1e-5  # of the largest force: rounding grows where the energy is steep
 BATCH_ATOMS = 2000  # atoms per batch; above it a CPU gains nothing and memory grows
-
-
-class Structure(NamedTuple):
-    """What an engine evaluates; plain numpy, not to be kept or changed."""
-
-    atomic_numbers: NDArray[np.int64]  # (N,)
-    positions: Floats  # (N, 3) Å
-    cell: Floats  # (3, 3) Å, rows are lattice vectors
-    pbc: NDArray[np.bool_]  # (3,)
-    charge: int  # e
-    multiplicity: int  # 2S + 1
-    partial_charges: Floats | None = None  # (N,) e
-
-    @property
-    def has_stress(self) -> bool:
-        """Whether a stress is defined: periodic, with a volume."""
-        return bool(self.pbc.any()) and bool(np.linalg.det(self.cell) != 0)
-
-
-class Evaluation(NamedTuple):
-    """What an engine returns; float64 arrays of its own."""
-
-    energy: float  # eV
-    energies: Floats  # (N,) eV
-    forces: Floats  # (N, 3) eV/Å
-    stress: Floats | None = None  # (3, 3) eV/Å^3, where `Structure.has_stress`
-    polarization: Floats | None = None  # (N, 3) Å, displacement of the moving points
-
-
-class Unavailable(Exception):
-    """An engine cannot be built here, or cannot evaluate this structure; the message is one line for people."""
-
-
-class Engine(Protocol):
-    """One way to evaluate a potential. Raises `Unavailable` when built or called where it cannot serve."""
-
-    def __init__(self, potential: Potential, device: torch.device) -> None: ...
-
-    def evaluate(self, structure: Structure) -> Evaluation:
-        """Evaluate one structure."""
-        ...
-
-    def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
-        """Evaluate several structures."""
-        return [self.evaluate(structure) for structure in structures]
 
 
 class Eager(Engine):
@@ -125,7 +79,21 @@ class Eager(Engine):
         ]
 
 
-ENGINES: dict[str, Callable[[Potential, torch.device], Engine]] = {"eager": Eager}  # the fastest first, `eager` last
+class Tabulated(Eager):
+    """`predict` with every radial filter read from a table; float32 alone, for float64 a table takes hundreds of megabytes."""
+
+    def __init__(self, potential: Potential, device: torch.device, skin: float = 0.5) -> None:
+        if potential.dtype != torch.float32:
+            raise Unavailable("tables are for float32")
+        try:
+            table, self.error = tabulated(potential)
+        except ValueError as error:
+            raise Unavailable("the potential owns no radial filters") from error
+        super().__init__(table, device, skin)
+
+
+# the fastest first, `eager` last
+ENGINES: dict[str, Callable[[Potential, torch.device], Engine]] = {"tabulated": Tabulated, "eager": Eager}
 
 
 class Difference(NamedTuple):

@@ -23,7 +23,7 @@ from ase.md.verlet import VelocityVerlet
 
 from polcalc import PolarizedCalculator
 from polcalc.domain import ExtrapolationWarning
-from polcalc.engine import Evaluation, Structure
+from polcalc.evaluation import Evaluation, Structure
 from potentials.build import build
 from potentials.checkpoint import Card, Model, save
 

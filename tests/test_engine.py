@@ -11,7 +11,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from polcalc import engine
-from polcalc.engine import Eager, Evaluation, Selector, Structure, Unavailable
+from polcalc.engine import Eager, Selector, Tabulated
+from polcalc.evaluation import Evaluation, Structure, Unavailable
 from potentials.build import build
 from potentials.graph import from_ase
 from potentials.potential import Potential, predict
@@ -166,3 +167,33 @@ def test_an_engine_asked_for_serves_or_says_why(potential: Potential, monkeypatc
     assert Selector(potential, CPU, "eager").chosen.name == "eager"
     with pytest.raises(ValueError, match="`engine` must be one of auto, fast, eager; got 'warp'"):
         Selector(potential, CPU, "warp")
+
+
+def single(potential: Potential) -> Potential:
+    """Cast the network as a model file loaded in float32 has it."""
+    for parameter in potential.parameters():
+        parameter.data = parameter.data.float()
+    return potential
+
+
+@pytest.mark.parametrize("atoms", [molecule("CH3CH2OH"), crystal()])
+def test_tabulated_is_eager_within_rounding(potential: Potential, atoms: Atoms) -> None:
+    table, exact = (kind(single(potential), CPU).evaluate(structure(atoms, 1, 2)) for kind in (Tabulated, Eager))
+    assert table.energy == pytest.approx(exact.energy, abs=1e-6 * len(atoms))
+    assert np.allclose(table.forces, exact.forces, rtol=0, atol=1e-5)
+    assert (table.stress is None) == (exact.stress is None)
+    assert exact.stress is None or np.allclose(table.stress, exact.stress, rtol=0, atol=1e-6)
+
+
+def test_a_potential_without_filters_is_not_tabulated(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuses(potential: Potential) -> None:
+        raise ValueError("no filters")
+
+    monkeypatch.setattr(engine, "tabulated", refuses)
+    with pytest.raises(Unavailable, match="tables are for float32"):
+        Tabulated(potential, CPU)
+    with pytest.raises(Unavailable, match="owns no radial filters"):
+        Tabulated(single(potential), CPU)
+    selector = Selector(potential, CPU)
+    selector.evaluate(structure(molecule("CH4")))
+    assert selector.chosen.skipped["tabulated"] == "the potential owns no radial filters"
