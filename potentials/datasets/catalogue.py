@@ -1,49 +1,85 @@
 """The known data sets, and how a name or a file becomes frames.
 
 Files are looked for in the folder that is passed as ``data``, else in those of the environment variable POLCALC_DATA, else in
-``./data``; in the folder itself and up to three folders below it.
+``./data``; in the folder itself and up to three folders below it. A file that belongs to a known set is recognised by its checksum,
+whatever its name, and read with the units and the charge that the set declares.
 """
 
 from __future__ import annotations
 
-import hashlib
 import os
+from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
-from potentials.datasets.frames import Frames
+from potentials.datasets.charged import CHARGED
+from potentials.datasets.checksum import checksum
+from potentials.datasets.frames import Frames, Provenance
+from potentials.datasets.hdf5 import read_hdf5
+from potentials.datasets.md17 import MD17, MD17_CCSDT
 from potentials.datasets.npz import read_npz
+from potentials.datasets.plausible import check_units
 from potentials.datasets.recipe import Part, Recipe, RemoteFile
 from potentials.datasets.rmd17 import RMD17
+from potentials.datasets.runner import read_runner
+from potentials.datasets.structures import read_structures
 from potentials.datasets.units import Units
 
-RECIPES: dict[str, Recipe] = {"rmd17": RMD17}
+RECIPES: dict[str, Recipe] = {"rmd17": RMD17, "md17": MD17, "md17-ccsdt": MD17_CCSDT, **CHARGED}
+READERS: dict[str, Callable[[Path, Units | None], Frames]] = {
+    ".npz": read_npz,
+    ".h5": read_hdf5,
+    ".hdf5": read_hdf5,
+    ".data": read_runner,
+}  # by the ending of the file; every other is ASE's
 ENVIRONMENT = "POLCALC_DATA"
 DEPTH = 3  # folders below the data folder
 
 
-def load_frames(source: str | Path, *, data: str | Path | None = None, units: Units | None = None) -> Frames:
+def load_frames(
+    source: str | Path, *, data: str | Path | None = None, units: Units | None = None, check: Callable[[Frames], None] = check_units
+) -> Frames:
     """Read a known set by its name, or a file.
 
     Parameters
     ----------
     source : str or Path   such as ``rmd17:ethanol:01:train`` or ``my.extxyz``
     data : str or Path     folder with the files of known sets
-    units : Units          of a file; default: what its format says
+    units : Units          of a file; default: those of the known set it belongs to, else what its format says
+    check : callable       raises ValueError where the numbers do not fit their units
 
     Raises
     ------
     FileNotFoundError      no such file, or a known set that is not on this machine
     ValueError             unknown name, damaged file, numbers that do not fit their units
     """
-    set_name, *fields = str(source).split(":")
-    if set_name in RECIPES and not Path(source).exists():
-        return _load_known(str(source), RECIPES[set_name], RECIPES[set_name].part(fields), data)
     path = Path(source).expanduser()
     if not path.is_file():
-        known = ", ".join(RECIPES)
-        raise FileNotFoundError(f"`data` must be a file or a known set ({known}); got {str(source)!r}. See `polcalc data list`.")
-    return read_npz(path, units)
+        frames = _read_known(str(source), data)
+    elif units is None and (name := known_files().get(checksum(path))):
+        frames = _read_known(name, path.parent, path)
+    else:
+        frames = _read_file(path, units)
+    try:
+        check(frames)
+    except ValueError as error:
+        raise ValueError(f"{source}: {error}") from error
+    return frames
+
+
+def part_of(name: str) -> tuple[Recipe, Part]:
+    """Find the recipe of a name and the files that the name stands for.
+
+    Raises
+    ------
+    FileNotFoundError   not a known set
+    ValueError          a known set, but not a part of it
+    """
+    set_name, *fields = name.split(":")
+    if set_name not in RECIPES:
+        raise FileNotFoundError(f"`data` must be a file or a known set ({', '.join(RECIPES)}); got {name!r}. See `polcalc data list`.")
+    return RECIPES[set_name], RECIPES[set_name].part(fields)
 
 
 def find_file(file: RemoteFile, data: str | Path | None = None) -> Path | None:
@@ -64,25 +100,43 @@ def data_folders(data: str | Path | None = None) -> list[Path]:
     return named or [Path("data")]
 
 
-def checksum(path: Path) -> str:
-    """Return the SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+@cache
+def known_files() -> dict[str, str]:
+    """Map the checksum of each part's first file to the name of the part."""
+    found: dict[str, str] = {}
+    for recipe in RECIPES.values():
+        for name in recipe.names:
+            main = part_of(name)[1].files[0]
+            if main.sha256:
+                found.setdefault(main.sha256, name)
+    return found
 
 
-def _load_known(name: str, recipe: Recipe, part: Part, data: str | Path | None) -> Frames:
-    paths, sums = [], {}
-    for file in part.files:
-        path = find_file(file, data)
-        if path is None:
-            where = ", ".join(map(str, data_folders(data)))
-            raise FileNotFoundError(
-                f"`data` must hold {file.name} for {name}; got no such file in {where}. "
-                f"Run `polcalc data fetch {name}`, or set {ENVIRONMENT} to its folder."
-            )
-        sums[file.name] = checksum(path)
+def _read_file(path: Path, units: Units | None) -> Frames:
+    reader = READERS.get(path.suffix.lower(), read_structures)
+    frames = reader(path, units)
+    about = frames.provenance if frames.provenance.name else Provenance(name=path.name)
+    return replace(frames, provenance=replace(about, sha256={path.name: checksum(path)}, units=frames.provenance.units))
+
+
+def _read_known(name: str, data: str | Path | None, path: Path | None = None) -> Frames:
+    """Read a part of a known set; ``path`` is its only or first file, if it is known already."""
+    recipe, part = part_of(name)
+    paths = [path if n == 0 and path else _present(name, file, data) for n, file in enumerate(part.files)]
+    sums = {file.name: checksum(p) for file, p in zip(part.files, paths, strict=True)}
+    for file, found in zip(part.files, paths, strict=True):
         if file.sha256 and sums[file.name] != file.sha256:
-            raise ValueError(f"`{path}` must have SHA-256 {file.sha256}; got {sums[file.name]}. Delete the file and fetch it again.")
-        paths.append(path)
+            raise ValueError(f"`{found}` must have SHA-256 {file.sha256}; got {sums[file.name]}. Delete the file and fetch it again.")
     frames = part.read(paths)
     return replace(frames, provenance=replace(recipe.provenance, name=name, sha256=sums, units=frames.provenance.units))
+
+
+def _present(name: str, file: RemoteFile, data: str | Path | None) -> Path:
+    path = find_file(file, data)
+    if path is None:
+        where = ", ".join(map(str, data_folders(data)))
+        raise FileNotFoundError(
+            f"`data` must hold {file.name} for {name}; got no such file in {where}. "
+            f"Run `polcalc data fetch {name}`, or set {ENVIRONMENT} to its folder."
+        )
+    return path

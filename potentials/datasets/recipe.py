@@ -19,7 +19,9 @@ class RemoteFile(NamedTuple):
     name: str  # file name, the same in every data folder
     url: str
     sha256: str = ""  # of the file itself; empty where no one published it
-    member: str = ""  # path inside, where the address leads to an archive
+    archive: str = ""  # name of the archive that the address leads to, if it does not lead to the file itself
+    member: str = ""  # end of the path inside the archive
+    archive_sha256: str = ""
 
 
 class Part(NamedTuple):
@@ -32,9 +34,9 @@ class Part(NamedTuple):
 class Recipe(NamedTuple):
     """One data set."""
 
-    form: str  # the fields of a name, for people
+    form: str  # of its names, for people
     example: str
-    members: tuple[str, ...]  # names that can be asked for, or their first field's choices
+    names: tuple[str, ...]  # every name that stands for files of its own
     part: Callable[[list[str]], Part]
     provenance: Provenance
 

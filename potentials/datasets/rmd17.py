@@ -21,7 +21,7 @@ MOLECULES = (
 SPLITS = ("01", "02", "03", "04", "05")
 PARTS = ("train", "test")
 SPLIT_FILES = "https://raw.githubusercontent.com/andersx/rmd17-npz/4f6bb0a186822c90d47cd98b7a27991fe0b3173b/rmd17-npz"
-ARCHIVE = "https://figshare.com/ndownloader/files/23950376"  # rmd17.tar.bz2
+ARCHIVE = "https://figshare.com/ndownloader/files/23950376"
 UNITS = Units("kcal/mol")
 SHA256 = {
     "rmd17_aspirin_test_01.npz": "a3c3b61e782d01e6dd649a126004903f7873e8e7ee5034135abfdb8873be711d",
@@ -73,14 +73,16 @@ def part(fields: list[str]) -> Part:
     choose(molecule, MOLECULES, "molecule", FORM)
     if not split:
         name = f"rmd17_{molecule}.npz"
-        return Part((RemoteFile(name, ARCHIVE, member=f"rmd17/npz_data/{name}"),), _read)
+        return Part((RemoteFile(name, ARCHIVE, archive="rmd17.tar.bz2", member=f"rmd17/npz_data/{name}"),), _read)
     choose(split, SPLITS, "split", FORM)
-    pieces = (choose(piece, PARTS, "part", FORM),) if piece else PARTS
-    return Part(tuple(_split_file(f"rmd17_{molecule}_{p}_{split}.npz") for p in pieces), _read)
+    return Part(split_files(molecule, split, piece, FORM), _read)
 
 
-def _split_file(name: str) -> RemoteFile:
-    return RemoteFile(name, f"{SPLIT_FILES}/{name}", SHA256.get(name, ""))
+def split_files(molecule: str, split: str, piece: str, form: str) -> tuple[RemoteFile, ...]:
+    """Name the file of one part of an official split, or of both, train first."""
+    pieces = (choose(piece, PARTS, "part", form),) if piece else PARTS
+    names = [f"rmd17_{molecule}_{p}_{split}.npz" for p in pieces]
+    return tuple(RemoteFile(name, f"{SPLIT_FILES}/{name}", SHA256.get(name, "")) for name in names)
 
 
 def _read(paths: Sequence[Path]) -> Frames:
@@ -90,7 +92,7 @@ def _read(paths: Sequence[Path]) -> Frames:
 RMD17 = Recipe(
     form=FORM,
     example="rmd17:ethanol:01:train",
-    members=MOLECULES,
+    names=(*(f"rmd17:{m}" for m in MOLECULES), *(f"rmd17:{m}:{s}:{p}" for m in MOLECULES for s in SPLITS for p in PARTS)),
     part=part,
     provenance=Provenance(
         name="rMD17",
