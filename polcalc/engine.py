@@ -12,7 +12,9 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from polcalc.cuda_graph import CudaGraph
 from polcalc.evaluation import Engine, Evaluation, Structure, Unavailable
+from polcalc.native_engine import NativeEngine, Unsupported
 from polcalc.neighbors import NeighborList
 from potentials.graph import AtomicGraph, collate, to_device
 from potentials.potential import Potential, predict
@@ -92,8 +94,44 @@ class Tabulated(Eager):
         super().__init__(table, device, skin)
 
 
+class Native(Engine):
+    """TensorNet in compiled code on the CPU."""
+
+    def __init__(self, potential: Potential, device: torch.device, skin: float = 0.5) -> None:
+        if device.type != "cpu":
+            raise Unavailable("it runs on the CPU")
+        try:
+            self.compiled = NativeEngine(potential, potential.dtype, n_threads=torch.get_num_threads())
+        except Unsupported as error:
+            raise Unavailable(str(error).partition(": ")[2].removesuffix(". Use another engine.") or str(error)) from error
+        self.neighbors = NeighborList(potential.cutoff, skin)
+        self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
+
+    def evaluate(self, structure: Structure) -> Evaluation:
+        """Evaluate one structure; the compiled code skips pairs of the skin."""
+        numbers, positions, cell, pbc, charge, multiplicity, partial_charges = structure
+        if self.neighbors.update(positions, cell, pbc):
+            self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
+        idx_i, idx_j, shift = self._pairs
+        answer = self.compiled.evaluate(
+            numbers,
+            positions,
+            (idx_i, idx_j, shift @ cell if pbc.any() else None),
+            charge,
+            multiplicity,
+            np.zeros(len(numbers)) if partial_charges is None else partial_charges,
+        )
+        stress = answer.virial / abs(np.linalg.det(cell)) if structure.has_stress else None
+        return Evaluation(answer.energy, answer.energies, answer.forces, stress)
+
+
 # the fastest first, `eager` last
-ENGINES: dict[str, Callable[[Potential, torch.device], Engine]] = {"tabulated": Tabulated, "eager": Eager}
+ENGINES: dict[str, Callable[[Potential, torch.device], Engine]] = {
+    "cuda-graph": CudaGraph,
+    "native": Native,
+    "tabulated": Tabulated,
+    "eager": Eager,
+}
 
 
 class Difference(NamedTuple):
