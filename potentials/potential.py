@@ -163,7 +163,8 @@ def _strained(graph: AtomicGraph, strain: Tensor) -> AtomicGraph:
 
 def _volume(graph: AtomicGraph) -> Tensor:
     volume: Tensor = torch.linalg.det(graph.cell).abs()
-    capturing = graph.cell.is_cuda and torch.cuda.is_current_stream_capturing()  # a CUDA graph cannot look at values; the evaluation before it did
+    # while a CUDA graph is captured values cannot be looked at; the evaluation before it did
+    capturing = graph.cell.is_cuda and torch.cuda.is_current_stream_capturing()
     if not capturing and not bool((volume > 0).all()):
         raise ValueError("`stress` must be asked of structures with three lattice vectors; got a cell without volume. Pass stress=False.")
     return volume
