@@ -41,8 +41,9 @@ def model(card: Card = CARD, spec: dict[str, Any] | None = None) -> Model:
     return Model(build(spec or SPEC).double(), card, "0" * 64, Path("tiny.pt"))
 
 
-def calculator(card: Card = CARD, spec: dict[str, Any] | None = None, **arguments: Any) -> PolarizedCalculator:
-    return PolarizedCalculator(model(card, spec), device="cpu", **arguments)
+def calculator(card: Card = CARD, spec: dict[str, Any] | None = None, engine: str = "eager", **arguments: Any) -> PolarizedCalculator:
+    """The eager engine is ready at once; what an engine can break is tested with "auto" too."""
+    return PolarizedCalculator(model(card, spec), device="cpu", engine=engine, **arguments)
 
 
 def ethanol(**info: Any) -> Atoms:
@@ -66,9 +67,10 @@ def crystal() -> Atoms:
 # one pass, ASE's units and signs
 
 
-def test_one_pass_fills_everything() -> None:
+@pytest.mark.parametrize("engine", ["eager", "auto"])
+def test_one_pass_fills_everything(engine: str) -> None:
     atoms = crystal()
-    atoms.calc = calculator()
+    atoms.calc = calculator(engine=engine)
     atoms.get_potential_energy()
     results = atoms.calc.results
     assert set(results) == {"energy", "free_energy", "energies", "forces", "stress"}
@@ -80,12 +82,13 @@ def test_one_pass_fills_everything() -> None:
     assert type(results["energy"]) is float
 
 
-def test_forces_and_stress_are_those_of_finite_differences() -> None:
+@pytest.mark.parametrize("engine", ["eager", "auto"])
+def test_forces_and_stress_are_those_of_finite_differences(engine: str) -> None:
     """ASE's own route from the energy: sign, units and Voigt order."""
     atoms = crystal()
-    atoms.calc = calculator(dtype="float64")
+    calc = atoms.calc = calculator(engine=engine, dtype="float64")
     forces, stress = atoms.get_forces(), atoms.get_stress()
-    atoms.calc = FiniteDifferenceCalculator(calculator(dtype="float64"), eps_disp=1e-4, eps_strain=1e-4)
+    atoms.calc = FiniteDifferenceCalculator(calc, eps_disp=1e-4, eps_strain=1e-4)
     assert np.allclose(forces, atoms.get_forces(), atol=1e-6)
     assert np.allclose(stress, atoms.get_stress(), atol=1e-7)
     assert len({round(abs(x), 6) for x in stress}) == 6  # all components differ, or the order would not be tested
@@ -119,9 +122,10 @@ def test_moving_points_are_shown() -> None:
 # charge and multiplicity
 
 
-def test_changing_info_changes_the_energy() -> None:
+@pytest.mark.parametrize("engine", ["eager", "auto"])
+def test_changing_info_changes_the_energy(engine: str) -> None:
     atoms = ethanol(charge=0)
-    atoms.calc = calculator()
+    atoms.calc = calculator(engine=engine)
     neutral = atoms.get_potential_energy()
     atoms.info["charge"] = 1
     assert abs(atoms.get_potential_energy() - neutral) > 1e-5
@@ -406,9 +410,10 @@ def test_the_structure_of_the_last_calculation_is_kept() -> None:
     assert calc.check_state(kept) == []
 
 
-def test_deepcopy_pickle_and_many_calculators() -> None:
+@pytest.mark.parametrize("engine", ["eager", "auto"])
+def test_deepcopy_pickle_and_many_calculators(engine: str) -> None:
     atoms = ethanol(charge=1)
-    calc = calculator()
+    calc = calculator(engine=engine)
     energy = calc.get_potential_energy(atoms)
     for twin in (copy.deepcopy(calc), pickle.loads(pickle.dumps(calc))):
         assert twin.results["energy"] == energy
@@ -457,9 +462,10 @@ def test_bad_arguments_are_refused() -> None:
 # with the rest of ASE
 
 
-def test_calculate_many_is_one_by_one() -> None:
+@pytest.mark.parametrize("engine", ["eager", "auto"])
+def test_calculate_many_is_one_by_one(engine: str) -> None:
     structures = [ethanol(), ethanol(charge=1), crystal(), radical()]
-    calc = calculator()
+    calc = calculator(engine=engine)
     calc.get_potential_energy(structures[1])
     before = dict(calc.results)
     many = calc.calculate_many(structures)
@@ -467,8 +473,8 @@ def test_calculate_many_is_one_by_one() -> None:
     assert calc.results["energy"] == before["energy"]
     for atoms, results in zip(structures, many, strict=True):
         single = calculator()
-        assert results["energy"] == pytest.approx(single.get_potential_energy(atoms), abs=1e-8)
-        assert np.allclose(results["forces"], single.results["forces"], atol=1e-8)
+        assert results["energy"] == pytest.approx(single.get_potential_energy(atoms), abs=1e-5)
+        assert np.allclose(results["forces"], single.results["forces"], atol=1e-5)
         assert set(results) == set(single.results)
     with pytest.raises(ValueError, match="`atoms` must hold at least one atom"):
         calc.calculate_many([ethanol(), Atoms()])
@@ -503,7 +509,7 @@ def test_nothing_is_said_inside_the_domain() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         atoms = ethanol()
-        atoms.calc = calculator()
+        atoms.calc = calculator(engine="auto")
         atoms.get_forces()
     assert str(atoms.calc.state) == "charge +0 (default), multiplicity 1 (lowest that fits)"
     assert str(atoms.calc.engine).startswith(("eager on cpu", "native on cpu", "tabulated on cpu"))

@@ -11,8 +11,8 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from polcalc import engine
-from polcalc.engine import Eager, Selector, Tabulated
-from polcalc.evaluation import Evaluation, Structure, Unavailable
+from polcalc.engine import ENGINES, Eager, Selector, Tabulated
+from polcalc.evaluation import Engine, Evaluation, Structure, Unavailable
 from potentials.build import build
 from potentials.graph import from_ase
 from potentials.potential import Potential, predict
@@ -176,13 +176,46 @@ def single(potential: Potential) -> Potential:
     return potential
 
 
-@pytest.mark.parametrize("atoms", [molecule("CH3CH2OH"), crystal()])
-def test_tabulated_is_eager_within_rounding(potential: Potential, atoms: Atoms) -> None:
-    table, exact = (kind(single(potential), CPU).evaluate(structure(atoms, 1, 2)) for kind in (Tabulated, Eager))
-    assert table.energy == pytest.approx(exact.energy, abs=1e-6 * len(atoms))
-    assert np.allclose(table.forces, exact.forces, rtol=0, atol=1e-5)
-    assert (table.stress is None) == (exact.stress is None)
-    assert exact.stress is None or np.allclose(table.stress, exact.stress, rtol=0, atol=1e-6)
+def built(name: str, potential: Potential) -> Engine:
+    """Build an engine, or skip where this machine cannot."""
+    try:
+        return ENGINES[name](potential, CPU)
+    except Unavailable as reason:
+        pytest.skip(f"no {name} engine: {reason}")
+
+
+@pytest.mark.parametrize("name", ["native", "tabulated"])
+@pytest.mark.parametrize("atoms", [molecule("CH3CH2OH"), molecule("C60"), crystal(), crystal() * (2, 1, 1)])
+def test_fast_engines_are_eager_within_rounding(potential: Potential, name: str, atoms: Atoms) -> None:
+    """Along a walk that outlives the pair list, charged and with unpaired electrons."""
+    fast, eager = built(name, single(potential)), Eager(single(potential), CPU)
+    rng = np.random.default_rng(0)
+    atoms = atoms.copy()
+    for charge, multiplicity in [(0, 1), (1, 2), (1, 4), (-2, 1), (0, 1)]:
+        found, exact = (e.evaluate(structure(atoms, charge, multiplicity)) for e in (fast, eager))
+        assert found.energy == pytest.approx(exact.energy, abs=1e-6 * len(atoms))
+        assert np.allclose(found.energies, exact.energies, rtol=0, atol=2e-6)
+        assert np.allclose(found.forces, exact.forces, rtol=0, atol=1e-5)
+        assert (found.stress is None) == (exact.stress is None)
+        assert exact.stress is None or np.allclose(found.stress, exact.stress, rtol=0, atol=1e-6)
+        atoms.positions += rng.normal(0, 0.08, atoms.positions.shape)
+        atoms.cell[:] = atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.005, (3, 3)))
+
+
+def test_native_in_double_precision(potential: Potential) -> None:
+    found, exact = (e.evaluate(structure(crystal(), 1, 2)) for e in (built("native", potential), Eager(potential, CPU)))
+    assert found.energy == pytest.approx(exact.energy, abs=1e-8)
+    assert np.allclose(found.forces, exact.forces, rtol=0, atol=1e-7)
+    assert np.allclose(found.stress, exact.stress, rtol=0, atol=1e-8)
+
+
+def test_native_says_why_not(potential: Potential) -> None:
+    built("native", potential)
+    with pytest.raises(Unavailable, match=r"^it runs on the CPU$"):
+        ENGINES["native"](potential, torch.device("cuda"))
+    half = build(SPEC).half()
+    with pytest.raises(Unavailable, match=r"^its dtype must be float32 or float64, not torch.float16$"):
+        ENGINES["native"](half, CPU)
 
 
 def test_a_potential_without_filters_is_not_tabulated(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -194,6 +227,7 @@ def test_a_potential_without_filters_is_not_tabulated(potential: Potential, monk
         Tabulated(potential, CPU)
     with pytest.raises(Unavailable, match="owns no radial filters"):
         Tabulated(single(potential), CPU)
+    monkeypatch.setattr(engine, "ENGINES", {"tabulated": Tabulated, "eager": Eager})
     selector = Selector(potential, CPU)
     selector.evaluate(structure(molecule("CH4")))
     assert selector.chosen.skipped["tabulated"] == "the potential owns no radial filters"
