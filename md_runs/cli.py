@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from md_runs import import_torchmd, report, session
+from md_runs import import_torchmd, report, session, train
 from md_runs import options as opt
 from md_runs.dynamics import Dynamics, DynamicsOptions
 from md_runs.errors import InputError, NotConverged, clear_endings, errors
@@ -38,9 +38,9 @@ Item = TypeVar("Item")
 
 screen = Console(highlight=False)
 
-for _name in ("data", "train"):
-    if find_spec(f"md_runs.{_name}"):
-        app.add_typer(import_module(f"md_runs.{_name}").app, name=_name)
+if find_spec("md_runs.data"):
+    app.add_typer(import_module("md_runs.data").app, name="data")
+app.command("train")(clear_endings()(train.command))
 app.command("import-torchmd")(clear_endings()(import_torchmd.command))
 
 

@@ -1,0 +1,7 @@
+"""Training: from labelled structures and a configuration to a model file."""
+
+from potentials.training.config import Config, override, read_config
+from potentials.training.finish import finish
+from potentials.training.fit import Training, prepare
+
+__all__ = ["Config", "Training", "finish", "override", "prepare", "read_config"]

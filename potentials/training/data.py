@@ -1,0 +1,128 @@
+"""Labelled structures as flat tensors, made once; a batch is a gather by index.
+
+Sizes in comments: S structures, N atoms, P pairs of all of them; B structures of a batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from potentials.datasets import Frames, graphs, targets
+from potentials.graph import AtomicGraph, Targets, collate, to_device
+
+SHARED_PAIRS = 1.5  # a list for all structures of one molecule may be so much longer than their own lists on average
+
+
+class Batch(NamedTuple):
+    """Structures and what is to be predicted of them."""
+
+    graph: AtomicGraph
+    targets: Targets
+
+
+class StructureSet:
+    """Structures with their pair lists and labels.
+
+    Structures of one open molecule share the union of their pair lists, so that every batch has the same shapes: pairs beyond
+    the cutoff are inert, and a compiled step is compiled once.
+
+    Parameters
+    ----------
+    frames : Frames
+    cutoff : float    Å
+    device : device   where the tensors live
+    """
+
+    def __init__(self, frames: Frames, cutoff: float, device: torch.device | str = "cpu") -> None:
+        self.cutoff = cutoff
+        single = _share_pairs(graphs(frames, cutoff))
+        joined = collate(single)  # idx_i and idx_j count over all structures: brought back to each structure's own atoms below
+        self.n_atoms = torch.from_numpy(frames.n_atoms.copy())  # (S,)
+        self.n_pairs = torch.tensor([len(g.idx_i) for g in single])  # (S,)
+        self.first_atom = self.n_atoms.cumsum(0) - self.n_atoms
+        self.first_pair = self.n_pairs.cumsum(0) - self.n_pairs
+        offset = self.first_atom.repeat_interleave(self.n_pairs)  # (P,)
+        self._graph = to_device(joined._replace(idx_i=joined.idx_i - offset, idx_j=joined.idx_j - offset), device)
+        labels = targets(frames)
+        self._targets = Targets(*(None if x is None else x.to(device) for x in labels))  # type: ignore[arg-type]
+        self.charges = joined.total_charge.round().long()  # (S,) of each structure, for tables
+        self.multiplicities = joined.multiplicity
+        self.device = torch.device(device)
+
+    def __len__(self) -> int:
+        """Return the number of structures."""
+        return len(self.n_atoms)
+
+    def batch(self, indices: Tensor) -> Batch:
+        """Gather structures by number: indices (B,) int64 on the CPU."""
+        n_atoms, n_pairs = self.n_atoms[indices], self.n_pairs[indices]  # (B,)
+        before = n_atoms.cumsum(0) - n_atoms
+        atoms = self._to_device(_ranges(self.first_atom[indices], n_atoms))
+        pairs = self._to_device(_ranges(self.first_pair[indices], n_pairs))
+        structures = self._to_device(indices)
+        offset = self._to_device(before.repeat_interleave(n_pairs))
+        graph, labels = self._graph, self._targets
+        return Batch(
+            AtomicGraph(
+                atomic_numbers=graph.atomic_numbers[atoms],
+                positions=graph.positions[atoms],
+                cell=graph.cell[structures],
+                pbc=graph.pbc[structures],
+                batch=self._to_device(torch.arange(len(indices)).repeat_interleave(n_atoms)),
+                idx_i=graph.idx_i[pairs] + offset,
+                idx_j=graph.idx_j[pairs] + offset,
+                shift=graph.shift[pairs],
+                total_charge=graph.total_charge[structures],
+                multiplicity=graph.multiplicity[structures],
+                partial_charges=graph.partial_charges[atoms],
+                cutoff=self.cutoff,
+            ),
+            Targets(
+                energy=labels.energy[structures],
+                forces=None if labels.forces is None else labels.forces[atoms],
+                stress=None if labels.stress is None else labels.stress[structures],
+            ),
+        )
+
+    def batches(self, max_atoms: int) -> Iterator[Batch]:
+        """Go through all structures in order, in batches of at most so many atoms (or one structure)."""
+        start = 0
+        ends = self.n_atoms.cumsum(0)
+        while start < len(self):
+            limit = self.first_atom[start] + max_atoms
+            end = max(int(torch.searchsorted(ends, limit, right=True)), start + 1)
+            yield self.batch(torch.arange(start, end))
+            start = end
+
+    def _to_device(self, x: Tensor) -> Tensor:
+        return x.to(self.device, non_blocking=True)
+
+
+def epoch_order(n_structures: int, seed: int, epoch: int) -> Tensor:
+    """Order the structures of an epoch at random: a function of its arguments alone, so that nothing has to be remembered."""
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+    return torch.randperm(n_structures, generator=generator)
+
+
+def _ranges(first: Tensor, counts: Tensor) -> Tensor:
+    """Concatenate first_k, first_k + 1, … of so many numbers each."""
+    before = counts.cumsum(0) - counts
+    return torch.arange(int(counts.sum())) + (first - before).repeat_interleave(counts)
+
+
+def _share_pairs(single: list[AtomicGraph]) -> list[AtomicGraph]:
+    """Give structures of one open molecule the union of their pair lists, unless that is much longer."""
+    numbers = single[0].atomic_numbers
+    if any(bool(g.pbc.any()) or not torch.equal(g.atomic_numbers, numbers) for g in single):
+        return single
+    n_atoms = len(numbers)
+    union = torch.unique(torch.cat([g.idx_i * n_atoms + g.idx_j for g in single]))
+    mean = sum(len(g.idx_i) for g in single) / len(single)
+    if len(union) > SHARED_PAIRS * mean:
+        return single
+    shared = {"idx_i": union // n_atoms, "idx_j": union % n_atoms, "shift": torch.zeros(len(union), 3, dtype=torch.float64)}
+    return [g._replace(**shared) for g in single]

@@ -1,0 +1,303 @@
+"""The loop: batches, steps, the averaged weights, validation, checkpoints.
+
+Lightning's Fabric supplies the device, the processes of several devices and the TensorBoard log. Each process takes its share
+of every batch and the gradients are averaged, so that the result does not depend on their number but by rounding. A step costs
+well under a millisecond outside the potential.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from ase.data import chemical_symbols
+from torch import Tensor
+
+from potentials.build import build
+from potentials.datasets import Frames, fit_reference_energies, load_frames, split, subtract_reference_energies
+from potentials.training.average import Average
+from potentials.training.config import DTYPES, Config, from_dict, override
+from potentials.training.data import StructureSet, epoch_order
+from potentials.training.evaluate import errors
+from potentials.training.logs import Logs
+from potentials.training.loss import Loss, objective
+from potentials.training.optimizers import make_optimizer
+from potentials.training.state import CHECKPOINT, State, load_state, save_state
+
+if TYPE_CHECKING:
+    from lightning.fabric import Fabric
+
+
+class Material(NamedTuple):
+    """What a configuration stands for, read and checked before anything is written."""
+
+    config: Config
+    train: Frames
+    validation: Frames
+    test: Frames | None
+    references: dict[int, float]  # atomic number -> eV
+    scale: float  # σ of the loss, eV and eV/Å
+    spec: dict[str, Any]
+
+
+def prepare(config: Config, data: str | Path | None = None) -> Material:
+    """Read the structures and complete the spec with their statistics.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError   what is wrong with data or configuration
+    """
+    wanted = config.data
+    train, validation, _ = split(load_frames(wanted.train, data=data), wanted.n_train, wanted.n_validation, wanted.split_seed)
+    if len(train) < config.training.batch_size:
+        raise ValueError(f"`batch_size` must be at most n_train = {len(train)}; got {config.training.batch_size}. Take a smaller one.")
+    if not len(validation):
+        raise ValueError("`n_validation` must be at least 1; got 0. Leave some structures to watch the training by.")
+    test = load_frames(wanted.test, data=data) if wanted.test else None
+    references = fit_reference_energies(train)
+    scale = _scale(train, references)
+    spec = _complete(config.potential, scale, references)
+    build(spec)  # a wrong spec is said now
+    return Material(config, train, validation, test, references, scale, spec)
+
+
+class Training:
+    """One training, in this process and on this device.
+
+    Parameters
+    ----------
+    material : Material
+    output : Path                directory for checkpoint and logs
+    device : str                 "auto", "cpu" or "cuda"
+    devices : int                processes, each with a device of its own
+    resume : bool                go on from the checkpoint in ``output``, if there is one yet
+    on_validation : callable     told each row of the history
+    """
+
+    def __init__(
+        self,
+        material: Material,
+        output: Path,
+        *,
+        device: str = "auto",
+        devices: int = 1,
+        resume: bool = False,
+        on_validation: Callable[[Mapping[str, Any]], None] = lambda row: None,
+    ) -> None:
+        self.config, self.material, self.output, self.on_validation = material.config, material, output, on_validation
+        settings = self.config.training
+        if settings.batch_size % devices:
+            raise ValueError(f"`devices` must divide batch_size = {settings.batch_size}; got {devices}. Change one of them.")
+        self.fabric = _fabric(device, devices)
+        self.fabric.launch()
+        torch.manual_seed(self.config.seed)
+        self.potential = build(material.spec).to(self.fabric.device)
+        for parameter in self.potential.parameters():
+            parameter.data = parameter.data.to(DTYPES[settings.dtype])
+        self.params = [p for p in self.potential.parameters() if p.requires_grad]
+        self.average = Average(self.params, settings.ema_decay)
+        self.optimizer = make_optimizer(self.config.optimizer, self.params)
+        self.loss = Loss(self.config.loss, material.scale)
+        self.train, self.validation = (StructureSet(f, self.potential.cutoff, self.fabric.device) for f in material[1:3])
+        self.steps_per_epoch = len(self.train) // settings.batch_size
+        self.state = State(config=self.config.to_dict())
+        if resume and (output / CHECKPOINT).exists():
+            self._resume()
+        self.logs = Logs(output, self.state.history, self.state.step) if self.fabric.is_global_zero else None
+        self._objective = _compiled() if settings.compile else objective
+        self._order = (-1, torch.empty(0))
+
+    @property
+    def epoch(self) -> int:
+        """Number of whole epochs done."""
+        return self.state.step // self.steps_per_epoch
+
+    def progress(self) -> float:
+        """Fraction of the training that is done: of epochs or of time, whichever is more advanced."""
+        schedule, state = self.config.schedule, self.state
+        fractions = []
+        if schedule.max_epochs is not None:
+            fractions.append(state.step / (schedule.max_epochs * self.steps_per_epoch))
+        if schedule.time_budget_min is not None:
+            fractions.append(self._same_everywhere(state.elapsed_s / (60 * schedule.time_budget_min)))
+        return min(max(fractions), 1.0)
+
+    def run(self) -> None:
+        """Train to the end of the schedule; leave the averaged weights in the potential."""
+        self._warm_up()
+        clock = saved = time.perf_counter()
+        while not self.state.stopped and (progress := self.progress()) < 1:
+            self._step(progress)
+            at_end = self.state.step % (self.steps_per_epoch * self.config.training.validate_every_epochs) == 0
+            if at_end:
+                self._validate()
+            now = time.perf_counter()
+            self.state.elapsed_s, clock = self.state.elapsed_s + now - clock, now
+            if at_end or now - saved >= 60 * self.config.training.checkpoint_every_min:
+                self.save()
+                saved = now
+        if not self.state.history or self.state.history[-1]["step"] != self.state.step:
+            self._validate()
+        self.save()
+        self.average.set(self.state.best if self.state.stopped else self.average.values)
+        with torch.no_grad():
+            for p, value in zip(self.params, self.average.values, strict=True):
+                p.copy_(value)
+
+    def save(self) -> None:
+        """Write the checkpoint."""
+        if not self.fabric.is_global_zero:
+            return
+        self.state.weights, self.state.average = self.potential.state_dict(), self.average.values
+        self.state.optimizer, self.state.random = self.optimizer.state_dict(), torch.get_rng_state()
+        save_state(self.output / CHECKPOINT, self.state)
+
+    def _resume(self) -> None:
+        state = load_state(self.output / CHECKPOINT)
+        _check_same(from_dict(state.config), self.config)
+        state.config = self.config.to_dict()
+        self.potential.load_state_dict(state.weights)
+        self.average.set(state.average)
+        self.optimizer.load_state_dict(state.optimizer)
+        assert state.random is not None
+        torch.set_rng_state(state.random)
+        self.state = state
+
+    def _warm_up(self) -> None:
+        """Evaluate once, so that compilation counts neither as time nor as training."""
+        self._loss(self._share(torch.arange(self.config.training.batch_size))).backward()
+        self.optimizer.zero_grad()
+
+    def _step(self, progress: float) -> None:
+        config, state = self.config, self.state
+        warm_up = min(1.0, (state.step + 1) / max(config.schedule.warm_up_steps, 1))
+        for group in self.optimizer.param_groups:
+            group["lr"] = config.optimizer.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * progress))
+        loss = self._loss(self._share(self._next()))
+        self.optimizer.zero_grad()
+        loss.backward()
+        self._average_gradients()
+        norm = torch.nn.utils.clip_grad_norm_(self.params, config.optimizer.gradient_clip, foreach=True)
+        if not math.isfinite(norm):
+            raise FloatingPointError(
+                f"`gradient` must be finite; got {float(norm)} in step {state.step}. Lower learning_rate, or check the structures."
+            )
+        self.optimizer.step()
+        state.step += 1
+        self.average.update(state.step)
+        state.loss_sum += float(loss.detach())
+        state.loss_steps += 1
+
+    def _loss(self, indices: Tensor) -> Tensor:
+        graph, targets = self.train.batch(indices)
+        graph.positions.requires_grad_()
+        return self._objective(self.potential, self.loss, graph, targets)
+
+    def _next(self) -> Tensor:
+        """Return the structures of the next step (B,)."""
+        epoch, place = divmod(self.state.step, self.steps_per_epoch)
+        if self._order[0] != epoch:
+            self._order = epoch, epoch_order(len(self.train), self.config.seed, epoch)
+        size = self.config.training.batch_size
+        return self._order[1][place * size : (place + 1) * size]
+
+    def _share(self, indices: Tensor) -> Tensor:
+        return indices[self.fabric.global_rank :: self.fabric.world_size]
+
+    def _average_gradients(self) -> None:
+        if self.fabric.world_size == 1:
+            return
+        gradients = [p.grad for p in self.params if p.grad is not None]
+        mean = self.fabric.all_reduce(torch.cat([g.reshape(-1) for g in gradients]), reduce_op="mean")
+        for gradient, new in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):  # type: ignore[union-attr]
+            gradient.copy_(new.view_as(gradient))
+
+    def _same_everywhere(self, value: float) -> float:
+        """Let all processes take the value of the first."""
+        return value if self.fabric.world_size == 1 else float(self.fabric.broadcast(value))
+
+    def _validate(self) -> None:
+        state, config = self.state, self.config
+        with self.average.applied():
+            found = errors(self.potential, self.validation)
+            loss = self._validation_loss()
+        row = {
+            "epoch": state.step / self.steps_per_epoch,
+            "step": state.step,
+            "elapsed_s": round(state.elapsed_s, 3),
+            "ms_per_step": round(1000 * state.elapsed_s / state.step, 3),
+            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "train_loss": state.loss_sum / max(state.loss_steps, 1),
+            "validation_loss": loss,
+            **{name: value for name, value in found.items() if name.endswith(("mae_meV", "rmse_meV", "mae_meV_per_A", "rmse_meV_per_A"))},
+        }
+        state.loss_sum, state.loss_steps = 0.0, 0
+        state.history.append(row)
+        self._compare_with_best(loss)
+        if self.logs is not None:
+            self.logs.add(row)
+            self.on_validation(row)
+        patience = config.schedule.patience_epochs
+        state.stopped = patience is not None and self.epoch - state.best_epoch >= patience
+
+    def _validation_loss(self) -> float:
+        total = 0.0
+        for graph, targets in self.validation.batches(max_atoms=512):
+            graph.positions.requires_grad_()
+            total += float(objective(self.potential, self.loss, graph, targets).detach()) * graph.n_structures
+        return total / len(self.validation)
+
+    def _compare_with_best(self, loss: float) -> None:
+        if loss < self.state.best_loss:
+            self.state.best_loss, self.state.best_epoch = loss, self.epoch
+            self.state.best = [value.clone() for value in self.average.values]
+
+
+def _scale(train: Frames, references: dict[int, float]) -> float:
+    """Root mean square of the force components in eV/Å; without forces, that of the energies per √atom in eV."""
+    if train.forces is not None:
+        return float(np.sqrt(np.mean(train.forces**2)))
+    return float(np.sqrt(np.mean(subtract_reference_energies(train, references) ** 2 / train.n_atoms)))
+
+
+def _complete(spec: Mapping[str, Any], scale: float, references: dict[int, float]) -> dict[str, Any]:
+    """Give the readout its scale and the reference energies their values, where the spec leaves them open."""
+    given: dict[str, dict[str, Any]] = {
+        "readout": {"scale": scale},
+        "reference_energies": {"energies_eV": {chemical_symbols[z]: energy for z, energy in references.items()}},
+    }
+    terms = spec.get("terms", [{"name": "readout"}, {"name": "reference_energies"}])
+    return {**spec, "terms": [given.get(term.get("name", ""), {}) | dict(term) for term in terms]}
+
+
+def _check_same(before: Config, now: Config) -> None:
+    """Refuse to go on with another configuration; the length of the training may change."""
+    before = override(before, max_epochs=now.schedule.max_epochs, time_budget_min=now.schedule.time_budget_min)
+    differing = [name for name, value in now.to_dict().items() if before.to_dict()[name] != value]
+    if differing:
+        raise ValueError(
+            f"`--resume` must have the configuration it started with; {', '.join(differing)} differ. Start in another directory."
+        )
+
+
+def _compiled() -> Callable[..., Tensor]:
+    """Compile the loss with its forces in one graph, as training on forces needs."""
+    import torch._dynamo
+    import torch._functorch.config
+
+    torch._dynamo.config.trace_autograd_ops = True
+    torch._functorch.config.donated_buffer = False
+    return torch.compile(objective, fullgraph=True)
+
+
+def _fabric(device: str, devices: int) -> Fabric:
+    try:
+        from lightning.fabric import Fabric
+    except ImportError as error:
+        raise ModuleNotFoundError("`lightning` must be installed to train. Install polcalc[train].") from error
+    return Fabric(accelerator={"cuda": "gpu"}.get(device, device), devices=devices, strategy="ddp" if devices > 1 else "auto")

@@ -1,0 +1,54 @@
+"""The logs of a training: log.csv, and event files for TensorBoard where it is installed."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+LOG = "log.csv"
+
+
+class Logs:
+    """Writes one row per validation. Rows after the point where a training resumes are dropped.
+
+    Parameters
+    ----------
+    output : Path
+    history : rows     of the training so far
+    step : int         steps done so far
+    """
+
+    def __init__(self, output: Path, history: Sequence[Mapping[str, Any]], step: int) -> None:
+        self.path = output / LOG
+        self._writer = None
+        if importlib.util.find_spec("tensorboard"):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
+        temporary = self.path.with_name(f".{LOG}.{os.getpid()}.partial")
+        temporary.write_text("".join(_line(row, header=n == 0) for n, row in enumerate(history)), encoding="utf-8")
+        os.replace(temporary, self.path)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Write a row."""
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(_line(row, header=file.tell() == 0))
+        if self._writer is not None:
+            for name, value in row.items():
+                if value is not None and name not in ("step", "epoch"):
+                    self._writer.add_scalar(name, value, row["step"])
+            self._writer.flush()
+
+
+def _line(row: Mapping[str, Any], *, header: bool) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    if header:
+        writer.writerow(row)
+    writer.writerow(row.values())
+    return text.getvalue()

@@ -1,0 +1,75 @@
+"""What training minimises.
+
+    L = w_E ⟨ℓ((E - E*) / (σ √n))⟩ + w_F ⟨ℓ((F - F*) / σ)⟩
+
+with the means over structures and over force components of the batch, n the atoms of a structure, and σ (eV, eV/Å) the root
+mean square of the force components of the training set. Energies of independent atoms err as √n, so that w_E means the same
+for every size. Differences are taken in float64: total energies are large numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from potentials.geometry import structure_sum
+from potentials.graph import AtomicGraph, Targets
+from potentials.potential import Potential
+from potentials.training.config import LossConfig
+
+
+def square(x: Tensor, delta: float) -> Tensor:
+    """Mean of x²."""
+    return x.square().mean()
+
+
+def absolute(x: Tensor, delta: float) -> Tensor:
+    """Mean of |x|."""
+    return x.abs().mean()
+
+
+def huber(x: Tensor, delta: float) -> Tensor:
+    """Mean of x²/(2δ) within δ and |x| - δ/2 beyond: |x| with a round bottom."""
+    return torch.nn.functional.huber_loss(x, torch.zeros_like(x), delta=delta) / delta
+
+
+LOSSES: dict[str, Callable[[Tensor, float], Tensor]] = {"mse": square, "mae": absolute, "huber": huber}
+
+
+class Loss:
+    """The loss with its weights and scale.
+
+    Parameters
+    ----------
+    config : LossConfig
+    scale : float         σ, eV and eV/Å
+    """
+
+    def __init__(self, config: LossConfig, scale: float) -> None:
+        if config.name not in LOSSES:
+            raise ValueError(f"`loss` must be one of {', '.join(LOSSES)}; got {config.name!r}. Correct the configuration.")
+        self.mean, self.delta, self.scale = LOSSES[config.name], config.delta, scale
+        self.energy_weight, self.force_weight = config.energy_weight, config.force_weight
+
+    def __call__(self, graph: AtomicGraph, targets: Targets, energy: Tensor, forces: Tensor | None) -> Tensor:
+        """Compare energies (S,) eV and forces (N, 3) eV/Å with their targets."""
+        n_atoms = structure_sum(torch.ones_like(graph.partial_charges), graph)  # (S,)
+        loss = self.energy_weight * self.mean((energy - targets.energy) / (self.scale * n_atoms.sqrt()), self.delta)
+        if forces is None or targets.forces is None:
+            return loss
+        return loss + self.force_weight * self.mean((forces - targets.forces) / self.scale, self.delta)
+
+
+def objective(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Targets) -> Tensor:
+    """Evaluate the loss of a batch, to be differentiated by the parameters.
+
+    ``graph.positions`` must be a leaf that requires a gradient: compilation sees through `torch.autograd.grad` only then.
+    """
+    energies, _ = potential(graph)
+    energy = structure_sum(energies, graph)
+    forces = None
+    if targets.forces is not None:
+        forces = -torch.autograd.grad(energy.sum(), graph.positions, create_graph=True)[0]
+    return loss(graph, targets, energy, forces)

@@ -1,0 +1,149 @@
+"""Optimisers beside those of torch: SOAP, Adam in the slowly rotating eigenbasis of Shampoo's preconditioner."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from potentials.training.config import OptimizerConfig
+
+
+class SOAP(torch.optim.Optimizer):
+    """Run Adam in the eigenbasis of the averaged G Gᵀ and Gᵀ G of each weight matrix; plain Adam on vectors.
+
+    Matrices of one shape, or of the transposed shape, are stacked and treated together: small networks on the CPU are limited by
+    the number of operations.
+
+    Parameters
+    ----------
+    params : tensors         stacks (..., m, n) are treated as many matrices
+    lr : float
+    betas : (float, float)   of the gradient average, and of its square and the preconditioners
+    eps : float
+    refresh_every : int      steps between updates of the eigenbasis, each one QR step of power iteration
+
+    Source: arXiv 2409.11321, algorithm 3. Differs: no weight decay; the first step only fills the preconditioners.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Tensor],
+        lr: float = 3e-3,
+        betas: tuple[float, float] = (0.95, 0.95),
+        eps: float = 1e-8,
+        refresh_every: int = 10,
+    ) -> None:
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "refresh_every": refresh_every})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
+        """Update the parameters by their gradients."""
+        for group in self.param_groups:
+            for shape, params in _by_shape(group["params"]).items():
+                state = self.state[params[0]]
+                if len(shape) == 1:
+                    self._step_vectors(params, state, group)
+                else:
+                    self._step_matrices(params, state, group)
+
+    def _step_vectors(self, params: list[Tensor], state: dict[str, Any], group: dict[str, Any]) -> None:
+        grads = torch.cat([p.grad.reshape(-1) for p in params])  # type: ignore[union-attr]
+        if not state:
+            state |= {"step": 0, "mean": torch.zeros_like(grads), "square": torch.zeros_like(grads)}
+        update = _adam(grads, state, group)
+        for p, u in zip(params, update.split([p.numel() for p in params]), strict=True):
+            p.sub_(u.view(p.shape), alpha=group["lr"])
+
+    def _step_matrices(self, params: list[Tensor], state: dict[str, Any], group: dict[str, Any]) -> None:
+        grads = torch.cat([_tall(p.grad) for p in params])  # type: ignore[arg-type]
+        memory = group["betas"][1]
+        if not state:
+            state |= {"step": 0, "left": (1 - memory) * grads @ grads.mT, "right": (1 - memory) * grads.mT @ grads}
+            state |= {"mean": torch.zeros_like(grads), "square": torch.zeros_like(grads)}
+            state |= {"basis_left": _eigenvectors(state["left"]), "basis_right": _eigenvectors(state["right"])}
+            return
+        update = _adam(state["basis_left"].mT @ grads @ state["basis_right"], state, group)
+        update = state["basis_left"] @ update @ state["basis_right"].mT
+        counts = [_tall(p).shape[0] for p in params]
+        for p, u in zip(params, update.split(counts), strict=True):
+            p.sub_(_like(u, p), alpha=group["lr"])
+        state["left"].baddbmm_(grads, grads.mT, beta=memory, alpha=1 - memory)
+        state["right"].baddbmm_(grads.mT, grads, beta=memory, alpha=1 - memory)
+        if state["step"] % group["refresh_every"] == 0:
+            _refresh(state)
+
+
+def _by_shape(params: list[Tensor]) -> dict[tuple[int, ...], list[Tensor]]:
+    """Collect the parameters that have gradients: matrices by their tall shape, everything else as vectors."""
+    groups: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
+    for p in params:
+        if p.grad is not None:
+            is_matrix = p.ndim >= 2 and min(p.shape[-2:]) > 1
+            groups[tuple(sorted(p.shape[-2:], reverse=True)) if is_matrix else (1,)].append(p)
+    return groups
+
+
+def _tall(matrix: Tensor) -> Tensor:
+    """View a stack of matrices (..., m, n) as (B, max, min)."""
+    stack = matrix.reshape(-1, *matrix.shape[-2:])
+    return stack if stack.shape[-2] >= stack.shape[-1] else stack.mT
+
+
+def _like(stack: Tensor, p: Tensor) -> Tensor:
+    """Undo `_tall`."""
+    return (stack if p.shape[-2] >= p.shape[-1] else stack.mT).reshape(p.shape)
+
+
+def _adam(grads: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor:
+    """Return the update of Adam, without the learning rate."""
+    state["step"] += 1
+    (first, second), n = group["betas"], state["step"]
+    state["mean"].lerp_(grads, 1 - first)
+    state["square"].lerp_(grads.square(), 1 - second)
+    denominator = (state["square"] / (1 - second**n)).sqrt_().add_(group["eps"])
+    update: Tensor = state["mean"] / (1 - first**n) / denominator
+    return update
+
+
+def _eigenvectors(matrix: Tensor) -> Tensor:
+    vectors: Tensor = torch.linalg.eigh(matrix)[1]
+    return vectors.flip(-1)
+
+
+def _refresh(state: dict[str, Any]) -> None:
+    """Turn the eigenbases by one step of power iteration, and the averages with them."""
+    mean = state["basis_left"] @ state["mean"] @ state["basis_right"].mT
+    for side, dim in (("left", -2), ("right", -1)):
+        basis, matrix = state[f"basis_{side}"], state[side]
+        power = matrix @ basis
+        order = (basis * power).sum(-2).argsort(dim=-1, descending=True)  # (B, n), by estimated eigenvalue
+        state[f"basis_{side}"] = torch.linalg.qr(power.gather(-1, order[:, None, :].expand_as(power)))[0]
+        index = (order[:, :, None] if dim == -2 else order[:, None, :]).expand_as(state["square"])
+        state["square"] = state["square"].gather(dim, index)
+    state["mean"] = state["basis_left"].mT @ mean @ state["basis_right"]
+
+
+def _adamw(params: Iterable[Tensor], lr: float, weight_decay: float = 0.0, **options: Any) -> torch.optim.Optimizer:
+    return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True, **options)
+
+
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": _adamw, "soap": SOAP}
+
+
+def make_optimizer(config: OptimizerConfig, params: Iterable[Tensor]) -> torch.optim.Optimizer:
+    """Make the optimizer that a configuration names.
+
+    Raises
+    ------
+    ValueError   an unknown name or option
+    """
+    if config.name not in OPTIMIZERS:
+        raise ValueError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}; got {config.name!r}. Correct the configuration.")
+    try:
+        return OPTIMIZERS[config.name](params, lr=config.learning_rate, **config.options)
+    except TypeError as error:
+        raise ValueError(f"`optimizer.options` must be arguments of {config.name}; got {config.options}: {error}. Correct them.") from error
