@@ -202,6 +202,18 @@ def test_fast_engines_are_eager_within_rounding(potential: Potential, name: str,
         atoms.cell[:] = atoms.cell.array @ (np.eye(3) + rng.normal(0, 0.005, (3, 3)))
 
 
+@pytest.mark.parametrize("name", ["native", "tabulated", "eager"])
+def test_evaluations_own_their_arrays(potential: Potential, name: str) -> None:
+    """Neither the next call nor the caller's next positions change what was returned."""
+    chosen, atoms = built(name, single(potential)), crystal()
+    first = chosen.evaluate(structure(atoms))
+    kept = first.forces.copy(), first.energies.copy(), np.array(first.stress)
+    atoms.positions += 0.1 * np.arange(24).reshape(8, 3) % 0.3
+    second = chosen.evaluate(structure(atoms))
+    assert not np.allclose(second.forces, kept[0])
+    assert all(np.array_equal(a, b) for a, b in zip((first.forces, first.energies, first.stress), kept, strict=True))
+
+
 def test_native_in_double_precision(potential: Potential) -> None:
     found, exact = (e.evaluate(structure(crystal(), 1, 2)) for e in (built("native", potential), Eager(potential, CPU)))
     assert found.energy == pytest.approx(exact.energy, abs=1e-8)
