@@ -30,11 +30,27 @@ sys.path.insert(0, str(Path(__file__).parent))
 from systems import SYSTEMS
 
 SETTINGS = {
-    "model": "tensornet", "embedding_dimension": 128, "num_layers": 2, "num_rbf": 32, "rbf_type": "expnorm", "trainable_rbf": False,
-    "activation": "silu", "cutoff_lower": 0.0, "cutoff_upper": 4.5, "max_z": 128, "max_num_neighbors": 128, "equivariance_invariance_group": "O(3)",
-    "prior_model": None, "precision": 32, "atom_filter": -1, "derivative": True, "reduce_op": "sum", "output_model": "Scalar",
-    "check_errors": False, "static_shapes": False,
-}  # fmt: skip
+    "model": "tensornet",
+    "embedding_dimension": 128,
+    "num_layers": 2,
+    "num_rbf": 32,
+    "rbf_type": "expnorm",
+    "trainable_rbf": False,
+    "activation": "silu",
+    "cutoff_lower": 0.0,
+    "cutoff_upper": 4.5,
+    "max_z": 128,
+    "max_num_neighbors": 128,
+    "equivariance_invariance_group": "O(3)",
+    "prior_model": None,
+    "precision": 32,
+    "atom_filter": -1,
+    "derivative": True,
+    "reduce_op": "sum",
+    "output_model": "Scalar",
+    "check_errors": False,
+    "static_shapes": False,
+}
 
 
 def main() -> None:
@@ -50,10 +66,19 @@ def main() -> None:
         return
     results = []
     with tempfile.TemporaryDirectory() as folder:
-        subprocess.run([sys.executable, __file__, "--worker", json.dumps({"task": "make", "folder": folder})], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, __file__, "--worker", json.dumps({"task": "make", "folder": folder})], check=True, stdout=subprocess.DEVNULL
+        )
         for threads in arguments.threads or [1, 2]:
             for plain in (True, False):
-                task = {"task": "time", "folder": folder, "threads": threads, "plain": plain, "repeats": arguments.repeats, "device": arguments.device}
+                task = {
+                    "task": "time",
+                    "folder": folder,
+                    "threads": threads,
+                    "plain": plain,
+                    "repeats": arguments.repeats,
+                    "device": arguments.device,
+                }
                 environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
                 command = [sys.executable, __file__, "--worker", json.dumps(task)]
                 done = subprocess.run(command, env=environment, check=True, capture_output=True, text=True)
@@ -187,11 +212,17 @@ def _machine(device: str) -> dict[str, Any]:
 
     model = platform.processor() or platform.machine()
     if Path("/proc/cpuinfo").exists():
-        model = next((line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), model)
+        model = next(
+            (line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")), model
+        )
     return {
-        "processor": model, "cores": os.cpu_count(), "torch": torch.__version__, "device": device, "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "processor": model,
+        "cores": os.cpu_count(),
+        "torch": torch.__version__,
+        "device": device,
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         "load_average": os.getloadavg()[0],
-    }  # fmt: skip
+    }
 
 
 def _table(report: dict[str, Any]) -> str:
@@ -202,10 +233,17 @@ def _table(report: dict[str, Any]) -> str:
     by_key = {(row["system"], row["threads"], row["contestant"]): row for row in rows}
     lines = [f"Milliseconds per energy + force call, median of repeats. {json.dumps(report['machine'])}", ""]
     for n in threads:
-        lines += [f"{n} thread{'s' if n > 1 else ''}", "", "| system | " + " | ".join(contestants) + " |", "|---" * (len(contestants) + 1) + "|"]
+        lines += [
+            f"{n} thread{'s' if n > 1 else ''}",
+            "",
+            "| system | " + " | ".join(contestants) + " |",
+            "|---" * (len(contestants) + 1) + "|",
+        ]
         for system in systems:
             cells = [by_key.get((system, n, c), {}) for c in contestants]
-            lines.append(f"| {system} | " + " | ".join(f"{c['median_ms']:.2f}" if "median_ms" in c else c.get("error", "–") for c in cells) + " |")
+            lines.append(
+                f"| {system} | " + " | ".join(f"{c['median_ms']:.2f}" if "median_ms" in c else c.get("error", "–") for c in cells) + " |"
+            )
         lines.append("")
     return "\n".join(lines)
 

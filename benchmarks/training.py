@@ -1,0 +1,202 @@
+"""Milliseconds per training step on energies and forces, side by side with torchmd-net's TensorNet: same sizes, batch and threads.
+
+    pip install -e ".[bench,train]"
+    python benchmarks/training.py --threads 1 --threads 2 --output benchmarks/results/training.json
+
+A step is: forward, forces, loss, backward, gradient clip, AdamW. Contestants take turns in one process where they can; the peer's
+plain-torch path needs a process of its own. Compilation is not counted and is listed apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+
+sys.path.insert(0, str(Path(__file__).parent))
+from inference import SETTINGS, _machine
+from systems import aspirin, ethanol
+
+CASES = [
+    {"molecule": "ethanol", "channels": 64, "batch": 8},
+    {"molecule": "ethanol", "channels": 128, "batch": 8},
+    {"molecule": "aspirin", "channels": 128, "batch": 8},
+]
+MOLECULES = {"ethanol": ethanol, "aspirin": aspirin}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, action="append", help="numbers of threads to measure; repeatable (1 and 2)")
+    parser.add_argument("--repeats", type=int, default=30)
+    parser.add_argument("--output", type=Path)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.worker:
+        print(json.dumps(_worker(**json.loads(arguments.worker))))
+        return
+    rows = []
+    for threads in arguments.threads or [1, 2]:
+        for case in CASES:
+            for plain in (True, False):
+                task = json.dumps({"threads": threads, "plain": plain, "repeats": arguments.repeats, **case})
+                environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+                done = subprocess.run(
+                    [sys.executable, __file__, "--worker", task], env=environment, check=True, capture_output=True, text=True
+                )
+                rows += json.loads(done.stdout.splitlines()[-1])
+    report = {"machine": _machine("cpu"), "rows": rows}
+    table = _table(report)
+    print(table)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
+        arguments.output.with_suffix(".md").write_text(table)
+
+
+def _worker(molecule: str, channels: int, batch: int, threads: int, plain: bool, repeats: int) -> list[dict[str, Any]]:
+    import torch
+
+    torch.set_num_threads(threads)
+    frames = _frames(MOLECULES[molecule](), batch)
+    contestants: dict[str, Callable[[], Callable[[], None]]] = {
+        f"torchmd-net, {'plain torch' if plain else 'its kernels'}": lambda: _peer(frames, channels, plain)
+    }
+    if not plain:
+        contestants |= {
+            "polcalc, eager": lambda: _ours(frames, channels, False),
+            "polcalc, compiled": lambda: _ours(frames, channels, True),
+        }
+    ready: dict[str, Callable[[], None]] = {}
+    rows = []
+    for name, prepare in contestants.items():
+        row: dict[str, Any] = {"molecule": molecule, "channels": channels, "batch": batch, "threads": threads, "contestant": name}
+        rows.append(row)
+        try:
+            start = time.perf_counter()
+            call = prepare()
+            call()
+            row["first_step_s"] = time.perf_counter() - start
+            for _ in range(3):
+                call()
+            ready[name] = call
+        except Exception as error:  # a contestant that cannot run is a result
+            row["error"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    timings: dict[str, list[float]] = {name: [] for name in ready}
+    for _ in range(repeats):
+        for name, call in ready.items():
+            start = time.perf_counter()
+            call()
+            timings[name].append(1e3 * (time.perf_counter() - start))
+    for row in rows:
+        if row["contestant"] in timings:
+            row |= {"median_ms": float(np.median(timings[row["contestant"]])), "min_ms": float(np.min(timings[row["contestant"]]))}
+    return rows
+
+
+def _frames(atoms: Atoms, n: int) -> list[Atoms]:
+    frames = [atoms.copy() for _ in range(n)]
+    for seed, frame in enumerate(frames):
+        frame.rattle(0.05, seed=seed)
+    return frames
+
+
+def _step(parameters: list[Any], loss: Callable[[], Any]) -> Callable[[], None]:
+    import torch
+
+    optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
+
+    def step() -> None:
+        value = loss()
+        optimizer.zero_grad()
+        value.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 10.0, foreach=True)
+        optimizer.step()
+
+    return step
+
+
+def _ours(frames: list[Atoms], channels: int, compiled: bool) -> Callable[[], None]:
+    import torch
+
+    from potentials.build import build
+    from potentials.datasets import make_frames
+    from potentials.training.config import LossConfig
+    from potentials.training.data import StructureSet
+    from potentials.training.fit import _compiled
+    from potentials.training.loss import Loss, objective
+
+    rng = np.random.default_rng(0)
+    counts = np.array([len(frame) for frame in frames])
+    labelled = make_frames(
+        counts,
+        np.concatenate([frame.numbers for frame in frames]),
+        np.concatenate([frame.positions for frame in frames]),
+        rng.normal(size=len(frames)),
+        forces=rng.normal(size=(counts.sum(), 3)),
+    )
+    torch.manual_seed(0)
+    potential = build({"cutoff": 4.5, "architecture": {"name": "tensornet", "channels": channels, "n_layers": 2}})
+    structures, loss = StructureSet(labelled, 4.5), Loss(LossConfig(), 1.0)
+    function = _compiled() if compiled else objective
+
+    def evaluate() -> Any:
+        graph, targets = structures.batch(torch.arange(len(frames)))
+        graph.positions.requires_grad_()
+        return function(potential, loss, graph, targets)
+
+    return _step([p for p in potential.parameters() if p.requires_grad], evaluate)
+
+
+def _peer(frames: list[Atoms], channels: int, plain: bool) -> Callable[[], None]:
+    import importlib
+
+    import torch
+
+    if plain:
+        sys.modules.setdefault("torchmdnet.extensions.warp_ops", None)  # type: ignore[arg-type]
+    tensornet = importlib.import_module("torchmdnet.models.tensornet")
+    if plain == bool(tensornet.OPT):
+        raise RuntimeError("torchmd-net did not take the path asked for")
+    from torchmdnet.models.model import create_model
+
+    torch.manual_seed(0)
+    model = create_model(SETTINGS | {"embedding_dimension": channels}).train()
+    n = len(frames[0])
+    numbers = torch.tensor(np.concatenate([frame.numbers for frame in frames]))
+    positions = torch.tensor(np.concatenate([frame.positions for frame in frames]), dtype=torch.float32)
+    batch = torch.arange(len(frames)).repeat_interleave(n)
+    generator = torch.Generator().manual_seed(0)
+    energies, forces = torch.randn(len(frames), 1, generator=generator), torch.randn(len(positions), 3, generator=generator)
+
+    def evaluate() -> Any:
+        energy, force = model(numbers, positions.clone().requires_grad_(), batch)
+        return (energy - energies).square().mean() + (force - forces).square().mean()
+
+    return _step([p for p in model.parameters() if p.requires_grad], evaluate)
+
+
+def _table(report: dict[str, Any]) -> str:
+    rows = report["rows"]
+    contestants = list(dict.fromkeys(row["contestant"] for row in rows))
+    keys = list(dict.fromkeys((row["threads"], row["molecule"], row["channels"], row["batch"]) for row in rows))
+    found = {(row["threads"], row["molecule"], row["channels"], row["batch"], row["contestant"]): row for row in rows}
+    lines = [f"Milliseconds per training step, median. {json.dumps(report['machine'])}", ""]
+    lines += ["| threads | molecule | channels | batch | " + " | ".join(contestants) + " |", "|---" * (4 + len(contestants)) + "|"]
+    for key in keys:
+        cells = [found.get((*key, c), {}) for c in contestants]
+        texts = [f"{c['median_ms']:.1f}" if "median_ms" in c else c.get("error", "–") for c in cells]
+        lines.append(f"| {' | '.join(map(str, key))} | {' | '.join(texts)} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()
