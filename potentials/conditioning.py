@@ -7,6 +7,7 @@ A neutral singlet has a = 1 exactly.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -49,6 +50,7 @@ def partial_charges(graph: AtomicGraph) -> Tensor:
 
 ATTRIBUTES = {"total_charge": total_charge, "unpaired_electrons": unpaired_electrons, "partial_charges": partial_charges}
 STRENGTHS = ("fixed", "per_layer", "per_channel")
+INITIAL = {"total_charge": 0.1, "unpaired_electrons": 0.1 / math.sqrt(2), "partial_charges": 0.1}  # λ; no two states share a sum
 
 
 class StateFactor(nn.Module):
@@ -57,13 +59,16 @@ class StateFactor(nn.Module):
     Parameters
     ----------
     attributes : names in `ATTRIBUTES`
-    strength : "fixed" (λ = 0.1), "per_layer" (learned, one number) or "per_channel" (learned)
-    initial : float   λ at the start
+    strength : "fixed", "per_layer" (learned, one number) or "per_channel" (learned)
+    initial : float   λ at the start, of every attribute; default: those of `INITIAL`
 
-    Source: arXiv 2403.15073. Differs: several attributes at once, as a sum.
+    Source: arXiv 2403.15073, with λ = 0.1. Differs: several attributes at once, as a sum; there an equal λ would make the doublet of
+    an anion (-0.1 + 0.1) a neutral singlet, hence the factor 1/√2 of the unpaired electrons.
     """
 
-    def __init__(self, attributes: Sequence[str], n_layers: int, channels: int, strength: str = "fixed", initial: float = 0.1) -> None:
+    def __init__(
+        self, attributes: Sequence[str], n_layers: int, channels: int, strength: str = "fixed", initial: float | None = None
+    ) -> None:
         super().__init__()
         unknown = [name for name in attributes if name not in ATTRIBUTES]
         if unknown:
@@ -72,7 +77,8 @@ class StateFactor(nn.Module):
             raise ValueError(f"`strength` must be one of {', '.join(STRENGTHS)}; got {strength!r}. Correct the spec.")
         self.attributes, self.strength, self.n_layers = tuple(attributes), strength, n_layers
         width = channels if strength == "per_channel" else 1
-        strengths = torch.full((n_layers, len(self.attributes), width), initial)
+        each = torch.tensor([INITIAL[name] if initial is None else initial for name in self.attributes])
+        strengths = each[:, None].repeat(n_layers, 1, width)  # (L, attributes, C or 1)
         self.strengths = nn.Parameter(strengths, requires_grad=strength != "fixed")
 
     def forward(self, graph: AtomicGraph) -> Tensor:
