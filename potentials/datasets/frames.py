@@ -99,6 +99,10 @@ class Frames:
         rows = np.concatenate([np.arange(self.first[i], self.first[i + 1]) for i in chosen]) if len(chosen) else chosen
         return replace(self, **{name: array[rows if name in PER_ATOM else chosen] for name, array in self.arrays().items()})
 
+    def without_labels(self) -> Frames:
+        """Keep structures, states and energies; drop what not every set has."""
+        return replace(self, forces=None, stress=None, partial_charges=None, group=None)
+
     def atoms(self, index: int) -> Atoms:
         """Make ASE atoms of one structure; labels in a single-point calculator, charge and multiplicity in ``info``."""
         rows, charge = self.slice_of(index), float(self.total_charge[index])

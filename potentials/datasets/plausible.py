@@ -3,7 +3,8 @@
 * Atoms touch: the nearest neighbour of an atom is about a sum of covalent radii away (0.8 to 1.1 in molecules, salts and metals).
 * Total energies lie within a few percent of those of free atoms (1.00 to 1.02 for light elements, 1.07 with gold). Energies of valence
   electrons alone, atomisation energies and energies above a minimum are smaller in size, never larger.
-* Energies and forces belong together: from one structure to its most similar one, the energy changes by minus force times way.
+* Energies and forces belong together: from one structure to its most similar one, the energy changes by minus force times way,
+  and the force by some 10 eV/Å² times the way (8 to 17 in molecules; 0.7 between rigid ones).
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from ase.data import covalent_radii
 from potentials.datasets.frames import Frames
 from potentials.datasets.pair_distances import nearest_neighbor_ratio
 from potentials.datasets.statistics import atom_energies
-from potentials.datasets.units import BOHR, ENERGIES
+from potentials.datasets.units import BOHR, ENERGIES, HARTREE
 
 Array = npt.NDArray[Any]
 
@@ -29,6 +30,10 @@ HIGHEST_TOTAL_ENERGY = 1.5  # times that of free atoms; the heaviest elements re
 HIGHEST_FORCE = 15.0  # eV/Å, root mean square of components; 1.2 at 500 K, 3 in sets with deliberate close contacts
 LOOSE, TIGHT, STRAIGHT = 2.5, 1.25, 0.95  # factors between energy change and work; tight where they correlate above STRAIGHT
 FEWEST_PAIRS, LOWEST_CORRELATION = 10, 0.3
+FEWEST_PAIRS_UPHILL, UPHILL = 30, -0.3
+SOFT = 1.0  # eV/Å²
+IN_HARTREE = (1 / HARTREE, 1.12 / HARTREE)  # times the energy of free atoms
+IN_HARTREE_WITHOUT_FORCES = (1 / HARTREE, 1.03 / HARTREE)
 LOOKS_LIKE = 0.15  # of a factor, to name a unit
 
 
@@ -37,6 +42,7 @@ class Work(NamedTuple):
 
     ratio: float  # energy change over minus force times way, 1 where units agree
     correlation: float
+    stiffness: float  # change of force over way, median; eV/Å²
     n_pairs: int
 
 
@@ -57,18 +63,23 @@ def unit_problems(frames: Frames) -> list[str]:
     if not len(frames):
         return []
     sample = frames.select(np.unique(np.linspace(0, len(frames) - 1, min(len(frames), SAMPLE)).astype(np.int64)))
-    return [*_lengths(sample), *_total_energies(sample), *_forces(sample), *_work(sample)]
+    return [*_lengths(sample), *_total_energies(sample), *_hartree(sample), *_forces(sample), *_work(sample)]
 
 
 def work_ratio(frames: Frames) -> Work:
     """Compare energy changes with work between each structure and the most similar one of the same atoms and state."""
-    found = [_change(frames, a, b) for a, b in _similar(frames)]
-    if not found or frames.forces is None:
-        return Work(float("nan"), 0.0, 0)
-    change, work = np.array(found).T
-    # the work is the noisier of the two (large steps, curved paths), so it is regressed on the change
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return Work(float(change @ change / (change @ work)), float(change @ work / np.sqrt(change @ change * (work @ work))), len(found))
+    found = [] if frames.forces is None else [_change(frames, a, b) for a, b in _similar(frames)]
+    if not found:
+        return Work(float("nan"), 0.0, float("nan"), 0)
+    change, work, stiffness = np.array(found).T
+    covariance, spread = float(change @ work), float(np.sqrt(change @ change * (work @ work)))
+    return Work(
+        # the work is the noisier of the two (large steps, curved paths), so it is regressed on the change
+        ratio=float(change @ change) / covariance if covariance else float("nan"),
+        correlation=covariance / spread if spread else 0.0,
+        stiffness=float(np.median(stiffness)),
+        n_pairs=len(found),
+    )
 
 
 def _lengths(frames: Frames) -> Iterator[str]:
@@ -82,7 +93,8 @@ def _lengths(frames: Frames) -> Iterator[str]:
     typical = float(np.median(ratio))
     guess = _looks_like(typical, {"bohr": 1 / BOHR, "nm": 0.1, "Å, but was read as bohr": BOHR, "Å, but was read as nm": 10.0})
     yield (
-        f"`positions` must put neighbours about a sum of covalent radii apart; got {typical:.2f} sums, read in {frames.provenance.units.length}."
+        "`positions` must put neighbours about a sum of covalent radii apart; "
+        f"got {typical:.2f} sums, read in {frames.provenance.units.length}."
         f"{guess} Declare the unit of length."
     )
 
@@ -97,6 +109,17 @@ def _total_energies(frames: Frames) -> Iterator[str]:
         f"`energy` must not exceed the total energy of the atoms; got {ratio:.3g} times that, read in {frames.provenance.units.energy}."
         f"{guess} Declare the unit of energy."
     )
+
+
+def _hartree(frames: Frames) -> Iterator[str]:
+    """Energies of valence electrons in eV may be as small as all-electron energies in hartree: the forces decide, if there are any."""
+    ratio = float(np.median(frames.energy / _free_atoms(frames)))
+    low, high = IN_HARTREE_WITHOUT_FORCES if frames.forces is None else IN_HARTREE
+    if low < ratio < high and (frames.forces is None or work_ratio(frames).stiffness < SOFT):
+        yield (
+            f"`energy` must fit the atoms; got {ratio:.4f} times their total energy, read in {frames.provenance.units.energy}. "
+            "That looks like hartree. Declare the unit of energy."
+        )
 
 
 def _forces(frames: Frames) -> Iterator[str]:
@@ -114,8 +137,10 @@ def _forces(frames: Frames) -> Iterator[str]:
 def _work(frames: Frames) -> Iterator[str]:
     if frames.forces is None:
         return
-    ratio, correlation, n_pairs = work_ratio(frames)
+    ratio, correlation, _, n_pairs = work_ratio(frames)
     allowed = TIGHT if correlation > STRAIGHT else LOOSE
+    if n_pairs >= FEWEST_PAIRS_UPHILL and correlation < UPHILL:
+        yield "`forces` must point downhill; got the opposite. They look like gradients. Change their sign."
     if n_pairs < FEWEST_PAIRS or correlation < LOWEST_CORRELATION or 1 / allowed < ratio < allowed:
         return
     read = ENERGIES[frames.provenance.units.energy]
@@ -154,15 +179,15 @@ def _similar(frames: Frames) -> Iterator[tuple[int, int]]:
         yield from ((members[a], members[b]) for a, b in enumerate(apart.argmin(1)))
 
 
-def _change(frames: Frames, a: int, b: int) -> tuple[float, float]:
-    """Energy change from one structure to another, and the work by the mean of both forces (eV); open structures are turned."""
-    if frames.forces is None:
-        return float("nan"), float("nan")
+def _change(frames: Frames, a: int, b: int) -> tuple[float, float, float]:
+    """Compare two structures, the second turned onto the first: energy change, work by the mean force (eV), stiffness (eV/Å²)."""
+    assert frames.forces is not None
     rows_a, rows_b = frames.slice_of(a), frames.slice_of(b)
     turn = np.eye(3) if frames.pbc[a].any() else _rotation(frames.positions[rows_a], frames.positions[rows_b])
     way = _centred(frames.positions[rows_b]) @ turn - _centred(frames.positions[rows_a])
-    mean_force = (frames.forces[rows_a] + frames.forces[rows_b] @ turn) / 2
-    return float(frames.energy[b] - frames.energy[a]), -float((mean_force * way).sum())
+    before, after = frames.forces[rows_a], frames.forces[rows_b] @ turn
+    stiffness = np.linalg.norm(after - before) / max(float(np.linalg.norm(way)), 1e-9)
+    return float(frames.energy[b] - frames.energy[a]), -float(((before + after) / 2 * way).sum()), float(stiffness)
 
 
 def _rotation(fixed: Array, moved: Array) -> Array:
