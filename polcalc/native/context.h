@@ -1,0 +1,112 @@
+// What the engine shares with the kernels of each instruction set: plain structs of pointers.
+//
+// Names: C channels, padded to `width`; a block is a group of neighbouring atoms that one task handles. Fields of nine
+// components are stored block by block, components first: component k of the local atom n of block b starts at
+// ((9 b + k) stride + n) width. Components: I (1), A (3), S (5) in the orthonormal basis of potentials/kernels.py.
+#pragma once
+
+constexpr int kPart[9] = {0, 1, 1, 1, 2, 2, 2, 2, 2};  // filter and mixing matrix of each component
+constexpr int kPad = 32;                              // widths are multiples of it: two vectors of the widest kind
+constexpr int kTile = 16;                             // channels that lie together in a table
+constexpr int kCoefficients = 12;                     // of a table entry: three parts, four powers
+constexpr int kMaxLayers = 16;
+
+inline long padded(long n) { return (n + kPad - 1) / kPad * kPad; }
+
+template <typename T>
+struct Matrix {  // packed in panels of two vectors: [n / panel][k][panel]
+  const T* data;
+  int inputs, outputs;  // padded
+};
+
+template <typename T>
+struct Edge {  // directed: message from j to the owner i
+  long node;   // offset of atom j in a field of nine components
+  long entry;  // offset of the table interval
+  long species;  // offset of the species row of j
+  T t, t2, t3;   // position in the interval: t, 2t, 3t²
+  T harmonics[8];  // of the direction from i to j, without the constant first one
+};
+
+struct Geometry {  // of a directed edge, float64
+  double unit[3], length;
+  double along;        // dE/dlength of the filters
+  double gradient[3];  // dE/dvector in total
+};
+
+template <typename T>
+struct LayerWeights {
+  const T* table;      // [interval][width / 16][part][power][16]
+  const T* self_loop;  // (3, width)
+  Matrix<T> mix_in[3], mix_in_back[3], mix_out[3], mix_out_back[3];
+};
+
+template <typename T>
+struct Weights {
+  int channels, width, hidden, head;  // C, and the padded sizes of C, 2C, C/2
+  int n_layers;
+  bool one_sided;    // SO(3): 2 Y M instead of a (Y M + M Y)
+  T inverse_spacing;  // 1/Å
+  const T* species;  // (S, 2, width): contribution of the receiving and of the sending atom
+  const T* table;    // of the embedding
+  const T* self_loop;  // (width): √3 f^I(0)
+  const T *norm_scale, *norm_shift;    // (width)
+  const T *gate_bias_1, *gate_bias_2;  // (hidden), (3, width)
+  const T *read_scale, *read_shift;    // (3, width)
+  const T *read_bias, *head_bias, *head_row;  // (width), (head), (head)
+  T head_constant;
+  Matrix<T> mix[3], mix_back[3];
+  Matrix<T> gate_1, gate_1_back, gate_2, gate_2_back, read, read_back, head_1, head_1_back;
+  LayerWeights<T> layers[kMaxLayers];
+};
+
+template <typename T>
+struct LayerFields {
+  T *x, *y, *m, *c, *d;      // nine components: normalised, mixed, message, normalised product, its mixture
+  T *x_scale, *c_scale;      // one: 1 / (‖·‖ + 1)
+  const T* factor;           // state factor: rows of width
+  long factor_stride;        // 0 where all atoms share a row
+};
+
+template <typename T>
+struct Context {
+  const Weights<T>* w;
+  bool gradients;
+  int n_blocks, stride;    // atoms per block at most, odd
+  const int* block_start;  // (n_blocks + 1)
+  const long* species;     // (N) offset of the species row
+  const long* row_start;   // (N + 1) edges of each atom
+  const Edge<T>* edges;
+  Geometry* geometry;
+  T *tensors, *mixed, *carried;       // nine components: before and after the first mixing; gradient kept across a barrier
+  T *gates, *gate_slopes;             // three components
+  T *hidden_slopes;                   // (atoms, hidden)
+  T *standardised, *inverse_deviation;  // one component; (atoms)
+  double* energies;                   // (N), network units
+  T* scratch;                         // per thread
+  long scratch_size;                  // of one thread
+  LayerFields<T> layers[kMaxLayers];
+};
+
+template <typename T>
+struct Kernels {
+  int panel;  // columns of a packed panel
+  void (*run)(const Context<T>&, int phase, int block, int thread);
+};
+
+// Elements of scratch that one thread needs: two fields, seven rows of the widest kind, and a vector for every edge of a block.
+template <typename T>
+long scratch_elements(const Weights<T>& w, int stride, long edges_of_block) {
+  const long rows = 3L * w.width > w.hidden ? 3L * w.width : w.hidden;
+  return 2L * 9 * stride * w.width + 4L * stride * rows + 16 * edges_of_block + 64;
+}
+
+#define DECLARE_KERNELS(ISA)        \
+  namespace ISA {                   \
+  extern const Kernels<float> f32;  \
+  extern const Kernels<double> f64; \
+  }
+
+DECLARE_KERNELS(baseline)
+DECLARE_KERNELS(avx2)
+DECLARE_KERNELS(avx512)

@@ -1,0 +1,76 @@
+// Energy, forces and virial of one structure by a TensorNet whose distance-dependent parts are tables.
+#pragma once
+
+#include <cstdlib>
+#include <map>
+#include <memory>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "context.h"
+#include "pool.h"
+
+struct Model {
+  int channels, n_layers, n_species, n_intervals, head;
+  bool one_sided, repulsion;  // SO(3); with the ZBL term
+  double cutoff;              // Å
+  double scale, offset;       // eV: of the network's energies; added once per structure
+  std::map<std::string, std::vector<double>> arrays;
+
+  const double* at(const std::string& name, std::size_t size) const;  // throws if absent or of another size
+};
+
+struct Structure {
+  long n_atoms, n_pairs;
+  const long* species;      // (N) row in the species tables
+  const double* positions;  // (N, 3) Å
+  const long *idx_i, *idx_j;
+  const double* shifts;     // (P, 3) Å, or null
+  const double* factors;    // (L, N or 1, C or 1)
+  long factor_atoms, factor_channels;
+};
+
+struct Answer {
+  double* energies;  // (N) eV
+  double* forces;    // (N, 3) eV/Å, or null
+  double* virial;    // (3, 3) eV, dE/dstrain, not symmetrised; with forces only
+};
+
+class AnyEngine {
+ public:
+  virtual ~AnyEngine() = default;
+  virtual void evaluate(const Structure&, const Answer&) = 0;
+  virtual long bytes() const = 0;
+};
+
+std::string best_instruction_set();
+std::unique_ptr<AnyEngine> make_engine(const Model&, bool double_precision, int n_threads, const std::string& instruction_set);
+
+// Memory at cache lines that grows and is kept.
+template <typename T>
+class Buffer {
+ public:
+  T* ensure(std::size_t n) {
+    if (n > size_) {
+      std::free(data_);
+      size_ = n + n / 8;
+      data_ = static_cast<T*>(std::aligned_alloc(64, (size_ * sizeof(T) + 63) / 64 * 64));
+      if (!data_) {
+        size_ = 0;
+        throw std::bad_alloc();
+      }
+    }
+    return data_;
+  }
+  T* get() const { return data_; }
+  std::size_t bytes() const { return size_ * sizeof(T); }
+  Buffer() = default;
+  Buffer(const Buffer&) = delete;
+  Buffer& operator=(const Buffer&) = delete;
+  ~Buffer() { std::free(data_); }
+
+ private:
+  T* data_ = nullptr;
+  std::size_t size_ = 0;
+};

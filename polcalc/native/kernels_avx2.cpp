@@ -1,0 +1,17 @@
+// The kernels compiled for: avx2.
+#if defined(__x86_64__)
+#pragma GCC target("avx2,fma")
+#endif
+#include "context.h"
+
+#define POLCALC_BYTES 32  // of a vector
+#define POLCALC_ROWS 6    // of a register tile
+namespace avx2 {
+#include "simd.h"
+#include "gemm.h"
+#include "tensors.h"
+#include "phases.h"
+
+extern const Kernels<float> f32 = {2 * lanes<float>, run_phase<float>};
+extern const Kernels<double> f64 = {2 * lanes<double>, run_phase<double>};
+}  // namespace avx2

@@ -1,0 +1,17 @@
+// The kernels compiled for: avx512.
+#if defined(__x86_64__)
+#pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,fma,prefer-vector-width=512")
+#endif
+#include "context.h"
+
+#define POLCALC_BYTES 64  // of a vector
+#define POLCALC_ROWS 14    // of a register tile
+namespace avx512 {
+#include "simd.h"
+#include "gemm.h"
+#include "tensors.h"
+#include "phases.h"
+
+extern const Kernels<float> f32 = {2 * lanes<float>, run_phase<float>};
+extern const Kernels<double> f64 = {2 * lanes<double>, run_phase<double>};
+}  // namespace avx512

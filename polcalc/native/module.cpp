@@ -1,0 +1,72 @@
+// Python module polcalc._native: one class, from arrays to energies, forces and virial.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <mutex>
+
+#include "engine.h"
+
+namespace py = pybind11;
+using Floats = py::array_t<double, py::array::c_style | py::array::forcecast>;
+using Indices = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
+static_assert(sizeof(long) == sizeof(std::int64_t), "64-bit long");
+
+class NativeModule {
+ public:
+  NativeModule(const py::dict& settings, const py::dict& arrays, bool double_precision, int n_threads, const std::string& isa) {
+    Model m;
+    m.channels = settings["channels"].cast<int>();
+    m.n_layers = settings["n_layers"].cast<int>();
+    m.n_species = settings["n_species"].cast<int>();
+    m.n_intervals = settings["n_intervals"].cast<int>();
+    m.head = settings["head"].cast<int>();
+    m.one_sided = settings["one_sided"].cast<bool>();
+    m.repulsion = settings["repulsion"].cast<bool>();
+    m.cutoff = settings["cutoff"].cast<double>();
+    m.scale = settings["scale"].cast<double>();
+    m.offset = settings["offset"].cast<double>();
+    for (auto item : arrays) {
+      const Floats array = item.second.cast<Floats>();
+      m.arrays[item.first.cast<std::string>()] = std::vector<double>(array.data(), array.data() + array.size());
+    }
+    engine_ = make_engine(m, double_precision, n_threads, isa.empty() ? best_instruction_set() : isa);
+  }
+
+  py::tuple evaluate(const Indices& species, const Floats& positions, const Indices& idx_i, const Indices& idx_j, const std::optional<Floats>& shifts,
+                     const Floats& factors, bool gradients) {
+    const long N = species.size();
+    if (positions.size() != 3 * N || idx_i.size() != idx_j.size() || (shifts && shifts->size() != 3 * idx_i.size()) || factors.ndim() != 3 ||
+        (factors.shape(1) != 1 && factors.shape(1) != N))
+      throw std::invalid_argument("native engine: array shapes disagree");
+    Floats energies(N), forces(gradients ? std::vector<long>{N, 3} : std::vector<long>{0, 3}), virial(std::vector<long>{3, 3});
+    const Structure structure{N,           idx_i.size(), reinterpret_cast<const long*>(species.data()), positions.data(),
+                              reinterpret_cast<const long*>(idx_i.data()), reinterpret_cast<const long*>(idx_j.data()),
+                              shifts ? shifts->data() : nullptr, factors.data(), factors.shape(1), factors.shape(2)};
+    const Answer answer{energies.mutable_data(), gradients ? forces.mutable_data() : nullptr, virial.mutable_data()};
+    for (int k = 0; k < 9; ++k) answer.virial[k] = 0;
+    {
+      py::gil_scoped_release release;
+      const std::lock_guard<std::mutex> lock(mutex_);  // the workspace serves one call at a time
+      engine_->evaluate(structure, answer);
+    }
+    return py::make_tuple(energies, forces, virial);
+  }
+
+  long bytes() const { return engine_->bytes(); }
+
+ private:
+  std::unique_ptr<AnyEngine> engine_;
+  std::mutex mutex_;
+};
+
+PYBIND11_MODULE(_native, m) {
+  m.doc() = "TensorNet on the CPU: energy, forces and virial of one structure per call.";
+  m.attr("instruction_set") = best_instruction_set();
+  py::class_<NativeModule>(m, "Engine")
+      .def(py::init<const py::dict&, const py::dict&, bool, int, const std::string&>(), py::arg("settings"), py::arg("arrays"), py::arg("double_precision"),
+           py::arg("n_threads"), py::arg("instruction_set") = "")
+      .def("evaluate", &NativeModule::evaluate, py::arg("species"), py::arg("positions"), py::arg("idx_i"), py::arg("idx_j"), py::arg("shifts").none(true),
+           py::arg("factors"), py::arg("gradients"))
+      .def_property_readonly("bytes", &NativeModule::bytes);
+}

@@ -1,0 +1,121 @@
+// From the arrays of a Model to the padded and packed weights of the kernels.
+#pragma once
+
+#include <list>
+#include <string>
+
+#include "engine.h"
+
+template <typename T>
+class Packed {
+ public:
+  Weights<T> weights{};
+
+  Packed(const Model& model, int panel) : model_(model), panel_(panel) {
+    Weights<T>& w = weights;
+    const int C = model.channels;
+    channels_ = C;
+    width_ = static_cast<int>(padded(C));
+    w.channels = C;
+    w.width = width_;
+    w.hidden = static_cast<int>(padded(2 * C));
+    w.head = static_cast<int>(padded(model.head));
+    w.n_layers = model.n_layers;
+    w.one_sided = model.one_sided;
+    w.inverse_spacing = T(model.n_intervals / model.cutoff);
+    w.species = rows("species", 2 * model.n_species);
+    w.table = table("table.0");
+    w.self_loop = rows("self.0", 1);
+    w.norm_scale = rows("norm.weight", 1);
+    w.norm_shift = rows("norm.bias", 1);
+    w.gate_bias_1 = row("gate_1.bias", 2 * C);
+    w.gate_bias_2 = rows("gate_2.bias", 3);
+    w.read_scale = rows("read_norm.weight", 3);
+    w.read_shift = rows("read_norm.bias", 3);
+    w.read_bias = rows("read.bias", 1);
+    w.head_bias = row("head_1.bias", model.head);
+    w.head_row = row("head_2.weight", model.head);
+    w.head_constant = T(*model.at("head_2.bias", 1));
+    mixing("mix", w.mix, w.mix_back);
+    linear("gate_1", Axis{C, 1}, Axis{2 * C, 1}, w.gate_1, w.gate_1_back);
+    linear("gate_2", Axis{2 * C, 1}, Axis{C, 3}, w.gate_2, w.gate_2_back);
+    linear("read", Axis{C, 3}, Axis{C, 1}, w.read, w.read_back);
+    linear("head_1", Axis{C, 1}, Axis{model.head, 1}, w.head_1, w.head_1_back);
+    for (int l = 0; l < model.n_layers; ++l) {
+      const std::string n = std::to_string(l + 1);
+      w.layers[l].table = table("table." + n);
+      w.layers[l].self_loop = rows("self." + n, 3);
+      mixing("mix_in." + n, w.layers[l].mix_in, w.layers[l].mix_in_back);
+      mixing("mix_out." + n, w.layers[l].mix_out, w.layers[l].mix_out_back);
+    }
+  }
+
+  std::size_t bytes() const {
+    std::size_t total = 0;
+    for (const auto& buffer : buffers_) total += buffer.bytes();
+    return total;
+  }
+
+ private:
+  struct Axis {  // `parts` runs of `length`, each padded
+    int length, parts;
+    int size() const { return length * parts; }
+    int wide() const { return static_cast<int>(padded(length)) * parts; }
+    int place(int n) const { return n / length * static_cast<int>(padded(length)) + n % length; }
+  };
+
+  T* zeros(std::size_t n) {
+    buffers_.emplace_back();
+    T* data = buffers_.back().ensure(n);
+    for (std::size_t k = 0; k < n; ++k) data[k] = 0;
+    return data;
+  }
+
+  const T* spread(const double* from, Axis axis) {
+    T* to = zeros(axis.wide());
+    for (int n = 0; n < axis.size(); ++n) to[axis.place(n)] = T(from[n]);
+    return to;
+  }
+  const T* rows(const std::string& name, int n) { return spread(model_.at(name, static_cast<std::size_t>(n) * channels_), Axis{channels_, n}); }
+  const T* row(const std::string& name, int length) { return spread(model_.at(name, length), Axis{length, 1}); }
+
+  // (intervals, power, part, C) to [interval][channels / 16][part][power][16]
+  const T* table(const std::string& name) {
+    const long C = channels_, n_intervals = model_.n_intervals;
+    const double* from = model_.at(name, static_cast<std::size_t>(n_intervals) * 12 * C);
+    T* to = zeros(static_cast<std::size_t>(n_intervals) * 12 * width_);
+    for (long n = 0; n < n_intervals; ++n)
+      for (int power = 0; power < 4; ++power)
+        for (int part = 0; part < 3; ++part)
+          for (long c = 0; c < C; ++c)
+            to[n * 12 * width_ + c / kTile * (kCoefficients * kTile) + (part * 4 + power) * kTile + c % kTile] = T(from[((n * 4 + power) * 3 + part) * C + c]);
+    return to;
+  }
+
+  // weight[row * row_step + column * column_step] as a matrix from inputs (columns) to outputs (rows)
+  Matrix<T> pack(const double* weight, Axis inputs, Axis outputs, long row_step, long column_step) {
+    T* to = zeros(static_cast<std::size_t>(inputs.wide()) * outputs.wide());
+    for (int r = 0; r < outputs.size(); ++r)
+      for (int c = 0; c < inputs.size(); ++c) {
+        const long n = outputs.place(r), k = inputs.place(c);
+        to[n / panel_ * panel_ * inputs.wide() + k * panel_ + n % panel_] = T(weight[r * row_step + c * column_step]);
+      }
+    return {to, inputs.wide(), outputs.wide()};
+  }
+  void both(const double* weight, Axis inputs, Axis outputs, Matrix<T>& forward, Matrix<T>& back) {
+    forward = pack(weight, inputs, outputs, inputs.size(), 1);
+    back = pack(weight, outputs, inputs, 1, inputs.size());
+  }
+  void linear(const std::string& name, Axis inputs, Axis outputs, Matrix<T>& forward, Matrix<T>& back) {
+    both(model_.at(name + ".weight", static_cast<std::size_t>(inputs.size()) * outputs.size()), inputs, outputs, forward, back);
+  }
+  void mixing(const std::string& name, Matrix<T>* forward, Matrix<T>* back) {
+    const std::size_t square = static_cast<std::size_t>(channels_) * channels_;
+    const double* weight = model_.at(name, 3 * square);
+    for (int part = 0; part < 3; ++part) both(weight + part * square, Axis{channels_, 1}, Axis{channels_, 1}, forward[part], back[part]);
+  }
+
+  const Model& model_;
+  int panel_, channels_, width_;
+  std::list<Buffer<T>> buffers_;
+};

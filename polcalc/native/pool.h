@@ -1,0 +1,51 @@
+// A small persistent thread pool for work in phases. Every phase is a set of tasks; a phase starts when the one before is done.
+//
+// Tasks are claimed, own share first, then those of others: a thread that the system has put aside delays nobody, because
+// the threads that run take its tasks. The claim carries the job and the phase, so that a late thread cannot claim amiss.
+#pragma once
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+class Pool {
+ public:
+  using Task = void (*)(const void* context, int phase, int task, int thread);
+
+  explicit Pool(int n_threads);
+  ~Pool();
+  Pool(const Pool&) = delete;
+  Pool& operator=(const Pool&) = delete;
+
+  // Run all tasks of all phases on the caller and the workers; returns when the last is done. At most 63 phases, 2^24 tasks.
+  void run(int n_phases, int n_tasks, Task task, const void* context);
+
+  const int n_threads;
+
+ private:
+  struct alignas(64) Share {
+    std::atomic<std::uint64_t> next{0};  // stamp << 24 | task
+    std::atomic<int> last{0};
+  };
+
+  void work(int thread);
+  void participate(int thread, std::uint64_t job);
+  bool claim(Share& share, std::uint64_t stamp, int& task);
+  void advance(std::uint64_t stamp);
+
+  std::vector<Share> shares_;
+  alignas(64) std::atomic<std::uint64_t> stamp_{0};  // job * 64 + phase
+  alignas(64) std::atomic<int> done_{0};
+  std::atomic<int> n_phases_{0}, n_tasks_{0};
+  std::atomic<Task> task_{nullptr};
+  std::atomic<const void*> context_{nullptr};
+  std::atomic<int> sleeping_{0};
+  std::atomic<bool> stop_{false};
+  std::mutex mutex_;
+  std::condition_variable wake_;
+  std::vector<std::thread>* workers_;  // left behind in a forked child, where the threads do not exist
+  long process_;
+};

@@ -1,0 +1,261 @@
+"""The native engine: TensorNet with charge and spin on the CPU, in compiled code with an explicit backward pass.
+
+A potential is exported once: filters as tables of cubics in the distance, mixing matrices packed for the processor, the
+species embedding as one row per element and direction. Charges and the multiplicity enter each call as numbers, through
+the state factor. Without the compiled extension everything else works; `NativeEngine` then says why it does not.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from potentials.architectures.tensornet import TensorNet
+from potentials.conditioning import Species
+from potentials.points import FixedPoints
+from potentials.potential import Potential
+from potentials.radial import RadialFilter
+from potentials.tables import TOLERANCES, TableError, tabulate_filter
+from potentials.terms import ZBL, Offset, Readout, ReferenceEnergies
+
+try:
+    from polcalc import _native
+except ImportError:  # no compiler at installation
+    _native = None
+
+Floats = NDArray[np.float64]
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], Floats | None]
+
+
+
+class Unsupported(ValueError):
+    """The native engine cannot evaluate this potential; the message says what is missing."""
+
+
+class Answer(NamedTuple):
+    """One structure, in float64."""
+
+    energy: float  # eV
+    energies: Floats  # (N,) eV
+    forces: Floats  # (N, 3) eV/Å; (0, 3) when not asked for
+    virial: Floats  # (3, 3) eV, dE/dstrain, symmetric; the stress is virial / volume
+
+
+class NativeEngine:
+    """Evaluate a TensorNet on the CPU.
+
+    Parameters
+    ----------
+    potential : Potential
+    dtype : torch.dtype      float32 or float64, of the network; geometry and sums are float64
+    n_threads : int          threads of a call, the calling one included
+    instruction_set : str    "avx512", "avx2" or "baseline"; empty: the best that the processor has
+
+    Attributes
+    ----------
+    cutoff : float           Å
+    table_error : TableError largest error of the tables in value and slope, each relative to the largest magnitude
+
+    Raises
+    ------
+    Unsupported              what the potential has and this engine has not
+    """
+
+    def __init__(self, potential: Potential, dtype: torch.dtype = torch.float32, n_threads: int = 1, instruction_set: str = "") -> None:
+        _check_supported(potential, dtype)
+        exact = copy.deepcopy(potential).double().cpu()
+        self.cutoff, self.dtype, self.n_threads = potential.cutoff, dtype, n_threads
+        self.instruction_set = instruction_set or _native.instruction_set
+        self._factor = exact.trunk.factor
+        tables, self.table_error = _tabulate(exact, dtype)
+        settings, arrays = _export(exact, tables)
+        self._engine = _native.Engine(settings, arrays, dtype == torch.float64, n_threads, self.instruction_set)
+        self._n_species = settings["n_species"]
+        self._numbers: NDArray[np.int64] | None = None
+        self._species = np.zeros(0, dtype=np.int64)
+        self._state: tuple[float, int] | None = None
+        self._factors: Floats = np.ones((1, 1, 1))
+
+    def evaluate(
+        self,
+        numbers: NDArray[np.int64],
+        positions: Floats,
+        pairs: Pairs,
+        total_charge: float = 0.0,
+        multiplicity: int = 1,
+        partial_charges: Floats | None = None,
+        gradients: bool = True,
+    ) -> Answer:
+        """Evaluate one structure.
+
+        Parameters
+        ----------
+        numbers : (N,)           atomic numbers
+        positions : (N, 3)       Å
+        pairs                    i (P,), j (P,), and the lattice shift of r_ij = r_j + shift - r_i in Å, (P, 3), or None where
+                                 nothing is periodic. Each pair once; pairs beyond the cutoff are inert
+        total_charge : float     e
+        multiplicity : int       2S + 1
+        partial_charges : (N,)   e, only for models that use them
+        gradients : bool         whether forces and virial are wanted
+        """
+        energies, forces, virial = self._engine.evaluate(
+            self._rows(numbers), positions, *pairs, self._state_factors(total_charge, multiplicity, partial_charges), gradients
+        )
+        return Answer(float(energies.sum()), energies, forces, 0.5 * (virial + virial.T))
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the weights, tables and the workspace take."""
+        return int(self._engine.bytes)
+
+    def _rows(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the species tables; the last array is remembered."""
+        if self._numbers is None or not np.array_equal(numbers, self._numbers):
+            if len(numbers) and not 0 <= numbers.min() <= numbers.max() < self._n_species:
+                raise ValueError(
+                    f"`numbers` must be atomic numbers below {self._n_species}; got {int(numbers.max())}. Check the structure."
+                )
+            self._numbers = np.array(numbers, dtype=np.int64)
+            self._species = self._numbers
+        return self._species
+
+    def _state_factors(self, total_charge: float, multiplicity: int, partial_charges: Floats | None) -> Floats:
+        """Compute a = 1 + Σ λ t for each layer: (L, N or 1, C or 1)."""
+        state = (total_charge, multiplicity)
+        attributes: Mapping[str, Any] = {
+            "total_charge": total_charge,
+            "unpaired_electrons": multiplicity - 1,
+            "partial_charges": partial_charges,
+        }
+        if "partial_charges" not in self._factor.attributes:
+            if state != self._state:
+                self._factors, self._state = self._factor_of(attributes), state
+            return self._factors
+        if partial_charges is None:
+            raise ValueError("`partial_charges` must be given: the model uses them; got none. Pass one charge per atom.")
+        return self._factor_of(attributes)
+
+    def _factor_of(self, attributes: Mapping[str, Any]) -> Floats:
+        strengths = self._factor.strengths.detach().numpy()  # (L, attributes, C or 1)
+        factor = np.ones((len(strengths), 1, 1))
+        for k, name in enumerate(self._factor.attributes):
+            factor = factor + strengths[:, None, k] * np.atleast_1d(attributes[name])[:, None]
+        return factor
+
+
+def _check_supported(potential: Potential, dtype: torch.dtype) -> None:
+    trunk = potential.trunk
+    reasons = {
+        "the extension polcalc._native was not compiled at installation": _native is None,
+        f"its dtype must be float32 or float64, not {dtype}": dtype not in TOLERANCES,
+        f"the architecture is {type(trunk.architecture).__name__}, not TensorNet": type(trunk.architecture) is not TensorNet,
+        "the points move": type(trunk.points) is not FixedPoints,
+        "an embedding is not of the element alone": any(type(e) is not Species for e in trunk.embeddings),
+        "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,
+        "it has an energy term that is not compiled": any(
+            type(t) not in (Readout, ReferenceEnergies, Offset, ZBL) for t in potential.terms
+        ),
+        "it has more than 16 layers": getattr(trunk.architecture, "n_layers", 0) > 16,
+        "the state factor has an attribute that is not compiled": bool(
+            set(trunk.factor.attributes) - {"total_charge", "unpaired_electrons", "partial_charges"}
+        ),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise Unsupported(f"`engine` must not be native for this potential: {reason}. Use another engine.")
+
+
+class _Filter(nn.Module):
+    """A radial filter times the envelope, as a function of the length alone: (P,) Å -> (P, 3 C)."""
+
+    def __init__(self, network: nn.Module, exact: Potential) -> None:
+        super().__init__()
+        self.network, self.radial, self.envelope, self.cutoff = network, exact.trunk.radial, exact.trunk.envelope, exact.cutoff
+
+    def forward(self, length: Tensor) -> Tensor:
+        value: Tensor = self.network(self.radial(length)) * self.envelope(length, self.cutoff)[:, None]
+        return value
+
+
+def _tabulate(exact: Potential, dtype: torch.dtype) -> tuple[list[Tensor], TableError]:
+    """Tabulate the filters of the embedding and of the layers on one grid: coefficients (intervals, 4, 3 C) each."""
+    net = exact.trunk.architecture
+    filters = [_Filter(part.filter.network, exact) for part in (net.embedding, *net.layers)]
+    tables = [tabulate_filter(nn.Identity(), f, exact.cutoff, TOLERANCES[dtype]) for f in filters]
+    error = TableError(*(max(values) for values in zip(*(t.error for t in tables), strict=True)))
+    return [_refined(t.coefficients, error.intervals) for t in tables], error
+
+
+def _refined(coefficients: Tensor, n_intervals: int) -> Tensor:
+    """Split every interval into equal halves until there are as many as asked for; a cubic stays the same cubic."""
+    while len(coefficients) < n_intervals:
+        c0, c1, c2, c3 = coefficients.unbind(1)
+        left = torch.stack([c0, c1 / 2, c2 / 4, c3 / 8], dim=1)
+        right = torch.stack([c0 + c1 / 2 + c2 / 4 + c3 / 8, c1 / 2 + c2 / 2 + 3 * c3 / 8, c2 / 4 + 3 * c3 / 8, c3 / 8], dim=1)
+        coefficients = torch.stack([left, right], dim=1).flatten(0, 1)
+    return coefficients
+
+
+def _self_loop(radial_filter: RadialFilter, exact: Potential) -> Tensor:
+    """Return the filter of a self loop, (3, C); no envelope acts on it."""
+    values: Tensor = radial_filter.network(exact.trunk.radial(torch.zeros(1, dtype=torch.float64)))
+    return values.view(3, -1)
+
+
+@torch.no_grad()
+def _export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """Settings and arrays of the compiled engine; its names follow the paper's order."""
+    trunk, net = exact.trunk, exact.trunk.architecture
+    readout = next(t for t in exact.terms if type(t) is Readout)
+    scalars = sum(embedding.table.weight for embedding in trunk.embeddings)  # (Z, C)
+    n_species, channels = scalars.shape
+    central, neighbor = net.embedding.pair.weight.chunk(2, dim=1)
+    species = torch.stack([scalars @ central.T + net.embedding.pair.bias, scalars @ neighbor.T], dim=1)  # (Z, 2, C)
+    tensors = {
+        "species": species,
+        "norm.weight": net.embedding.norm.weight,
+        "norm.bias": net.embedding.norm.bias,
+        **_linear("gate_1", net.embedding.gates[0]),
+        **_linear("gate_2", net.embedding.gates[2]),
+        "mix": net.embedding.mix.weight,
+        "read_norm.weight": net.norm.weight,
+        "read_norm.bias": net.norm.bias,
+        **_linear("read", net.output),
+        **_linear("head_1", readout.network[0]),
+        **_linear("head_2", readout.network[2]),
+        **{f"table.{k}": table for k, table in enumerate(tables)},
+        "self.0": math.sqrt(3.0) * _self_loop(net.embedding.filter, exact)[0],
+        **{f"self.{k}": _self_loop(layer.filter, exact) for k, layer in enumerate(net.layers, start=1)},
+        **{f"mix_in.{k}": layer.mix_in.weight for k, layer in enumerate(net.layers, start=1)},
+        **{f"mix_out.{k}": layer.mix_out.weight for k, layer in enumerate(net.layers, start=1)},
+        "reference": sum((t.table[:n_species] for t in exact.terms if type(t) is ReferenceEnergies), torch.zeros(n_species).double()),
+    }
+    zbl = [t for t in exact.terms if type(t) is ZBL]
+    if zbl:
+        numbers = torch.arange(n_species, dtype=torch.float64)
+        tensors |= {"zbl.number": math.sqrt(len(zbl)) * numbers, "zbl.power": numbers**0.23, "zbl.radius": zbl[0].radii[:n_species]}
+    settings = {
+        "channels": channels,
+        "n_layers": net.n_layers,
+        "n_species": n_species,
+        "n_intervals": len(tables[0]),
+        "head": readout.network[0].out_features,
+        "one_sided": net.group == "SO(3)",
+        "repulsion": bool(zbl),
+        "cutoff": exact.cutoff,
+        "scale": float(readout.scale),
+        "offset": sum(float(t.energy) for t in exact.terms if type(t) is Offset),
+    }
+    return settings, {name: tensor.detach().double().contiguous().numpy() for name, tensor in tensors.items()}
+
+
+def _linear(name: str, module: nn.Linear) -> dict[str, Tensor]:
+    return {f"{name}.weight": module.weight, f"{name}.bias": module.bias}
