@@ -11,9 +11,9 @@ MIRROR = np.diag([-1.0, 1.0, 1.0])
 
 
 def chiral_molecule() -> Atoms:
-    """Five different atoms around a carbon: no symmetry at all; with partial charges that add up to 1."""
-    positions = [[0, 0, 0], [0.6, 0.7, 0.6], [-0.8, -0.7, 0.8], [-0.9, 0.8, -0.7], [0.9, -0.8, -0.9], [1.2, 1.6, 0.3]]
-    return Atoms("CHFONH", positions, charges=[0.4, 0.1, -0.3, -0.2, 0.3, 0.7])
+    """Five different atoms around a carbon, close enough to repel each other: no symmetry at all; partial charges add up to 1."""
+    positions = np.array([[0, 0, 0], [0.6, 0.7, 0.6], [-0.8, -0.7, 0.8], [-0.9, 0.8, -0.7], [0.9, -0.8, -0.9], [1.2, 1.6, 0.3]])
+    return Atoms("CHFONH", 0.8 * positions, charges=[0.4, 0.1, -0.3, -0.2, 0.3, 0.7])
 
 
 def triclinic_crystal() -> Atoms:

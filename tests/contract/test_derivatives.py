@@ -125,6 +125,8 @@ def test_gradient_of_a_force_loss(variant: Variant) -> None:
     parameters = [p for p in potential.parameters() if p.requires_grad]
     generator = torch.Generator().manual_seed(11)
     direction = [torch.randn(p.shape, generator=generator, dtype=torch.float64) for p in parameters]
+    length = torch.stack([d.square().sum() for d in direction]).sum().sqrt()
+    direction = [d / length for d in direction]
     gradients = torch.autograd.grad(_loss(potential), parameters)
     slope = torch.stack([(g * d).sum() for g, d in zip(gradients, direction, strict=True)]).sum()
     step, losses = 1e-5, []
