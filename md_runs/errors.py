@@ -6,7 +6,6 @@ import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import typer
 from ase.calculators.calculator import CalculatorError
 from rich.console import Console
 
@@ -48,9 +47,9 @@ def clear_endings() -> Iterator[None]:
         yield
     except (InputError, NotConverged, RunFailed) as error:
         errors.print(f"error: {error}", markup=False)
-        raise typer.Exit(error.exit_code) from error
+        raise SystemExit(error.exit_code) from error
     except KeyboardInterrupt as error:
         errors.print("interrupted: the files hold everything up to here", markup=False)
-        raise typer.Exit(130) from error
+        raise SystemExit(130) from error
     finally:
         signal.signal(signal.SIGTERM, previous)

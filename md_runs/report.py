@@ -11,6 +11,7 @@ from md_runs.dynamics import Summary
 from md_runs.relax import Relaxation
 
 SHOWN = 30  # frames listed one by one at most
+QUANTITIES = {"energy (meV)": "energy_{}_meV", "energy (meV/atom)": "energy_{}_meV_per_atom", "forces (meV/Å)": "forces_{}_meV_per_A"}
 
 
 def dynamics_table(summary: Summary) -> Table:
@@ -52,20 +53,19 @@ def relax_table(results: Sequence[Relaxation]) -> Table:
 
 
 def errors_table(metrics: Mapping[str, Any]) -> Table:
-    """List errors overall and by electronic state."""
+    """List errors overall and, where there are several, by electronic state."""
     table = Table(box=None, pad_edge=False)
-    table.add_column("frames")
-    table.add_column("number", justify="right")
-    for quantity in ("energy (meV)", "energy (meV/atom)", "forces (meV/Å)"):
-        for kind in ("MAE", "RMSE", "max"):
-            table.add_column(f"{quantity}\n{kind}", justify="right")
-    table.add_row("all", *_errors_row(metrics))
-    for state in metrics["by_state"]:
-        table.add_row(f"charge {state['charge']:+d}, multiplicity {state['multiplicity']}", *_errors_row(state))
+    for name in ("frames", "quantity", "MAE", "RMSE", "max"):
+        table.add_column(name, justify="left" if name in ("frames", "quantity") else "right")
+    _add_errors(table, "all", metrics)
+    for state in metrics["by_state"] if len(metrics["by_state"]) > 1 else ():
+        _add_errors(table, f"charge {state['charge']:+d}, multiplicity {state['multiplicity']}", state)
     return table
 
 
-def _errors_row(metrics: Mapping[str, Any]) -> list[str]:
-    quantities = ("energy_{}_meV", "energy_{}_meV_per_atom", "forces_{}_meV_per_A")
-    values = [metrics[q.format(kind)] for q in quantities for kind in ("mae", "rmse", "max")]
-    return [str(metrics["n_frames"]), *("" if v is None else f"{v:.3f}" for v in values)]
+def _add_errors(table: Table, name: str, metrics: Mapping[str, Any]) -> None:
+    label = f"{name} ({metrics['n_frames']})"
+    for quantity, key in QUANTITIES.items():
+        values = [metrics[key.format(kind)] for kind in ("mae", "rmse", "max")]
+        table.add_row(label, quantity, *("none" if value is None else f"{value:.3f}" for value in values))
+        label = ""
