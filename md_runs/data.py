@@ -85,12 +85,20 @@ def check(
     Exit code 1 when something is wrong with them, 2 when they cannot be read.
     """
     with as_input_error():
-        units = make_units(energy_unit or "eV", length_unit or "angstrom") if energy_unit or length_unit else None
-        frames = _load(source, data, units)
+        frames = _load(source, data, _units(energy_unit, length_unit))
         report = lint(frames, None if against is None else _load(against, data, None))
     print(to_json(asdict(report)), end="") if json else _show(report)
     if report.n_errors:
         raise typer.Exit(1)
+
+
+def _units(energy: str | None, length: str | None) -> Units | None:
+    if energy is None and length is None:
+        return None
+    if energy is None or length is None:
+        missing, given = ("--energy-unit", length) if energy is None else ("--length-unit", energy)
+        raise ValueError(f"`{missing}` must be given too; got {given} for the other alone. Pass both.")
+    return make_units(energy, length)
 
 
 def _load(source: str, data: Path | None, units: Units | None) -> Frames:
@@ -117,13 +125,14 @@ def _about(name: str, data: Path | None) -> dict[str, Any]:
 
 
 def _sets_table(sets: dict[str, dict[str, Any]]) -> Table:
-    table = Table(box=None, pad_edge=False)
-    for title in ("name", "what", "level of theory", "licence"):
-        table.add_column(title, overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("name", no_wrap=True)
+    table.add_column("what", overflow="fold")
     table.add_column("parts here", justify="right", no_wrap=True)
     for about in sets.values():
-        here = f"{len(about['here'])} of {about['n_parts']}"
-        table.add_row(about["form"].replace("[", r"\["), about["description"], about["theory"], about["licence"], here)
+        name = about["form"].replace("[", r"\[").replace(":", "\n  :", 1)
+        what = f"{about['description']}\n[dim]{about['theory']}; {about['licence']}; for example {about['example']}[/dim]"
+        table.add_row(name, what, f"{len(about['here'])} of {about['n_parts']}")
     return table
 
 

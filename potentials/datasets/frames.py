@@ -95,7 +95,7 @@ class Frames:
 
     def select(self, indices: Sequence[int] | Array | slice) -> Frames:
         """Pick structures by number, mask or slice, in this order."""
-        chosen = np.arange(len(self))[indices if isinstance(indices, slice) else np.asarray(indices)]
+        chosen = np.arange(len(self))[indices if isinstance(indices, slice) or len(indices) else slice(0)]
         rows = np.concatenate([np.arange(self.first[i], self.first[i + 1]) for i in chosen]) if len(chosen) else chosen
         return replace(self, **{name: array[rows if name in PER_ATOM else chosen] for name, array in self.arrays().items()})
 

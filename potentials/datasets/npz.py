@@ -47,7 +47,7 @@ def read_npz(path: Path, units: Units | None = None) -> Frames:
     ValueError              unknown layout, units neither given nor known, a damaged file
     """
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if file[name].dtype != object}
     except (ValueError, zipfile.BadZipFile, EOFError) as error:
         raise ValueError(f"`{path.name}` must be a whole .npz file of numbers; got {error}. Fetch it again.") from error

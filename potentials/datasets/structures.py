@@ -80,7 +80,7 @@ def _database(path: Path) -> Iterator[Atoms]:
     database: Database = connect(path)
     for row in database.select():
         atoms = row.toatoms()
-        atoms.info |= row.key_value_pairs
+        atoms.info |= {key: vars(row)[key] for key in row.key_value_pairs}  # row.charge would be the sum of initial charges
         if isinstance(row.get("data"), dict):
             atoms.info |= {key: row.data[key] for key in (*CHARGE_KEYS, *MULTIPLICITY_KEYS, SPIN_KEY) if key in row.data}
         yield atoms
