@@ -36,7 +36,7 @@ app = typer.Typer(
 )
 Item = TypeVar("Item")
 
-screen = Console(highlight=False)
+screen = Console(highlight=False, soft_wrap=True)
 
 if find_spec("md_runs.data"):
     app.add_typer(import_module("md_runs.data").app, name="data")

@@ -33,7 +33,7 @@ TIMESTEP_FS, TEMPERATURE_K = 0.5, 300.0
 NVT_PS, NVE_PS = 20, 10
 SEED = 1
 
-screen = Console(highlight=False)
+screen = Console(highlight=False, soft_wrap=True)
 
 
 def run_demo(output: Path = OUTPUT, nvt_ps: float = NVT_PS, nve_ps: float = NVE_PS, model: str = MODEL) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from ase import Atoms
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from md_runs.statistics import Mean
+
 if TYPE_CHECKING:
     from md_runs.dynamics import DynamicsOptions, Summary
     from md_runs.recorder import Log
@@ -47,7 +49,7 @@ def _draw_energies(axes: Axes, log: Log) -> None:
 def _draw_temperature(axes: Axes, log: Log, summary: Summary, bath_K: float | None) -> None:
     moment = log.column("time_ps")
     axes.plot(moment, log.column("temperature_K"), color=BLUE, lw=0.6)
-    mean = f"mean {summary.temperature_K:.1f} ± {summary.temperature_error_K:.1f} K"
+    mean = f"mean {Mean(summary.temperature_K, summary.temperature_error_K)} K"
     axes.plot([summary.temperature_from_ps, moment.max(initial=0)], [summary.temperature_K] * 2, color=ORANGE, lw=1.5, label=mean)
     if bath_K is not None:
         axes.axhline(bath_K, color=GREY, lw=1, ls="--", label=f"thermostat {bath_K:g} K")

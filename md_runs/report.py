@@ -9,6 +9,7 @@ from rich.table import Table
 
 from md_runs.dynamics import Summary
 from md_runs.relax import Relaxation
+from md_runs.statistics import Mean
 
 SHOWN = 30  # frames listed one by one at most
 QUANTITIES = {"energy (meV)": "energy_{}_meV", "energy (meV/atom)": "energy_{}_meV_per_atom", "forces (meV/Å)": "forces_{}_meV_per_A"}
@@ -21,7 +22,7 @@ def dynamics_table(summary: Summary) -> Table:
     table.add_row("simulated", f"{summary.time_ps:g} ps in {summary.steps} steps")
     table.add_row(
         "temperature",
-        f"{summary.temperature_K:.1f} ± {summary.temperature_error_K:.1f} K "
+        f"{Mean(summary.temperature_K, summary.temperature_error_K)} K "
         f"(from {summary.temperature_from_ps:g} ps, {summary.degrees_of_freedom} degrees of freedom)",
     )
     table.add_row(

@@ -16,6 +16,10 @@ class Mean(NamedTuple):
     value: float
     error: float
 
+    def __str__(self) -> str:
+        """One decimal, with the error if there is one."""
+        return f"{self.value:.1f}" if np.isnan(self.error) else f"{self.value:.1f} ± {self.error:.1f}"
+
 
 class Line(NamedTuple):
     """A straight line through a series, and the spread around it."""

@@ -171,7 +171,7 @@ def test_a_killed_run_leaves_readable_files(inputs, tmp_path):
             while time.monotonic() < deadline and not ((output / "log.csv").exists() and (output / "log.csv").stat().st_size > 2000):
                 time.sleep(0.05)
             run.send_signal(sent)
-            _, said = run.communicate(timeout=60)
+            _, said = run.communicate(timeout=120)
         assert run.returncode == code
         rows = np.genfromtxt(output / "log.csv", delimiter=",", names=True, invalid_raise=False)
         assert len(rows) > 10

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from md_runs.statistics import block_average, fit_line
+from md_runs.statistics import Mean, block_average, fit_line
 
 
 def test_independent_samples_have_the_usual_error():
@@ -29,6 +29,7 @@ def test_correlated_samples_have_a_larger_error():
 def test_short_series_have_no_error_bar():
     assert block_average([1.0, 3.0]).value == 2
     assert np.isnan(block_average([1.0, 3.0]).error)
+    assert (str(block_average([1.0, 3.0])), str(Mean(2.0, 0.25))) == ("2.0", "2.0 ± 0.2")
     assert np.isnan(block_average([]).value)
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import h5py
@@ -18,7 +16,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
 from md_runs.structures import write_structures
-from md_runs.trajectory import TrajectoryWriter, open_trajectory, read_trajectory
+from md_runs.trajectory import TrajectoryWriter, read_trajectory
 from tests.small import sprung
 
 
@@ -128,37 +126,45 @@ def test_extxyz_of_a_trajectory(tmp_path):
 
 
 WRITER = """
-import sys
+import os, signal, sys
 from pathlib import Path
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from md_runs.trajectory import TrajectoryWriter
-frame = molecule("CH3CH2OH")
-frame.calc = SinglePointCalculator(frame, energy=1.0, forces=frame.positions)
-writer = TrajectoryWriter(Path(sys.argv[1]), frame, charge=0, multiplicity=1)
-print("ready", flush=True)
-for n in range(10**9):
-    writer.append(n, float(n), frame)
-    if n % 3 == 0:
-        writer.flush()
+from md_runs import trajectory
+
+def write_until_killed(path, writes):
+    extend, left = trajectory._extend, [writes]
+    def extend_or_die(dataset, rows):
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        left[0] -= 1
+        extend(dataset, rows)
+        dataset.file.flush()  # the worst case: what is written so far reaches the disk
+    trajectory._extend = extend_or_die
+    frame = molecule("CH3CH2OH")
+    frame.calc = SinglePointCalculator(frame, energy=1.0, forces=frame.positions)
+    writer = trajectory.TrajectoryWriter(path, frame, charge=0, multiplicity=1)
+    for n in range(100):
+        writer.append(n, float(n), frame)
+        if n % 5 == 4:
+            writer.flush()
+
+for writes in map(int, sys.argv[2:]):
+    child = os.fork()
+    if child == 0:
+        write_until_killed(Path(sys.argv[1]) / f"{writes}.h5md", writes)
+        os._exit(1)
+    _, status = os.waitpid(child, 0)
+    assert os.WTERMSIG(status) == signal.SIGKILL
 """
 
 
-def test_killed_at_any_moment_it_is_readable(tmp_path):
-    """The writer does nothing but write, so that most kills fall within a write."""
-    within = 0
-    for attempt in range(5):
-        path = tmp_path / f"{attempt}.h5md"
-        command = [sys.executable, "-c", WRITER, str(path)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=Path(__file__).parents[1], env=os.environ) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(0.05 + 0.0137 * attempt)
-            process.send_signal(signal.SIGKILL)
-        frames = list(read_trajectory(path))
-        assert [f.info["step"] for f in frames] == list(range(len(frames)))
-        assert len(frames) > 3
-        assert np.abs(frames[-1].get_forces()).max() > 0
-        with open_trajectory(path) as file:
-            within += file.swmr_mode
-    assert within > 0, "no kill fell within a write: the test has lost its point"
+def test_killed_within_a_write_it_is_readable(tmp_path):
+    """Nine datasets grow in each block of five frames; the process dies before each of these writes in turn."""
+    writes = range(9, 28)
+    command = [sys.executable, "-c", WRITER, str(tmp_path), *map(str, writes)]
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[1], env=os.environ)
+    for n in writes:
+        frames = list(read_trajectory(tmp_path / f"{n}.h5md"))
+        assert [f.info["step"] for f in frames] == list(range(5 * (n // 9)))
+        assert all(np.abs(f.get_forces()).max() > 0 for f in frames)
