@@ -11,7 +11,7 @@ import numpy as np
 
 from potentials.datasets.frames import Frames, Provenance
 from potentials.datasets.hdf5 import read_hdf5
-from potentials.datasets.recipe import Part, Recipe, RemoteFile, choose
+from potentials.datasets.recipe import Part, Recipe, RemoteFile, choose, padded
 from potentials.datasets.runner import read_runner
 from potentials.datasets.structures import read_structures
 from potentials.datasets.units import EV_ANGSTROM, Units
@@ -58,7 +58,8 @@ def row(name: str, parts: dict[str, tuple[RemoteFile, ...]], read: Callable[[Seq
 
 
 def _part(form: str, parts: dict[str, tuple[RemoteFile, ...]], read: Callable[[Sequence[Path]], Frames], fields: list[str]) -> Part:
-    return Part(parts[choose(":".join(fields), tuple(parts), "part", form)], read)
+    [part] = padded(fields, 1, form) if "" not in parts else ["", *padded(fields, 0, form)]
+    return Part(parts[choose(part, tuple(parts), "part", form)], read)
 
 
 CHARGED = {

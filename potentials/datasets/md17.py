@@ -13,7 +13,7 @@ import numpy as np
 
 from potentials.datasets.frames import Frames, Provenance, join, make_frames
 from potentials.datasets.npz import read_npz
-from potentials.datasets.recipe import Part, Recipe, RemoteFile, choose
+from potentials.datasets.recipe import Part, Recipe, RemoteFile, choose, padded
 from potentials.datasets.rmd17 import PARTS, SPLITS, UNITS, split_files
 
 SGDML = "http://www.quantum-machine.org/gdml/data/npz"  # the files carry a fingerprint of their own, which the reader checks
@@ -58,7 +58,7 @@ ETHANOL_TRAIN = RemoteFile(
 
 def part(fields: list[str]) -> Part:
     """Find the files behind the fields of an MD17 name."""
-    molecule, split, piece = (*fields, "", "", "")[:3]
+    molecule, split, piece = padded(fields, 3, FORM)
     choose(molecule, tuple(FILES), "molecule", FORM)
     if not split:
         return Part((RemoteFile(FILES[molecule], f"{SGDML}/{FILES[molecule]}"),), _read)
@@ -70,7 +70,7 @@ def part(fields: list[str]) -> Part:
 
 def coupled_cluster_part(fields: list[str]) -> Part:
     """Find the file behind the fields of a coupled-cluster name."""
-    molecule, piece = (*fields, "", "")[:2]
+    molecule, piece = padded(fields, 2, COUPLED_CLUSTER_FORM)
     choose(molecule, tuple(COUPLED_CLUSTER), "molecule", COUPLED_CLUSTER_FORM)
     choose(piece, PARTS, "part", COUPLED_CLUSTER_FORM)
     name = f"{COUPLED_CLUSTER[molecule]}-{piece}.npz"

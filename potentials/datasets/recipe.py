@@ -46,3 +46,12 @@ def choose(value: str, choices: Sequence[str], field: str, form: str) -> str:
     if value not in choices:
         raise ValueError(f"`{field}` must be one of {', '.join(choices)}; got {value or 'nothing'!r}. Names have the form {form}.")
     return value
+
+
+def padded(fields: Sequence[str], most: int, form: str) -> list[str]:
+    """Fill the fields of a name up with empty ones, or raise ValueError where there are too many."""
+    if len(fields) > most:
+        raise ValueError(
+            f"`name` must have the form {form}; got {len(fields)} fields, at most {most}. Leave out {':'.join(fields[most:])}."
+        )
+    return [*fields, *[""] * (most - len(fields))]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from potentials.datasets.frames import Frames, Provenance, join
 from potentials.datasets.npz import read_npz
-from potentials.datasets.recipe import Part, Recipe, RemoteFile, choose
+from potentials.datasets.recipe import Part, Recipe, RemoteFile, choose, padded
 from potentials.datasets.units import Units
 
 FORM = "rmd17:MOLECULE[:SPLIT[:PART]]"
@@ -69,7 +69,7 @@ SHA256 = {
 
 def part(fields: list[str]) -> Part:
     """Find the files behind the fields of a name."""
-    molecule, split, piece = (*fields, "", "", "")[:3]
+    molecule, split, piece = padded(fields, 3, FORM)
     choose(molecule, MOLECULES, "molecule", FORM)
     if not split:
         name = f"rmd17_{molecule}.npz"
