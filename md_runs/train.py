@@ -64,8 +64,8 @@ def command(
     Killed at any time, the training goes on with --resume as if nothing had happened.
     """
     with as_input_error():
-        text = config.read_text(encoding="utf-8") if config.is_file() else ""
         chosen = override(read_config(config), max_epochs=max_epochs, time_budget_min=time_budget_min, seed=seed)
+        text = config.read_text(encoding="utf-8")
     leads = os.environ.get("LOCAL_RANK", "0") == "0"  # the processes of the other devices run this command too
     if leads:
         _check_output(output, resume)
@@ -79,9 +79,6 @@ def command(
     with _watch(training):
         try:
             training.run()
-        except KeyboardInterrupt:
-            training.save()
-            raise
         except FloatingPointError as error:
             raise RunFailed(str(error)) from error
     if not training.fabric.is_global_zero:
@@ -128,6 +125,8 @@ def _check_output(output: Path, resume: bool) -> None:
         raise InputError(f"`--resume` must find a training in {output}; got no {MANIFEST}. Start without --resume.") from error
     if manifest.get("command") != "train":
         raise InputError(f"`--resume` must find a training in {output}; got a run of {manifest.get('command')}. Choose its directory.")
+    for rest in output.glob(".*.partial"):  # of a write that was killed
+        rest.unlink()
     return None
 
 
@@ -153,7 +152,7 @@ def _watch(training: Training) -> AbstractContextManager[object]:
 
 
 def _line(training: Training) -> Table:
-    state, done = training.state, training.progress()
+    state, done = training.state, training.done
     line = Table.grid(padding=(0, 2))
     left = f"{timedelta(seconds=round(state.elapsed_s * (1 - done) / done))} left" if done > 0 and state.elapsed_s > 0 else "compiling"
     found = _errors_of(state.history[-1]) if state.history else ""

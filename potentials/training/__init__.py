@@ -2,6 +2,7 @@
 
 from potentials.training.config import Config, override, read_config
 from potentials.training.finish import finish
-from potentials.training.fit import Training, prepare
+from potentials.training.fit import Training
+from potentials.training.material import prepare
 
 __all__ = ["Config", "Training", "finish", "override", "prepare", "read_config"]

@@ -11,59 +11,24 @@ import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from ase.data import chemical_symbols
 from torch import Tensor
 
 from potentials.build import build
-from potentials.datasets import Frames, fit_reference_energies, load_frames, split, subtract_reference_energies
 from potentials.training.average import Average
 from potentials.training.config import DTYPES, Config, from_dict, override
 from potentials.training.data import StructureSet, epoch_order
 from potentials.training.evaluate import errors
 from potentials.training.logs import Logs
 from potentials.training.loss import Loss, objective
+from potentials.training.material import Material
 from potentials.training.optimizers import make_optimizer
 from potentials.training.state import CHECKPOINT, State, load_state, save_state
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
-
-
-class Material(NamedTuple):
-    """What a configuration stands for, read and checked before anything is written."""
-
-    config: Config
-    train: Frames
-    validation: Frames
-    test: Frames | None
-    references: dict[int, float]  # atomic number -> eV
-    scale: float  # σ of the loss, eV and eV/Å
-    spec: dict[str, Any]
-
-
-def prepare(config: Config, data: str | Path | None = None) -> Material:
-    """Read the structures and complete the spec with their statistics.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError   what is wrong with data or configuration
-    """
-    wanted = config.data
-    train, validation, _ = split(load_frames(wanted.train, data=data), wanted.n_train, wanted.n_validation, wanted.split_seed)
-    if len(train) < config.training.batch_size:
-        raise ValueError(f"`batch_size` must be at most n_train = {len(train)}; got {config.training.batch_size}. Take a smaller one.")
-    if not len(validation):
-        raise ValueError("`n_validation` must be at least 1; got 0. Leave some structures to watch the training by.")
-    test = load_frames(wanted.test, data=data) if wanted.test else None
-    references = fit_reference_energies(train)
-    scale = _scale(train, references)
-    spec = _complete(config.potential, scale, references)
-    build(spec)  # a wrong spec is said now
-    return Material(config, train, validation, test, references, scale, spec)
 
 
 class Training:
@@ -111,28 +76,19 @@ class Training:
         self.logs = Logs(output, self.state.history, self.state.step) if self.fabric.is_global_zero else None
         self._objective = _compiled() if settings.compile else objective
         self._order = (-1, torch.empty(0))
+        self.done = 0.0  # fraction of the training, for those who watch
 
     @property
     def epoch(self) -> int:
         """Number of whole epochs done."""
         return self.state.step // self.steps_per_epoch
 
-    def progress(self) -> float:
-        """Fraction of the training that is done: of epochs or of time, whichever is more advanced."""
-        schedule, state = self.config.schedule, self.state
-        fractions = []
-        if schedule.max_epochs is not None:
-            fractions.append(state.step / (schedule.max_epochs * self.steps_per_epoch))
-        if schedule.time_budget_min is not None:
-            fractions.append(self._same_everywhere(state.elapsed_s / (60 * schedule.time_budget_min)))
-        return min(max(fractions), 1.0)
-
     def run(self) -> None:
         """Train to the end of the schedule; leave the averaged weights in the potential."""
         self._warm_up()
         clock = saved = time.perf_counter()
-        while not self.state.stopped and (progress := self.progress()) < 1:
-            self._step(progress)
+        while not self.state.stopped and self._advance() < 1:
+            self._step()
             at_end = self.state.step % (self.steps_per_epoch * self.config.training.validate_every_epochs) == 0
             if at_end:
                 self._validate()
@@ -158,6 +114,7 @@ class Training:
         save_state(self.output / CHECKPOINT, self.state)
 
     def _resume(self) -> None:
+        """Take over the checkpoint."""
         state = load_state(self.output / CHECKPOINT)
         _check_same(from_dict(state.config), self.config)
         state.config = self.config.to_dict()
@@ -170,14 +127,26 @@ class Training:
 
     def _warm_up(self) -> None:
         """Evaluate once, so that compilation counts neither as time nor as training."""
-        self._loss(self._share(torch.arange(self.config.training.batch_size))).backward()
+        with torch.random.fork_rng():
+            self._loss(self._share(torch.arange(self.config.training.batch_size))).backward()
         self.optimizer.zero_grad()
 
-    def _step(self, progress: float) -> None:
+    def _advance(self) -> float:
+        """Find the fraction of the training that is done: of epochs or of time, whichever is more advanced."""
+        schedule, state = self.config.schedule, self.state
+        fractions = []
+        if schedule.max_epochs is not None:
+            fractions.append(state.step / (schedule.max_epochs * self.steps_per_epoch))
+        if schedule.time_budget_min is not None:
+            fractions.append(self._same_everywhere(state.elapsed_s / (60 * schedule.time_budget_min)))
+        self.done = min(max(fractions), 1.0)
+        return self.done
+
+    def _step(self) -> None:
         config, state = self.config, self.state
         warm_up = min(1.0, (state.step + 1) / max(config.schedule.warm_up_steps, 1))
         for group in self.optimizer.param_groups:
-            group["lr"] = config.optimizer.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * progress))
+            group["lr"] = config.optimizer.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * self.done))
         loss = self._loss(self._share(self._next()))
         self.optimizer.zero_grad()
         loss.backward()
@@ -225,7 +194,7 @@ class Training:
         state, config = self.state, self.config
         with self.average.applied():
             found = errors(self.potential, self.validation)
-            loss = self._validation_loss()
+            loss = self._same_everywhere(self._validation_loss())
         row = {
             "epoch": state.step / self.steps_per_epoch,
             "step": state.step,
@@ -258,23 +227,6 @@ class Training:
             self.state.best = [value.clone() for value in self.average.values]
 
 
-def _scale(train: Frames, references: dict[int, float]) -> float:
-    """Root mean square of the force components in eV/Å; without forces, that of the energies per √atom in eV."""
-    if train.forces is not None:
-        return float(np.sqrt(np.mean(train.forces**2)))
-    return float(np.sqrt(np.mean(subtract_reference_energies(train, references) ** 2 / train.n_atoms)))
-
-
-def _complete(spec: Mapping[str, Any], scale: float, references: dict[int, float]) -> dict[str, Any]:
-    """Give the readout its scale and the reference energies their values, where the spec leaves them open."""
-    given: dict[str, dict[str, Any]] = {
-        "readout": {"scale": scale},
-        "reference_energies": {"energies_eV": {chemical_symbols[z]: energy for z, energy in references.items()}},
-    }
-    terms = spec.get("terms", [{"name": "readout"}, {"name": "reference_energies"}])
-    return {**spec, "terms": [given.get(term.get("name", ""), {}) | dict(term) for term in terms]}
-
-
 def _check_same(before: Config, now: Config) -> None:
     """Refuse to go on with another configuration; the length of the training may change."""
     before = override(before, max_epochs=now.schedule.max_epochs, time_budget_min=now.schedule.time_budget_min)
@@ -287,9 +239,6 @@ def _check_same(before: Config, now: Config) -> None:
 
 def _compiled() -> Callable[..., Tensor]:
     """Compile the loss with its forces in one graph, as training on forces needs."""
-    import torch._dynamo
-    import torch._functorch.config
-
     torch._dynamo.config.trace_autograd_ops = True
     torch._functorch.config.donated_buffer = False
     return torch.compile(objective, fullgraph=True)

@@ -27,9 +27,9 @@ class Logs:
         self.path = output / LOG
         self._writer = None
         if importlib.util.find_spec("tensorboard"):
-            from torch.utils.tensorboard import SummaryWriter
+            from lightning.fabric.loggers import TensorBoardLogger
 
-            self._writer = SummaryWriter(str(output / "tensorboard"), purge_step=step + 1)
+            self._writer = TensorBoardLogger(output, name="tensorboard", version="", purge_step=step + 1)
         temporary = self.path.with_name(f".{LOG}.{os.getpid()}.partial")
         temporary.write_text("".join(_line(row, header=n == 0) for n, row in enumerate(history)), encoding="utf-8")
         os.replace(temporary, self.path)
@@ -39,10 +39,9 @@ class Logs:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(row, header=file.tell() == 0))
         if self._writer is not None:
-            for name, value in row.items():
-                if value is not None and name not in ("step", "epoch"):
-                    self._writer.add_scalar(name, value, row["step"])
-            self._writer.flush()
+            shown = {name: value for name, value in row.items() if value is not None and name not in ("step", "epoch")}
+            self._writer.log_metrics(shown, row["step"])
+            self._writer.save()
 
 
 def _line(row: Mapping[str, Any], *, header: bool) -> str:

@@ -1,0 +1,55 @@
+"""The loss against its formula."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from torch.testing import assert_close
+
+from potentials.graph import Targets
+from potentials.training.config import LossConfig
+from potentials.training.data import StructureSet
+from potentials.training.loss import Loss, huber
+from tests.training import toy
+
+SCALE = 0.7
+
+
+def loss_of(config: LossConfig, energy_error: float, force_error: float) -> float:
+    """Loss of one water whose energy is wrong by so much, and one force component of nine."""
+    graph, labels = StructureSet(toy.waters(2), 4.0).batch(torch.tensor([0]))
+    forces = labels.forces.clone()
+    forces[1, 2] += force_error
+    return float(Loss(config, SCALE)(graph, labels, labels.energy + energy_error, forces))
+
+
+@pytest.mark.parametrize(("name", "power"), [("mse", 2), ("mae", 1)])
+def test_weights_scale_and_means(name, power):
+    config = LossConfig(name, energy_weight=2.0, force_weight=3.0)
+    assert loss_of(config, 0.5, 0.0) == pytest.approx(2 * (0.5 / (SCALE * math.sqrt(3))) ** power, rel=1e-9)
+    assert loss_of(config, 0.0, 0.5) == pytest.approx(3 * (0.5 / SCALE) ** power / 9, rel=1e-9)
+
+
+def test_huber_is_round_within_delta_and_straight_beyond():
+    assert_close(huber(torch.tensor([0.01]), 0.1), torch.tensor(0.01**2 / 0.2))
+    assert_close(huber(torch.tensor([5.0]), 0.1), torch.tensor(5.0 - 0.05))
+
+
+def test_small_errors_of_large_energies_are_seen():
+    """Differences in float64: an error of 1e-8 eV at -4e5 eV counts."""
+    graph, labels = StructureSet(toy.waters(2), 4.0).batch(torch.tensor([0]))
+    large = Targets(labels.energy - 4e5, labels.forces)
+    loss = Loss(LossConfig(), 1.0)
+    assert float(loss(graph, large, large.energy + 1e-8, labels.forces)) == pytest.approx(1e-16 / 3, rel=1e-2)
+
+
+def test_energies_alone():
+    graph, labels = StructureSet(toy.without_forces(toy.waters(2)), 4.0).batch(torch.tensor([0]))
+    assert float(Loss(LossConfig(), 1.0)(graph, labels, labels.energy + 3.0, None)) == pytest.approx(3.0)
+
+
+def test_an_unknown_loss_is_refused():
+    with pytest.raises(ValueError, match=r"mse, mae, huber.*'cubic'"):
+        Loss(LossConfig("cubic"), 1.0)
