@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
-from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +14,7 @@ from rich.progress import track
 
 from md_runs import import_torchmd, report, session, train
 from md_runs import options as opt
+from md_runs.data import app as data_commands
 from md_runs.dynamics import Dynamics, DynamicsOptions
 from md_runs.errors import InputError, NotConverged, clear_endings, errors
 from md_runs.info import info_table, model_info
@@ -38,8 +37,7 @@ Item = TypeVar("Item")
 
 screen = Console(highlight=False, soft_wrap=True)
 
-if find_spec("md_runs.data"):
-    app.add_typer(import_module("md_runs.data").app, name="data")
+app.add_typer(data_commands, name="data")
 app.command("train")(clear_endings()(train.command))
 app.command("import-torchmd")(clear_endings()(import_torchmd.command))
 
