@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from ase.io import read
+from ase.build import molecule
+from ase.io import read, write
 from ase.units import Bohr, Hartree, kcal, mol
 
 from potentials.datasets import RECIPES, fit_reference_energies, load_frames, statistics
 from potentials.datasets.catalogue import data_folders, find_file, known_files, part_of
+from potentials.datasets.charged import zundel
 from potentials.datasets.plausible import unit_problems, work_ratio
 from potentials.datasets.repeats import find_repeats
 
@@ -152,6 +154,20 @@ def test_zundel_is_whole(reference_data: Find) -> None:
     assert frames.energy.min() == pytest.approx(0.0105487752) and frames.energy.std() == pytest.approx(0.264, abs=1e-3)
     positions = frames.positions.reshape(1001, 7, 3)
     assert np.linalg.norm(positions - positions[:, :1], axis=2).max() < 6.0
+
+
+def test_an_ion_across_the_box_is_put_together(tmp_path: Path) -> None:
+    cluster = molecule("H2O", cell=[13.0, 13.0, 13.0], pbc=True)
+    cluster.positions += 0.1 - cluster.positions[0]
+    cluster.arrays["forces"] = np.zeros((3, 3))
+    across = cluster.copy()
+    across.wrap()
+    assert np.abs(across.positions - cluster.positions).max() > 12
+    write(tmp_path / "a.xyz", [cluster, across], format="extxyz", columns=["symbols", "positions", "forces"])
+    (tmp_path / "energies.txt").write_text("# eV\n0.1\n0.2\n")
+    frames = zundel([tmp_path / "a.xyz", tmp_path / "energies.txt"])
+    np.testing.assert_allclose(frames.positions[3:], frames.positions[:3], atol=1e-7)
+    assert frames.energy.tolist() == [0.1, 0.2] and frames.total_charge.tolist() == [1, 1]
 
 
 def test_carbon_chain(reference_data: Find) -> None:

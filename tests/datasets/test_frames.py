@@ -9,10 +9,12 @@ from ase.units import Bohr, Hartree, kcal, kJ, mol
 
 from polcalc import electrons
 from potentials.datasets import (
+    Frames,
     Units,
     fit_reference_energies,
     graphs,
     join,
+    make_frames,
     make_units,
     split,
     statistics,
@@ -146,15 +148,13 @@ def test_reference_energies_recover_atomic_energies() -> None:
     counts = generator.integers(1, 6, size=(30, 3))
     energies = np.array([-13.6, -1030.0, -2041.3])
     numbers = np.concatenate([np.repeat([1, 6, 8], row) for row in counts])
-    frames = replace_composition(counts.sum(1), numbers, counts @ energies)
+    frames = far_apart(counts.sum(1), numbers, counts @ energies)
     assert fit_reference_energies(frames) == pytest.approx(dict(zip([1, 6, 8], energies, strict=True)), rel=1e-9)
     np.testing.assert_allclose(subtract_reference_energies(frames, fit_reference_energies(frames)), 0, atol=1e-8)
 
 
-def replace_composition(n_atoms: np.ndarray, numbers: np.ndarray, energy: np.ndarray):  # type: ignore[no-untyped-def]
+def far_apart(n_atoms: np.ndarray, numbers: np.ndarray, energy: np.ndarray) -> Frames:
     """Structures with these atoms, far apart."""
-    from potentials.datasets import make_frames
-
     return make_frames(n_atoms, numbers, np.arange(3 * len(numbers)).reshape(-1, 3), energy)
 
 
