@@ -27,7 +27,7 @@ class Logs:
         self.path = output / LOG
         self._writer = None
         if importlib.util.find_spec("tensorboard"):
-            from lightning.fabric.loggers import TensorBoardLogger
+            from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
             self._writer = TensorBoardLogger(output, name="tensorboard", version="", purge_step=step + 1)
         temporary = self.path.with_name(f".{LOG}.{os.getpid()}.partial")

@@ -61,7 +61,7 @@ def test_a_killed_training_resumes_to_the_same_weights_bit_for_bit(tmp_path):
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path):
     """Each takes half of every batch; only rounding differs."""
-    config = toy.write_config(tmp_path, text='dtype = "float64"\n', epochs=3)
+    config = toy.write_config(tmp_path, text='dtype = "float64"\n', epochs=3, optimizer="adamw")
     complete(config, "--output", tmp_path / "one", "--device", "cpu")
     complete(config, "--output", tmp_path / "two", "--device", "cpu", "--devices", 2)
     one, two = weights(tmp_path / "one"), weights(tmp_path / "two")

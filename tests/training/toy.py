@@ -91,7 +91,7 @@ def without_forces(structures: Frames) -> Frames:
     return replace(structures, forces=None)
 
 
-def write_config(folder: Path, text: str = "", epochs: int = 30) -> Path:
+def write_config(folder: Path, text: str = "", epochs: int = 30, optimizer: str = "soap") -> Path:
     """Write toy.extxyz and train.toml into a folder."""
     write(folder / "toy.extxyz", labelled("H2O", 24, 0))
     path = folder / "train.toml"
@@ -107,7 +107,7 @@ cutoff = 4.0
 architecture = {{ name = "tensornet", channels = 8, n_layers = 1 }}
 radial = {{ name = "exp_normal", n_radial = 8 }}
 [optimizer]
-name = "soap"
+name = "{optimizer}"
 [schedule]
 max_epochs = {epochs}
 warm_up_steps = 2
