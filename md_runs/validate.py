@@ -60,7 +60,7 @@ def compare(
         with as_input_error():
             predicted = calculator.calculate_many(batch)
         for atoms, results in zip(batch, predicted, strict=True):
-            state = electrons.resolve(atoms)
+            state = electrons.resolve(atoms, calculator.parameters["charge"], calculator.parameters["multiplicity"])
             labels = atoms.calc.results
             forces = (np.asarray(labels["forces"]), np.asarray(results["forces"])) if "forces" in labels else None
             yield Comparison(state.charge, state.multiplicity, (labels["energy"], results["energy"]), forces, len(atoms))

@@ -97,9 +97,11 @@ def load(model: str | Path, dtype: torch.dtype = torch.float32, device: torch.de
     """
     path = resolve(model)
     data = path.read_bytes()
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"`model` must be a polcalc model file; {path} is something else. Check the name.")
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError) as error:
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, KeyError, IndexError) as error:
         raise ValueError(f"`model` must be a polcalc model file; {path} cannot be read as one. Check the file.") from error
     content = _upgraded(content, path)
     potential = build(content["spec"])
