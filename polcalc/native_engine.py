@@ -28,11 +28,12 @@ from potentials.terms import ZBL, Offset, Readout, ReferenceEnergies
 try:
     from polcalc import _native
 except ImportError:  # no compiler at installation
-    _native = None
+    _native = None  # type: ignore[assignment]
 
 Floats = NDArray[np.float64]
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], Floats | None]
 
+TABLE_TOLERANCES = {torch.float32: TOLERANCES[torch.float32], torch.float64: (1e-8, 1e-6)}  # value, slope; relative to the largest
 
 
 class Unsupported(ValueError):
@@ -155,10 +156,10 @@ def _check_supported(potential: Potential, dtype: torch.dtype) -> None:
     trunk = potential.trunk
     reasons = {
         "the extension polcalc._native was not compiled at installation": _native is None,
-        f"its dtype must be float32 or float64, not {dtype}": dtype not in TOLERANCES,
+        f"its dtype must be float32 or float64, not {dtype}": dtype not in TABLE_TOLERANCES,
         f"the architecture is {type(trunk.architecture).__name__}, not TensorNet": type(trunk.architecture) is not TensorNet,
         "the points move": type(trunk.points) is not FixedPoints,
-        "an embedding is not of the element alone": any(type(e) is not Species for e in trunk.embeddings),
+        "an embedding is not of the element alone": not trunk.embeddings or any(type(e) is not Species for e in trunk.embeddings),
         "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,
         "it has an energy term that is not compiled": any(
             type(t) not in (Readout, ReferenceEnergies, Offset, ZBL) for t in potential.terms
@@ -189,7 +190,7 @@ def _tabulate(exact: Potential, dtype: torch.dtype) -> tuple[list[Tensor], Table
     """Tabulate the filters of the embedding and of the layers on one grid: coefficients (intervals, 4, 3 C) each."""
     net = exact.trunk.architecture
     filters = [_Filter(part.filter.network, exact) for part in (net.embedding, *net.layers)]
-    tables = [tabulate_filter(nn.Identity(), f, exact.cutoff, TOLERANCES[dtype]) for f in filters]
+    tables = [tabulate_filter(nn.Identity(), f, exact.cutoff, TABLE_TOLERANCES[dtype]) for f in filters]
     error = TableError(*(max(values) for values in zip(*(t.error for t in tables), strict=True)))
     return [_refined(t.coefficients, error.intervals) for t in tables], error
 
@@ -215,7 +216,9 @@ def _export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dic
     """Settings and arrays of the compiled engine; its names follow the paper's order."""
     trunk, net = exact.trunk, exact.trunk.architecture
     readout = next(t for t in exact.terms if type(t) is Readout)
-    scalars = sum(embedding.table.weight for embedding in trunk.embeddings)  # (Z, C)
+    head: Any = readout.network
+    embeddings = [embedding.table.weight for embedding in trunk.embeddings if isinstance(embedding, Species)]
+    scalars = torch.stack(embeddings).sum(0)  # (Z, C)
     n_species, channels = scalars.shape
     central, neighbor = net.embedding.pair.weight.chunk(2, dim=1)
     species = torch.stack([scalars @ central.T + net.embedding.pair.bias, scalars @ neighbor.T], dim=1)  # (Z, 2, C)
@@ -229,8 +232,8 @@ def _export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dic
         "read_norm.weight": net.norm.weight,
         "read_norm.bias": net.norm.bias,
         **_linear("read", net.output),
-        **_linear("head_1", readout.network[0]),
-        **_linear("head_2", readout.network[2]),
+        **_linear("head_1", head[0]),
+        **_linear("head_2", head[2]),
         **{f"table.{k}": table for k, table in enumerate(tables)},
         "self.0": math.sqrt(3.0) * _self_loop(net.embedding.filter, exact)[0],
         **{f"self.{k}": _self_loop(layer.filter, exact) for k, layer in enumerate(net.layers, start=1)},
@@ -247,7 +250,7 @@ def _export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dic
         "n_layers": net.n_layers,
         "n_species": n_species,
         "n_intervals": len(tables[0]),
-        "head": readout.network[0].out_features,
+        "head": head[0].out_features,
         "one_sided": net.group == "SO(3)",
         "repulsion": bool(zbl),
         "cutoff": exact.cutoff,

@@ -6,6 +6,7 @@
 #pragma once
 
 constexpr int kPart[9] = {0, 1, 1, 1, 2, 2, 2, 2, 2};  // filter and mixing matrix of each component
+constexpr int kFirst[4] = {0, 1, 4, 9};                // first component of each part
 constexpr int kPad = 32;                              // widths are multiples of it: two vectors of the widest kind
 constexpr int kTile = 16;                             // channels that lie together in a table
 constexpr int kCoefficients = 12;                     // of a table entry: three parts, four powers
@@ -94,11 +95,11 @@ struct Kernels {
   void (*run)(const Context<T>&, int phase, int block, int thread);
 };
 
-// Elements of scratch that one thread needs: two fields, seven rows of the widest kind, and a vector for every edge of a block.
+// Elements of scratch that one thread needs: two fields, and four rows of the widest kind for each atom.
 template <typename T>
-long scratch_elements(const Weights<T>& w, int stride, long edges_of_block) {
+long scratch_elements(const Weights<T>& w, int stride) {
   const long rows = 3L * w.width > w.hidden ? 3L * w.width : w.hidden;
-  return 2L * 9 * stride * w.width + 4L * stride * rows + 16 * edges_of_block + 64;
+  return 2L * 9 * stride * w.width + 4L * stride * rows;
 }
 
 #define DECLARE_KERNELS(ISA)        \

@@ -196,9 +196,7 @@ class Engine : public AnyEngine {
     c.inverse_deviation = take(slots);
     energies_.resize(s.n_atoms);
     c.energies = energies_.data();
-    long most = 0;
-    for (long b = 0; b < blocks; ++b) most = std::max(most, row_start_[block_start_[b + 1]] - row_start_[block_start_[b]]);
-    c.scratch_size = (scratch_elements(w, stride_, most) + 31) / 32 * 32;
+    c.scratch_size = scratch_elements(w, stride_);
     c.scratch = scratch_.ensure(c.scratch_size * pool_.n_threads);
     spread_factors(s);
   }

@@ -61,10 +61,9 @@ static void multiply(int rows, const T* a, const Matrix<T>& matrix, T* c) {
 template <typename T>
 static void mix(int rows, long component, const T* in, const Matrix<T>* matrices, T* out) {
   constexpr int panel = 2 * lanes<T>;
-  constexpr int first[4] = {0, 1, 4, 9};
   const int width = matrices[0].inputs;
   for (int part = 0; part < 3; ++part)
     for (int n = 0; n < width; n += panel)
-      for (int k = first[part]; k < first[part + 1]; ++k)
+      for (int k = kFirst[part]; k < kFirst[part + 1]; ++k)
         panel_product<T>(rows, width, in + k * component, width, matrices[part].data + static_cast<long>(n) * width, out + k * component + n, width);
 }

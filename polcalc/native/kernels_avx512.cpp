@@ -6,6 +6,7 @@
 
 #define POLCALC_BYTES 64  // of a vector
 #define POLCALC_ROWS 14    // of a register tile
+#define POLCALC_GROUP 4    // edges taken together
 namespace avx512 {
 #include "simd.h"
 #include "gemm.h"

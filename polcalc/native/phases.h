@@ -9,7 +9,7 @@ struct Block {  // a block of atoms and where its fields start
   const Weights<T>& w;
   int first, count;
   long component, nine, one;  // distance between components, and offsets of the block
-  T *scratch_a, *scratch_b, *rows[4], *per_edge;
+  T *scratch_a, *scratch_b, *rows[4];
 
   Block(const Context<T>& context, int block, int thread) : c(context), w(*context.w) {
     first = c.block_start[block];
@@ -21,7 +21,6 @@ struct Block {  // a block of atoms and where its fields start
     scratch_a = c.scratch + thread * c.scratch_size;
     scratch_b = scratch_a + 9 * component;
     for (int k = 0; k < 4; ++k) rows[k] = scratch_b + 9 * component + k * row * c.stride;
-    per_edge = rows[3] + row * c.stride;
   }
   Vec<T> factor(int layer, int atom, int v) const { return load(c.layers[layer].factor + c.layers[layer].factor_stride * (first + atom) + v); }
 };
@@ -91,30 +90,53 @@ static void scale_by(long length, T* x, const T* by) {
 
 // ---- embedding
 
+// Edges are taken in small groups, all channels of a group in turn: the tables are then read in long runs, which the processor
+// fetches ahead, and the sums of an atom are loaded and stored once per group.
+template <typename T, int G>
+static void embed_group(const Block<T>& b, const Edge<T>* edges, const T* receiving, T* to) {
+  const int W = b.w.width;
+  for (int v = 0; v < W; v += lanes<T>) {
+    Vec<T> z[G];
+#pragma GCC unroll 4
+    for (int g = 0; g < G; ++g) z[g] = load(receiving + v) + load(b.w.species + edges[g].species + W + v);
+#pragma GCC unroll 3
+    for (int part = 0; part < 3; ++part) {
+      Vec<T> f[G];
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) f[g] = z[g] * filter_value(entry_of(b.w.table, edges[g], v), part, edges[g].t);
+#pragma GCC unroll 5
+      for (int k = kFirst[part]; k < kFirst[part + 1]; ++k) {
+        Vec<T> x = load(to + k * b.component + v);
+#pragma GCC unroll 4
+        for (int g = 0; g < G; ++g) x += k == 0 ? f[g] : edges[g].harmonics[k == 0 ? 0 : k - 1] * f[g];
+        store(to + k * b.component + v, x);
+      }
+    }
+  }
+}
+
 template <typename T>
 static void embed_neighbours(const Block<T>& b, T* norms) {
   const Context<T>& c = b.c;
   const int W = b.w.width;
-  for (int v = 0; v < W; v += lanes<T>)
-    for (int n = 0; n < b.count; ++n) {
-      const int atom = b.first + n;
-      const Vec<T> receiving = load(b.w.species + c.species[atom] + v), sending = load(b.w.species + c.species[atom] + W + v);
-      Vec<T> x[9] = {};
-      for (long e = c.row_start[atom]; e < c.row_start[atom + 1]; ++e) {
-        const Edge<T>& edge = c.edges[e];
-        const T* entry = entry_of(b.w.table, edge, v);
-        const Vec<T> z = receiving + load(b.w.species + edge.species + W + v);
-        const Vec<T> fa = z * filter_value(entry, 1, edge.t), fs = z * filter_value(entry, 2, edge.t);
-        x[0] += z * filter_value(entry, 0, edge.t);
-#pragma GCC unroll 3
-        for (int k = 1; k < 4; ++k) x[k] += edge.harmonics[k - 1] * fa;
-#pragma GCC unroll 5
-        for (int k = 4; k < 9; ++k) x[k] += edge.harmonics[k - 1] * fs;
-      }
-      x[0] = x[0] * T(1.7320508075688772) + load(b.w.self_loop + v) * (receiving + sending);
-      store9(c.tensors + b.nine + static_cast<long>(n) * W + v, b.component, x);
+  for (int n = 0; n < b.count; ++n) {
+    const int atom = b.first + n;
+    const T* species = b.w.species + c.species[atom];
+    T* to = c.tensors + b.nine + static_cast<long>(n) * W;
+    for (int k = 0; k < 9; ++k)
+      for (int v = 0; v < W; v += lanes<T>) store(to + k * b.component + v, Vec<T>{});
+    long e = c.row_start[atom];
+    const long end = c.row_start[atom + 1];
+    for (; e + POLCALC_GROUP <= end; e += POLCALC_GROUP) embed_group<T, POLCALC_GROUP>(b, c.edges + e, species, to);
+    for (; e < end; ++e) embed_group<T, 1>(b, c.edges + e, species, to);
+    for (int v = 0; v < W; v += lanes<T>) {
+      Vec<T> x[9];
+      load9(to + v, b.component, x);
+      x[0] = x[0] * T(1.7320508075688772) + load(b.w.self_loop + v) * (load(species + v) + load(species + W + v));
+      store(to + v, x[0]);
       store(norms + static_cast<long>(n) * W + v, dot<T>(x, x));
     }
+  }
 }
 
 template <typename T>
@@ -234,6 +256,24 @@ static void embed_back(const Block<T>& b, T* grad, T* other) {
 
 // ---- layers
 
+template <typename T, int G>
+static void message_group(const Block<T>& b, const T* table, const Edge<T>* edges, const T* field, T* to) {
+  for (int v = 0; v < b.w.width; v += lanes<T>)
+#pragma GCC unroll 3
+    for (int part = 0; part < 3; ++part) {
+      Vec<T> f[G];
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) f[g] = filter_value(entry_of(table, edges[g], v), part, edges[g].t);
+#pragma GCC unroll 5
+      for (int k = kFirst[part]; k < kFirst[part + 1]; ++k) {
+        Vec<T> m = load(to + k * b.component + v);
+#pragma GCC unroll 4
+        for (int g = 0; g < G; ++g) m += f[g] * load(field + edges[g].node + k * b.component + v);
+        store(to + k * b.component + v, m);
+      }
+    }
+}
+
 // Messages M_i = Σ_j f_ij Y_j + f(0) Y_i, then the product with Y and its normalisation.
 template <typename T>
 static void messages(const Block<T>& b, int layer) {
@@ -241,27 +281,24 @@ static void messages(const Block<T>& b, int layer) {
   const LayerWeights<T>& w = b.w.layers[layer];
   const LayerFields<T>& f = c.layers[layer];
   const int W = b.w.width;
-  for (int v = 0; v < W; v += lanes<T>)
-    for (int n = 0; n < b.count; ++n) {
-      const int atom = b.first + n;
-      const long at = static_cast<long>(n) * W + v;
+  for (int n = 0; n < b.count; ++n) {
+    const int atom = b.first + n;
+    const long row = b.nine + static_cast<long>(n) * W;
+    for (int k = 0; k < 9; ++k)
+      for (int v = 0; v < W; v += lanes<T>) store(f.m + row + k * b.component + v, load(f.y + row + k * b.component + v) * load(w.self_loop + kPart[k] * W + v));
+    long e = c.row_start[atom];
+    const long end = c.row_start[atom + 1];
+    for (; e + POLCALC_GROUP <= end; e += POLCALC_GROUP) message_group<T, POLCALC_GROUP>(b, w.table, c.edges + e, f.y, f.m + row);
+    for (; e < end; ++e) message_group<T, 1>(b, w.table, c.edges + e, f.y, f.m + row);
+    for (int v = 0; v < W; v += lanes<T>) {
       Vec<T> y[9], m[9], p[9];
-      load9(f.y + b.nine + at, b.component, y);
-#pragma GCC unroll 9
-      for (int k = 0; k < 9; ++k) m[k] = y[k] * load(w.self_loop + kPart[k] * W + v);
-      for (long e = c.row_start[atom]; e < c.row_start[atom + 1]; ++e) {
-        const Edge<T>& edge = c.edges[e];
-        const T *entry = entry_of(w.table, edge, v), *from = f.y + edge.node + v;
-        const Vec<T> filter[3] = {filter_value(entry, 0, edge.t), filter_value(entry, 1, edge.t), filter_value(entry, 2, edge.t)};
-#pragma GCC unroll 9
-        for (int k = 0; k < 9; ++k) m[k] += filter[kPart[k]] * load(from + k * b.component);
-      }
-      store9(f.m + b.nine + at, b.component, m);
-      load9(f.y + b.nine + at, b.component, y);
+      load9(f.y + row + v, b.component, y);
+      load9(f.m + row + v, b.component, m);
       product<T>(b.w.one_sided, y, m, b.factor(layer, n, v), p);
-      store(f.c_scale + b.one + at, normalise<T>(p));
-      store9(f.c + b.nine + at, b.component, p);
+      store(f.c_scale + b.one + static_cast<long>(n) * W + v, normalise<T>(p));
+      store9(f.c + row + v, b.component, p);
     }
+  }
 }
 
 // The way back through a layer as far as it is local. In: gradient to the output. Out: `carried` keeps it, m becomes the
@@ -300,44 +337,46 @@ static void layer_back(const Block<T>& b, int layer, const T* grad, T* other) {
     }
 }
 
+template <typename T, int G>
+static void message_group_back(const Block<T>& b, const T* table, const Edge<T>* edges, const T* field, const T* from, T* to, Geometry* geometry) {
+  Vec<T> along[G] = {};
+  for (int v = 0; v < b.w.width; v += lanes<T>)
+#pragma GCC unroll 3
+    for (int part = 0; part < 3; ++part) {
+      Vec<T> f[G], on[G] = {};
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) f[g] = filter_value(entry_of(table, edges[g], v), part, edges[g].t);
+#pragma GCC unroll 5
+      for (int k = kFirst[part]; k < kFirst[part + 1]; ++k) {
+        const Vec<T> y = load(from + k * b.component + v);
+        Vec<T> total = load(to + k * b.component + v);
+#pragma GCC unroll 4
+        for (int g = 0; g < G; ++g) {
+          const Vec<T> grad = load(field + edges[g].node + k * b.component + v);
+          total += f[g] * grad;
+          on[g] += y * grad;
+        }
+        store(to + k * b.component + v, total);
+      }
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) along[g] += filter_slope(entry_of(table, edges[g], v), part, edges[g].t2, edges[g].t3) * on[g];
+    }
+  for (int g = 0; g < G; ++g) geometry[g].along += sum<T>(along[g]);
+}
+
 // Gradients through the messages: to Y, in place of d, and to the length of every edge of the block.
 template <typename T>
 static void messages_back(const Block<T>& b, int layer) {
   const Context<T>& c = b.c;
-  const LayerWeights<T>& w = b.w.layers[layer];
   const LayerFields<T>& f = c.layers[layer];
-  const int W = b.w.width;
-  const long begin = c.row_start[b.first], end = c.row_start[b.first + b.count];
-  T* along = b.per_edge;
-  for (int v = 0; v < W; v += lanes<T>)
-    for (int n = 0; n < b.count; ++n) {
-      const int atom = b.first + n;
-      const long at = static_cast<long>(n) * W + v;
-      Vec<T> y[9], to_y[9];
-      load9(f.y + b.nine + at, b.component, y);
-      load9(f.d + b.nine + at, b.component, to_y);
-      for (long e = c.row_start[atom]; e < c.row_start[atom + 1]; ++e) {
-        const Edge<T>& edge = c.edges[e];
-        const T *entry = entry_of(w.table, edge, v), *from = f.m + edge.node + v;
-        const Vec<T> filter[3] = {filter_value(entry, 0, edge.t), filter_value(entry, 1, edge.t), filter_value(entry, 2, edge.t)};
-        Vec<T> on[3] = {};
-#pragma GCC unroll 9
-        for (int k = 0; k < 9; ++k) {
-          const Vec<T> g = load(from + k * b.component);
-          to_y[k] += filter[kPart[k]] * g;
-          on[kPart[k]] += y[k] * g;
-        }
-        const Vec<T> slope = filter_slope(entry, 0, edge.t2, edge.t3) * on[0] + filter_slope(entry, 1, edge.t2, edge.t3) * on[1] +
-                             filter_slope(entry, 2, edge.t2, edge.t3) * on[2];
-        T* total = along + (e - begin) * lanes<T>;
-        store(total, v == 0 ? slope : load(total) + slope);
-      }
-      store9(f.d + b.nine + at, b.component, to_y);
-    }
-  const bool first = layer == b.w.n_layers - 1;
-  for (long e = begin; e < end; ++e) {
-    const double total = sum<T>(load(along + (e - begin) * lanes<T>));
-    c.geometry[e].along = first ? total : c.geometry[e].along + total;
+  const T* table = b.w.layers[layer].table;
+  for (int n = 0; n < b.count; ++n) {
+    const long row = b.nine + static_cast<long>(n) * b.w.width;
+    long e = c.row_start[b.first + n];
+    const long end = c.row_start[b.first + n + 1];
+    for (; e + POLCALC_GROUP <= end; e += POLCALC_GROUP)
+      message_group_back<T, POLCALC_GROUP>(b, table, c.edges + e, f.m, f.y + row, f.d + row, c.geometry + e);
+    for (; e < end; ++e) message_group_back<T, 1>(b, table, c.edges + e, f.m, f.y + row, f.d + row, c.geometry + e);
   }
 }
 

@@ -1,0 +1,30 @@
+"""TensorNet on the CPU: energy, forces and virial of one structure per call."""
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+instruction_set: str  # the best that this processor has
+
+class Engine:
+    def __init__(
+        self,
+        settings: Mapping[str, object],
+        arrays: Mapping[str, NDArray[np.float64]],
+        double_precision: bool,
+        n_threads: int,
+        instruction_set: str = "",
+    ) -> None: ...
+    def evaluate(
+        self,
+        species: NDArray[np.int64],
+        positions: NDArray[np.float64],
+        idx_i: NDArray[np.int64],
+        idx_j: NDArray[np.int64],
+        shifts: NDArray[np.float64] | None,
+        factors: NDArray[np.float64],
+        gradients: bool,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+    @property
+    def bytes(self) -> int: ...
