@@ -8,7 +8,6 @@ from ase.data import chemical_symbols
 from rich.table import Table
 
 from md_runs.errors import as_input_error
-from md_runs.session import check_model_file
 from potentials.checkpoint import load
 
 
@@ -19,7 +18,6 @@ def model_info(model: str) -> dict[str, Any]:
     ------
     InputError   unknown name or unreadable file
     """
-    check_model_file(model)
     with as_input_error():
         opened = load(model)
     potential = opened.potential

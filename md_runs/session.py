@@ -6,14 +6,12 @@ import hashlib
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import is_zipfile
 
 import ase.io
 from ase import Atoms
 
 from md_runs.errors import InputError, as_input_error
 from polcalc import PolarizedCalculator
-from potentials.checkpoint import resolve
 
 
 @dataclass(frozen=True)
@@ -35,22 +33,8 @@ def make_calculator(options: ModelOptions) -> PolarizedCalculator:
     ------
     InputError   unknown model, unreadable file, device or dtype not available
     """
-    check_model_file(options.model)
     with as_input_error():
         return PolarizedCalculator(**asdict(options))
-
-
-def check_model_file(model: str) -> None:
-    """Refuse a name that is unknown and a file of another kind, before anything tries to parse it.
-
-    Raises
-    ------
-    InputError   neither a model file nor a shipped model
-    """
-    with as_input_error():
-        path = resolve(model)
-    if not is_zipfile(path):
-        raise InputError(f"`--model` must be a polcalc model file; got {path}, which is something else. Check the name.")
 
 
 def evaluate_first(atoms: Atoms) -> None:
