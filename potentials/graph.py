@@ -22,6 +22,14 @@ if TYPE_CHECKING:
     from ase import Atoms
 
 
+class Fragments(NamedTuple):
+    """Groups of atoms, each with a charge and multiplicity of its own."""
+
+    batch: Tensor  # (N,) int64, group of each atom, in any order
+    charge: Tensor  # (F,) e, float64
+    multiplicity: Tensor  # (F,) int64, 2S + 1
+
+
 class AtomicGraph(NamedTuple):
     """One or many structures with their pairs."""
 
@@ -37,6 +45,12 @@ class AtomicGraph(NamedTuple):
     multiplicity: Tensor  # (S,) int64, 2S + 1
     partial_charges: Tensor  # (N,) e, float64, zeros when unused
     cutoff: float  # Å, the pair list is complete up to here; longer pairs are inert
+    fragments: Fragments | None = None  # where atoms are to know the charge and multiplicity of their part alone
+
+    @property
+    def molecules(self) -> Fragments:
+        """Groups of atoms that share a charge and multiplicity: the fragments where they are given, else the structures."""
+        return Fragments(self.batch, self.total_charge, self.multiplicity) if self.fragments is None else self.fragments
 
     @property
     def n_structures(self) -> int:
@@ -113,6 +127,7 @@ def collate(graphs: Sequence[AtomicGraph]) -> AtomicGraph:
     joined = {name: torch.cat([getattr(g, name) for g in graphs]) for name in plain}
     return AtomicGraph(
         **joined,
+        fragments=_joined_fragments(graphs),
         batch=torch.cat([g.batch + n for g, n in zip(graphs, structures_before, strict=False)]),
         idx_i=torch.cat([g.idx_i + n for g, n in zip(graphs, atoms_before, strict=False)]),
         idx_j=torch.cat([g.idx_j + n for g, n in zip(graphs, atoms_before, strict=False)]),
@@ -123,4 +138,18 @@ def collate(graphs: Sequence[AtomicGraph]) -> AtomicGraph:
 def to_device(graph: AtomicGraph, device: torch.device | str) -> AtomicGraph:
     """Move every tensor of a graph."""
     moved: dict[str, Any] = {name: x.to(device) for name, x in graph._asdict().items() if isinstance(x, Tensor)}
+    if graph.fragments is not None:
+        moved["fragments"] = Fragments(*(x.to(device) for x in graph.fragments))
     return graph._replace(**moved)
+
+
+def _joined_fragments(graphs: Sequence[AtomicGraph]) -> Fragments | None:
+    if all(g.fragments is None for g in graphs):
+        return None
+    molecules = [g.molecules for g in graphs]
+    before = np.cumsum([0] + [len(m.charge) for m in molecules]).tolist()
+    return Fragments(
+        batch=torch.cat([m.batch + n for m, n in zip(molecules, before, strict=False)]),
+        charge=torch.cat([m.charge for m in molecules]),
+        multiplicity=torch.cat([m.multiplicity for m in molecules]),
+    )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from potentials.build import build
+from potentials.conditioning import state_inputs
 from potentials.potential import Potential
 
 CUTOFF = 3.0  # Å
@@ -37,6 +38,12 @@ STATE: dict[str, dict[str, Any]] = {
     "charge+spin-per_channel": {"attributes": ["total_charge", "unpaired_electrons"], "strength": "per_channel"},
     "partial": {"attributes": ["partial_charges"], "strength": "per_channel"},
 }
+EMBEDDINGS: dict[str, list[dict[str, Any]]] = {
+    "species": [{"name": "species"}],
+    "tables": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}],
+    "partial_charges": [{"name": "species"}, {"name": "partial_charges"}],
+    "electronic": [{"name": "species"}, *({"name": "electronic", "attribute": a} for a in ("total_charge", "unpaired_electrons"))],
+}
 READOUT: list[dict[str, Any]] = [{"name": "readout", "scale": 0.7}, {"name": "reference_energies", "energies_eV": REFERENCES}]
 TERMS: dict[str, list[dict[str, Any]]] = {
     "readout": READOUT,
@@ -51,6 +58,7 @@ class Variant(NamedTuple):
     radial: str
     points: str
     state: str
+    embeddings: str
     terms: str
 
     def __str__(self) -> str:
@@ -66,6 +74,7 @@ class Variant(NamedTuple):
             "radial": RADIAL[self.radial],
             "points": POINTS[self.points],
             "state_factor": STATE[self.state],
+            "embeddings": EMBEDDINGS[self.embeddings],
             "terms": TERMS[self.terms],
         }
 
@@ -77,7 +86,7 @@ class Variant(NamedTuple):
     @property
     def global_state(self) -> bool:
         """Whether the state of a structure acts on all its atoms, however far."""
-        return bool({"total_charge", "unpaired_electrons"} & set(STATE[self.state]["attributes"]))
+        return bool({"total_charge", "unpaired_electrons"} & state_inputs(self.spec))
 
     def build(self) -> Potential:
         """Build it with random weights, none of them at a special value."""
@@ -91,7 +100,7 @@ class Variant(NamedTuple):
         return potential
 
 
-DOORS: dict[str, Mapping[str, Any]] = {"radial": RADIAL, "points": POINTS, "state": STATE, "terms": TERMS}
+DOORS: dict[str, Mapping[str, Any]] = {"radial": RADIAL, "points": POINTS, "state": STATE, "embeddings": EMBEDDINGS, "terms": TERMS}
 
 
 def _one_at_a_time() -> list[Variant]:
