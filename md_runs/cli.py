@@ -12,15 +12,13 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from md_runs import import_torchmd, report, session, train
+from md_runs import import_torchmd, md, report, session, train
 from md_runs import options as opt
 from md_runs.data import app as data_commands
-from md_runs.dynamics import Dynamics, DynamicsOptions
 from md_runs.errors import InputError, NotConverged, clear_endings, errors
 from md_runs.info import info_table, model_info
 from md_runs.manifest import make_manifest, now
 from md_runs.output import MANIFEST, check_free, claim, to_json, write_text
-from md_runs.progress import watch_dynamics
 from md_runs.relax import check_relaxable, relax_all
 from md_runs.session import ModelOptions
 from md_runs.validate import compare, metrics, plot_states, read_labelled
@@ -38,68 +36,9 @@ Item = TypeVar("Item")
 screen = Console(highlight=False, soft_wrap=True)
 
 app.add_typer(data_commands, name="data")
+app.command("md")(clear_endings()(md.command))
 app.command("train")(clear_endings()(train.command))
 app.command("import-torchmd")(clear_endings()(import_torchmd.command))
-
-
-@app.command()
-@clear_endings()
-def md(
-    structure: opt.Structure,
-    model: opt.Model,
-    ensemble: opt.Ensemble = "nvt",
-    steps: opt.Steps = 10_000,
-    timestep_fs: opt.TimestepFs = 0.5,
-    seed: opt.Seed = 0,
-    relax_first: opt.RelaxFirst = False,
-    velocities: opt.Velocities = "thermal",
-    temperature_k: opt.TemperatureK = 300.0,
-    thermostat: opt.Thermostat = None,
-    thermostat_time_fs: opt.ThermostatTimeFs = None,
-    charge: opt.Charge = None,
-    multiplicity: opt.Multiplicity = None,
-    device: opt.Device = "auto",
-    dtype: opt.Dtype = "float32",
-    engine: opt.Engine = "auto",
-    output: opt.Output = Path("polcalc-md"),
-    trajectory_every: opt.TrajectoryEvery = 20,
-    log_every: opt.LogEvery = 10,
-    extxyz: opt.Extxyz = False,
-) -> None:
-    """Run molecular dynamics of a structure.
-
-    Writes trajectory.h5md, log.csv, dynamics.png, final.extxyz and manifest.json into the output directory.
-    """
-    plan = DynamicsOptions(
-        ensemble=ensemble,
-        thermostat=thermostat,
-        temperature_K=temperature_k,
-        timestep_fs=timestep_fs,
-        thermostat_time_fs=thermostat_time_fs,
-        steps=steps,
-        seed=seed,
-        velocities=velocities,
-        relax_first=relax_first,
-        trajectory_every=trajectory_every,
-        log_every=log_every,
-        extxyz=extxyz,
-    )
-    chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity)
-    check_free(output)
-    atoms = session.read_structure(structure)
-    atoms.calc = session.make_calculator(chosen)
-    session.evaluate_first(atoms)
-    state = atoms.calc.state
-    dynamics = Dynamics(atoms, plan, charge=state.charge, multiplicity=state.multiplicity)
-    described = session.describe(atoms.calc)
-    manifest = make_manifest(
-        "md", asdict(plan), structure=session.fingerprint(structure), seed=seed, formula=atoms.get_chemical_formula(), **described
-    )
-    claim(output, manifest)
-    screen.print(f"{atoms.get_chemical_formula()}, {state}; {model}, {described['engine']}")
-    result = dynamics.run(output, manifest, partial(watch_dynamics, console=errors))
-    screen.print(report.dynamics_table(result.summary))
-    screen.print(f"Results in {output}")
 
 
 @app.command()

@@ -1,14 +1,14 @@
 """Molecular dynamics: set up, run, record, sum up. Used by ``polcalc md`` and by the demo.
 
 A run owns its directory: ``manifest.json`` (from the first moment), ``log.csv`` and ``trajectory.h5md`` (readable at any time),
-and at the end ``final.extxyz``, ``dynamics.png`` and the summary in the manifest.
+``checkpoint.npz``, and at the end ``final.extxyz``, ``dynamics.png`` and the summary in the manifest.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,18 +17,21 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import CalculatorError
 
+from md_runs.checkpoint import CHECKPOINT, Checkpoint, write_checkpoint
 from md_runs.errors import InputError, NotConverged, RunFailed
 from md_runs.figures import plot_dynamics
 from md_runs.integrators import INTEGRATORS, Bath, Integrator
 from md_runs.manifest import now
 from md_runs.motion import check_fixed_atoms_only, count_degrees_of_freedom, start_thermal
-from md_runs.output import MANIFEST, to_json, write_figure, write_text
-from md_runs.recorder import Log, Recorder
+from md_runs.output import MANIFEST, hold, to_json, write_figure, write_text
+from md_runs.recorder import Clock, Log, Recorder
 from md_runs.relax import relax
 from md_runs.statistics import block_average, fit_line
 from md_runs.structures import write_structures
 from md_runs.trajectory import TrajectoryWriter, read_trajectory
+from polcalc import PolarizedCalculator
 
+LOG, TRAJECTORY = "log.csv", "trajectory.h5md"
 THERMOSTAT_TIME_FS = 100.0
 RELAX_FMAX_EV_PER_A, RELAX_STEPS = 0.01, 1000
 EQUILIBRATION = 0.2  # this part of a run, at its start, is left out of the mean temperature
@@ -50,6 +53,7 @@ class DynamicsOptions:
     trajectory_every: int = 20
     log_every: int = 10
     extxyz: bool = False
+    checkpoint_every: int = 10_000
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself; fill in the thermostat of an nvt run."""
@@ -102,19 +106,23 @@ class Dynamics:
     atoms : Atoms               with a calculator; moved by the run
     options : DynamicsOptions
     charge, multiplicity        e and 2S + 1, for the files
+    checkpoint                  where to go on; None starts anew
 
     Raises
     ------
     InputError                  the structure cannot be run this way
     """
 
-    def __init__(self, atoms: Atoms, options: DynamicsOptions, *, charge: float, multiplicity: int) -> None:
+    def __init__(
+        self, atoms: Atoms, options: DynamicsOptions, *, charge: float, multiplicity: int, checkpoint: Checkpoint | None = None
+    ) -> None:
         check_fixed_atoms_only(atoms)
         if options.velocities == "structure" and not atoms.has("momenta"):
             raise InputError("`--velocities structure` must find velocities in the structure file; it has none. Use --velocities thermal.")
         if len(atoms) == 1 and options.thermostat != "langevin":
             raise InputError("`--thermostat` must be langevin for a single atom: without drift nothing is left to move.")
         self.atoms, self.options, self.charge, self.multiplicity = atoms, options, charge, multiplicity
+        self.checkpoint = checkpoint
 
     def run(self, output: Path, manifest: dict[str, Any], watch: Callable[[Run], AbstractContextManager[object]] | None = None) -> Result:
         """Run all steps in a directory that is already claimed with this manifest; ``watch`` shows progress meanwhile.
@@ -122,34 +130,57 @@ class Dynamics:
         Raises
         ------
         NotConverged   the relaxation before the run did not converge
-        RunFailed      the dynamics broke down; files are complete up to there
+        RunFailed      the dynamics broke down, or the disk did; files are complete up to there
         """
-        ending: dict[str, Any] = {"status": "failed"}
-        try:
-            run = self._start(output)
+        with hold(output):
+            resumed = None if self.checkpoint is None else self._continue(output, manifest, self.checkpoint)
+            ending: dict[str, Any] = {"status": "failed"}
             try:
-                with watch(run) if watch else nullcontext():
-                    run.go()
-                ending["status"] = "finished"
+                with disk_trouble(output):
+                    run = resumed or self._start(output, manifest)
+                    try:
+                        with watch(run) if watch else nullcontext():
+                            run.go()
+                        ending["status"] = "finished"
+                    finally:
+                        summary = run.finish()
+                        ending["summary"] = asdict(summary)
+            except KeyboardInterrupt:
+                ending["status"] = "interrupted"
+                raise
             finally:
-                summary = run.finish()
-                ending["summary"] = asdict(summary)
-        except KeyboardInterrupt:
-            ending["status"] = "interrupted"
-            raise
-        finally:
-            write_text(output / MANIFEST, to_json(manifest | ending | {"ended": now()}))
+                with disk_trouble(output):
+                    write_text(output / MANIFEST, to_json(manifest | ending | {"ended": now()}))
         return Result(run.log, summary)
 
-    def _start(self, output: Path) -> Run:
+    def _start(self, output: Path, manifest: dict[str, Any]) -> Run:
         """Relax and draw velocities where asked to, and open the records."""
         rng = np.random.default_rng(self.options.seed)
         if self.options.relax_first:
             self._relax()
         if self.options.velocities == "thermal":
             start_thermal(self.atoms, self.options.temperature_K, rng)
-        trajectory = TrajectoryWriter(output / "trajectory.h5md", self.atoms, charge=self.charge, multiplicity=self.multiplicity)
-        return Run(self.atoms, self.options, rng, output, trajectory)
+        drifting = self.options.thermostat == "langevin" and not self.atoms.constraints  # its noise sets drift and tumbling going
+        degrees_of_freedom = 3 * len(self.atoms) if drifting else count_degrees_of_freedom(self.atoms)
+        trajectory = TrajectoryWriter(output / TRAJECTORY, self.atoms, charge=self.charge, multiplicity=self.multiplicity)
+        records = Records(Log(output / LOG), trajectory, Clock(self.options.timestep_fs))
+        return Run(self.atoms, self.options, rng, degrees_of_freedom, output, manifest, records)
+
+    def _continue(self, output: Path, manifest: dict[str, Any], checkpoint: Checkpoint) -> Run:
+        """Cut the records back to the checkpoint, and set everything that the next step depends on."""
+        facts = checkpoint.facts
+        rng = np.random.default_rng()
+        rng.bit_generator.state = facts["generator"]
+        with disk_trouble(output), found_records():
+            trajectory = TrajectoryWriter.cut_back(
+                output / TRAJECTORY, self.atoms, facts["n_frames"], charge=self.charge, multiplicity=self.multiplicity
+            )
+            log = Log.cut_back(output / LOG, facts["log_bytes"])
+            write_text(output / MANIFEST, to_json(manifest))
+        records = Records(log, trajectory, Clock(**facts["clock"]))
+        run = Run(self.atoms, self.options, rng, facts["degrees_of_freedom"], output, manifest, records)
+        run.restore(checkpoint)
+        return run
 
     def _relax(self) -> None:
         result = relax(self.atoms, optimizer="bfgs", fmax_eV_per_A=RELAX_FMAX_EV_PER_A, steps=RELAX_STEPS)
@@ -160,18 +191,33 @@ class Dynamics:
             )
 
 
+class Records(NamedTuple):
+    """What a run writes to."""
+
+    log: Log
+    trajectory: TrajectoryWriter
+    clock: Clock
+
+
 class Run:
     """A run under way: the integrator and its records."""
 
     def __init__(
-        self, atoms: Atoms, options: DynamicsOptions, rng: np.random.Generator, output: Path, trajectory: TrajectoryWriter
+        self,
+        atoms: Atoms,
+        options: DynamicsOptions,
+        rng: np.random.Generator,
+        degrees_of_freedom: int,
+        output: Path,
+        manifest: dict[str, Any],
+        records: Records,
     ) -> None:
-        self.atoms, self.options, self.output = atoms, options, output
-        drifting = options.thermostat == "langevin" and not atoms.constraints  # its noise sets drift and tumbling going
-        self.degrees_of_freedom = 3 * len(atoms) if drifting else count_degrees_of_freedom(atoms)
-        bath = Bath(options.temperature_K, (options.thermostat_time_fs or 0) * units.fs, self.degrees_of_freedom, rng)
+        self.atoms, self.options, self.rng, self.output, self.manifest = atoms, options, rng, output, manifest
+        self.degrees_of_freedom = degrees_of_freedom
+        bath = Bath(options.temperature_K, (options.thermostat_time_fs or 0) * units.fs, degrees_of_freedom, rng)
         self.integrator: Integrator = INTEGRATORS[options.thermostat or "nve"](atoms, options.timestep_fs * units.fs, bath)
-        self.recorder = Recorder(atoms, self.integrator, options.timestep_fs, self.degrees_of_freedom, output / "log.csv", trajectory)
+        self.recorder = Recorder(atoms, self.integrator, records.clock, degrees_of_freedom, records.log, records.trajectory)
+        self.checkpointed: int | None = None  # step of the last checkpoint
         self.started = time.perf_counter()
 
     @property
@@ -184,43 +230,107 @@ class Run:
         """What was recorded so far."""
         return self.recorder.log
 
+    @property
+    def wall_s(self) -> float:
+        """Time spent so far, before a restart included."""
+        return time.perf_counter() - self.started
+
     def go(self) -> None:
         """Run to the end, or until something breaks."""
         dynamics = self.integrator.dynamics
         dynamics.attach(self.recorder.sample, self.options.log_every)
         dynamics.attach(self.recorder.frame, self.options.trajectory_every)
-        self.started = time.perf_counter()
+        dynamics.attach(self.save, self.options.checkpoint_every)  # the last: it tells how far the records go
+        if self.checkpointed is None:
+            self.started = time.perf_counter()
         try:
-            dynamics.run(self.options.steps)
+            dynamics.run(self.options.steps - self.step)
         except (ValueError, ArithmeticError, CalculatorError) as error:
             message = " ".join(str(error).split())
             raise RunFailed(
                 f"Dynamics broke down at step {self.step}: {message} A shorter time step or a relaxed start may help."
             ) from error
+        if self.checkpointed != self.step:
+            self.save()
+
+    def save(self) -> None:
+        """Write everything that the next step depends on."""
+        facts = {
+            "step": self.step,
+            "clock": self.recorder.clock._asdict(),
+            "options": asdict(self.options),
+            "generator": self.rng.bit_generator.state,
+            "degrees_of_freedom": self.degrees_of_freedom,
+            "wall_s": self.wall_s,
+            "manifest": self.manifest,
+            **self.recorder.sync(),
+        }
+        searched = self.atoms.calc.searched_at if isinstance(self.atoms.calc, PolarizedCalculator) else None
+        pairs = {} if searched is None else searched._asdict()
+        forces = self.atoms.get_forces(apply_constraint=False)
+        write_checkpoint(self.output / CHECKPOINT, Checkpoint(facts, self.atoms, forces, self.integrator.state(), pairs, {}))
+        self.checkpointed = self.step
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Go to the step of a checkpoint."""
+        self.integrator.restore(checkpoint.integrator)
+        self.integrator.dynamics.nsteps = self.checkpointed = checkpoint.facts["step"]
+        self.started = time.perf_counter() - checkpoint.facts["wall_s"]
 
     def finish(self) -> Summary:
         """Close the records, write the figure and the last structure, sum up."""
-        wall = time.perf_counter() - self.started
+        wall = self.wall_s
         self.recorder.close()
-        summary = summarise(self.log, wall, self.step, self.options, len(self.atoms), self.degrees_of_freedom)
+        summary = summarise(self.log, wall, self.step, self.recorder.time_fs, len(self.atoms), self.degrees_of_freedom)
         write_figure(self.output / "dynamics.png", plot_dynamics([self.log], [summary], [self.options], self.atoms))
         write_structures(self.output / "final.extxyz", [self.recorder.snapshot()])
         if self.options.extxyz:
-            write_structures(self.output / "trajectory.extxyz", read_trajectory(self.output / "trajectory.h5md"))
+            write_structures(self.output / "trajectory.extxyz", read_trajectory(self.output / TRAJECTORY))
         return summary
 
 
-def summarise(log: Log, wall_s: float, steps: int, options: DynamicsOptions, n_atoms: int, degrees_of_freedom: int) -> Summary:
+@contextmanager
+def found_records() -> Iterator[None]:
+    """Say in one line that the files of a run are not those of its checkpoint.
+
+    Raises
+    ------
+    InputError   a file is missing, or shorter than it was
+    """
+    try:
+        yield
+    except (ValueError, FileNotFoundError) as error:
+        raise InputError(f"`--restart` must find the records that the checkpoint was made with: {error} Start the run anew.") from error
+
+
+@contextmanager
+def disk_trouble(output: Path) -> Iterator[None]:
+    """Say in one line that the disk failed, and how to go on.
+
+    Raises
+    ------
+    RunFailed   anything could not be written
+    """
+    try:
+        yield
+    except OSError as error:
+        saved = f"The checkpoint is whole: make room, then polcalc md --restart {output}" if (output / CHECKPOINT).is_file() else ""
+        raise RunFailed(
+            f"`--output` must stay writable; writing to {output} failed ({error.strerror or error}). {saved}".strip()
+        ) from error
+
+
+def summarise(log: Log, wall_s: float, steps: int, time_fs: float, n_atoms: int, degrees_of_freedom: int) -> Summary:
     """Sum up a log: mean temperature with its error, drift of the conserved quantity, speed."""
     moment, temperature, conserved = log.column("time_ps"), log.column("temperature_K"), log.column("conserved_energy_eV")
     start = int(len(moment) * EQUILIBRATION)
     mean, line = block_average(temperature[start:]), fit_line(moment, conserved * 1000 / n_atoms)
     return Summary(
         steps=steps,
-        time_ps=steps * options.timestep_fs / 1000,
+        time_ps=time_fs / 1000,
         wall_s=wall_s,
         ms_per_step=1000 * wall_s / max(steps, 1),
-        ns_per_day=steps * options.timestep_fs * 1e-6 / wall_s * 86400,
+        ns_per_day=time_fs * 1e-6 / wall_s * 86400,
         degrees_of_freedom=degrees_of_freedom,
         temperature_K=mean.value,
         temperature_error_K=mean.error,

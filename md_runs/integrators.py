@@ -5,10 +5,11 @@ Potential + kinetic + bath energy is conserved by all of them; what is left of i
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from ase import Atoms, units
 from ase.md.bussi import Bussi
 from ase.md.langevinbaoab import LangevinBAOAB
@@ -27,10 +28,23 @@ class Bath(NamedTuple):
 
 
 class Integrator(NamedTuple):
-    """A dynamics object of ASE and the energy in eV that its bath holds."""
+    """A dynamics object of ASE and the energy in eV that its bath holds.
+
+    ``variables`` names what changes from step to step beside positions, momenta and random generator: object and attribute.
+    """
 
     dynamics: MolecularDynamics
     bath_energy: Callable[[], float]
+    variables: tuple[tuple[Any, str], ...] = ()
+
+    def state(self) -> dict[str, npt.NDArray[np.float64]]:
+        """Copy the variables."""
+        return {name: np.array(getattr(owner, name), dtype=np.float64) for owner, name in self.variables}
+
+    def restore(self, state: Mapping[str, npt.NDArray[np.float64]]) -> None:
+        """Set the variables; numbers become numbers again."""
+        for owner, name in self.variables:
+            setattr(owner, name, state[name].copy() if state[name].ndim else float(state[name]))
 
 
 class _Langevin(LangevinBAOAB):
@@ -54,7 +68,7 @@ def langevin(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
     dynamics = _Langevin(  # type: ignore[no-untyped-call]
         atoms, timestep, temperature_K=bath.temperature_K, T_tau=bath.time, rng=bath.rng, hydrostatic=True
     )  # hydrostatic: a scalar friction instead of a matrix exponential each step; the cell stays fixed
-    return Integrator(dynamics, lambda: float(dynamics.bath_energy))
+    return Integrator(dynamics, lambda: float(dynamics.bath_energy), ((dynamics, "bath_energy"),))
 
 
 def bussi(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
@@ -62,7 +76,7 @@ def bussi(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
     dynamics = Bussi(atoms, timestep, temperature_K=bath.temperature_K, taut=bath.time, rng=bath.rng)
     dynamics.ndof = bath.degrees_of_freedom  # ASE counts 3N, also where drift and tumbling are zero
     dynamics.target_kinetic_energy = 0.5 * units.kB * bath.temperature_K * bath.degrees_of_freedom
-    return Integrator(dynamics, lambda: float(-dynamics.transferred_energy))
+    return Integrator(dynamics, lambda: float(-dynamics.transferred_energy), ((dynamics, "transferred_energy"),))
 
 
 def nose_hoover(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
@@ -75,7 +89,8 @@ def nose_hoover(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
         tdamp=bath.time,
     )
     dynamics._thermostat = thermostat
-    return Integrator(dynamics, thermostat.get_thermostat_energy)
+    variables = (dynamics, "_q"), (dynamics, "_p"), (thermostat, "_eta"), (thermostat, "_p_eta")  # q and p: its own copies
+    return Integrator(dynamics, thermostat.get_thermostat_energy, variables)
 
 
 INTEGRATORS: dict[str, Callable[[Atoms, float, Bath], Integrator]] = {

@@ -12,11 +12,23 @@ MODEL, STATE, RUN, THERMOSTAT, FILES = "Model", "Charge and spin", "Dynamics", "
 Structure = Annotated[
     Path, typer.Argument(metavar="STRUCTURE", help="Structure file, any format ASE reads (xyz, extxyz, cif, …); the last frame counts.")
 ]
+MaybeStructure = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="[STRUCTURE]", help="Structure file, any format ASE reads (xyz, extxyz, cif, …); the last frame counts.", show_default=False
+    ),
+]
 Structures = Annotated[list[Path], typer.Argument(metavar="STRUCTURE…", help="One or more structure files; every frame counts.")]
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model file, or the name of a shipped model.")]
 
 Model = Annotated[
     str, typer.Option("--model", metavar="NAME|FILE", help="Name of a shipped model, or a model file.", rich_help_panel=MODEL)
+]
+MaybeModel = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="NAME|FILE", help="Name of a shipped model, or a model file.", show_default=False, rich_help_panel=MODEL
+    ),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where the model runs.", rich_help_panel=MODEL)]
 Dtype = Annotated[
@@ -84,6 +96,26 @@ TrajectoryEvery = Annotated[
 ]
 LogEvery = Annotated[int, typer.Option("--log-every", min=1, help="Steps between lines of the log.", rich_help_panel=FILES)]
 Extxyz = Annotated[bool, typer.Option("--extxyz", help="Write the trajectory as extxyz too, at the end.", rich_help_panel=FILES)]
+CheckpointEvery = Annotated[
+    int, typer.Option("--checkpoint-every", min=1, help="Steps between checkpoints; one more is written at the end.", rich_help_panel=FILES)
+]
+Restart = Annotated[
+    Path | None,
+    typer.Option(
+        "--restart",
+        metavar="DIR",
+        help="Go on with the run in this directory. --steps then says how many in all; everything else is settled.",
+        rich_help_panel=FILES,
+    ),
+]
+AllowChanges = Annotated[
+    bool,
+    typer.Option(
+        "--allow-changes",
+        help="With --restart: go on with another model, dtype, engine, thread count or library; the manifest says so.",
+        rich_help_panel=FILES,
+    ),
+]
 JsonFile = Annotated[
     Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers to this JSON file.", rich_help_panel=FILES)
 ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,38 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
         raise InputError(f"`--output` must be a new or empty directory; got {directory}, which is in use. Choose another name.") from error
     except OSError as error:
         raise InputError(f"`--output` must be writable; got {directory} ({error.strerror}). Choose another place.") from error
+
+
+@contextmanager
+def hold(directory: Path) -> Iterator[None]:
+    """Keep every other run out of a directory while this one writes; the lock goes with the process, however it ends.
+
+    Raises
+    ------
+    InputError   another run is at work there
+    """
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise InputError(f"`--restart` must be a run that has stopped; got {directory}, where one is at work. Wait for it.") from error
+    finally:
+        os.close(handle)
+
+
+def sync_directory(directory: Path) -> None:
+    """Wait until the disk has the names of the files."""
+    sync_file(directory)
+
+
+def sync_file(path: Path) -> None:
+    """Wait until the disk has a file."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def write_text(path: Path, text: str) -> None:

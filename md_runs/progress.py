@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from contextlib import AbstractContextManager
 from datetime import timedelta
 
@@ -23,7 +22,7 @@ def watch_dynamics(run: Run, console: Console) -> AbstractContextManager[object]
 
 def _line(run: Run) -> Table:
     options, step = run.options, run.step
-    elapsed = max(time.perf_counter() - run.started, 1e-9)
+    elapsed = max(run.wall_s, 1e-9)
     temperature = f"{run.log.rows[-1][-1]:5.0f} K" if run.log.rows else ""
     speed = f"{step * options.timestep_fs / FS_PER_NS / elapsed * SECONDS_PER_DAY:.3g} ns/day" if step else ""
     left = f"{timedelta(seconds=round(elapsed / step * (options.steps - step)))} left" if step else ""

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import ase.io
+import torch
 from ase import Atoms
 
 from md_runs.errors import InputError, as_input_error
+from md_runs.versions import version_of
 from polcalc import PolarizedCalculator
 
 
@@ -68,6 +70,23 @@ def describe(calculator: PolarizedCalculator) -> dict[str, Any]:
         "device": parameters["device"],
         "dtype": parameters["dtype"],
     }
+
+
+def identity(calculator: PolarizedCalculator) -> dict[str, Any]:
+    """Name everything that must be the same for the same bits, after the first evaluation."""
+    return {
+        "model": calculator.model.sha256,
+        "engine": calculator.engine.name,
+        "device": calculator.parameters["device"],
+        "dtype": calculator.parameters["dtype"],
+        "threads": torch.get_num_threads(),
+        **{name: version_of(name) for name in ("polcalc", "torch", "numpy", "ase", "vesin")},
+    }
+
+
+def absolute(model: str) -> str:
+    """Name a model so that it is found from any directory."""
+    return str(Path(model).resolve()) if Path(model).is_file() else model
 
 
 def fingerprint(path: Path) -> dict[str, str]:

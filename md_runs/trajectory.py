@@ -10,6 +10,7 @@ which orders the writes so that the file is readable whenever the process dies.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ import numpy.typing as npt
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from md_runs.output import partial, sync_file
+from md_runs.superblock import mend_superblock
 from md_runs.versions import version_of
 
 Array = npt.NDArray[Any]
@@ -51,10 +54,45 @@ class TrajectoryWriter:
         self.has_cell = bool(atoms.cell.rank == 3)
         self.block = max(1, min(1000, CHUNK_BYTES // (24 * len(atoms))))  # frames in memory at most
         self.frames: list[dict[str, Any]] = []
-        self.last_flush = time.monotonic()
-        with h5py.File(path, "x", libver=FORMAT) as file:
+        self.last_flush, self.n_frames = time.monotonic(), 0
+        if path.exists():
+            raise FileExistsError(f"{path} exists.")
+        with h5py.File(temporary := partial(path), "w", libver=FORMAT) as file:
             _write_header(file, author)
             _make_datasets(file, atoms, self.block, self.has_cell)
+        os.replace(temporary, path)
+
+    @classmethod
+    def cut_back(cls, path: Path, atoms: Atoms, n_frames: int, *, charge: float, multiplicity: int) -> TrajectoryWriter:
+        """Go on with a file after its first frames; what follows them is dropped.
+
+        The frames are copied to a new file, which takes the place of the old one: a file that was killed within a write may
+        hold anything behind its last whole frame.
+
+        Raises
+        ------
+        ValueError   the file holds fewer frames
+        """
+        new = path.with_name(f".{path.name}.cut")
+        new.unlink(missing_ok=True)
+        writer = cls(new, atoms, charge=charge, multiplicity=multiplicity)
+        with open_trajectory(path) as old, h5py.File(new, "r+", libver=FORMAT) as file:
+            if (found := min(len(values) for values in _along_time(old))) < n_frames:
+                raise ValueError(f"{path} must hold at least {n_frames} frames; got {found}.")
+            for name in writer.datasets:
+                for start in range(0, n_frames, writer.block):
+                    _extend(file[name], old[name][start : min(start + writer.block, n_frames)])
+        sync_file(new)
+        os.replace(new, path)
+        writer.path, writer.n_frames = path, n_frames
+        return writer
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of everything that has a row per frame."""
+        observables = [f"{OBSERVABLES}/{name}/value" for name in ("potential_energy", "kinetic_energy", "charge", "multiplicity")]
+        box = [f"{PARTICLES}/box/edges/value"] if self.has_cell else []
+        return [STEP, TIME, *(f"{PARTICLES}/{name}/value" for name in ("position", "velocity", "force")), *observables, *box]
 
     def append(self, step: int, time_fs: float, atoms: Atoms) -> None:
         """Take a frame; its energy and forces are those the calculator holds already."""
@@ -72,6 +110,7 @@ class TrajectoryWriter:
         if self.has_cell:
             frame[f"{PARTICLES}/box/edges/value"] = atoms.cell.array.copy()
         self.frames.append(frame)
+        self.n_frames += 1
         if len(self.frames) >= self.block or time.monotonic() - self.last_flush > FLUSH_SECONDS:
             self.flush()
 
@@ -86,15 +125,27 @@ class TrajectoryWriter:
                 _extend(file[name], np.array([frame[name] for frame in self.frames]))
         self.frames.clear()
 
+    def sync(self) -> int:
+        """Wait until the disk has every frame; return how many there are."""
+        self.flush()
+        sync_file(self.path)
+        return self.n_frames
+
 
 def open_trajectory(path: str | Path) -> h5py.File:
-    """Open a trajectory to read, also one whose writer was killed within a write."""
+    """Open a trajectory to read, also one whose writer was killed within a write or while it opened the file."""
     try:
         return h5py.File(path, "r")
     except OSError as error:
         if "already open" not in str(error):
             raise
+    try:
         return h5py.File(path, "r", swmr=True)
+    except OSError as error:
+        if "not already open" not in str(error):
+            raise
+    mend_superblock(path)
+    return h5py.File(path, "r")
 
 
 def read_trajectory(path: str | Path, index: slice = slice(None)) -> Iterator[Atoms]:

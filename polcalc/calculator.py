@@ -23,6 +23,7 @@ from polcalc.domain import Domain
 from polcalc.electrons import STATE_KEYS, ElectronicState
 from polcalc.engine import Chosen, Selector
 from polcalc.evaluation import Evaluation, Structure
+from polcalc.neighbors import Reference
 from potentials.checkpoint import Model, load
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
@@ -89,6 +90,11 @@ class PolarizedCalculator(Calculator):
     def engine(self) -> Chosen:
         """The engine that runs, why no faster one, and how far it is from the eager one."""
         return self._engines.chosen
+
+    @property
+    def searched_at(self) -> Reference | None:
+        """Where the pairs in use were searched: who evaluates there first gets the same bits afterwards. None: nothing to remember."""
+        return self._engines.searched_at
 
     def set(self, **arguments: Any) -> dict[str, Any]:
         """Change charge or multiplicity; the next call calculates anew. Return what changed."""

@@ -15,7 +15,7 @@ import torch
 from polcalc.cuda_graph import CudaGraph
 from polcalc.evaluation import Engine, Evaluation, Structure, Unavailable
 from polcalc.native_engine import NativeEngine, Unsupported
-from polcalc.neighbors import NeighborList
+from polcalc.neighbors import NeighborList, Reference
 from potentials.graph import AtomicGraph, collate, to_device
 from potentials.potential import Potential, predict
 from potentials.tables import tabulated
@@ -189,6 +189,12 @@ class Selector:
         """Describe the engine in use."""
         self._current()
         return Chosen(self._names[0], str(self.device), self._difference, dict(self._skipped))
+
+    @property
+    def searched_at(self) -> Reference | None:
+        """Where the pairs in use were searched; None before the first evaluation, and where an engine keeps several lists."""
+        neighbors = getattr(self._engine, "neighbors", None)
+        return None if neighbors is None or neighbors.static else neighbors.reference
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """Evaluate one structure; the first of a kind is compared with the eager engine."""

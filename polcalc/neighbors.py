@@ -10,6 +10,8 @@ Small open systems take all pairs, whatever their distance: such a list holds as
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -21,6 +23,13 @@ Floats = NDArray[np.float64]
 
 STATIC_LIMIT = 32  # atoms; molecules up to here are nearly complete graphs at the usual cutoffs
 ROUNDING = 1e-9  # Å, far above what float64 loses in the bound
+
+
+class Reference(NamedTuple):
+    """Where pairs were searched; a search there gives the same pairs in the same order."""
+
+    positions: Floats  # (N, 3) Å
+    cell: Floats  # (3, 3) Å
 
 
 class NeighborList:
@@ -69,6 +78,11 @@ class NeighborList:
         self._pbc, self._positions, self._cell = periodic, positions.copy(), cell.copy()
         self.n_searches += 1
         return True
+
+    @property
+    def reference(self) -> Reference:
+        """Where the pairs were searched, a copy."""
+        return Reference(self._positions.copy(), self._cell.copy())
 
     def within(self, positions: Floats, cell: Floats) -> Pairs:
         """Return the pairs inside the cutoff alone; the list must be up to date."""

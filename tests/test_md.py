@@ -185,7 +185,7 @@ def test_a_run_writes_its_records(tmp_path):
     atoms = sprung()
     summary = run(atoms, output, charge=-1, multiplicity=3, steps=100, trajectory_every=25, log_every=10, extxyz=True).summary
     assert {p.name for p in output.iterdir()} == {
-        "manifest.json", "log.csv", "trajectory.h5md", "trajectory.extxyz", "final.extxyz", "dynamics.png",
+        "manifest.json", "log.csv", "trajectory.h5md", "trajectory.extxyz", "checkpoint.npz", "final.extxyz", "dynamics.png",
     }  # fmt: skip
     manifest = json.loads((output / "manifest.json").read_text())
     assert (manifest["status"], manifest["command"]) == ("finished", "md")
