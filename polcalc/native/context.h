@@ -1,14 +1,14 @@
 // What the engine shares with the kernels of each instruction set: plain structs of pointers.
 //
 // Names: C channels, padded to `width`; a block is a group of neighbouring atoms that one task handles. Fields of nine
-// components are stored block by block, components first: component k of the local atom n of block b starts at
-// ((9 b + k) stride + n) width. Components: I (1), A (3), S (5) in the orthonormal basis of potentials/kernels.py.
+// components are stored as [atom][width / 16][component][16]: what a vector instruction needs of an atom lies together.
+// Components: I (1), A (3), S (5) in the orthonormal basis of potentials/kernels.py.
 #pragma once
 
 constexpr int kPart[9] = {0, 1, 1, 1, 2, 2, 2, 2, 2};  // filter and mixing matrix of each component
 constexpr int kFirst[4] = {0, 1, 4, 9};                // first component of each part
 constexpr int kPad = 32;                              // widths are multiples of it: two vectors of the widest kind
-constexpr int kTile = 16;                             // channels that lie together in a table
+constexpr int kTile = 16;                             // channels that lie together in tables and fields
 constexpr int kCoefficients = 12;                     // of a table entry: three parts, four powers
 constexpr int kMaxLayers = 16;
 
@@ -31,7 +31,7 @@ struct Edge {  // directed: message from j to the owner i
 
 struct Geometry {  // of a directed edge, float64
   double unit[3], length;
-  double along;        // dE/dlength of the filters
+  double along;        // dE/dlength of the filters, in table intervals
   double gradient[3];  // dE/dvector in total
 };
 
@@ -73,7 +73,7 @@ template <typename T>
 struct Context {
   const Weights<T>* w;
   bool gradients;
-  int n_blocks, stride;    // atoms per block at most, odd
+  int n_blocks, block_size;  // atoms per block, at most
   const int* block_start;  // (n_blocks + 1)
   const long* species;     // (N) offset of the species row
   const long* row_start;   // (N + 1) edges of each atom
@@ -97,9 +97,9 @@ struct Kernels {
 
 // Elements of scratch that one thread needs: two fields, and four rows of the widest kind for each atom.
 template <typename T>
-long scratch_elements(const Weights<T>& w, int stride) {
+long scratch_elements(const Weights<T>& w, int block_size) {
   const long rows = 3L * w.width > w.hidden ? 3L * w.width : w.hidden;
-  return 2L * 9 * stride * w.width + 4L * stride * rows;
+  return (2L * 9 * w.width + 4L * rows) * block_size;
 }
 
 #define DECLARE_KERNELS(ISA)        \

@@ -97,15 +97,7 @@ class Engine : public AnyEngine {
     if (blocks < 4 * threads) blocks = (blocks + threads - 1) / threads * threads;
     block_start_.resize(blocks + 1);
     for (long b = 0; b <= blocks; ++b) block_start_[b] = static_cast<int>(N * b / blocks);
-    stride_ = static_cast<int>((N + blocks - 1) / blocks) | 1;  // odd: components then fall into different cache sets
-    block_of_.resize(N);
-    for (long b = 0; b < blocks; ++b)
-      for (int n = block_start_[b]; n < block_start_[b + 1]; ++n) block_of_[n] = static_cast<int>(b);
-  }
-
-  long node(int n) const {
-    const int b = block_of_[n];
-    return (9L * b * stride_ + n - block_start_[b]) * packed_.weights.width;
+    block_size_ = static_cast<int>((N + blocks - 1) / blocks);
   }
 
   void make_edges(const Structure& s) {
@@ -144,7 +136,7 @@ class Engine : public AnyEngine {
         const int from = back ? pair.i : pair.j;
         const double sign = back ? -1.0 : 1.0;
         Edge<T>& edge = edges[e];
-        edge.node = node(from);
+        edge.node = 9L * W * from;
         edge.entry = interval * kCoefficients * W;
         edge.species = 2 * W * s.species[atom_[from]];
         edge.t = T(t);
@@ -159,9 +151,9 @@ class Engine : public AnyEngine {
 
   void make_fields(const Structure& s, bool gradients) {
     const Weights<T>& w = packed_.weights;
-    const long blocks = static_cast<long>(block_start_.size()) - 1, slots = blocks * stride_, one = slots * w.width;
+    const long N = s.n_atoms, one = N * w.width;
     const long per_layer = 5 * 9 + 2;
-    long needed = (3 * 9 + 7 + per_layer * w.n_layers) * one + slots * (w.hidden + kPad);
+    long needed = (3 * 9 + 7 + per_layer * w.n_layers) * one + N * w.hidden + padded(N);
     T* next = fields_.ensure(needed);
     const auto take = [&next](long n) {
       T* here = next;
@@ -171,14 +163,14 @@ class Engine : public AnyEngine {
     Context<T>& c = context_;
     c.w = &w;
     c.gradients = gradients;
-    c.n_blocks = static_cast<int>(blocks);
-    c.stride = stride_;
+    c.n_blocks = static_cast<int>(block_start_.size()) - 1;
+    c.block_size = block_size_;
     c.block_start = block_start_.data();
     c.row_start = row_start_.data();
     c.edges = edges_.get();
     c.geometry = geometry_.get();
-    species_.resize(s.n_atoms);
-    for (long n = 0; n < s.n_atoms; ++n) species_[n] = 2L * w.width * s.species[atom_[n]];
+    species_.resize(N);
+    for (long n = 0; n < N; ++n) species_[n] = 2L * w.width * s.species[atom_[n]];
     c.species = species_.data();
     c.tensors = take(9 * one);
     c.mixed = take(9 * one);
@@ -186,17 +178,17 @@ class Engine : public AnyEngine {
     c.gates = take(3 * one);
     c.gate_slopes = take(3 * one);
     c.standardised = take(one);
-    c.hidden_slopes = take(slots * w.hidden);
+    c.hidden_slopes = take(N * w.hidden);
     for (int l = 0; l < w.n_layers; ++l) {
       LayerFields<T>& f = c.layers[l];
       for (T** field : {&f.x, &f.y, &f.m, &f.c, &f.d}) *field = take(9 * one);
       f.x_scale = take(one);
       f.c_scale = take(one);
     }
-    c.inverse_deviation = take(slots);
-    energies_.resize(s.n_atoms);
+    c.inverse_deviation = take(N);
+    energies_.resize(N);
     c.energies = energies_.data();
-    c.scratch_size = scratch_elements(w, stride_);
+    c.scratch_size = scratch_elements(w, block_size_);
     c.scratch = scratch_.ensure(c.scratch_size * pool_.n_threads);
     spread_factors(s);
   }
@@ -258,8 +250,8 @@ class Engine : public AnyEngine {
   Pool pool_;
   const double* reference_;
   Context<T> context_{};
-  int stride_ = 1;
-  std::vector<int> place_, atom_, block_start_, block_of_;
+  int block_size_ = 1;
+  std::vector<int> place_, atom_, block_start_;
   std::vector<std::uint64_t> codes_;
   std::vector<long> row_start_, species_;
   std::vector<double> energies_;

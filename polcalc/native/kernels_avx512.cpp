@@ -8,11 +8,5 @@
 #define POLCALC_ROWS 14    // of a register tile
 #define POLCALC_GROUP 4    // edges taken together
 namespace avx512 {
-#include "simd.h"
-#include "gemm.h"
-#include "tensors.h"
 #include "phases.h"
-
-extern const Kernels<float> f32 = {2 * lanes<float>, run_phase<float>};
-extern const Kernels<double> f64 = {2 * lanes<double>, run_phase<double>};
 }  // namespace avx512

@@ -107,15 +107,18 @@ static inline Vec<T> dot(const Vec<T>* a, const Vec<T>* b) {
   return s;
 }
 
+// Where channel v of an atom starts in a field of nine components
+static inline long nine(int v) { return v / kTile * (9 * kTile) + v % kTile; }
+
 template <typename T>
-static inline void load9(const T* p, long component, Vec<T>* v) {
+static inline void load9(const T* p, Vec<T>* v) {
 #pragma GCC unroll 9
-  for (int k = 0; k < 9; ++k) v[k] = load(p + k * component);
+  for (int k = 0; k < 9; ++k) v[k] = load(p + k * kTile);
 }
 template <typename T>
-static inline void store9(T* p, long component, const Vec<T>* v) {
+static inline void store9(T* p, const Vec<T>* v) {
 #pragma GCC unroll 9
-  for (int k = 0; k < 9; ++k) store(p + k * component, v[k]);
+  for (int k = 0; k < 9; ++k) store(p + k * kTile, v[k]);
 }
 
 // x = X / (‖X‖ + 1) in place; returns the scale. And its gradient: given x and the gradient to x, that to X.
