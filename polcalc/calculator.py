@@ -7,9 +7,9 @@ positions, cell, pbc, the entries of ``atoms.info`` that say charge or multiplic
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -19,12 +19,16 @@ from ase.outputs import Properties
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from polcalc import electrons
+from polcalc import fragments as fragments_module
 from polcalc.domain import Domain
 from polcalc.electrons import STATE_KEYS, ElectronicState
 from polcalc.engine import Chosen, Selector
-from polcalc.evaluation import Evaluation, Structure
+from polcalc.evaluation import Evaluation, Parts, Structure
+from polcalc.fragments import Fragment
 from polcalc.neighbors import Reference
+from polcalc.partial_charges import PartialCharges
 from potentials.checkpoint import Model, load
+from potentials.conditioning import state_inputs
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CHANGEABLE = ("charge", "multiplicity")
@@ -43,10 +47,12 @@ class PolarizedCalculator(Calculator):
     charge : int or None         e; None reads it from the structure, see `polcalc.electrons`
     multiplicity : int or None   2S + 1; likewise
     engine : str                 "auto" or a name in `polcalc.engine.ENGINES`
+    partial_charges : (N,) or "gasteiger"   e, for models that see them, fixed while the molecule moves; None reads initial_charges
+    fragments : list of dict     groups of atoms that know their own state alone, see `polcalc.fragments`
 
     Raises
     ------
-    FileNotFoundError, ValueError   no such model, device, dtype or engine
+    FileNotFoundError, ValueError   no such model, device, dtype or engine; charges or fragments that the model does not see
     """
 
     implemented_properties: list[str] = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012  (ASE declares it so)
@@ -59,12 +65,14 @@ class PolarizedCalculator(Calculator):
         charge: int | None = None,
         multiplicity: int | None = None,
         engine: str = "auto",
+        partial_charges: str | Sequence[float] | np.ndarray | None = None,
+        fragments: Sequence[Mapping[str, Any]] | None = None,
     ) -> None:
         self.results: dict[str, Any] = {}
         self._fingerprint: Fingerprint | None = None
         self._polarization: Any = None
         self._info: dict[str, Any] = {}  # what of atoms.info said charge or multiplicity
-        self._resolved: tuple[Fingerprint, ElectronicState] | None = None
+        self._resolved: tuple[Fingerprint, Resolved] | None = None
         self._device = _device(device)
         if dtype not in DTYPES:
             raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}; got {dtype!r}. Pass one of these.")
@@ -72,10 +80,21 @@ class PolarizedCalculator(Calculator):
         self._engines = Selector(self.model.potential, self._device, engine)
         self._requested_engine = engine
         self._domain = Domain(self.model.card, self.model.potential)
+        seen = state_inputs(self.model.potential.spec)
+        self._partial_charges = PartialCharges(partial_charges, "partial_charges" in seen)
+        self._fragments = _fragments(fragments, charge, multiplicity, seen)
         name = str(model.path) if isinstance(model, Model) else str(model)
         super().__init__()  # type: ignore[no-untyped-call]
         self.parameters = Parameters(
-            model=name, sha256=self.model.sha256, device=str(self._device), dtype=dtype, charge=None, multiplicity=None, engine=engine
+            model=name,
+            sha256=self.model.sha256,
+            device=str(self._device),
+            dtype=dtype,
+            charge=None,
+            multiplicity=None,
+            engine=engine,
+            partial_charges=partial_charges.tolist() if isinstance(partial_charges, np.ndarray) else partial_charges,
+            fragments=None if fragments is None else [dict(fragment) for fragment in fragments],
         )
         self.set(charge=charge, multiplicity=multiplicity)
 
@@ -84,7 +103,13 @@ class PolarizedCalculator(Calculator):
     @property
     def state(self) -> ElectronicState | None:
         """Charge and multiplicity of the last structure, and where they came from."""
-        return None if self._resolved is None else self._resolved[1]
+        return None if self._resolved is None else self._resolved[1].state
+
+    @property
+    def partial_charges(self) -> np.ndarray | None:
+        """Partial charges of the last structure in e, (N,), a copy; None where there were none."""
+        found = None if self._resolved is None else self._resolved[1].partial_charges
+        return None if found is None else np.array(found)
 
     @property
     def engine(self) -> Chosen:
@@ -101,6 +126,8 @@ class PolarizedCalculator(Calculator):
         for name in arguments:
             if name not in CHANGEABLE:
                 raise ValueError(f"`{name}` must stay as it was given; only {', '.join(CHANGEABLE)} can change. Make a new calculator.")
+        if self._fragments and any(value is not None for value in arguments.values()):
+            raise ValueError("`charge` and `multiplicity` must be left to the fragments. Make a new calculator.")
         values = {name: None if value is None else electrons.whole(name, value) for name, value in arguments.items()}
         changed = {name: value for name, value in values.items() if self.parameters[name] != value}
         self.parameters.update(changed)
@@ -168,8 +195,7 @@ class PolarizedCalculator(Calculator):
         """
         prepared = []
         for atoms in structures:
-            state = self._resolve(atoms)
-            structure = _structure(atoms, state)
+            structure = _structure(atoms, self._resolve(atoms))
             self._domain.check_geometry(structure)
             prepared.append(structure)
         return [_results(evaluation) for evaluation in self._engines.evaluate_many(prepared)]
@@ -250,15 +276,27 @@ class PolarizedCalculator(Calculator):
         decides = (fingerprint[0], *fingerprint[3:], self.parameters["charge"], self.parameters["multiplicity"])
         if self._resolved is None or self._resolved[0] != decides:
             self._resolved = None
-            state = self._resolve(atoms)
-            self._domain.check_kept_charge(atoms.numbers, state)
-            self._resolved = decides, state
+            resolved = self._resolve(atoms)
+            self._domain.check_kept_charge(atoms.numbers, resolved.state)
+            self._resolved = decides, resolved
         return _structure(atoms, self._resolved[1])
 
-    def _resolve(self, atoms: Atoms) -> ElectronicState:
-        state = electrons.resolve(atoms, self.parameters["charge"], self.parameters["multiplicity"])
-        self._domain.check_composition(atoms.numbers, state, bool(atoms.pbc.any()))
-        return state
+    def _resolve(self, atoms: Atoms) -> Resolved:
+        parts, states = fragments_module.states_of(self._fragments, atoms) if self._fragments else (None, [])
+        if states:
+            state = fragments_module.whole_state(states)
+        else:
+            state = electrons.resolve(atoms, self.parameters["charge"], self.parameters["multiplicity"])
+        self._domain.check_composition(atoms.numbers, state, bool(atoms.pbc.any()), states)
+        return Resolved(state, parts, self._partial_charges.of(atoms, state.charge))
+
+
+class Resolved(NamedTuple):
+    """What the network is told of the electrons of a structure."""
+
+    state: ElectronicState
+    parts: Parts | None
+    partial_charges: np.ndarray | None  # (N,) e
 
 
 def _fingerprint(atoms: Atoms) -> Fingerprint:
@@ -276,15 +314,29 @@ def _fingerprint(atoms: Atoms) -> Fingerprint:
     )
 
 
-def _structure(atoms: Atoms, state: ElectronicState) -> Structure:
+def _fragments(
+    given: Sequence[Mapping[str, Any]] | None, charge: int | None, multiplicity: int | None, seen: set[str]
+) -> tuple[Fragment, ...]:
+    """Read fragments, for a model that sees the state of a molecule, and nothing else that says it."""
+    if given is None:
+        return ()
+    if not seen & {"total_charge", "unpaired_electrons"}:
+        raise ValueError("`fragments` must be for a model that sees total charge or unpaired electrons. Leave them out.")
+    if charge is not None or multiplicity is not None:
+        raise ValueError("`fragments` must be given without charge and multiplicity: they add up to them. Leave out the latter.")
+    return fragments_module.read_fragments(given)
+
+
+def _structure(atoms: Atoms, resolved: Resolved) -> Structure:
     return Structure(
         atomic_numbers=atoms.arrays["numbers"],
         positions=atoms.arrays["positions"],
         cell=atoms.cell.array,
         pbc=atoms.pbc,
-        charge=state.charge,
-        multiplicity=state.multiplicity,
-        partial_charges=atoms.arrays.get("initial_charges"),
+        charge=resolved.state.charge,
+        multiplicity=resolved.state.multiplicity,
+        partial_charges=resolved.partial_charges,
+        fragments=resolved.parts,
     )
 
 

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polcalc.evaluation import Engine, Evaluation, Structure, Unavailable
+from polcalc.evaluation import Engine, Evaluation, Kind, Structure, Unavailable
 from polcalc.neighbors import NeighborList
-from potentials.graph import AtomicGraph
+from potentials.graph import AtomicGraph, Fragments
 from potentials.pairs import Pairs
 from potentials.potential import Potential, predict
 from potentials.tables import tabulated
@@ -55,6 +55,7 @@ class FixedShapes:
             multiplicity=torch.tensor([structure.multiplicity], device=device),
             partial_charges=torch.tensor(charges, dtype=torch.float64, device=device),
             cutoff=potential.cutoff,
+            fragments=None if structure.fragments is None else Fragments(*(torch.tensor(x, device=device) for x in structure.fragments)),
         )
         self.output = torch.zeros(4 * n_atoms + 9, dtype=torch.float64, device=device)
         pin = device.type == "cuda"
@@ -133,11 +134,11 @@ class CudaGraph(Engine):
         except ValueError:
             self.potential = potential  # no radial filters: nothing to tabulate
         self.device, self.skin = device, skin
-        self._captured: dict[tuple[bytes, bytes, int, int], Captured] = {}
+        self._captured: dict[Kind, Captured] = {}
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """Replay the graph of this kind of structure, captured when first met or when its pairs outgrew the capacity."""
-        key = structure.atomic_numbers.tobytes(), structure.pbc.tobytes(), structure.charge, structure.multiplicity
+        key = structure.kind
         held = self._captured.get(key)
         neighbors = held.neighbors if held else NeighborList(self.potential.cutoff, self.skin)
         searched = neighbors.update(structure.positions, structure.cell, structure.pbc)

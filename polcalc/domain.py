@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from ase.data import atomic_numbers as NUMBER_OF
@@ -17,9 +18,11 @@ from polcalc.electrons import ElectronicState
 from polcalc.evaluation import Structure
 from polcalc.neighbors import Floats, NeighborList
 from potentials.checkpoint import Card
+from potentials.conditioning import looked_up, state_inputs
 from potentials.potential import Potential
 
 COINCIDENT = 0.1  # Å; no two nuclei of a molecule come this near, but atoms read twice do
+MEANING = {"total_charge": "charge", "partial_charges": "charge", "unpaired_electrons": "multiplicity"}
 CONTACT_MARGIN = 0.95  # a longer run than the training data meets slightly shorter contacts without leaving their domain
 
 
@@ -40,7 +43,8 @@ class Domain:
         self.card = card
         self._elements = set(card.elements)
         self._states = {(charge, multiplicity) for charge, multiplicity, *_ in card.states}
-        self._inputs = _conditioning(potential)
+        self._inputs = {MEANING[name] for name in state_inputs(potential.spec)}
+        self._looked_up = {MEANING[name] for name in looked_up(potential.spec)}
         self._closest = _closest_distances(card)
         self._neighbors = NeighborList(float(self._closest.max()) + 1e-3, skin=0.5)
         self._pairs: tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats] | None = None
@@ -48,12 +52,14 @@ class Domain:
         self._told: set[object] = set()
         self._last: tuple[NDArray[np.int64], ElectronicState] | None = None
 
-    def check_composition(self, atomic_numbers: NDArray[np.int64], state: ElectronicState, periodic: bool) -> None:
-        """Check elements, charge and multiplicity.
+    def check_composition(
+        self, atomic_numbers: NDArray[np.int64], state: ElectronicState, periodic: bool, parts: Sequence[ElectronicState] = ()
+    ) -> None:
+        """Check elements, charge and multiplicity: of each part where there are fragments.
 
         Raises
         ------
-        ValueError   no atoms, an element never seen, a charge or multiplicity that the model ignores and never saw
+        ValueError   no atoms, an element never seen, a charge or multiplicity never seen that the model ignores or has in a table
         """
         if len(atomic_numbers) == 0:
             raise ValueError("`atoms` must hold at least one atom; got none. Check the structure.")
@@ -63,7 +69,8 @@ class Domain:
                 f"`atoms` must hold elements that the model was trained on: {_symbols(self._elements)}; got {_symbols(unknown)}. "
                 "Use a model trained on them."
             )
-        self._check_state(state)
+        for part in parts or (state,):
+            self._check_state(part)
         if periodic and state.charge:
             self._tell("periodic", f"A periodic cell of charge {state.charge:+d} has no well defined energy without a background charge.")
 
@@ -112,9 +119,11 @@ class Domain:
             ("multiplicity", state.multiplicity, {multiplicity for _, multiplicity in self._states}, None),
         ):
             ignored = name not in self._inputs and value not in seen and (bool(seen) or (neutral is not None and value != neutral))
-            if ignored:
+            in_table = name in self._looked_up and value not in seen and bool(seen)
+            if ignored or in_table:
+                why = f"ignores the {name}" if ignored else f"has a table of the {name}"
                 raise ValueError(
-                    f"`{name}` must be one that the model was trained on, for it ignores the {name} (charge/multiplicity: {named}); "
+                    f"`{name}` must be one that the model was trained on, for it {why} (charge/multiplicity: {named}); "
                     f"got {value} ({state.charge_source if name == 'charge' else state.multiplicity_source}). Use a model that knows it."
                 )
         if self._states:
@@ -152,14 +161,6 @@ class Domain:
 
 def _symbols(numbers: set[int] | list[int]) -> str:
     return ", ".join(SYMBOLS[n] for n in sorted(numbers))
-
-
-def _conditioning(potential: Potential) -> set[str]:
-    """Name what enters the network: charge, multiplicity."""
-    spec = potential.spec
-    names = {*spec.get("state_factor", {}).get("attributes", ()), *(e["name"] for e in spec.get("embeddings", ()))}
-    meaning = {"total_charge": "charge", "multiplicity": "multiplicity", "unpaired_electrons": "multiplicity"}
-    return {meaning[name] for name in names if name in meaning}
 
 
 def _closest_distances(card: Card) -> Floats:

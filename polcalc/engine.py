@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from polcalc.cuda_graph import CudaGraph
-from polcalc.evaluation import Engine, Evaluation, Structure, Unavailable
+from polcalc.evaluation import Engine, Evaluation, Kind, Structure, Unavailable
 from polcalc.native_engine import NativeEngine, Unsupported
 from polcalc.neighbors import NeighborList, Reference
-from potentials.graph import AtomicGraph, collate, to_device
+from potentials.graph import AtomicGraph, Fragments, collate, to_device
 from potentials.potential import Potential, predict
 from potentials.tables import tabulated
 
@@ -109,7 +109,7 @@ class Native(Engine):
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """Evaluate one structure; the compiled code skips pairs of the skin."""
-        numbers, positions, cell, pbc, charge, multiplicity, partial_charges = structure
+        numbers, positions, cell, pbc, charge, multiplicity, partial_charges, parts = structure
         if self.neighbors.update(positions, cell, pbc):
             self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
         idx_i, idx_j, shift = self._pairs
@@ -117,8 +117,8 @@ class Native(Engine):
             numbers,
             positions,
             (idx_i, idx_j, shift @ cell if pbc.any() else None),
-            charge,
-            multiplicity,
+            charge if parts is None else parts.charge[parts.batch],
+            multiplicity if parts is None else parts.multiplicity[parts.batch],
             np.zeros(len(numbers)) if partial_charges is None else partial_charges,
         )
         stress = answer.virial / abs(np.linalg.det(cell)) if structure.has_stress else None
@@ -204,7 +204,7 @@ class Selector:
         except Unavailable as reason:
             self._give_up(str(reason))
             return self.evaluate(structure)
-        if engine is self.eager or _kind(structure) in self._compared:
+        if engine is self.eager or structure.kind in self._compared:
             return evaluation
         if complaint := self._compare(structure, evaluation):
             self._give_up(complaint)
@@ -214,7 +214,7 @@ class Selector:
     def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
         """Evaluate several structures; the first of each kind are compared with the eager engine."""
         if self._current() is not self.eager:
-            for structure in {_kind(s): s for s in structures}.values():
+            for structure in {s.kind: s for s in structures}.values():
                 self.evaluate(structure)
         try:
             return self._current().evaluate_many(structures)
@@ -256,16 +256,8 @@ class Selector:
             return f"differs from eager by {1e3 * energy:.1e} meV/atom, {1e3 * forces:.1e} meV/Å"
         before = self._difference or Difference(0.0, 0.0)
         self._difference = Difference(max(before[0], 1e3 * float(energy)), max(before[1], 1e3 * float(forces)))
-        self._compared.add(_kind(structure))
+        self._compared.add(structure.kind)
         return None
-
-
-Kind = tuple[bytes, bytes, int, int]
-
-
-def _kind(structure: Structure) -> Kind:
-    """Structures of one kind take the same path through an engine."""
-    return structure.atomic_numbers.tobytes(), structure.pbc.tobytes(), structure.charge, structure.multiplicity
 
 
 def _graph(structure: Structure, neighbors: NeighborList) -> AtomicGraph:
@@ -285,6 +277,7 @@ def _graph(structure: Structure, neighbors: NeighborList) -> AtomicGraph:
         multiplicity=torch.tensor([structure.multiplicity]),
         partial_charges=torch.tensor(charges, dtype=torch.float64),
         cutoff=neighbors.cutoff,
+        fragments=None if structure.fragments is None else Fragments(*map(torch.tensor, structure.fragments)),
     )
 
 

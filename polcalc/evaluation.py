@@ -12,6 +12,15 @@ from numpy.typing import NDArray
 from potentials.potential import Potential
 
 Floats = NDArray[np.float64]
+Kind = tuple[bytes, bytes, int, int, tuple[bytes, ...]]
+
+
+class Parts(NamedTuple):
+    """Groups of atoms that know their own charge and multiplicity."""
+
+    batch: NDArray[np.int64]  # (N,) group of each atom
+    charge: Floats  # (F,) e
+    multiplicity: NDArray[np.int64]  # (F,) 2S + 1
 
 
 class Structure(NamedTuple):
@@ -24,6 +33,13 @@ class Structure(NamedTuple):
     charge: int  # e
     multiplicity: int  # 2S + 1
     partial_charges: Floats | None = None  # (N,) e
+    fragments: Parts | None = None  # where atoms know the state of their group alone
+
+    @property
+    def kind(self) -> Kind:
+        """What is the same for structures that take the same path through an engine."""
+        parts = () if self.fragments is None else tuple(array.tobytes() for array in self.fragments)
+        return self.atomic_numbers.tobytes(), self.pbc.tobytes(), self.charge, self.multiplicity, parts
 
     @property
     def has_stress(self) -> bool:

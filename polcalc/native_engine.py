@@ -89,8 +89,8 @@ class NativeEngine:
         numbers: NDArray[np.int64],
         positions: Floats,
         pairs: Pairs,
-        total_charge: float = 0.0,
-        multiplicity: int = 1,
+        total_charge: float | Floats = 0.0,
+        multiplicity: int | NDArray[np.int64] = 1,
         partial_charges: Floats | None = None,
         gradients: bool = True,
     ) -> Answer:
@@ -102,8 +102,8 @@ class NativeEngine:
         positions : (N, 3)       Å
         pairs                    i (P,), j (P,), and the lattice shift of r_ij = r_j + shift - r_i in Å, (P, 3), or None where
                                  nothing is periodic. Each pair once; pairs beyond the cutoff are inert
-        total_charge : float     e
-        multiplicity : int       2S + 1
+        total_charge : float     e, or one for each atom, of its fragment
+        multiplicity : int       2S + 1, likewise
         partial_charges : (N,)   e, only for models that use them
         gradients : bool         whether forces and virial are wanted
         """
@@ -128,17 +128,18 @@ class NativeEngine:
             self._species = self._numbers
         return self._species
 
-    def _state_factors(self, total_charge: float, multiplicity: int, partial_charges: Floats | None) -> Floats:
+    def _state_factors(self, total_charge: float | Floats, multiplicity: int | NDArray[np.int64], partial_charges: Floats | None) -> Floats:
         """Compute a = 1 + Σ λ t for each layer: (L, N or 1, C or 1)."""
-        state = (total_charge, multiplicity)
         attributes: Mapping[str, Any] = {
             "total_charge": total_charge,
             "unpaired_electrons": multiplicity - 1,
             "partial_charges": partial_charges,
         }
         if "partial_charges" not in self._factor.attributes:
-            if state != self._state:
-                self._factors, self._state = self._factor_of(attributes), state
+            if isinstance(total_charge, np.ndarray) or isinstance(multiplicity, np.ndarray):
+                return self._factor_of(attributes)
+            if (total_charge, multiplicity) != self._state:
+                self._factors, self._state = self._factor_of(attributes), (total_charge, multiplicity)
             return self._factors
         if partial_charges is None:
             raise ValueError("`partial_charges` must be given: the model uses them; got none. Pass one charge per atom.")
