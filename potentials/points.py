@@ -29,6 +29,9 @@ class PointsModel(Protocol):
     def polarization(self, points: Points) -> Tensor | None:
         """Displacement of the moving point of each atom, (N, 3) Å, or None where nothing moves."""
 
+    def restraint(self, displacement: Tensor | None) -> Tensor | float:
+        """Penalise the displacement in training."""
+
 
 class FixedPoints(nn.Module):
     """One point per atom, at the nucleus: M = N."""
@@ -52,6 +55,10 @@ class FixedPoints(nn.Module):
     def polarization(self, points: Points) -> Tensor | None:
         """Return None: nothing moves."""
         return None
+
+    def restraint(self, displacement: Tensor | None) -> float:
+        """Return 0: nothing moves."""
+        return 0.0
 
 
 POINTS = {"fixed": FixedPoints}

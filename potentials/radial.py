@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from potentials.geometry import Edges, cosine_envelope
+from potentials.splines import SplineTable
 
 
 class ExpNormal(nn.Module):
@@ -75,7 +76,39 @@ class Bessel(nn.Module):
         return math.sqrt(2.0 / self.cutoff) * waves
 
 
-RADIAL = {"exp_normal": ExpNormal, "gaussian": Gaussian, "bessel": Bessel}
+BASES = {"exp_normal": ExpNormal, "gaussian": Gaussian, "bessel": Bessel}
+
+
+class LearnedEncoding(nn.Module):
+    """Encode by learned functions of the distance, cubic B-splines that start at a hand-made encoding.
+
+    Parameters
+    ----------
+    cutoff : float       Å
+    n_radial : int       number of functions
+    base : str           name in `BASES`, fitted at the start
+    n_intervals : int    of the grid over [0, cutoff]
+    order : 1, 2 or 3    difference of neighbouring control points that `penalty` takes
+    strength : float     λ, factor of the penalty
+
+    Source: arXiv 2211.12773; grid, kernel and form of the penalty are ours.
+    """
+
+    def __init__(
+        self, cutoff: float, n_radial: int = 32, *, base: str = "exp_normal", n_intervals: int = 64, order: int = 2, strength: float = 1e-3
+    ) -> None:
+        super().__init__()
+        if base not in BASES:
+            raise ValueError(f"`base` must be one of {', '.join(BASES)}; got {base!r}. Correct the spec.")
+        self.cutoff, self.n_radial = cutoff, n_radial
+        self.splines = SplineTable(0.0, cutoff, n_intervals, BASES[base](cutoff, n_radial), order, strength)
+
+    def forward(self, length: Tensor) -> Tensor:
+        """Encode lengths (P,) Å: (P, R)."""
+        return self.splines(length)  # type: ignore[no-any-return]
+
+
+RADIAL = {**BASES, "learned": LearnedEncoding}
 
 
 class RadialFilter(nn.Module):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from potentials.geometry import Edges
 from potentials.potential import Potential
 from potentials.radial import RadialFilter
+from potentials.splines import interpolate
 
 TOLERANCES = {torch.float32: (1e-6, 1e-5), torch.float64: (1e-10, 1e-7)}  # value, slope; float32: below the network's rounding
 MAX_INTERVALS = 16384
@@ -57,16 +58,6 @@ class TabulatedFilter(nn.Module):
         """Return the filter of each pair (P, T, C) and that of a self loop, at length zero (T, C)."""
         values = interpolate(self.coefficients, self.spacing, edges.length)
         return values.view(len(values), self.n_parts, -1), self.coefficients[0, 0].view(self.n_parts, -1)
-
-
-def interpolate(coefficients: Tensor, spacing: float, length: Tensor) -> Tensor:
-    """Evaluate a table at lengths (P,) Å, those beyond its end at the end: (P, F)."""
-    last = len(coefficients)
-    x = (length / spacing).clamp(max=float(last))
-    knot = x.detach().floor().clamp(max=last - 1)
-    t = (x - knot).to(coefficients.dtype)[:, None]
-    c0, c1, c2, c3 = coefficients[knot.long()].unbind(1)  # (P, F) each
-    return c0 + t * (c1 + t * (c2 + t * c3))
 
 
 def tabulate_filter(radial: nn.Module, network: nn.Module, cutoff: float, tolerance: tuple[float, float]) -> Table:

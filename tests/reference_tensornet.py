@@ -79,6 +79,17 @@ def bessel(cutoff: float, frequencies: Tensor) -> Encoding:
     return lambda d: amplitude * (frequencies if d.item() == 0.0 else torch.sin(frequencies * d) / d)
 
 
+def b_spline(cutoff: float, table: Tensor) -> Encoding:
+    """Return e(d) = Σ_k T_k β(d/h - k + 1), h = r_c/K, with the bell β(x) = ((2 - |x|)₊³ - 4 (1 - |x|)₊³)/6."""
+    places = torch.arange(len(table), dtype=torch.float64) - 1.0
+
+    def encode(d: Tensor) -> Tensor:
+        x = (d * (len(table) - 3) / cutoff - places).abs()
+        return ((torch.relu(2 - x) ** 3 - 4 * torch.relu(1 - x) ** 3) / 6) @ table
+
+    return encode
+
+
 def envelope(d: Tensor, cutoff: float) -> Tensor:
     """φ(d) = ½(cos(πd/r_c) + 1) inside the cutoff, 0 outside."""
     return 0.5 * (torch.cos(math.pi * d / cutoff) + 1.0) if d.item() < cutoff else torch.zeros((), dtype=torch.float64)

@@ -11,7 +11,8 @@ from ase.build import molecule
 from potentials.build import build
 from potentials.graph import from_ase
 from potentials.potential import Potential, predict
-from potentials.tables import TOLERANCES, TabulatedFilter, interpolate, tabulate_filter, tabulated
+from potentials.splines import interpolate
+from potentials.tables import TOLERANCES, TabulatedFilter, tabulate_filter, tabulated
 
 
 @pytest.fixture

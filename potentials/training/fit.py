@@ -22,7 +22,7 @@ from potentials.training.config import DTYPES, Config, from_dict, override
 from potentials.training.data import StructureSet, epoch_order
 from potentials.training.evaluate import errors
 from potentials.training.logs import Logs
-from potentials.training.loss import Loss, objective
+from potentials.training.loss import Loss, misfit, objective, parameter_groups
 from potentials.training.material import Material
 from potentials.training.optimizers import make_optimizer
 from potentials.training.state import CHECKPOINT, State, load_state, save_state
@@ -66,7 +66,7 @@ class Training:
             parameter.data = parameter.data.to(DTYPES[settings.dtype])
         self.params = [p for p in self.potential.parameters() if p.requires_grad]
         self.average = Average(self.params, settings.ema_decay)
-        self.optimizer = make_optimizer(self.config.optimizer, self.params)
+        self.optimizer = make_optimizer(self.config.optimizer, parameter_groups(self.potential))
         self.loss = Loss(self.config.loss, material.scale)
         self.train, self.validation = (StructureSet(f, self.potential.cutoff, self.fabric.device) for f in material[1:3])
         self.steps_per_epoch = len(self.train) // settings.batch_size
@@ -218,7 +218,7 @@ class Training:
         total = 0.0
         for graph, targets in self.validation.batches(max_atoms=512):
             graph.positions.requires_grad_()
-            total += float(objective(self.potential, self.loss, graph, targets).detach()) * graph.n_structures
+            total += float(misfit(self.potential, self.loss, graph, targets)[0].detach()) * graph.n_structures
         return total / len(self.validation)
 
     def _compare_with_best(self, loss: float) -> None:

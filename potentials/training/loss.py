@@ -4,12 +4,14 @@
 
 with the means over structures and over force components of the batch, n the atoms of a structure, and σ (eV, eV/Å) the root
 mean square of the force components of the training set. Energies of independent atoms err as √n, so that w_E means the same
-for every size. Differences are taken in float64: total energies are large numbers.
+for every size. Differences are taken in float64: total energies are large numbers. Added to it: the penalties of learned tables and
+moving points, which validation leaves out.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +19,7 @@ from torch import Tensor
 from potentials.geometry import structure_sum
 from potentials.graph import AtomicGraph, Targets
 from potentials.potential import Potential
+from potentials.splines import SplineTable
 from potentials.training.config import LossConfig
 
 
@@ -63,13 +66,33 @@ class Loss:
 
 
 def objective(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Targets) -> Tensor:
-    """Evaluate the loss of a batch, to be differentiated by the parameters.
+    """Evaluate what training minimises on a batch, to be differentiated by the parameters: the loss and every penalty.
 
     ``graph.positions`` must be a leaf that requires a gradient: compilation sees through `torch.autograd.grad` only then.
     """
-    energies, _ = potential(graph)
+    value, displacement = misfit(potential, loss, graph, targets)
+    return value + penalties(potential) + potential.trunk.points.restraint(displacement)
+
+
+def misfit(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Targets) -> tuple[Tensor, Tensor | None]:
+    """Evaluate the loss of a batch alone, and the displacement (N, 3) Å of moving points, if any."""
+    energies, displacement = potential(graph)
     energy = structure_sum(energies, graph)
     forces = None
     if targets.forces is not None:
         forces = -torch.autograd.grad(energy.sum(), graph.positions, create_graph=True)[0]
-    return loss(graph, targets, energy, forces)
+    return loss(graph, targets, energy, forces), displacement
+
+
+def penalties(potential: Potential) -> Tensor:
+    """Sum the penalties of all learned tables."""
+    found = [module.penalty() for module in potential.modules() if isinstance(module, SplineTable)]
+    return sum(found, torch.zeros((), device=potential.trunk.factor.strengths.device))
+
+
+def parameter_groups(potential: Potential) -> list[dict[str, Any]]:
+    """Take the learned tables out of weight decay: their penalty already says what is simple."""
+    penalised = {p for module in potential.modules() if isinstance(module, SplineTable) for p in module.parameters()}
+    trained = [p for p in potential.parameters() if p.requires_grad]
+    groups: list[dict[str, Any]] = [{"params": [p for p in trained if p not in penalised]}]
+    return [*groups, {"params": [p for p in trained if p in penalised], "weight_decay": 0.0}] if penalised else groups

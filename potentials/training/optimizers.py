@@ -20,7 +20,7 @@ class SOAP(torch.optim.Optimizer):
 
     Parameters
     ----------
-    params : tensors         stacks (..., m, n) are treated as many matrices
+    params : tensors, groups stacks (..., m, n) are treated as many matrices
     lr : float
     betas : (float, float)   of the gradient average, and of its square and the preconditioners
     eps : float
@@ -31,7 +31,7 @@ class SOAP(torch.optim.Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Tensor],
+        params: Iterable[Any],
         lr: float = 3e-3,
         betas: tuple[float, float] = (0.95, 0.95),
         eps: float = 1e-8,
@@ -127,14 +127,14 @@ def _refresh(state: dict[str, Any]) -> None:
     state["mean"] = state["basis_left"].mT @ mean @ state["basis_right"]
 
 
-def _adamw(params: Iterable[Tensor], lr: float, weight_decay: float = 0.0, **options: Any) -> torch.optim.Optimizer:
+def _adamw(params: Iterable[Any], lr: float, weight_decay: float = 0.0, **options: Any) -> torch.optim.Optimizer:
     return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True, **options)
 
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": _adamw, "soap": SOAP}
 
 
-def make_optimizer(config: OptimizerConfig, params: Iterable[Tensor]) -> torch.optim.Optimizer:
+def make_optimizer(config: OptimizerConfig, params: Iterable[Tensor] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
     """Make the optimizer that a configuration names.
 
     Raises

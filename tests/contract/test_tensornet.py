@@ -99,6 +99,8 @@ def _encoding(potential: Potential) -> reference.Encoding:
         return reference.exp_normal(potential.cutoff, tables["centers"], tables["widths"])
     if kind == "gaussian":
         return reference.gaussian(tables["centers"], tables["coefficient"])
+    if kind == "learned":
+        return reference.b_spline(potential.cutoff, tables["splines.table"])
     return reference.bessel(potential.cutoff, tables["frequencies"])
 
 

@@ -29,6 +29,7 @@ RADIAL: dict[str, dict[str, Any]] = {
     "exp_normal": {"name": "exp_normal", "n_radial": 5},
     "gaussian": {"name": "gaussian", "n_radial": 5},
     "bessel": {"name": "bessel", "n_radial": 5},
+    "learned": {"name": "learned", "n_radial": 5, "n_intervals": 12},
 }
 POINTS: dict[str, dict[str, Any]] = {"fixed": {"name": "fixed"}}
 STATE: dict[str, dict[str, Any]] = {
