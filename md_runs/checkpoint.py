@@ -76,7 +76,7 @@ def read_checkpoint(directory: Path) -> Checkpoint:
     if not path.is_file():
         raise InputError(f"`--restart` must be the directory of a run with a {CHECKPOINT}; got {directory} without. Start the run anew.")
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as handle, np.load(handle, allow_pickle=False) as file:
             content = dict(file)
         facts = json.loads(str(content.pop("facts")))
         if facts["format"] != FORMAT:

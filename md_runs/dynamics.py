@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -142,9 +142,14 @@ class Dynamics:
                         with watch(run) if watch else nullcontext():
                             run.go()
                         ending["status"] = "finished"
-                    finally:
-                        summary = run.finish()
-                        ending["summary"] = asdict(summary)
+                    except OSError:
+                        run.drop()
+                        raise
+                    except BaseException:
+                        ending["summary"] = asdict(run.finish())
+                        raise
+                    summary = run.finish()
+                    ending["summary"] = asdict(summary)
             except KeyboardInterrupt:
                 ending["status"] = "interrupted"
                 raise
@@ -276,6 +281,12 @@ class Run:
         self.integrator.restore(checkpoint.integrator)
         self.integrator.dynamics.nsteps = self.checkpointed = checkpoint.facts["step"]
         self.started = time.perf_counter() - checkpoint.facts["wall_s"]
+
+    def drop(self) -> None:
+        """Leave the records as they are: the disk does not take more."""
+        self.recorder.trajectory.frames.clear()
+        with suppress(OSError):
+            self.log.file.close()
 
     def finish(self) -> Summary:
         """Close the records, write the figure and the last structure, sum up."""

@@ -76,7 +76,7 @@ class TrajectoryWriter:
         new = path.with_name(f".{path.name}.cut")
         new.unlink(missing_ok=True)
         writer = cls(new, atoms, charge=charge, multiplicity=multiplicity)
-        with open_trajectory(path) as old, h5py.File(new, "r+", libver=FORMAT) as file:
+        with _opened(path) as old, h5py.File(new, "r+", libver=FORMAT) as file:
             if (found := min(len(values) for values in _along_time(old))) < n_frames:
                 raise ValueError(f"{path} must hold at least {n_frames} frames; got {found}.")
             for name in writer.datasets:
@@ -119,10 +119,13 @@ class TrajectoryWriter:
         self.last_flush = time.monotonic()
         if not self.frames:
             return
-        with h5py.File(self.path, "r+", libver=FORMAT) as file:
-            file.swmr_mode = True
-            for name in self.frames[0]:
-                _extend(file[name], np.array([frame[name] for frame in self.frames]))
+        try:
+            with h5py.File(self.path, "r+", libver=FORMAT) as file:
+                file.swmr_mode = True
+                for name in self.frames[0]:
+                    _extend(file[name], np.array([frame[name] for frame in self.frames]))
+        except RuntimeError as error:  # what h5py raises when the last bytes cannot be written
+            raise OSError(f"{self.path.name}: {' '.join(str(error).split())}") from error
         self.frames.clear()
 
     def sync(self) -> int:
@@ -172,6 +175,13 @@ def read_trajectory(path: str | Path, index: slice = slice(None)) -> Iterator[At
             energy, forces = float(observables["potential_energy/value"][n]), particles["force/value"][n] * EV_PER_A
             atoms.calc = SinglePointCalculator(atoms, energy=energy, free_energy=energy, forces=forces)
             yield atoms
+
+
+def _opened(path: Path) -> h5py.File:
+    try:
+        return open_trajectory(path)
+    except OSError as error:
+        raise ValueError(f"{path} must be a whole trajectory; got one that cannot be read ({error}).") from error
 
 
 def _along_time(file: h5py.File) -> list[h5py.Dataset]:
