@@ -47,7 +47,14 @@ def build(spec: Mapping[str, Any]) -> Potential:
         radial=radial,
         embeddings=[_make(EMBEDDINGS, "embeddings", e, channels=channels) for e in spec.get("embeddings", [{"name": "species"}])],
         factor=StateFactor(n_layers=architecture.n_layers, channels=channels, **factor_arguments),
-        points=_make(POINTS, "points", spec.get("points", {"name": "fixed"})),
+        points=_make(
+            POINTS,
+            "points",
+            spec.get("points", {"name": "fixed"}),
+            channels=channels,
+            n_layers=architecture.n_layers,
+            n_silent=architecture.n_silent,
+        ),
         architecture=architecture,
     )
     terms = [_make(TERMS, "terms", term, channels=channels) for term in spec.get("terms", [{"name": "readout"}])]

@@ -1,4 +1,4 @@
-"""What must be true for every potential: pair vectors, safe lengths, the envelope, and the sums over neighbours.
+"""What must be true for every potential: pair vectors, safe lengths and directions, the envelope, and the sums over neighbours.
 
 A pair (i, j) is listed once and acts both ways: ``direction`` points from i to j and is reversed for the message j <- i.
 Only the ``neighbor_…`` sums lead from pairs to points, and all of them apply the envelope. The envelope is a function of the
@@ -61,6 +61,26 @@ def safe_norm(vectors: Tensor) -> Tensor:
     squared = vectors.square().sum(-1)
     at_zero = squared == 0
     return squared.masked_fill(at_zero, 1.0).sqrt().masked_fill(at_zero, 0.0)
+
+
+def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
+    """Length (P,) and direction (P, 3) of vectors; both 0 at zero, where the direction jumps."""
+    length = safe_norm(vectors)
+    return length, vectors / length.masked_fill(length == 0, 1.0)[:, None]
+
+
+def rounded_unit_vectors(vectors: Tensor, radius: float) -> tuple[Tensor, Tensor]:
+    """Length (P,) and direction (P, 3), both made smooth where a vector is shorter than the radius, and 0 at zero.
+
+    Within the radius 1/|v| is replaced by its Taylor polynomial in |v|² about the radius, to third order: no square root of zero, no
+    kink where two points meet, three continuous derivatives everywhere, and beyond the radius nothing changes.
+    """
+    x = vectors.square().sum(-1) / radius**2
+    inside = x < 1
+    y = x.masked_fill(~inside, 1.0) - 1
+    polynomial = 1 + y * (-1 / 2 + y * (3 / 8 + y * (-5 / 16)))
+    inverse = torch.where(inside, polynomial, x.masked_fill(inside, 1.0).rsqrt()) / radius  # 1/Å
+    return x * radius**2 * inverse, vectors * inverse[:, None]
 
 
 def cosine_envelope(length: Tensor, cutoff: float) -> Tensor:

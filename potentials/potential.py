@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -53,16 +54,15 @@ class Trunk(nn.Module):
         edges = self.edges_of(points, scalars.dtype)
         state = self.architecture.start(self.points.spread(scalars), edges)
         for n, layer in enumerate(self.architecture.layers):
-            state = layer(state, edges, factors[n])
-            moved = self.points.move(points, self.architecture.vectors(state), n)
+            moved = self.points.move(points, partial(self.architecture.vectors, state, edges), n)
             if moved is not points:
                 points, edges = moved, self.edges_of(moved, scalars.dtype)
+            state = layer(state, edges, factors[n])
         return self.points.gather(self.architecture.scalars(state)), self.points.polarization(points)
 
     def edges_of(self, points: Points, dtype: torch.dtype) -> Edges:
         """Encode the pairs of points in the dtype of the network."""
-        length = safe_norm(points.vector)
-        direction = points.vector / length.masked_fill(length == 0, 1.0)[:, None]
+        length, direction = self.points.measure(points.vector)
         both = self.radial(torch.cat([length, length.new_zeros(1)]).to(dtype))  # (P + 1, R), the last of a self loop
         return Edges(
             idx_i=points.idx_i,

@@ -1,6 +1,6 @@
 """Tables in place of radial filters: a function of one number needs no network at inference.
 
-Each `RadialFilter` is sampled, with its derivative, from the network in float64 on a uniform grid over [0, cutoff], and read back
+Each `RadialFilter` is sampled, with its derivative, from the network in float64 on a uniform grid over [0, longest distance], and read back
 by cubic Hermite interpolation: value and slope are exact at the knots and continuous everywhere. The grid is refined until the
 largest errors between the knots, relative to the largest value and slope, are below a stated bound.
 """
@@ -80,10 +80,11 @@ def tabulated(potential: Potential) -> tuple[Potential, TableError]:
     """
     result = copy.deepcopy(potential)
     dtype, errors = potential.dtype, []
+    end = potential.cutoff + potential.trunk.points.reach  # Å
     for parent in list(result.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, RadialFilter):
-                table = tabulate_filter(result.trunk.radial, child.network, result.cutoff, TOLERANCES[dtype])
+                table = tabulate_filter(result.trunk.radial, child.network, end, TOLERANCES[dtype])
                 setattr(parent, name, TabulatedFilter(table, child.n_parts, dtype).to(table.coefficients.device))
                 errors.append(table.error)
     if not errors:

@@ -44,6 +44,7 @@ class TensorNet(nn.Module):
     """
 
     uses_state_factor = True
+    n_silent = 0  # layers before which there is no vector: the embedding sees the neighbours
 
     def __init__(self, channels: int, n_layers: int, n_radial: int, group: str = "O(3)") -> None:
         super().__init__()
@@ -65,9 +66,9 @@ class TensorNet(nn.Module):
         norms = torch.cat([part.sum(0) for part in squares.split(SIZES)], dim=-1)  # (M, 3C)
         return nn.functional.silu(self.output(self.norm(norms)))
 
-    def vectors(self, state: State) -> Tensor:
-        """Return the vectors of the antisymmetric parts: (M, 3, C)."""
-        return state.tensors[1:4].transpose(0, 1)
+    def vectors(self, state: State, edges: Edges, weights: Tensor) -> Tensor:
+        """Mix the vectors of the antisymmetric parts by weights (C,): (M, 3)."""
+        return (state.tensors[1:4] @ weights).T
 
 
 class Embedding(nn.Module):

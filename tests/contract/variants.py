@@ -31,7 +31,11 @@ RADIAL: dict[str, dict[str, Any]] = {
     "bessel": {"name": "bessel", "n_radial": 5},
     "learned": {"name": "learned", "n_radial": 5, "n_intervals": 12},
 }
-POINTS: dict[str, dict[str, Any]] = {"fixed": {"name": "fixed"}}
+POINTS: dict[str, dict[str, Any]] = {
+    "fixed": {"name": "fixed"},
+    "moving-paired": {"name": "moving", "links": "paired", "max_displacement": 0.4},
+    "moving-full": {"name": "moving", "links": "full", "max_displacement": 0.4},
+}
 STATE: dict[str, dict[str, Any]] = {
     "blind": {"attributes": []},
     "charge+spin": {"attributes": ["total_charge", "unpaired_electrons"]},
