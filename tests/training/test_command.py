@@ -43,12 +43,12 @@ def weights(folder: Path) -> dict[str, torch.Tensor]:
 
 def test_a_killed_training_resumes_to_the_same_weights_bit_for_bit(tmp_path):
     """Killed without warning a moment after a checkpoint, while every step writes one."""
-    config = toy.write_config(tmp_path, epochs=60)
+    config = toy.write_config(tmp_path, epochs=15)
     process = start(config, "--output", tmp_path / "killed", "--device", "cpu")
     checkpoint, deadline = tmp_path / "killed" / CHECKPOINT, time.monotonic() + 300
     while not checkpoint.exists() and time.monotonic() < deadline:
         time.sleep(0.01)
-    time.sleep(0.5)
+    time.sleep(0.2)
     process.send_signal(signal.SIGKILL)
     process.communicate()
     assert checkpoint.exists() and not (tmp_path / "killed" / "model.pt").exists()
