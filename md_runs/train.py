@@ -141,7 +141,7 @@ def _print_row(row: Mapping[str, Any]) -> None:
 
 def _errors_of(row: Mapping[str, Any]) -> str:
     forces = row["forces_mae_meV_per_A"]
-    return f"validation {row['energy_mae_meV']:.2f} meV" + ("" if forces is None else f"  {forces:.2f} meV/Å")
+    return f"validation {row['energy_mae_meV']:.2f} meV" + ("" if forces is None else f" {forces:.2f} meV/Å")
 
 
 def _watch(training: Training) -> AbstractContextManager[object]:
@@ -153,8 +153,10 @@ def _watch(training: Training) -> AbstractContextManager[object]:
 
 def _line(training: Training) -> Table:
     state, done = training.state, training.done
-    line = Table.grid(padding=(0, 2))
+    line = Table.grid(padding=(0, 1))
     left = f"{timedelta(seconds=round(state.elapsed_s * (1 - done) / done))} left" if done > 0 and state.elapsed_s > 0 else "compiling"
     found = _errors_of(state.history[-1]) if state.history else ""
-    line.add_row(f"epoch {training.epoch}", ProgressBar(total=1.0, completed=done, width=30), found, left)
+    for _ in range(4):
+        line.add_column(no_wrap=True)
+    line.add_row(f"epoch {training.epoch}", ProgressBar(total=1.0, completed=done, width=20), found, left)
     return line

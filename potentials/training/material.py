@@ -1,0 +1,64 @@
+"""What a configuration stands for: structures, their statistics, and the spec completed by them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase.data import chemical_symbols
+
+from potentials.build import build
+from potentials.datasets import Frames, fit_reference_energies, load_frames, split, subtract_reference_energies
+from potentials.training.config import Config
+
+
+class Material(NamedTuple):
+    """What a configuration stands for, read and checked before anything is written."""
+
+    config: Config
+    train: Frames
+    validation: Frames
+    test: Frames | None
+    references: dict[int, float]  # atomic number -> eV
+    scale: float  # σ of the loss, eV and eV/Å
+    spec: dict[str, Any]
+
+
+def prepare(config: Config, data: str | Path | None = None) -> Material:
+    """Read the structures and complete the spec with their statistics.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError   what is wrong with data or configuration
+    """
+    wanted = config.data
+    train, validation, _ = split(load_frames(wanted.train, data=data), wanted.n_train, wanted.n_validation, wanted.split_seed)
+    if len(train) < config.training.batch_size:
+        raise ValueError(f"`batch_size` must be at most n_train = {len(train)}; got {config.training.batch_size}. Take a smaller one.")
+    if not len(validation):
+        raise ValueError("`n_validation` must be at least 1; got 0. Leave some structures to watch the training by.")
+    test = load_frames(wanted.test, data=data) if wanted.test else None
+    references = fit_reference_energies(train)
+    scale = _scale(train, references)
+    spec = _complete(config.potential, scale, references)
+    build(spec)  # a wrong spec is said now
+    return Material(config, train, validation, test, references, scale, spec)
+
+
+def _scale(train: Frames, references: dict[int, float]) -> float:
+    """Root mean square of the force components in eV/Å; without forces, that of the energies per √atom in eV."""
+    if train.forces is not None:
+        return float(np.sqrt(np.mean(train.forces**2)))
+    return float(np.sqrt(np.mean(subtract_reference_energies(train, references) ** 2 / train.n_atoms)))
+
+
+def _complete(spec: Mapping[str, Any], scale: float, references: dict[int, float]) -> dict[str, Any]:
+    """Give the readout its scale and the reference energies their values, where the spec leaves them open."""
+    given: dict[str, dict[str, Any]] = {
+        "readout": {"scale": scale},
+        "reference_energies": {"energies_eV": {chemical_symbols[z]: energy for z, energy in references.items()}},
+    }
+    terms = spec.get("terms", [{"name": "readout"}, {"name": "reference_energies"}])
+    return {**spec, "terms": [given.get(term.get("name", ""), {}) | dict(term) for term in terms]}
