@@ -2,18 +2,21 @@
 
     python benchmarks/kill_restart.py --kills 50 --output results.json
 
-One run after another takes random kills, spread over its whole life: imports, steps, writes of the log, the trajectory and
-the checkpoint, restarts, the end. After each kill the files must be readable; at the end they must be those of the whole run.
+One run after another takes random kills, spread over its whole life: model, steps, writes of the log, the trajectory and
+the checkpoint, restarts, the end; only imports are done before. After each kill the files must be readable; at the end they
+must be those of the whole run.
 """
 
 from __future__ import annotations
 
+import os
+
+os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}  # before torch: copies of a process must have one thread
+
 import argparse
 import json
-import os
 import random
-import subprocess
-import sys
+import signal
 import tempfile
 import time
 from pathlib import Path
@@ -21,18 +24,42 @@ from pathlib import Path
 from ase.build import molecule
 
 from md_runs.checkpoint import CHECKPOINT, read_checkpoint
+from md_runs.cli import app
 from md_runs.trajectory import read_trajectory
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 ENSEMBLES = ("--ensemble nve", "--thermostat langevin", "--thermostat bussi", "--thermostat nose-hoover")
 RECORDS = "--log-every 1 --trajectory-every 2 --checkpoint-every 25"
-ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "Agg", "PYTHONPATH": str(REPOSITORY)}
 
 
-def start(words: list[str]) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "md_runs.cli", *words], env=ENVIRONMENT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
+class Process:
+    """A command in a copy of this process, which has imported everything already; what it says goes to a file."""
+
+    def __init__(self, words: list[str], said: Path) -> None:
+        self.said, self.code = said, None
+        self.pid = os.fork()
+        if self.pid == 0:
+            with said.open("w") as file:
+                os.dup2(file.fileno(), 1)
+                os.dup2(file.fileno(), 2)
+                try:
+                    app(words, standalone_mode=False)
+                    os._exit(0)
+                except SystemExit as ending:
+                    os._exit(int(ending.code or 0))
+
+    def wait(self, seconds: float = float("inf")) -> bool:
+        """Wait for the end, or for some seconds; say whether it ended."""
+        until = time.monotonic() + seconds
+        while self.code is None and time.monotonic() < until:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+            time.sleep(0.0005)
+        return self.code is not None
+
+    def kill(self) -> None:
+        """Kill it without warning."""
+        os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
 
 
 def outcome(run: Path) -> tuple[bytes, ...]:
@@ -48,15 +75,12 @@ def kill_until_done(begin: list[str], run: Path, life_s: float, rng: random.Rand
     """Start, kill, restart, kill, … until the run ends; note each kill."""
     words = [*begin, "--output", str(run)]
     while True:
-        process = start(words)
-        try:
-            process.wait(rng.uniform(0, life_s) if len(kills) < wanted else None)
-            said = (process.stderr.read() if process.stderr else b"").decode()
-            assert process.returncode == 0 or "must be more than" in said, said
+        process = Process(words, run.with_name("said.txt"))
+        if process.wait(rng.uniform(0, life_s) if len(kills) < wanted else float("inf")):
+            said = process.said.read_text()
+            assert process.code == 0 or "must be more than" in said, said
             return
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+        process.kill()
         has_checkpoint = (run / CHECKPOINT).exists()
         step = read_checkpoint(run).facts["step"] if has_checkpoint else None
         frames = len(list(read_trajectory(run / "trajectory.h5md"))) if has_checkpoint else None
@@ -86,10 +110,11 @@ def main() -> None:
             words, name = [*begin, *ensemble.split(), "--dtype", dtype], f"{ensemble} {dtype}"
             if name not in whole:
                 began, path = time.monotonic(), Path(folder) / f"whole-{len(whole)}"
-                assert start([*words, "--output", str(path)]).wait() == 0
+                process = Process([*words, "--output", str(path)], path.with_suffix(".txt"))
+                assert process.wait() and process.code == 0, process.said.read_text()
                 whole[name], life_s = outcome(path), time.monotonic() - began
             before, run = len(kills), Path(folder) / f"killed-{n}"
-            kill_until_done(words, run, 1.1 * life_s, rng, kills, chosen.kills)
+            kill_until_done(words, run, life_s, rng, kills, chosen.kills)
             same.append(outcome(run) == whole[name])
             print(f"{name}: {len(kills) - before} kills, {'identical' if same[-1] else 'DIFFERENT'}", flush=True)
     found = {"kills": len(kills), "runs": len(same), "identical": sum(same), "steps": chosen.steps, "seed": chosen.seed, "each": kills}

@@ -325,7 +325,7 @@ def disk_trouble(output: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        saved = f"The checkpoint is whole: make room, then polcalc md --restart {output}" if (output / CHECKPOINT).is_file() else ""
+        saved = f"The checkpoint is whole: see to the disk, then polcalc md --restart {output}" if (output / CHECKPOINT).is_file() else ""
         raise RunFailed(
             f"`--output` must stay writable; writing to {output} failed ({error.strerror or error}). {saved}".strip()
         ) from error

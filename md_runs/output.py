@@ -75,6 +75,21 @@ def sync_file(path: Path) -> None:
         os.close(handle)
 
 
+def reserve(handle: int, n_bytes: int) -> None:
+    """Make an open file longer by zeros that the disk really has room for, or leave it as it is.
+
+    Raises
+    ------
+    OSError   the disk has no room
+    """
+    size = os.fstat(handle).st_size
+    try:
+        os.posix_fallocate(handle, size, n_bytes)
+    except OSError:
+        os.ftruncate(handle, size)
+        raise
+
+
 def write_text(path: Path, text: str) -> None:
     """Write a text file at once or not at all."""
     temporary = partial(path)

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from md_runs.output import partial, sync_file
+from md_runs.output import partial, reserve, sync_file
 from md_runs.superblock import mend_superblock
 from md_runs.versions import version_of
 
@@ -35,6 +35,7 @@ A_PER_FS = 1 / units.fs  # ASE velocity of one Å/fs
 FORMAT = ("v110", "v110")  # the oldest HDF5 format with single-writer mode
 CHUNK_BYTES = 2**18
 FLUSH_SECONDS = 5.0
+ROOM_BYTES = 2**18  # for numbers per frame, 64 kB, and HDF5's own tables
 
 
 class TrajectoryWriter:
@@ -57,10 +58,17 @@ class TrajectoryWriter:
         self.last_flush, self.n_frames = time.monotonic(), 0
         if path.exists():
             raise FileExistsError(f"{path} exists.")
-        with h5py.File(temporary := partial(path), "w", libver=FORMAT) as file:
-            _write_header(file, author)
-            _make_datasets(file, atoms, self.block, self.has_cell)
-        os.replace(temporary, path)
+        self.room = 2 * self.block * 24 * (3 * len(atoms) + 3) + ROOM_BYTES  # for the largest block: two chunks of everything
+        temporary = partial(path)
+        try:
+            with temporary.open("xb") as empty:
+                reserve(empty.fileno(), self.room)
+            with h5py.File(temporary, "w", libver=FORMAT) as file:
+                _write_header(file, author)
+                _make_datasets(file, atoms, self.block, self.has_cell)
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
     @classmethod
     def cut_back(cls, path: Path, atoms: Atoms, n_frames: int, *, charge: float, multiplicity: int) -> TrajectoryWriter:
@@ -75,15 +83,19 @@ class TrajectoryWriter:
         """
         new = path.with_name(f".{path.name}.cut")
         new.unlink(missing_ok=True)
-        writer = cls(new, atoms, charge=charge, multiplicity=multiplicity)
-        with _opened(path) as old, h5py.File(new, "r+", libver=FORMAT) as file:
-            if (found := min(len(values) for values in _along_time(old))) < n_frames:
-                raise ValueError(f"{path} must hold at least {n_frames} frames; got {found}.")
-            for name in writer.datasets:
-                for start in range(0, n_frames, writer.block):
-                    _extend(file[name], old[name][start : min(start + writer.block, n_frames)])
-        sync_file(new)
-        os.replace(new, path)
+        try:
+            writer = cls(new, atoms, charge=charge, multiplicity=multiplicity)
+            writer._make_room(path.stat().st_size)
+            with _opened(path) as old, h5py.File(new, "r+", libver=FORMAT) as file:
+                if (found := min(len(values) for values in _along_time(old))) < n_frames:
+                    raise ValueError(f"{path} must hold at least {n_frames} frames; got {found}.")
+                for name in writer.datasets:
+                    for start in range(0, n_frames, writer.block):
+                        _extend(file[name], old[name][start : min(start + writer.block, n_frames)])
+            sync_file(new)
+            os.replace(new, path)
+        finally:
+            new.unlink(missing_ok=True)
         writer.path, writer.n_frames = path, n_frames
         return writer
 
@@ -119,13 +131,11 @@ class TrajectoryWriter:
         self.last_flush = time.monotonic()
         if not self.frames:
             return
-        try:
-            with h5py.File(self.path, "r+", libver=FORMAT) as file:
-                file.swmr_mode = True
-                for name in self.frames[0]:
-                    _extend(file[name], np.array([frame[name] for frame in self.frames]))
-        except RuntimeError as error:  # what h5py raises when the last bytes cannot be written
-            raise OSError(f"{self.path.name}: {' '.join(str(error).split())}") from error
+        self._make_room(self.room)
+        with h5py.File(self.path, "r+", libver=FORMAT) as file:
+            file.swmr_mode = True
+            for name in self.frames[0]:
+                _extend(file[name], np.array([frame[name] for frame in self.frames]))
         self.frames.clear()
 
     def sync(self) -> int:
@@ -133,6 +143,11 @@ class TrajectoryWriter:
         self.flush()
         sync_file(self.path)
         return self.n_frames
+
+    def _make_room(self, n_bytes: int) -> None:
+        """Take the space of the next writes from the disk: HDF5 does not survive a full one. It gives back what it does not use."""
+        with self.path.open("r+b") as file:
+            reserve(file.fileno(), n_bytes)
 
 
 def open_trajectory(path: str | Path) -> h5py.File:

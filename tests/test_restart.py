@@ -306,6 +306,22 @@ def test_killed_between_opening_and_single_writer_mode(tmp_path):
     assert len(list(read_trajectory(path))) == 5
 
 
+def test_killed_between_making_room_and_writing(tmp_path):
+    path, atoms = tmp_path / "t.h5md", sprung()
+    writer = TrajectoryWriter(path, atoms, charge=0, multiplicity=1)
+    for n in range(5):
+        writer.append(n, float(n), atoms)
+        writer.flush()
+    size = path.stat().st_size
+    assert killed(lambda: (writer._make_room(writer.room), die()), lambda: None)
+    assert path.stat().st_size > size
+    assert len(list(read_trajectory(path))) == 5
+    writer.append(5, 5.0, atoms)
+    writer.flush()
+    assert path.stat().st_size == size
+    assert len(list(read_trajectory(path))) == 6
+
+
 def test_checksum_of_the_paper():
     """Values that the author of lookup3 publishes with it."""
     assert checksum(b"") == 0xDEADBEEF
