@@ -3,18 +3,14 @@
     pip install -e ".[bench,train]"
     python benchmarks/training.py --threads 1 --threads 2 --output benchmarks/results/training.json
 
-A step is: forward, forces, loss, backward, gradient clip, AdamW. Contestants take turns in one process where they can; the peer's
-plain-torch path needs a process of its own. Compilation is not counted and is listed apart.
+A step is: forward, forces, loss, backward, gradient clip, AdamW. Contestants take turns in one process. Compilation is not counted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
-import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -23,7 +19,8 @@ import numpy as np
 from ase import Atoms
 
 sys.path.insert(0, str(Path(__file__).parent))
-from inference import SETTINGS, _machine
+from measure import in_process, machine, prepare_all, take_turns, write
+from peers import TENSORNET, torchmd_path
 from systems import aspirin, ethanol
 
 CASES = [
@@ -47,59 +44,26 @@ def main() -> None:
     rows = []
     for threads in arguments.threads or [1, 2]:
         for case in CASES:
-            for plain in (True, False):
-                task = json.dumps({"threads": threads, "plain": plain, "repeats": arguments.repeats, **case})
-                environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-                done = subprocess.run(
-                    [sys.executable, __file__, "--worker", task], env=environment, check=True, capture_output=True, text=True
-                )
-                rows += json.loads(done.stdout.splitlines()[-1])
-    report = {"machine": _machine("cpu"), "rows": rows}
-    table = _table(report)
-    print(table)
-    if arguments.output:
-        arguments.output.write_text(json.dumps(report, indent=1) + "\n")
-        arguments.output.with_suffix(".md").write_text(table)
+            rows += in_process(__file__, {"threads": threads, "repeats": arguments.repeats, **case}, threads)
+    report = {"machine": machine(), "rows": rows}
+    write(report, _table(report), arguments.output)
 
 
-def _worker(molecule: str, channels: int, batch: int, threads: int, plain: bool, repeats: int) -> list[dict[str, Any]]:
+def _worker(molecule: str, channels: int, batch: int, threads: int, repeats: int) -> list[dict[str, Any]]:
     import torch
 
     torch.set_num_threads(threads)
     frames = _frames(MOLECULES[molecule](), batch)
     contestants: dict[str, Callable[[], Callable[[], None]]] = {
-        f"torchmd-net, {'plain torch' if plain else 'its kernels'}": lambda: _peer(frames, channels, plain)
+        "torchmd-net, plain torch": lambda: _peer(frames, channels, True),
+        "torchmd-net, its kernels": lambda: _peer(frames, channels, False),
+        "polcalc, eager": lambda: _ours(frames, channels, False),
+        "polcalc, compiled": lambda: _ours(frames, channels, True),
     }
-    if not plain:
-        contestants |= {
-            "polcalc, eager": lambda: _ours(frames, channels, False),
-            "polcalc, compiled": lambda: _ours(frames, channels, True),
-        }
-    ready: dict[str, Callable[[], None]] = {}
-    rows = []
-    for name, prepare in contestants.items():
-        row: dict[str, Any] = {"molecule": molecule, "channels": channels, "batch": batch, "threads": threads, "contestant": name}
-        rows.append(row)
-        try:
-            start = time.perf_counter()
-            call = prepare()
-            call()
-            row["first_step_s"] = time.perf_counter() - start
-            for _ in range(3):
-                call()
-            ready[name] = call
-        except Exception as error:  # a contestant that cannot run is a result
-            row["error"] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
-    timings: dict[str, list[float]] = {name: [] for name in ready}
-    for _ in range(repeats):
-        for name, call in ready.items():
-            start = time.perf_counter()
-            call()
-            timings[name].append(1e3 * (time.perf_counter() - start))
-    for row in rows:
-        if row["contestant"] in timings:
-            row |= {"median_ms": float(np.median(timings[row["contestant"]])), "min_ms": float(np.min(timings[row["contestant"]]))}
-    return rows
+    ready, _, errors = prepare_all(contestants, warm_up=3)
+    timings = take_turns(ready, repeats)
+    case = {"molecule": molecule, "channels": channels, "batch": batch, "threads": threads}
+    return [case | {"contestant": name} | ({"error": errors[name]} if name in errors else timings[name]) for name in contestants]
 
 
 def _frames(atoms: Atoms, n: int) -> list[Atoms]:
@@ -157,19 +121,12 @@ def _ours(frames: list[Atoms], channels: int, compiled: bool) -> Callable[[], No
 
 
 def _peer(frames: list[Atoms], channels: int, plain: bool) -> Callable[[], None]:
-    import importlib
-
     import torch
-
-    if plain:
-        sys.modules.setdefault("torchmdnet.extensions.warp_ops", None)  # type: ignore[arg-type]
-    tensornet = importlib.import_module("torchmdnet.models.tensornet")
-    if plain == bool(tensornet.OPT):
-        raise RuntimeError("torchmd-net did not take the path asked for")
     from torchmdnet.models.model import create_model
 
     torch.manual_seed(0)
-    model = create_model(SETTINGS | {"embedding_dimension": channels}).train()
+    with torchmd_path(plain):
+        model = create_model(TENSORNET | {"embedding_dimension": channels}).train()
     n = len(frames[0])
     numbers = torch.tensor(np.concatenate([frame.numbers for frame in frames]))
     positions = torch.tensor(np.concatenate([frame.positions for frame in frames]), dtype=torch.float32)

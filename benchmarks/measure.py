@@ -1,0 +1,85 @@
+"""How the benchmarks measure: contestants in turns, a process per setting, and a description of the machine."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Call = Callable[[], Any]
+
+
+def in_process(script: str, task: Mapping[str, Any], threads: int) -> Any:
+    """Answer of `script --worker TASK` in a process of its own, with as many threads from its start.
+
+    Raises
+    ------
+    RuntimeError   it died; the message ends with its last lines
+    """
+    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    command = [sys.executable, script, "--worker", json.dumps(dict(task))]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"a worker ended with status {done.returncode}: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def prepare_all(contestants: Mapping[str, Callable[[], Call]], warm_up: int = 5) -> tuple[dict[str, Call], dict[str, Any], dict[str, str]]:
+    """Prepare and warm up each contestant: those that run, their answers, and why the others do not."""
+    ready, answers, errors = {}, {}, {}
+    for name, prepare in contestants.items():
+        try:
+            call = prepare()
+            for _ in range(warm_up):
+                answers[name] = call()
+            ready[name] = call
+        except Exception as error:  # a contestant that cannot run is a result
+            errors[name] = f"{type(error).__name__}: {error}".splitlines()[0][:200]
+    return ready, answers, errors
+
+
+def take_turns(ready: Mapping[str, Call], repeats: int) -> dict[str, dict[str, float]]:
+    """Time the calls one after the other, over and over, so that a busy machine slows all of them: milliseconds."""
+    timings: dict[str, list[float]] = {name: [] for name in ready}
+    for _ in range(repeats):
+        for name, call in ready.items():
+            start = time.perf_counter()
+            call()
+            timings[name].append(1e3 * (time.perf_counter() - start))
+    return {name: {"median_ms": float(np.median(t)), "min_ms": float(np.min(t))} for name, t in timings.items()}
+
+
+def machine(device: str = "cpu") -> dict[str, Any]:
+    """Describe what the numbers were measured on."""
+    import torch
+
+    information = Path("/proc/cpuinfo")
+    lines = information.read_text().splitlines() if information.exists() else []
+    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "processor": model,
+        "cores": cores,
+        "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
+        "instructions": torch.backends.cpu.get_cpu_capability(),
+        "torch": torch.__version__,
+        "load_average": round(os.getloadavg()[0], 1),
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def write(report: Mapping[str, Any], table: str, output: Path | None) -> None:
+    """Print the table; keep it as .md beside the numbers as .json."""
+    print(table)
+    if output:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        output.write_text(json.dumps(report, indent=1) + "\n")
+        output.with_suffix(".md").write_text(table)
