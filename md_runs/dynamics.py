@@ -7,9 +7,9 @@ A run owns its directory: ``manifest.json`` (from the first moment), ``log.csv``
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -17,12 +17,13 @@ import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import CalculatorError
 
-from md_runs.checkpoint import CHECKPOINT, Checkpoint, write_checkpoint
-from md_runs.errors import InputError, NotConverged, RunFailed
+from md_runs.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint, write_checkpoint
+from md_runs.errors import InputError, NotConverged, RunAlarmed, RunFailed
 from md_runs.figures import plot_dynamics
+from md_runs.guards import EVERY, Alarm, Alarmed, Guards
 from md_runs.integrators import INTEGRATORS, Bath, Integrator
 from md_runs.manifest import now
-from md_runs.motion import check_fixed_atoms_only, count_degrees_of_freedom, start_thermal
+from md_runs.motion import check_fixed_atoms_only, count_degrees_of_freedom, kinetic_temperature, start_thermal
 from md_runs.output import MANIFEST, hold, to_json, write_figure, write_text
 from md_runs.recorder import Clock, Log, Recorder
 from md_runs.relax import relax
@@ -31,7 +32,8 @@ from md_runs.structures import write_structures
 from md_runs.trajectory import TrajectoryWriter, read_trajectory
 from polcalc import PolarizedCalculator
 
-LOG, TRAJECTORY = "log.csv", "trajectory.h5md"
+LOG, TRAJECTORY, ALARM = "log.csv", "trajectory.h5md", "alarm.extxyz"
+ROOM_TEMPERATURE_K = 300.0
 THERMOSTAT_TIME_FS = 100.0
 RELAX_FMAX_EV_PER_A, RELAX_STEPS = 0.01, 1000
 EQUILIBRATION = 0.2  # this part of a run, at its start, is left out of the mean temperature
@@ -54,6 +56,9 @@ class DynamicsOptions:
     log_every: int = 10
     extxyz: bool = False
     checkpoint_every: int = 10_000
+    on_alarm: Literal["stop", "rewind"] = "stop"
+    alarm_frames: int = 50
+    bonds: Literal["keep", "free"] | None = None
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself; fill in the thermostat of an nvt run."""
@@ -72,6 +77,9 @@ class DynamicsOptions:
                 raise InputError(
                     f"`--thermostat-time-fs` must be longer than the time step; got {relaxation} fs. Take {THERMOSTAT_TIME_FS:g}."
                 )
+
+
+Watch = Callable[["Run"], AbstractContextManager[object]]
 
 
 @dataclass(frozen=True)
@@ -124,7 +132,7 @@ class Dynamics:
         self.atoms, self.options, self.charge, self.multiplicity = atoms, options, charge, multiplicity
         self.checkpoint = checkpoint
 
-    def run(self, output: Path, manifest: dict[str, Any], watch: Callable[[Run], AbstractContextManager[object]] | None = None) -> Result:
+    def run(self, output: Path, manifest: dict[str, Any], watch: Watch | None = None) -> Result:
         """Run all steps in a directory that is already claimed with this manifest; ``watch`` shows progress meanwhile.
 
         Raises
@@ -139,8 +147,13 @@ class Dynamics:
                 with disk_trouble(output):
                     run = resumed or self._start(output, manifest)
                     try:
-                        with watch(run) if watch else nullcontext():
-                            run.go()
+                        try:
+                            run.go(watch)
+                        except RunAlarmed:
+                            if not self._may_rewind(output, manifest):
+                                raise
+                            run = self._rewind(output, manifest, run)
+                            run.go(watch)
                         ending["status"] = "finished"
                     except OSError:
                         run.drop()
@@ -187,6 +200,23 @@ class Dynamics:
         run.restore(checkpoint)
         return run
 
+    def _may_rewind(self, output: Path, manifest: Mapping[str, Any]) -> bool:
+        return self.options.on_alarm == "rewind" and "rewound" not in manifest and (output / CHECKPOINT).is_file()
+
+    def _rewind(self, output: Path, manifest: dict[str, Any], failed: Run) -> Run:
+        """Go back to the checkpoint with half the time step; the run still covers the time it was asked for."""
+        failed.drop()
+        checkpoint = read_checkpoint(output)
+        step, timestep_fs = checkpoint.facts["step"], self.options.timestep_fs / 2
+        self.options = replace(self.options, timestep_fs=timestep_fs, steps=step + 2 * (self.options.steps - step))
+        manifest |= {"options": asdict(self.options), "rewound": {"step": step, "timestep_fs": timestep_fs}}
+        clock = Clock(timestep_fs, step, Clock(**checkpoint.facts["clock"]).time_fs_at(step))
+        for name in ("positions", "momenta"):
+            self.atoms.arrays[name][:] = checkpoint.atoms.arrays[name]
+        run = self._continue(output, manifest, checkpoint._replace(facts=checkpoint.facts | {"clock": clock._asdict()}))
+        run.save()  # killed from now on, it goes on with the shorter step
+        return run
+
     def _relax(self) -> None:
         result = relax(self.atoms, optimizer="bfgs", fmax_eV_per_A=RELAX_FMAX_EV_PER_A, steps=RELAX_STEPS)
         if not result.converged:
@@ -222,6 +252,10 @@ class Run:
         bath = Bath(options.temperature_K, (options.thermostat_time_fs or 0) * units.fs, degrees_of_freedom, rng)
         self.integrator: Integrator = INTEGRATORS[options.thermostat or "nve"](atoms, options.timestep_fs * units.fs, bath)
         self.recorder = Recorder(atoms, self.integrator, records.clock, degrees_of_freedom, records.log, records.trajectory)
+        calculator, bonds = atoms.calc, options.bonds or ("free" if atoms.pbc.any() else "keep")
+        card = calculator.model.card if isinstance(calculator, PolarizedCalculator) else None
+        hottest = max(options.temperature_K, kinetic_temperature(atoms.get_kinetic_energy(), degrees_of_freedom), ROOM_TEMPERATURE_K)
+        self.guards = Guards(atoms, degrees_of_freedom, hottest, card, options.alarm_frames, bonds == "keep")
         self.checkpointed: int | None = None  # step of the last checkpoint
         self.started = time.perf_counter()
 
@@ -240,9 +274,15 @@ class Run:
         """Time spent so far, before a restart included."""
         return time.perf_counter() - self.started
 
-    def go(self) -> None:
+    def go(self, watch: Watch | None = None) -> None:
         """Run to the end, or until something breaks."""
+        with watch(self) if watch else nullcontext():
+            self._go()
+
+    def _go(self) -> None:
         dynamics = self.integrator.dynamics
+        dynamics.attach(lambda: self.guards.look(self.step))  # the first: nothing wrong is recorded
+        dynamics.attach(lambda: self.guards.inspect(self.step, self._conserved_energy()), EVERY)
         dynamics.attach(self.recorder.sample, self.options.log_every)
         dynamics.attach(self.recorder.frame, self.options.trajectory_every)
         dynamics.attach(self.save, self.options.checkpoint_every)  # the last: it tells how far the records go
@@ -250,13 +290,27 @@ class Run:
             self.started = time.perf_counter()
         try:
             dynamics.run(self.options.steps - self.step)
+        except Alarmed as error:
+            raise self._alarm(error.alarm) from error
         except (ValueError, ArithmeticError, CalculatorError) as error:
-            message = " ".join(str(error).split())
-            raise RunFailed(
-                f"Dynamics broke down at step {self.step}: {message} A shorter time step or a relaxed start may help."
-            ) from error
+            raise self._alarm(Alarm(self.step, " ".join(str(error).split()), ())) from error
         if self.checkpointed != self.step:
             self.save()
+
+    def _conserved_energy(self) -> float:
+        atoms = self.atoms
+        return float(atoms.get_potential_energy() + atoms.get_kinetic_energy() + self.integrator.bath_energy())
+
+    def _alarm(self, alarm: Alarm) -> RunAlarmed:
+        """Write the frames that led to an alarm."""
+        path = self.output / ALARM
+        if frames := self.guards.last_frames(alarm):
+            write_structures(path, frames)
+        self.manifest["alarms"] = [*self.manifest.get("alarms", []), asdict(alarm)]
+        return RunAlarmed(
+            f"Dynamics broke down at step {alarm.step}: {alarm.what} The last {len(frames)} frames are in {path}. "
+            "A shorter time step or a relaxed start may help."
+        )
 
     def save(self) -> None:
         """Write everything that the next step depends on."""
@@ -273,12 +327,15 @@ class Run:
         searched = self.atoms.calc.searched_at if isinstance(self.atoms.calc, PolarizedCalculator) else None
         pairs = {} if searched is None else searched._asdict()
         forces = self.atoms.get_forces(apply_constraint=False)
-        write_checkpoint(self.output / CHECKPOINT, Checkpoint(facts, self.atoms, forces, self.integrator.state(), pairs, {}))
+        write_checkpoint(
+            self.output / CHECKPOINT, Checkpoint(facts, self.atoms, forces, self.integrator.state(), pairs, self.guards.state())
+        )
         self.checkpointed = self.step
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go to the step of a checkpoint."""
         self.integrator.restore(checkpoint.integrator)
+        self.guards.restore(checkpoint.guards)
         self.integrator.dynamics.nsteps = self.checkpointed = checkpoint.facts["step"]
         self.started = time.perf_counter() - checkpoint.facts["wall_s"]
 

@@ -30,6 +30,12 @@ class RunFailed(Exception):
     exit_code = 1
 
 
+class RunAlarmed(RunFailed):
+    """A guard stopped the run: what came out would be nonsense. Exit code 3."""
+
+    exit_code = 3
+
+
 @contextmanager
 def as_input_error() -> Iterator[None]:
     """Turn what a library says of bad input into an `InputError`. Wrap the smallest possible piece of work."""

@@ -51,6 +51,9 @@ def command(
     log_every: opt.LogEvery = 10,
     extxyz: opt.Extxyz = False,
     checkpoint_every: opt.CheckpointEvery = 10_000,
+    on_alarm: opt.OnAlarm = "stop",
+    alarm_frames: opt.AlarmFrames = 50,
+    bonds: opt.Bonds = None,
     restart: opt.Restart = None,
     allow_changes: opt.AllowChanges = False,
 ) -> None:
@@ -83,6 +86,9 @@ def command(
         log_every=log_every,
         extxyz=extxyz,
         checkpoint_every=checkpoint_every,
+        on_alarm=on_alarm,
+        alarm_frames=alarm_frames,
+        bonds=bonds,
     )
     _begin(structure, plan, ModelOptions(model, device, dtype, engine, charge, multiplicity), output)
 

@@ -69,6 +69,25 @@ Velocities = Annotated[
     ),
 ]
 
+OnAlarm = Annotated[
+    Literal["stop", "rewind"],
+    typer.Option(
+        "--on-alarm",
+        help="When a guard sees nonsense: stop with exit code 3, or once go back to the checkpoint and halve the time step.",
+        rich_help_panel=RUN,
+    ),
+]
+AlarmFrames = Annotated[int, typer.Option("--alarm-frames", min=1, help="Steps written before an alarm.", rich_help_panel=FILES)]
+Bonds = Annotated[
+    Literal["keep", "free"] | None,
+    typer.Option(
+        "--bonds",
+        help="keep: a bond broken or formed is an alarm; free: it is not. Default: keep, but free in periodic cells.",
+        show_default=False,
+        rich_help_panel=RUN,
+    ),
+]
+
 TemperatureK = Annotated[
     float,
     typer.Option("--temperature-K", help="Temperature in K: of the thermostat, and of thermal velocities.", rich_help_panel=THERMOSTAT),

@@ -24,9 +24,9 @@ def _line(run: Run) -> Table:
     options, step = run.options, run.step
     elapsed = max(run.wall_s, 1e-9)
     temperature = f"{run.log.rows[-1][-1]:5.0f} K" if run.log.rows else ""
-    speed = f"{step * options.timestep_fs / FS_PER_NS / elapsed * SECONDS_PER_DAY:.3g} ns/day" if step else ""
+    speed = f"{run.recorder.time_fs / FS_PER_NS / elapsed * SECONDS_PER_DAY:.3g} ns/day" if step else ""
     left = f"{timedelta(seconds=round(elapsed / step * (options.steps - step)))} left" if step else ""
     line = Table.grid(padding=(0, 2))
-    picoseconds = f"{step * options.timestep_fs / 1000:.2f} / {options.steps * options.timestep_fs / 1000:g} ps"
+    picoseconds = f"{run.recorder.time_fs / 1000:.2f} / {run.recorder.clock.time_fs_at(options.steps) / 1000:g} ps"
     line.add_row(options.ensemble, ProgressBar(total=options.steps, completed=step, width=30), picoseconds, temperature, speed, left)
     return line

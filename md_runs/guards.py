@@ -1,0 +1,251 @@
+"""Live checks of a run: what is wrong, where, and the frames that led there.
+
+At every step: energy and forces finite, no force beyond what the model knows. Every `EVERY` steps: temperature, conserved
+energy, closest distance per pair of elements against the model's card, bonds broken or formed against the start. The numbers
+looked at are those of the step just done, which the calculator holds; nothing is evaluated again.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import atomic_numbers as NUMBER_OF
+from ase.data import chemical_symbols, covalent_radii
+
+from md_runs.motion import kinetic_temperature
+from polcalc.neighbors import NeighborList
+from potentials.checkpoint import Card
+
+Floats = npt.NDArray[np.float64]
+Indices = npt.NDArray[np.int64]
+
+EVERY = 25  # steps between the dearer checks: at most 12 fs at the usual steps, no bond breaks and heals in that
+FORCE_FACTOR, FORCE_EV_PER_A = 3.0, 100.0  # of the largest force of the training data; where that is not known
+HOT, SPREAD = 3.0, 10.0  # limit of the temperature: 3 + 10 standard deviations of its canonical distribution, times its target
+DRIFT_MEV_PER_ATOM = 100.0  # of the conserved energy from the start: four times kT at room temperature
+CLOSE = 0.8  # of the closest distance of the training data
+BOND, BROKEN, FORMED = 1.25, 1.6, 1.1  # of the sum of covalent radii: bonded at the start; a bond no more; a new bond
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """What is wrong, and with which atoms."""
+
+    step: int
+    what: str
+    atoms: tuple[int, ...]
+
+    def __str__(self) -> str:
+        """One line for people."""
+        return f"step {self.step}: {self.what}"
+
+
+class Alarmed(Exception):
+    """A guard saw something; ends the loop of ASE."""
+
+    def __init__(self, alarm: Alarm) -> None:
+        super().__init__(str(alarm))
+        self.alarm = alarm
+
+
+class Limits(NamedTuple):
+    """What a run must stay below."""
+
+    force_eV_per_A: float
+    temperature_K: float
+    drift_meV_per_atom: float
+
+
+class Frame(NamedTuple):
+    """A step as it was, in arrays that nobody writes to any more."""
+
+    step: int
+    positions: Floats
+    momenta: Floats
+    energy: float
+    forces: Floats
+
+
+class Guards:
+    """Watch a run.
+
+    Parameters
+    ----------
+    atoms : Atoms              with a calculator whose ``results`` are those of its last call
+    degrees_of_freedom : int
+    temperature_K : float      that the run is meant to have
+    card : Card or None        of the model
+    n_frames : int             how many of the last steps are kept
+    bonds : bool               whether a bond broken or formed is an alarm
+    """
+
+    def __init__(self, atoms: Atoms, degrees_of_freedom: int, temperature_K: float, card: Card | None, n_frames: int, bonds: bool) -> None:
+        self.atoms, self.degrees_of_freedom = atoms, degrees_of_freedom
+        known = (card.force_max_eV_per_A if card else None) or 0.0
+        hot = temperature_K * (HOT + SPREAD * (2 / degrees_of_freedom) ** 0.5)
+        self.limits = Limits(FORCE_FACTOR * known or FORCE_EV_PER_A, hot, DRIFT_MEV_PER_ATOM)
+        self.frames: deque[Frame] = deque(maxlen=n_frames)
+        self._radii = covalent_radii[atoms.numbers]
+        self._table = _closest_distances(card)
+        far = max(2 * BOND * float(self._radii.max()), float(self._table.max())) + 1e-3
+        self._neighbors = NeighborList(far, skin=1.0)
+        self._thresholds: Floats | None = None
+        self._conserved: float | None = None
+        self._bonds = self._find_bonds() if bonds else None
+
+    def state(self) -> dict[str, npt.NDArray[Any]]:
+        """What the run is compared with, for a checkpoint."""
+        found: dict[str, npt.NDArray[Any]] = {} if self._conserved is None else {"conserved": np.array(self._conserved)}
+        return found if self._bonds is None else found | {"bonds": np.concatenate(self._bonds, axis=1)}
+
+    def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Compare with the start of the run, not with the restart."""
+        if "conserved" in state:
+            self._conserved = float(state["conserved"])
+        if "bonds" in state:
+            self._bonds = state["bonds"][:, :2].astype(np.int64), state["bonds"][:, 2:]
+
+    def look(self, step: int) -> None:
+        """Check what costs nothing, and keep the frame; called after every step.
+
+        Raises
+        ------
+        Alarmed
+        """
+        results = self.atoms.calc.results
+        forces, energy = results["forces"], results["energy"]
+        self.frames.append(Frame(step, self.atoms.arrays["positions"].copy(), self.atoms.arrays["momenta"].copy(), energy, forces))
+        largest = max(forces.max(), -forces.min())  # a component; NaN in any of them makes the comparison false
+        if not (largest <= self.limits.force_eV_per_A and abs(energy) < np.inf):
+            self._complain_of_forces(step, energy, forces)
+
+    def inspect(self, step: int, conserved: float) -> None:
+        """Check the rest, from time to time.
+
+        Raises
+        ------
+        Alarmed
+        """
+        atoms = self.atoms
+        self._conserved = conserved if self._conserved is None else self._conserved
+        temperature = kinetic_temperature(atoms.get_kinetic_energy(), self.degrees_of_freedom)
+        if not temperature <= self.limits.temperature_K:
+            energies = (atoms.get_momenta() ** 2).sum(1) / atoms.get_masses()
+            self._raise(
+                step, f"the temperature is {temperature:.0f} K; the limit is {self.limits.temperature_K:.0f} K.", [energies.argmax()]
+            )
+        drift = 1000 * (conserved - self._conserved) / len(atoms)
+        if not abs(drift) <= self.limits.drift_meV_per_atom:
+            limit = self.limits.drift_meV_per_atom
+            self._raise(
+                step, f"the conserved energy moved by {drift:+.0f} meV/atom since the start; the limit is {limit:.0f} meV/atom.", []
+            )
+        self._check_distances(step)
+
+    def last_frames(self, alarm: Alarm) -> list[Atoms]:
+        """Return the frames before an alarm, the offending atoms marked."""
+        offending = np.isin(np.arange(len(self.atoms)), alarm.atoms)
+        frames = []
+        for frame in self.frames:
+            atoms: Atoms = self.atoms.copy()
+            atoms.set_constraint()
+            atoms.arrays["positions"], atoms.arrays["momenta"] = frame.positions, frame.momenta
+            atoms.set_array("offending", offending)
+            atoms.info |= {"step": frame.step, "alarm": str(alarm)}
+            atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces)
+            frames.append(atoms)
+        return frames
+
+    def _complain_of_forces(self, step: int, energy: float, forces: Floats) -> None:
+        if not np.isfinite(energy) or not np.isfinite(forces).all():
+            bad = np.nonzero(~np.isfinite(forces).all(1))[0]
+            self._raise(step, f"the {'forces are' if len(bad) else 'energy is'} not finite.", bad)
+        sizes = np.linalg.norm(forces, axis=1)
+        atom = int(sizes.argmax())
+        limit = self.limits.force_eV_per_A
+        self._raise(step, f"the force on {self._name(atom)} is {sizes[atom]:.1f} eV/Å; the limit is {limit:.1f} eV/Å.", [atom])
+
+    def _check_distances(self, step: int) -> None:
+        """Look for atoms too close, for new bonds, and for bonds that are no more."""
+        (i, j, shift), fresh = self._pairs()
+        if fresh or self._thresholds is None:
+            self._thresholds = self._thresholds_of(i, j, shift)
+        length = self._lengths(i, j, shift)
+        if (close := length < self._thresholds).any():
+            pair = int(np.where(close, length - self._thresholds, np.inf).argmin())
+            a, b, distance = int(i[pair]), int(j[pair]), float(length[pair])
+            what = "too close" if distance < self._closest(i, j)[pair] else "newly bonded"
+            self._raise(step, f"{self._name(a)} and {self._name(b)} are {what}: {distance:.2f} Å apart.", [a, b])
+        if self._bonds is None:
+            return
+        pairs, shift = self._bonds
+        length = self._lengths(pairs[:, 0], pairs[:, 1], shift)
+        ratio = length / self._sums(pairs[:, 0], pairs[:, 1])
+        if (ratio > BROKEN).any():
+            worst = int(ratio.argmax())
+            a, b = (int(n) for n in pairs[worst])
+            self._raise(step, f"the bond between {self._name(a)} and {self._name(b)} broke: {length[worst]:.2f} Å apart.", [a, b])
+
+    def _thresholds_of(self, i: Indices, j: Indices, shift: Floats) -> Floats:
+        """Below which distance each pair is an alarm: (P,) Å."""
+        closest = self._closest(i, j)
+        if self._bonds is None:
+            return closest
+        pairs, at = self._bonds
+        known = {*_keys(pairs[:, 0], pairs[:, 1], at), *_keys(pairs[:, 1], pairs[:, 0], -at)}
+        bonded = np.array([key in known for key in _keys(i, j, shift)], dtype=np.bool_)
+        return np.where(bonded, closest, np.maximum(closest, FORMED * self._sums(i, j)))
+
+    def _find_bonds(self) -> tuple[Indices, Floats]:
+        """List the bonds at the start: atoms (B, 2) and lattice shifts (B, 3)."""
+        (i, j, shift), _ = self._pairs()
+        length = self._lengths(i, j, shift)
+        bonded = length < BOND * self._sums(i, j)
+        return np.stack([i, j], axis=1)[bonded], shift[bonded]
+
+    def _pairs(self) -> tuple[tuple[Indices, Indices, Floats], bool]:
+        atoms = self.atoms
+        fresh = self._neighbors.update(atoms.arrays["positions"], atoms.cell.array, atoms.pbc)
+        i, j, shift = (x.numpy() for x in self._neighbors.pairs)
+        return (i, j, shift), fresh
+
+    def _lengths(self, i: Indices, j: Indices, shift: Floats) -> Floats:
+        positions = self.atoms.arrays["positions"]
+        vectors = positions.take(j, 0) - positions.take(i, 0)
+        if self.atoms.pbc.any():
+            vectors += shift @ self.atoms.cell.array
+        return np.asarray(np.sqrt(np.einsum("pk,pk->p", vectors, vectors)))
+
+    def _sums(self, i: Indices, j: Indices) -> Floats:
+        """Sums of covalent radii in Å."""
+        return np.asarray(self._radii[i] + self._radii[j])
+
+    def _closest(self, i: Indices, j: Indices) -> Floats:
+        """Distances in Å below which pairs are too close."""
+        return np.asarray(self._table[self.atoms.numbers[i], self.atoms.numbers[j]])
+
+    def _name(self, atom: int) -> str:
+        return f"{self.atoms.symbols[atom]}{atom}"
+
+    def _raise(self, step: int, what: str, atoms: Sequence[Any] | npt.NDArray[Any]) -> None:
+        raise Alarmed(Alarm(step, what, tuple(int(atom) for atom in atoms)))
+
+
+def _closest_distances(card: Card | None) -> Floats:
+    """Tabulate the distance below which a pair of elements is too close: (Z, Z) Å."""
+    table = np.zeros((len(chemical_symbols), len(chemical_symbols)))
+    for names, distance in (card.closest_distances_A if card else {}).items():
+        a, b = (NUMBER_OF[symbol] for symbol in names.split("-"))
+        table[a, b] = table[b, a] = CLOSE * distance
+    return table
+
+
+def _keys(i: Indices, j: Indices, shift: Floats) -> list[tuple[int, ...]]:
+    return [tuple(row) for row in np.column_stack([i, j, np.rint(shift)]).astype(np.int64).tolist()]
