@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from potentials.architectures.egnn import EGNN
+from potentials.architectures.equivariant_transformer import EquivariantTransformer
+from potentials.architectures.schnet import SchNet
 from potentials.architectures.tensornet import TensorNet
 from potentials.conditioning import EMBEDDINGS, StateFactor
 from potentials.points import POINTS
@@ -12,7 +15,7 @@ from potentials.potential import Potential, Trunk
 from potentials.radial import RADIAL
 from potentials.terms import TERMS
 
-ARCHITECTURES = {"tensornet": TensorNet}
+ARCHITECTURES = {"tensornet": TensorNet, "schnet": SchNet, "egnn": EGNN, "equivariant_transformer": EquivariantTransformer}
 
 
 def build(spec: Mapping[str, Any]) -> Potential:

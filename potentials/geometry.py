@@ -49,6 +49,11 @@ class Edges(NamedTuple):
         """Sending point of each directed message, (2P,)."""
         return torch.cat([self.idx_j, self.idx_i])
 
+    @property
+    def directions(self) -> Tensor:
+        """Direction of each directed message, from receiver to sender, (2P, 3)."""
+        return torch.cat([self.direction, -self.direction])
+
 
 def pair_vectors(graph: AtomicGraph) -> Tensor:
     """Compute r_ij of every pair: (P, 3) Å, float64."""
@@ -112,6 +117,11 @@ def neighbor_sum(messages: Tensor, edges: Edges) -> Tensor:
     envelope = torch.cat([edges.envelope, edges.envelope]).view(-1, *(1,) * (messages.ndim - 1))  # (2P, 1...)
     weighted = messages * envelope
     return weighted.new_zeros(edges.n_points, *weighted.shape[1:]).index_add(0, edges.receivers, weighted)
+
+
+def neighbor_vectors(messages: Tensor, weights: Tensor, edges: Edges) -> Tensor:
+    """Sum the directions to the neighbours, each times its message (2P, C) mixed by weights (C,): (M, 3)."""
+    return neighbor_sum(edges.directions * (messages @ weights)[:, None], edges)
 
 
 def neighbor_convolution(filters: Tensor, values: Tensor, edges: Edges) -> Tensor:

@@ -129,3 +129,8 @@ class RadialFilter(nn.Module):
         values = self.network(edges.radial)  # (P + 1, T * C)
         values = values.view(len(values), self.n_parts, -1)
         return values[:-1], values[-1]
+
+
+def both_ways(filters: Tensor) -> Tensor:
+    """Give the filter of a pair (P, ...) to both of its directed messages: (2P, ...)."""
+    return torch.cat([filters, filters])

@@ -140,7 +140,8 @@ def test_gradient_of_a_force_loss(variant: Variant) -> None:
 
 def _loss(potential: Potential) -> Tensor:
     molecule, crystal = graph_of(chiral_molecule(), potential.cutoff), graph_of(tiny_crystal(), potential.cutoff, 2, 2)
-    answer = predict(potential, collate([molecule, crystal]), create_graph=True)
+    anion = graph_of(Atoms("COH", chiral_molecule().positions[:3]), potential.cutoff, -1, 1)
+    answer = predict(potential, collate([molecule, crystal, anion]), create_graph=True)
     assert answer.forces is not None
     weights = torch.linspace(0.5, 1.5, answer.forces.numel(), dtype=torch.float64).view_as(answer.forces)
     return (weights * answer.forces).square().sum() + (answer.energies * weights[:, 0]).sum()

@@ -98,11 +98,15 @@ def test_the_handedness_of_the_cell_says_nothing(potential: Potential, make: Mak
 
 
 @pytest.mark.parametrize("make", CRYSTALS.values(), ids=CRYSTALS)
-def test_supercell(potential: Potential, make: Maker) -> None:
-    """Twice the cell: twice the energy, the same forces and stress. A global charge acts on every atom, so it stays the same."""
+def test_supercell(variant: Variant, potential: Potential, make: Maker) -> None:
+    """Twice the cell: twice the energy, the same forces and stress.
+
+    A global charge acts on every atom, so it stays the same; one that is shared out doubles.
+    """
     atoms = make()
+    doubled = (2, 5) if variant.shared_state else (1, 3)
     here = predict(potential, graph_of(atoms, potential.cutoff), stress=True)
-    there = predict(potential, graph_of(atoms.repeat((2, 1, 1)), potential.cutoff), stress=True)
+    there = predict(potential, graph_of(atoms.repeat((2, 1, 1)), potential.cutoff, *doubled), stress=True)
     assert_same(there.energy, 2 * here.energy)
     assert_same(there.forces, _forces(here).repeat(2, 1))
     assert_same(there.stress, here.stress)

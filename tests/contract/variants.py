@@ -1,7 +1,7 @@
 """The variants that every contract test runs on: tiny, float64, random weights.
 
-Each architecture is taken with each option of each door, one at a time. A new architecture, encoding, kind of points or state
-factor is one line in its table here.
+TensorNet is taken with each option of each door, one at a time; every other architecture plain and in `COMBINATIONS`. A new
+architecture, encoding, kind of points or state factor is one line in its table here.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ REFERENCES = {"H": -13.6, "C": -1030.1, "N": -1485.3, "O": -2042.6, "F": -2714.0
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "tensornet-O(3)": {"name": "tensornet", "channels": 4, "n_layers": 2, "group": "O(3)"},
     "tensornet-SO(3)": {"name": "tensornet", "channels": 4, "n_layers": 1, "group": "SO(3)"},
+    "schnet": {"name": "schnet", "channels": 4, "n_layers": 2},
+    "egnn": {"name": "egnn", "channels": 4, "n_layers": 2},
+    "equivariant_transformer": {"name": "equivariant_transformer", "channels": 4, "n_layers": 2, "n_heads": 2},
 }
+SCALED = {"tensornet-O(3)", "tensornet-SO(3)"}  # architectures that take a state factor
 CHIRAL = {"tensornet-SO(3)"}  # architectures that tell a molecule from its mirror image
 
 # The first of each table is the plain one.
@@ -90,8 +94,13 @@ class Variant(NamedTuple):
 
     @property
     def global_state(self) -> bool:
-        """Whether the state of a structure acts on all its atoms, however far."""
-        return bool({"total_charge", "unpaired_electrons"} & state_inputs(self.spec))
+        """Whether the state of a structure acts in full on all its atoms, however far."""
+        return bool({"total_charge", "unpaired_electrons"} & state_inputs(self.spec)) and not self.shared_state
+
+    @property
+    def shared_state(self) -> bool:
+        """Whether the state of a structure is shared out over its atoms."""
+        return self.embeddings == "electronic"
 
     def build(self) -> Potential:
         """Build it with random weights, none of them at a special value."""
@@ -108,10 +117,20 @@ class Variant(NamedTuple):
 DOORS: dict[str, Mapping[str, Any]] = {"radial": RADIAL, "points": POINTS, "state": STATE, "embeddings": EMBEDDINGS, "terms": TERMS}
 
 
+COMBINATIONS: tuple[dict[str, str], ...] = (
+    {},
+    {"radial": "learned", "points": "moving-paired", "embeddings": "partial_charges"},
+    {"points": "moving-full", "embeddings": "tables", "terms": "zbl"},
+)
+
+
 def _one_at_a_time() -> list[Variant]:
     found = []
     for architecture in ARCHITECTURES:
         plain = Variant(architecture, *(next(iter(table)) for table in DOORS.values()))
+        if architecture not in SCALED:
+            found += [plain._replace(**combination) for combination in COMBINATIONS]
+            continue
         found.append(plain)
         found += [plain._replace(**{door: name}) for door, table in DOORS.items() for name in list(table)[1:]]
         found.append(Variant(architecture, *(list(table)[-1] for table in DOORS.values())))

@@ -1,0 +1,82 @@
+"""EGNN: messages from scalars and distances (arXiv 2102.09844), for molecules: coordinates are not updated.
+
+    symbol of the paper          here
+    h_i                          state.scalars
+    m_ij                         state.messages
+    φ_e, φ_h, φ_inf              Layer.message, Layer.update, Layer.gate
+
+Differs: the squared distance may be any encoding; the sum over neighbours carries the cutoff envelope.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from potentials.geometry import Edges, neighbor_sum, neighbor_vectors
+from potentials.radial import RadialFilter, both_ways
+
+
+class State(NamedTuple):
+    """Scalars of all points, and the messages that made them."""
+
+    scalars: Tensor  # (M, C)
+    messages: Tensor  # (2P, C)
+
+
+class EGNN(nn.Module):
+    """Message-passing layers on the embedded elements.
+
+    Parameters
+    ----------
+    channels : int    C
+    n_layers : int
+    n_radial : int    R, length of the radial encoding
+    """
+
+    uses_state_factor = False
+    n_silent = 1  # layers before which there is no vector: nothing has looked at the neighbours
+
+    def __init__(self, channels: int, n_layers: int, n_radial: int) -> None:
+        super().__init__()
+        self.channels, self.n_layers = channels, n_layers
+        self.layers = nn.ModuleList(Layer(channels, n_radial) for _ in range(n_layers))
+
+    def start(self, scalars: Tensor, edges: Edges) -> State:
+        """Begin with the embedded elements (M, C)."""
+        return State(scalars, scalars.new_zeros(0, self.channels))
+
+    def scalars(self, state: State) -> Tensor:
+        """Return (M, C)."""
+        return state.scalars
+
+    def vectors(self, state: State, edges: Edges, weights: Tensor) -> Tensor:
+        """Mix the messages of the last layer by weights (C,) along their directions, as equation 4 moves coordinates: (M, 3)."""
+        return neighbor_vectors(state.messages, weights, edges)
+
+
+class Layer(nn.Module):
+    """m_ij = φ_e(h_i, h_j, e(d)), gated (equations 3 and 8); h_i ← h_i + φ_h(h_i, Σ_j m_ij) (equations 5 and 6).
+
+    The first linear map of φ_e acts on three things side by side, so it is three maps: of the receiver, of the sender, and of the
+    distance, which is a radial filter.
+    """
+
+    def __init__(self, channels: int, n_radial: int) -> None:
+        super().__init__()
+        self.filter = RadialFilter(nn.Linear(n_radial, channels), n_parts=1)
+        self.receiver = nn.Linear(channels, channels, bias=False)
+        self.sender = nn.Linear(channels, channels, bias=False)
+        self.message = nn.Sequential(nn.SiLU(), nn.Linear(channels, channels), nn.SiLU())
+        self.gate = nn.Sequential(nn.Linear(channels, 1), nn.Sigmoid())
+        self.update = nn.Sequential(nn.Linear(2 * channels, channels), nn.SiLU(), nn.Linear(channels, channels))
+
+    def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
+        """Update the scalars."""
+        h = state.scalars
+        distance = both_ways(self.filter(edges)[0][:, 0])  # (2P, C)
+        messages = self.message(self.receiver(h)[edges.receivers] + self.sender(h)[edges.senders] + distance)
+        messages = self.gate(messages) * messages
+        return State(h + self.update(torch.cat([h, neighbor_sum(messages, edges)], dim=1)), messages)

@@ -1,0 +1,94 @@
+"""SchNet, EGNN and the Equivariant Transformer against second implementations from the formulas, and their sizes."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from ase.neighborlist import neighbor_list
+from torch import Tensor
+from torch.nn.functional import silu
+from torch.testing import assert_close
+
+from potentials.build import build
+from potentials.potential import Potential, predict
+from tests import reference_architectures as reference
+from tests import reference_tensornet
+from tests.contract.structures import ALL, graph_of
+from tests.contract.variants import CUTOFF, SCALED, VARIANTS, Variant
+
+OTHERS = [
+    v for v in VARIANTS if v.architecture not in SCALED and v == v._replace(radial="exp_normal", points="fixed", embeddings="species")
+]
+SIZES = {  # trained numbers of the architecture alone, by C, R and layers L
+    "schnet": lambda c, r, n: n * ((r + 1) * c + (c + 1) * c + c * c + 2 * (c + 1) * c),
+    "egnn": lambda c, r, n: n * ((2 * c + r + 1) * c + (c + 1) * c + (c + 1) + (2 * c + 1) * c + (c + 1) * c),
+    "equivariant_transformer": lambda c, r, n: (
+        (r + 1) * c + c * c + (2 * c + 1) * c  # embedding
+        + n * (2 * c + (r + 1) * 4 * c + 2 * (c + 1) * c + 2 * (c + 1) * 3 * c)
+        + (n - 1) * 3 * c * c + 2 * c
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("structure", ALL)
+@pytest.mark.parametrize("variant", OTHERS, ids=str)
+def test_agrees_with_the_formulas(variant: Variant, structure: str) -> None:
+    """Energy of each atom, and forces, to 1e-10."""
+    potential, atoms = variant.build(), ALL[structure]()
+    graph = graph_of(atoms, CUTOFF)
+    positions = graph.positions.clone().requires_grad_()
+    i, j, shifts = neighbor_list("ijS", atoms, CUTOFF)
+    vectors = positions[j] - positions[i] + torch.as_tensor(shifts @ atoms.cell.array)
+    around: list[list[tuple[int, Tensor, Tensor]]] = [[] for _ in atoms]
+    for n, vector in enumerate(vectors):
+        around[i[n]].append((int(j[n]), vector, vector.norm()))
+    expected = reference_energies(potential, graph.atomic_numbers, around)
+    (gradient,) = torch.autograd.grad(expected.sum(), positions)
+    answer = predict(potential, graph)
+    assert_close(answer.energies, expected.detach(), rtol=0.0, atol=1e-10)
+    assert_close(answer.forces, -gradient, rtol=0.0, atol=1e-10)
+    assert float(gradient.abs().max()) > 1e-5  # not a network that has gone silent
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_sizes(name: str) -> None:
+    """Counted from the formulas."""
+    spec = {"cutoff": 5.0, "architecture": {"name": name, "channels": 16, "n_layers": 3}, "radial": {"name": "gaussian", "n_radial": 7}}
+    architecture = build(spec).trunk.architecture
+    assert sum(p.numel() for p in architecture.parameters()) == SIZES[name](16, 7, 3)
+
+
+def test_heads_must_divide_the_channels() -> None:
+    spec = {"cutoff": 5.0, "architecture": {"name": "equivariant_transformer", "channels": 16, "n_layers": 2, "n_heads": 3}}
+    with pytest.raises(ValueError, match="n_heads"):
+        build(spec)
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_state_factor_is_refused(name: str) -> None:
+    """There is no product of features to scale, so the option must not be dropped silently."""
+    spec = {"cutoff": 5.0, "architecture": {"name": name, "channels": 16, "n_layers": 2}}
+    with pytest.raises(ValueError, match="state_factor"):
+        build(spec | {"state_factor": {"attributes": ["total_charge"]}})
+
+
+def reference_energies(potential: Potential, numbers: Tensor, around: reference.Neighbors) -> Tensor:
+    own = {name: tensor.detach() for name, tensor in potential.state_dict().items()}
+    radial = own["trunk.radial.centers"], own["trunk.radial.widths"]
+    encode = reference_tensornet.exp_normal(CUTOFF, *radial)
+    arguments = {
+        "around": around,
+        "encode": encode,
+        "phi": lambda d: 0.5 * (torch.cos(math.pi * d / CUTOFF) + 1.0),
+        "n_layers": potential.trunk.architecture.n_layers,
+    }
+    if potential.spec["architecture"]["name"] == "equivariant_transformer":
+        arguments |= {"n_heads": potential.spec["architecture"]["n_heads"], "top": lambda name: own[f"trunk.architecture.{name}"]}
+    function = getattr(reference, potential.spec["architecture"]["name"])
+    z = own["trunk.embeddings.0.table.weight"][numbers]
+    scalars = function(lambda name: own[f"trunk.architecture.layers.{name}"], z, **arguments)
+    hidden = silu(scalars @ own["terms.0.network.0.weight"].T + own["terms.0.network.0.bias"])
+    energies = hidden @ own["terms.0.network.2.weight"][0] + own["terms.0.network.2.bias"]
+    return 0.7 * energies + own["terms.1.table"][numbers]
