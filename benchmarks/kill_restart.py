@@ -2,7 +2,7 @@
 
     python benchmarks/kill_restart.py --kills 50 --output results.json
 
-One run after another takes random kills, spread over its whole life: model, steps, writes of the log, the trajectory and
+One run after another takes random kills, spread over its life: model, steps, writes of the log, the trajectory and
 the checkpoint, restarts, the end; only imports are done before. After each kill the files must be readable; at the end they
 must be those of the whole run.
 """
@@ -76,7 +76,7 @@ def kill_until_done(begin: list[str], run: Path, life_s: float, rng: random.Rand
     words = [*begin, "--output", str(run)]
     while True:
         process = Process(words, run.with_name("said.txt"))
-        if process.wait(rng.uniform(0, life_s) if len(kills) < wanted else float("inf")):
+        if process.wait(rng.uniform(0, 0.7 * life_s) if len(kills) < wanted else float("inf")):
             said = process.said.read_text()
             assert process.code == 0 or "must be more than" in said, said
             return

@@ -37,7 +37,7 @@ STRAIN = 1e-4
 EXACT = 1e-6  # eV and eV/Å, times the largest force where that is above 1
 DIFFERENCE = 1e-4  # likewise, for finite differences
 ROUNDING = 2e-4  # eV per atom and eV/Å: float32 against float64
-N_COMPONENTS = 30  # of the forces, drawn at random
+N_COMPONENTS, N_MOVED = 30, 1000  # of the forces, drawn at random; fewer where components times atoms would be above this
 HESSIAN_LIMIT = 60  # atoms; above it the highest mode is not looked for
 STEPS_PER_PERIOD = 20  # of the fastest vibration; velocity Verlet is then off by less than 1 % in its frequency
 DRIFT_STEPS, TIMESTEP_FS, TEMPERATURE_K = 400, 0.5, 300.0
@@ -135,7 +135,7 @@ def _forces(patient: Patient) -> Finding:
     atoms = patient.atoms
     forces = patient.exact.calculate_many([atoms])[0]["forces"]
     rng = np.random.default_rng(0)
-    places = rng.permutation(forces.size)[:N_COMPONENTS]
+    places = rng.permutation(forces.size)[: min(N_COMPONENTS, max(3, N_MOVED // len(atoms)))]
     frames = [_moved(atoms, place, sign * STEP_A) for place in places for sign in (1, -1, 2, -2)]
     e = patient.energies(frames).reshape(-1, 4)
     numerical = -(8 * (e[:, 0] - e[:, 1]) - (e[:, 2] - e[:, 3])) / (12 * STEP_A)
