@@ -28,7 +28,7 @@ from md_runs.cli import app
 from md_runs.trajectory import read_trajectory
 
 ENSEMBLES = ("--ensemble nve", "--thermostat langevin", "--thermostat bussi", "--thermostat nose-hoover")
-RECORDS = "--log-every 1 --trajectory-every 2 --checkpoint-every 25"
+RECORDS = "--bonds free --log-every 1 --trajectory-every 2 --checkpoint-every 25"
 
 
 class Process:

@@ -162,8 +162,8 @@ def test_a_killed_run_leaves_readable_files(inputs, tmp_path):
     """A polite kill ends with a summary; a hard one leaves trajectory, log and manifest readable."""
     for sent, code in ((signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
         output = tmp_path / sent.name
-        words = ["md", inputs / "ethanol.xyz", "--model", inputs / "m.pt", "--steps", "1000000", "--log-every", "1", "--output", output]
-        command = [sys.executable, "-m", "md_runs.cli", *map(str, words)]
+        words = ["md", inputs / "ethanol.xyz", "--model", inputs / "m.pt", "--steps", "1000000", "--bonds", "free", "--log-every", "1"]
+        command = [sys.executable, "-m", "md_runs.cli", *map(str, words), "--output", str(output)]
         with subprocess.Popen(
             command, cwd=Path(__file__).parents[1], env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as run:
