@@ -17,6 +17,7 @@ from md_runs import options as opt
 from md_runs.data import app as data_commands
 from md_runs.errors import InputError, NotConverged, clear_endings, errors
 from md_runs.info import info_table, model_info
+from md_runs.labels import app as labels_commands
 from md_runs.manifest import make_manifest, now
 from md_runs.output import MANIFEST, check_free, claim, to_json, write_text
 from md_runs.relax import check_relaxable, relax_all
@@ -36,6 +37,7 @@ Item = TypeVar("Item")
 screen = Console(highlight=False, soft_wrap=True)
 
 app.add_typer(data_commands, name="data")
+app.add_typer(labels_commands, name="labels")
 app.command("md")(clear_endings()(md.command))
 app.command("doctor")(clear_endings()(doctor.command))
 app.command("train")(clear_endings()(train.command))

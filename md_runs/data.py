@@ -19,6 +19,7 @@ from potentials.datasets.catalogue import RECIPES, data_folders, find_file, load
 from potentials.datasets.download import Watch, fetch
 from potentials.datasets.frames import Frames
 from potentials.datasets.lint import Report, lint
+from potentials.datasets.own import shipped
 from potentials.datasets.units import Units, make_units
 
 app = typer.Typer(help="Reference data: list known sets, fetch them, check a file.", no_args_is_help=True)
@@ -64,7 +65,7 @@ def fetch_set(name: Name, output: Output = None) -> None:
     with as_input_error():
         recipe, part = part_of(name)
         with _progress() as watch:
-            paths = [fetch(file, folder, watch) for file in part.files]
+            paths = [shipped(file) or fetch(file, folder, watch) for file in part.files]
     for path, file in zip(paths, part.files, strict=True):
         screen.print(f"{path}  {'checksum right' if file.sha256 else 'no checksum published'}", markup=False, soft_wrap=True)
     screen.print(f"licence: {recipe.provenance.licence}; cite: {recipe.provenance.citation or recipe.provenance.url}", markup=False)

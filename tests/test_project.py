@@ -29,7 +29,7 @@ LAYERS = (
     ("potentials.potential",),
     ("potentials.build",),
     ("potentials.checkpoint",),
-    ("potentials.tables", "potentials.import_torchmd", "potentials.datasets", "potentials.training"),
+    ("potentials.tables", "potentials.import_torchmd", "potentials.datasets", "potentials.labels", "potentials.training"),
     ("polcalc",),
     ("md_runs",),
 )

@@ -19,14 +19,17 @@ from potentials.datasets.frames import Frames, Provenance
 from potentials.datasets.hdf5 import read_hdf5
 from potentials.datasets.md17 import MD17, MD17_CCSDT
 from potentials.datasets.npz import read_npz
+from potentials.datasets.own import OWN, shipped
 from potentials.datasets.plausible import check_units
+from potentials.datasets.qmspin import QMSPIN
 from potentials.datasets.recipe import Part, Recipe, RemoteFile
 from potentials.datasets.rmd17 import RMD17
 from potentials.datasets.runner import read_runner
+from potentials.datasets.spice import SPICE
 from potentials.datasets.structures import read_structures
 from potentials.datasets.units import Units
 
-RECIPES: dict[str, Recipe] = {"rmd17": RMD17, "md17": MD17, "md17-ccsdt": MD17_CCSDT, **CHARGED}
+RECIPES: dict[str, Recipe] = {"rmd17": RMD17, "md17": MD17, "md17-ccsdt": MD17_CCSDT, **CHARGED, **OWN, "qmspin": QMSPIN, "spice": SPICE}
 READERS: dict[str, Callable[[Path, Units | None], Frames]] = {
     ".npz": read_npz,
     ".h5": read_hdf5,
@@ -83,7 +86,9 @@ def part_of(name: str) -> tuple[Recipe, Part]:
 
 
 def find_file(file: RemoteFile, data: str | Path | None = None) -> Path | None:
-    """Look for a file of a known set on this machine."""
+    """Look for a file of a known set on this machine; those that come with the package are found first."""
+    if (path := shipped(file)) is not None:
+        return path
     for folder in data_folders(data):
         for depth in range(DEPTH + 1):
             found = sorted(folder.glob("*/" * depth + file.name))

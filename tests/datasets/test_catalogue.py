@@ -16,8 +16,10 @@ from ase.units import Bohr, Hartree, kcal, mol
 from potentials.datasets import RECIPES, fit_reference_energies, load_frames, statistics
 from potentials.datasets.catalogue import data_folders, find_file, known_files, part_of
 from potentials.datasets.charged import zundel
+from potentials.datasets.own import card, shipped
 from potentials.datasets.plausible import unit_problems, work_ratio
 from potentials.datasets.repeats import find_repeats
+from potentials.datasets.statistics import split
 
 Find = Callable[[str], Path]
 KCAL = kcal / mol
@@ -31,7 +33,7 @@ def test_every_name_has_files() -> None:
         for name in recipe.names:
             assert name.split(":")[0] == set_name
             for file in part_of(name)[1].files:
-                assert file.url.startswith(("https://", "http://www.quantum-machine.org/"))
+                assert shipped(file) or file.url.startswith(("https://", "http://www.quantum-machine.org/"))
                 assert len(file.sha256) in (0, 64)
                 assert bool(file.archive) == bool(file.member)
 
@@ -204,3 +206,30 @@ def test_everything_here_fits_its_units(reference_data: Find) -> None:
     folder = reference_data("rmd17").parent
     for name in sorted(n for n in set(known_files().values()) if not n.endswith((":test", ":02:train", "validation"))):
         assert unit_problems(load_frames(name, data=folder, check=lambda frames: None)) == [], name
+
+
+@pytest.mark.parametrize("name", ["toy-charge-A", "toy-charge-B"])
+def test_toy_sets_come_with_the_package(name: str, tmp_path: Path) -> None:
+    """Whatever the data folder; right units, whole charges, doublets where the electrons ask for them, small files."""
+    frames, about = load_frames(name, data=tmp_path), card(name)
+    assert len(frames) == about["labels"] >= 2000
+    assert {"theory", "programs", "sampling", "seed", "sha256"} <= set(about)
+    path = find_file(part_of(name)[1].files[0], tmp_path)
+    assert path is not None and path.stat().st_size < 2.5e6
+    states = {(q, m) for q, m, _ in statistics(frames).states}
+    assert states == ({(0, 1), (1, 2)} if name.endswith("A") else {(-1, 1), (0, 1), (0, 2), (1, 1), (1, 2)})
+    assert frames.forces is not None and frames.partial_charges is not None
+    assert np.array_equal(frames.positions, frames.positions.astype(np.float32))
+    net = np.add.reduceat(frames.forces, frames.first[:-1])
+    assert abs(net).max() < 1e-4
+    np.testing.assert_allclose(np.add.reduceat(frames.partial_charges, frames.first[:-1]), frames.total_charge, atol=1e-4)
+
+
+def test_toy_charge_a_has_both_charges_at_each_geometry(tmp_path: Path) -> None:
+    frames = load_frames("toy-charge-A", data=tmp_path)
+    positions, energy = frames.positions.reshape(-1, 2, 6, 3), frames.energy.reshape(-1, 2)
+    assert np.array_equal(positions[:, 0], positions[:, 1])
+    floor = 0.5 * (energy[:, 1] - energy[:, 0]).mean()  # eV: what a model blind to the charge can reach
+    assert 5 < floor < 10
+    train, _, test = split(frames, 1600, 200, seed=0)
+    assert not {p.tobytes() for p in train.positions.reshape(-1, 18)} & {p.tobytes() for p in test.positions.reshape(-1, 18)}

@@ -1,0 +1,86 @@
+"""``polcalc labels``: compute reference data of our own; a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import track
+
+from md_runs.errors import InputError, as_input_error, clear_endings, errors
+from md_runs.output import to_json
+from potentials.datasets.checksum import checksum
+from potentials.datasets.frames import Frames
+from potentials.datasets.hdf5 import write_hdf5
+from potentials.labels import carbenes, toy_charge
+from potentials.labels.work import failures, run_jobs
+
+app = typer.Typer(help="Compute reference data: energies and forces of known sets of ours.", no_args_is_help=True)
+screen = Console(highlight=False, soft_wrap=True)
+
+Folder = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the run; given again, the run goes on.")]
+Processes = Annotated[int, typer.Option("--processes", metavar="N", min=1, help="Processes that compute at the same time.")]
+Limit = Annotated[int, typer.Option("--limit", metavar="N", min=0, help="Jobs of this call at most; 0 for all.")]
+
+
+@app.command("toy-charge")
+@clear_endings()
+def toy(
+    which: Annotated[str, typer.Argument(metavar="A|B", help="Which of the two sets.")],
+    output: Folder = Path("polcalc-labels"),
+    processes: Processes = 1,
+    limit: Limit = 0,
+) -> None:
+    """Compute toy-charge-A or toy-charge-B with GFN2-xTB."""
+    name = f"toy-charge-{which.upper()}"
+    if name not in toy_charge.SETS:
+        raise InputError(f"`which` must be A or B; got {which}. Pass one of these.")
+    _need("tblite")
+    _run(name, toy_charge.jobs(name), toy_charge.compute, output / name, processes, limit)
+    _write(name, toy_charge.collect, toy_charge.card, output)
+
+
+@app.command("carbenes")
+@clear_endings()
+def carbenes_st(output: Folder = Path("polcalc-labels"), processes: Processes = 1, limit: Limit = 0) -> None:
+    """Compute carbenes-st with PySCF: singlet and triplet at every geometry."""
+    _need("pyscf")
+    _need("rdkit")
+    name = carbenes.NAME
+    made = carbenes.carbenes()
+    minima, geometries = output / name / "minima", output / name / "geometries"
+    _run("minima", carbenes.minima(made), carbenes.find_minimum, minima, processes, limit)
+    _run("geometries", carbenes.geometries(made, minima), carbenes.label, geometries, processes, limit)
+    _write(name, lambda _, folder: carbenes.collect(folder), carbenes.card, output)
+
+
+def _run(name: str, jobs: Mapping[str, Any], work: Callable[[Any], Any], folder: Path, processes: int, limit: int) -> None:
+    chosen = dict(list(jobs.items())[:limit]) if limit else dict(jobs)
+    for _ in track(run_jobs(chosen, work, folder, processes), total=len(chosen), description=name, console=errors, transient=True):
+        pass
+    if failed := failures(folder, list(chosen)):
+        screen.print(f"{len(failed)} of {len(chosen)} jobs have no labels, the first: {next(iter(failed.items()))}", markup=False)
+
+
+def _write(name: str, collect: Callable[[str, Path], Frames], describe: Callable[[str, Frames], Mapping[str, Any]], output: Path) -> None:
+    """Write the set and its card."""
+    with as_input_error():
+        frames = collect(name, output / name)
+    write_hdf5(output / f"{name}.h5", frames)
+    about = dict(describe(name, frames)) | {
+        "citation": frames.provenance.citation,
+        "url": frames.provenance.url,
+        "sha256": checksum(output / f"{name}.h5"),
+    }
+    (output / f"{name}.json").write_text(json.dumps(json.loads(to_json(about)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    screen.print(f"{output / f'{name}.h5'}: {len(frames)} labels", markup=False)
+
+
+def _need(program: str) -> None:
+    if find_spec(program) is None:
+        raise InputError(f"`{program}` must be installed for these labels. Run: pip install 'polcalc[chemistry]'.")

@@ -1,0 +1,75 @@
+"""A run of many small jobs that can be stopped at any time, goes on where it was, and uses as many processes as asked for.
+
+Each finished job is one file ``KEY.npz`` in the folder of the run, written at once or not at all; a job that failed leaves
+``KEY.failed`` with the reason. What is there is not done again, by whatever process or machine sees the folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from potentials.labels.method import Failed
+
+Arrays = Mapping[str, NDArray[Any]]
+Job = TypeVar("Job")
+
+
+def run_jobs(jobs: Mapping[str, Job], work: Callable[[Job], Arrays], folder: Path, processes: int = 1) -> Iterator[tuple[str, str]]:
+    """Do what is not done yet; yield the key of each finished job, and why it failed if it did."""
+    folder.mkdir(parents=True, exist_ok=True)
+    left = [key for key in jobs if not finished(folder, key)]
+    if processes == 1:
+        for key in left:
+            yield key, _do(key, jobs[key], work, folder)
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(_do, key, jobs[key], work, folder): key for key in left}
+        for future in as_completed(running):
+            yield running[future], future.result()
+
+
+def finished(folder: Path, key: str) -> bool:
+    """Whether a job has a result, or a reason for having none."""
+    return (folder / f"{key}.npz").is_file() or (folder / f"{key}.failed").is_file()
+
+
+def results(folder: Path, keys: Sequence[str]) -> dict[str, dict[str, NDArray[Any]]]:
+    """Read the results that are there, in the order of the keys."""
+    found = {}
+    for key in keys:
+        if (path := folder / f"{key}.npz").is_file():
+            with np.load(path) as file:
+                found[key] = dict(file)
+    return found
+
+
+def failures(folder: Path, keys: Sequence[str]) -> dict[str, str]:
+    """Read why jobs failed."""
+    paths = {key: folder / f"{key}.failed" for key in keys}
+    return {key: path.read_text(encoding="utf-8") for key, path in paths.items() if path.is_file()}
+
+
+def _do(key: str, job: Job, work: Callable[[Job], Arrays], folder: Path) -> str:
+    try:
+        arrays = work(job)
+    except Failed as error:
+        _write(folder / f"{key}.failed", str(error).encode())
+        return str(error) or "failed"
+    temporary = folder / f".{key}.{os.getpid()}.npz"
+    np.savez(temporary, **arrays)  # type: ignore[arg-type]  # numpy's own keyword comes first
+    os.replace(temporary, folder / f"{key}.npz")
+    return ""
+
+
+def _write(path: Path, content: bytes) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_bytes(content)
+    os.replace(temporary, path)
