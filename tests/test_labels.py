@@ -109,7 +109,7 @@ def _short_piece(piece: toy_charge.Piece) -> dict[str, Any]:
         return toy_charge.compute(piece)
 
 
-def test_carbenes_of_the_issue() -> None:
+def test_carbenes_of_the_issue(tmp_path: Path) -> None:
     """At least 100 parents of at most five heavy atoms, methylene among them, 3,000 geometries; the order is balanced."""
     pytest.importorskip("rdkit", reason="needs RDKit")
     made = carbenes.carbenes()
@@ -117,7 +117,10 @@ def test_carbenes_of_the_issue() -> None:
     assert "[H][C][H]" in {c.smiles for c in made}
     assert all(set(c.atomic_numbers) <= {1, 6, 7, 8, 9} and sum(z > 1 for z in c.atomic_numbers) <= 5 for c in made)
     assert all(sum(c.atomic_numbers) % 2 == 0 for c in made)
-    jobs = carbenes.geometries(made, Path())
+    assert carbenes.geometries(made, tmp_path) == {}  # a minimum comes first
+    for key in carbenes.minima(made):
+        (tmp_path / f"{key}.npz").touch()
+    jobs = carbenes.geometries(made, tmp_path)
     assert len(jobs) >= 3000
     assert {job.draw for job in list(jobs.values())[: 2 * len(made)]} == {0}
 

@@ -87,12 +87,13 @@ def minima(made: list[Carbene]) -> dict[str, Minimum]:
 
 
 def geometries(made: list[Carbene], folder: Path) -> dict[str, Geometry]:
-    """Make the jobs of the second phase, ordered so that a part of them is a set of all carbenes."""
+    """Make the jobs of the second phase for the minima that are there, ordered so that a part of them is a set of all carbenes."""
     return {
         f"{_key(n, m)}-{draw:03d}": Geometry(folder / f"{_key(n, m)}.npz", draw, (SEED, n, m, draw))
         for draw in range(1 + DRAWN)
         for n in range(len(made))
         for m in STATES
+        if (folder / f"{_key(n, m)}.npz").is_file()
     }
 
 
@@ -111,8 +112,6 @@ def find_minimum(job: Minimum) -> dict[str, Any]:
 
 def label(job: Geometry) -> dict[str, Any]:
     """Label one geometry in both states."""
-    if not job.minimum.is_file():
-        raise Failed("there is no minimum to start from")
     with np.load(job.minimum) as file:
         minimum = dict(file)
     numbers, positions = minimum["atomic_numbers"], minimum["positions"]
