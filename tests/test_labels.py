@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,11 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.units import kB
+from typer.testing import CliRunner
 
+from md_runs.cli import app
+from potentials.datasets import load_frames
+from potentials.datasets.checksum import checksum
 from potentials.labels import carbenes, toy_charge
 from potentials.labels.method import Failed, Floats, Integers, Label
 from potentials.labels.sampling import hessian, langevin, relax, thermal_displacements
@@ -18,6 +23,9 @@ from potentials.labels.work import failures, results, run_jobs
 CARBON_PAIR = np.array([6, 6])
 START = np.array([[0.0, 0.0, 0.0], [1.5, 0.0, 0.0]])
 STIFFNESS, LENGTH = 40.0, 1.3  # eV/Å^2, Å
+
+
+_compute = toy_charge.compute
 
 
 def spring(atomic_numbers: Integers, positions: Floats, charge: int, multiplicity: int) -> Label:
@@ -92,7 +100,7 @@ def test_gfn2_forces_are_the_gradient_and_triplets_are_polarised() -> None:
 def test_a_piece_of_the_toy_set(tmp_path: Path) -> None:
     pytest.importorskip("tblite", reason="needs tblite")
     key, piece = next(iter(toy_charge.jobs("toy-charge-A").items()))
-    list(run_jobs({key: piece._replace(n_samples=2)}, _short_piece, tmp_path))
+    list(run_jobs({key: piece._replace(n_samples=2)}, _short_compute, tmp_path))
     frames = toy_charge.collect("toy-charge-A", tmp_path)
     assert frames.total_charge.tolist() == [0, 1, 0, 1] and frames.multiplicity.tolist() == [1, 2, 1, 2]
     np.testing.assert_array_equal(frames.positions[:6], frames.positions[6:12])
@@ -100,13 +108,6 @@ def test_a_piece_of_the_toy_set(tmp_path: Path) -> None:
     assert frames.partial_charges is not None
     np.testing.assert_allclose(np.add.reduceat(frames.partial_charges, frames.first[:-1]), frames.total_charge, atol=1e-5)
     np.testing.assert_array_equal(frames.positions, frames.positions.astype(np.float32))
-
-
-def _short_piece(piece: toy_charge.Piece) -> dict[str, Any]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(toy_charge, "SETTLE", 0)
-        patch.setattr(toy_charge, "EVERY", 2)
-        return toy_charge.compute(piece)
 
 
 def test_carbenes_of_the_issue(tmp_path: Path) -> None:
@@ -133,3 +134,28 @@ def test_dft_labels_of_both_states() -> None:
     assert -1.2 < triplet.energy - singlet.energy < -0.4  # eV; experiment -0.39, hybrids in small bases overshoot
     assert abs(triplet.forces.sum(0)).max() < 0.02
     assert triplet.charges.sum() == pytest.approx(0, abs=1e-6)
+
+
+def test_the_command_computes_writes_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("tblite", reason="needs tblite")
+    monkeypatch.setattr(toy_charge, "compute", _tiny_piece)
+    arguments = ["labels", "toy-charge", "B", "--output", str(tmp_path), "--limit"]
+    for limit, n_labels in (("1", 1), ("2", 2), ("2", 2)):
+        done = CliRunner().invoke(app, [*arguments, limit])
+        assert done.exit_code == 0, done.output
+        frames = load_frames(tmp_path / "toy-charge-B.h5")
+        about = json.loads((tmp_path / "toy-charge-B.json").read_text(encoding="utf-8"))
+        assert len(frames) == about["labels"] == n_labels and about["sha256"] == checksum(tmp_path / "toy-charge-B.h5")
+    wrong = CliRunner().invoke(app, ["labels", "toy-charge", "C", "--output", str(tmp_path)])
+    assert wrong.exit_code == 2
+
+
+def _tiny_piece(piece: toy_charge.Piece) -> dict[str, Any]:
+    return _short_compute(piece._replace(n_samples=1))
+
+
+def _short_compute(piece: toy_charge.Piece) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(toy_charge, "SETTLE", 0)
+        patch.setattr(toy_charge, "EVERY", 2)
+        return _compute(piece)
