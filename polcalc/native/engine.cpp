@@ -241,6 +241,8 @@ class Engine : public AnyEngine {
         for (int b = 0; b < 3; ++b) answer.virial[3 * a + b] += g * pair.vector[b];
       }
     }
+    for (int a = 0; a < 3; ++a)
+      for (int b = 0; b < a; ++b) answer.virial[3 * a + b] = answer.virial[3 * b + a] = 0.5 * (answer.virial[3 * a + b] + answer.virial[3 * b + a]);
   }
 
   Model model_;

@@ -34,7 +34,7 @@ struct Structure {
 struct Answer {
   double* energies;  // (N) eV
   double* forces;    // (N, 3) eV/Å, or null
-  double* virial;    // (3, 3) eV, dE/dstrain, not symmetrised; with forces only
+  double* virial;    // (3, 3) eV, dE/dstrain, symmetric; with forces only
 };
 
 class AnyEngine {

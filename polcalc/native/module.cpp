@@ -50,7 +50,9 @@ class NativeModule {
       const std::lock_guard<std::mutex> lock(mutex_);  // the workspace serves one call at a time
       engine_->evaluate(structure, answer);
     }
-    return py::make_tuple(energies, forces, virial);
+    double energy = 0;
+    for (long n = 0; n < N; ++n) energy += answer.energies[n];
+    return py::make_tuple(energy, energies, forces, virial);
   }
 
   long bytes() const { return engine_->bytes(); }
