@@ -102,11 +102,14 @@ class Guards:
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """What the run is compared with, for a checkpoint."""
-        found: dict[str, npt.NDArray[Any]] = {} if self._conserved is None else {"conserved": np.array(self._conserved)}
+        found: dict[str, npt.NDArray[Any]] = {"limits": np.array(self.limits)}
+        if self._conserved is not None:
+            found["conserved"] = np.array(self._conserved)
         return found if self._bonds is None else found | {"bonds": np.concatenate(self._bonds, axis=1)}
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Compare with the start of the run, not with the restart."""
+        self.limits = Limits(*state["limits"].tolist())
         if "conserved" in state:
             self._conserved = float(state["conserved"])
         if "bonds" in state:

@@ -107,6 +107,20 @@ def test_a_new_bond():
     assert "newly bonded" in alarm_of(watch).what
 
 
+def test_a_restart_compares_with_the_start():
+    first = guards(sprung(strength=0.1))
+    first.inspect(0, 5.0)
+    atoms = sprung(strength=0.1)
+    atoms.positions[3] += 0.7 * (atoms.positions[3] - atoms.positions[2])
+    atoms.set_momenta(np.zeros((9, 3)))
+    second = Guards(atoms, 21, 900.0, None, 5, True)  # on its own it would find nothing wrong
+    second.restore(first.state())
+    assert second.limits == first.limits
+    assert "broke" in alarm_of(second, 5.0).what
+    atoms.positions[3] = molecule("CH3CH2OH").positions[3]
+    assert "+111 meV/atom" in alarm_of(second, 6.0).what
+
+
 def test_atoms_too_close():
     atoms = sprung(strength=0.1)
     watch = guards(atoms, bonds=False)
