@@ -1,4 +1,4 @@
-"""Kill a run at random moments with SIGKILL, restart it until it ends, and compare every bit with a run that was left alone.
+"""Kill a run at random moments without warning, restart it until it ends, and compare every bit with a run that was left alone.
 
     python benchmarks/kill_restart.py --kills 50 --output results.json
 
@@ -18,8 +18,8 @@ import json
 import random
 import signal
 import tempfile
-import time
 from pathlib import Path
+from typing import NamedTuple
 
 from ase.build import molecule
 
@@ -28,38 +28,37 @@ from md_runs.cli import app
 from md_runs.trajectory import read_trajectory
 
 ENSEMBLES = ("--ensemble nve", "--thermostat langevin", "--thermostat bussi", "--thermostat nose-hoover")
+KILLS_PER_RUN = 8
 RECORDS = "--bonds free --log-every 1 --trajectory-every 2 --checkpoint-every 25"
 
 
-class Process:
-    """A command in a copy of this process, which has imported everything already; what it says goes to a file."""
+class Ended(NamedTuple):
+    """How a command ended: its exit code, negative for a signal; what it said; the processor time it took."""
 
-    def __init__(self, words: list[str], said: Path) -> None:
-        self.said, self.code = said, None
-        self.pid = os.fork()
-        if self.pid == 0:
-            with said.open("w") as file:
-                os.dup2(file.fileno(), 1)
-                os.dup2(file.fileno(), 2)
-                try:
-                    app(words, standalone_mode=False)
-                    os._exit(0)
-                except SystemExit as ending:
-                    os._exit(int(ending.code or 0))
+    code: int
+    said: str
+    cpu_s: float
 
-    def wait(self, seconds: float = float("inf")) -> bool:
-        """Wait for the end, or for some seconds; say whether it ended."""
-        until = time.monotonic() + seconds
-        while self.code is None and time.monotonic() < until:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            self.code = os.waitstatus_to_exitcode(status) if pid else None
-            time.sleep(0.0005)
-        return self.code is not None
 
-    def kill(self) -> None:
-        """Kill it without warning."""
-        os.kill(self.pid, signal.SIGKILL)
-        os.waitpid(self.pid, 0)
+def execute(words: list[str], said: Path, life_s: float = 0.0) -> Ended:
+    """Run a command in a copy of this process, which dies after some processor time; 0 lets it live.
+
+    The kernel ends a process without a handler for SIGPROF as it does with SIGKILL: none of its code runs any more. Counting
+    its own time makes every moment of its life as likely, however busy the machine is.
+    """
+    pid = os.fork()
+    if pid == 0:
+        with said.open("w") as file:
+            os.dup2(file.fileno(), 1)
+            os.dup2(file.fileno(), 2)
+        signal.setitimer(signal.ITIMER_PROF, life_s)
+        try:
+            app(words, standalone_mode=False)
+        except SystemExit as ending:
+            os._exit(int(ending.code or 0))
+        os._exit(0)
+    _, status, usage = os.wait4(pid, 0)
+    return Ended(os.waitstatus_to_exitcode(status), said.read_text(), usage.ru_utime + usage.ru_stime)
 
 
 def outcome(run: Path) -> tuple[bytes, ...]:
@@ -71,16 +70,14 @@ def outcome(run: Path) -> tuple[bytes, ...]:
     return (run / "log.csv").read_bytes(), (run / "final.extxyz").read_bytes(), repr(last.facts["generator"]).encode(), steps, *moved
 
 
-def kill_until_done(begin: list[str], run: Path, life_s: float, rng: random.Random, kills: list[dict[str, object]], wanted: int) -> None:
-    """Start, kill, restart, kill, … until the run ends; note each kill."""
+def kill_until_done(begin: list[str], run: Path, life_s: float, rng: random.Random, kills: list[dict[str, object]]) -> None:
+    """Start, kill, restart, kill, … at most `KILLS_PER_RUN` times, then let it end; note each kill."""
     words = [*begin, "--output", str(run)]
-    while True:
-        process = Process(words, run.with_name("said.txt"))
-        if process.wait(rng.uniform(0, 0.7 * life_s) if len(kills) < wanted else float("inf")):
-            said = process.said.read_text()
-            assert process.code == 0 or "must be more than" in said, said
+    for n in range(KILLS_PER_RUN + 1):
+        ended = execute(words, run.with_name("said.txt"), rng.uniform(0, life_s) if n < KILLS_PER_RUN else 0)
+        if ended.code != -signal.SIGPROF:
+            assert ended.code == 0 or "must be more than" in ended.said, ended.said
             return
-        process.kill()
         has_checkpoint = (run / CHECKPOINT).exists()
         step = read_checkpoint(run).facts["step"] if has_checkpoint else None
         frames = len(list(read_trajectory(run / "trajectory.h5md"))) if has_checkpoint else None
@@ -109,16 +106,23 @@ def main() -> None:
             ensemble, dtype = ENSEMBLES[n % 4], ("float32", "float64")[n // 4 % 2]
             words, name = [*begin, *ensemble.split(), "--dtype", dtype], f"{ensemble} {dtype}"
             if name not in whole:
-                began, path = time.monotonic(), Path(folder) / f"whole-{len(whole)}"
-                process = Process([*words, "--output", str(path)], path.with_suffix(".txt"))
-                assert process.wait() and process.code == 0, process.said.read_text()
-                whole[name], life_s = outcome(path), time.monotonic() - began
+                path = Path(folder) / f"whole-{len(whole)}"
+                ended = execute([*words, "--output", str(path)], path.with_suffix(".txt"))
+                assert ended.code == 0, ended.said
+                whole[name], life_s = outcome(path), ended.cpu_s
             before, run = len(kills), Path(folder) / f"killed-{n}"
-            kill_until_done(words, run, life_s, rng, kills, chosen.kills)
+            kill_until_done(words, run, life_s, rng, kills)
             same.append(outcome(run) == whole[name])
+            found = {
+                "kills": len(kills),
+                "runs": len(same),
+                "identical": sum(same),
+                "steps": chosen.steps,
+                "seed": chosen.seed,
+                "each": kills,
+            }
+            chosen.output.write_text(json.dumps(found, indent=1) + "\n")
             print(f"{name}: {len(kills) - before} kills, {'identical' if same[-1] else 'DIFFERENT'}", flush=True)
-    found = {"kills": len(kills), "runs": len(same), "identical": sum(same), "steps": chosen.steps, "seed": chosen.seed, "each": kills}
-    chosen.output.write_text(json.dumps(found, indent=1) + "\n")
     print(f"{len(kills)} kills in {len(same)} runs; {sum(same)} of {len(same)} ended with the bits of the run left alone")
 
 
