@@ -104,7 +104,7 @@ class ZBL(nn.Module):
         screening_length = 0.46850 / (z_i.double() ** 0.23 + z_j.double() ** 0.23)  # Å
         x = length / screening_length
         screened = sum(weight * torch.exp(-rate * x) for weight, rate in self.screening)
-        energy = COULOMB_EV_ANGSTROM * z_i * z_j / length * screened
+        energy = COULOMB_EV_ANGSTROM * (z_i * z_j).double() / length * screened
         reach = self.radii[z_i] + self.radii[z_j]
         half = 0.5 * energy * polynomial_envelope(length / reach, 1.0)  # beyond the reach: 0
         return vectors.new_zeros(len(graph.batch)).index_add(0, graph.idx_i, half).index_add(0, graph.idx_j, half)
