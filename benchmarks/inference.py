@@ -115,24 +115,33 @@ def _ours(folder: Path, atoms: Atoms, device: str) -> dict[str, Callable[[], Cal
 def _table(report: dict[str, Any]) -> str:
     rows = report["rows"]
     systems, threads, contestants = (list(dict.fromkeys(row[key] for row in rows)) for key in ("system", "threads", "contestant"))
-    times = {(row["system"], row["threads"], row["contestant"]): row["median_ms"] for row in rows if "median_ms" in row}
     lines = [f"Milliseconds per energy + force call, median. {json.dumps(report['machine'])}"]
     for n in threads:
-        lines += ["", f"{n} thread{'s' if n > 1 else ''}", ""]
-        lines += ["| system | " + " | ".join(contestants) + " |", "|---" * (len(contestants) + 1) + "|"]
-        for system in systems:
-            found = [times.get((system, n, contestant)) for contestant in contestants]
-            lines.append(f"| {system} | " + " | ".join("–" if t is None else f"{t:.3g}" for t in found) + " |")
-        lines += ["", "How many times as long as polcalc's fastest engine", ""]
-        lines += ["| system | " + " | ".join(f"{peer}'s best" for peer in PEERS) + " |", "|---" * (len(PEERS) + 1) + "|"]
-        for system in systems:
-            ours = min((t for (s, k, c), t in times.items() if (s, k) == (system, n) and c.startswith("polcalc")), default=np.nan)
-            best = [min((t for (s, k, c), t in times.items() if (s, k) == (system, n) and c.startswith(p)), default=np.nan) for p in PEERS]
-            lines.append(f"| {system} | " + " | ".join(f"{t / ours:.1f}" for t in best) + " |")
+        found = {(row["system"], row["contestant"]): row for row in rows if row["threads"] == n and "error" not in row}
+        cells = {s: [f"{found[s, c]['median_ms']:.3g}" if (s, c) in found else "–" for c in contestants] for s in systems}
+        lines += ["", f"{n} thread{'s' if n > 1 else ''}", "", *_rows(contestants, cells)]
+        ratios = {s: [_ratio(found, s, peer) for peer in PEERS] for s in systems}
+        lines += ["", "Times polcalc's fastest engine (by the shortest calls; by processor time)", ""]
+        lines += _rows([f"{peer}'s best" for peer in PEERS], ratios)
     worst = max((row.get("force_difference", 0.0) for row in rows), default=0.0)
     lines += ["", f"All that have the same weights give the same forces, to {worst:.0e} of the largest."]
     lines += sorted({f"{row['contestant']} does not run {row['system']}: {row['error']}." for row in rows if "error" in row})
     return "\n".join(lines) + "\n"
+
+
+def _rows(columns: list[str], cells: dict[str, list[str]]) -> list[str]:
+    head = ["| system | " + " | ".join(columns) + " |", "|---" * (len(columns) + 1) + "|"]
+    return head + [f"| {system} | " + " | ".join(row) + " |" for system, row in cells.items()]
+
+
+def _ratio(found: dict[tuple[str, str], dict[str, Any]], system: str, peer: str) -> str:
+    """How many times as long the best of a peer takes, by each measure."""
+
+    def best(whose: str, measure: str) -> float:
+        return min((row[measure] for (s, c), row in found.items() if s == system and c.startswith(whose)), default=np.nan)
+
+    median, shortest, processor = (best(peer, m) / best("polcalc", m) for m in ("median_ms", "min_ms", "processor_ms"))
+    return "–" if np.isnan(median) else f"{median:.1f} ({shortest:.1f}; {processor:.1f})"
 
 
 if __name__ == "__main__":
