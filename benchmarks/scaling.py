@@ -4,7 +4,8 @@
 
 Each size runs in a process of its own. A call is energy, forces and stress with the pair list of the call before, as in most steps of
 dynamics; the search of a new list is timed apart. Processor time does not count what other programs took. Memory is what the process
-grew by at its largest, over what it held with the model loaded. The model is an untrained TensorNet (C = 128, 2 layers, 4.5 Å) or `--model`.
+grew by at its largest, over what it held with the model loaded. The model is an untrained TensorNet (C = 128, 2 layers, 4.5 Å), or
+`--model`.
 """
 
 from __future__ import annotations
@@ -116,9 +117,7 @@ def _memory_mib(name: str) -> float:
 def _table(report: dict[str, Any]) -> str:
     threads = report["threads"]
     lines = [f"Liquid ethanol, {threads} thread{'s' if threads > 1 else ''}, {report['model']}. {json.dumps(report['machine'])}", ""]
-    lines += [
-        "| engine | atoms | pairs per atom | ms per call | processor µs per atom | processor ms per pair search | memory MiB | KiB per atom |"
-    ]
+    lines += ["| engine | atoms | pairs per atom | ms per call | processor µs per atom | ms per pair search | memory MiB | KiB per atom |"]
     lines += ["|---" * 8 + "|"]
     for r in report["rows"]:
         numbers = [r[key] for key in COLUMNS]
