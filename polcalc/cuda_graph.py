@@ -129,6 +129,8 @@ class CudaGraph(Engine):
     def __init__(self, potential: Potential, device: torch.device, skin: float = 0.5) -> None:
         if device.type != "cuda":
             raise Unavailable("it needs a GPU")
+        if potential.trunk.points.reach:
+            raise Unavailable("the points move, and it would not tell where")
         try:
             self.potential = tabulated(potential)[0]
         except ValueError:
