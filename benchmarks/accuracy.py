@@ -101,7 +101,7 @@ def _table(report: dict[str, Any]) -> str:
             continue
         verdict = r["energy_max_meV_per_atom"] <= ENERGY_TARGET and r["forces_max_meV_per_A"] <= FORCE_TARGET
         numbers = [r[f"{what}"] for what in r if what.endswith(("_per_atom", "_per_A"))]
-        lines.append(f"| {r['engine']} | {r['dtype']} | " + " | ".join(f"{x:.1e}" for x in numbers) + f" | {'yes' if verdict else 'no'} |")
+        lines.append(f"| {r['engine']} | {r['dtype']} | " + " | ".join(f"{x:.2g}" for x in numbers) + f" | {'yes' if verdict else 'no'} |")
     return "\n".join(lines) + "\n"
 
 

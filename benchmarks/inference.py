@@ -36,7 +36,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, action="append", help="numbers of threads to measure; repeatable (1 and 2)")
     parser.add_argument("--repeats", type=int, default=30, help="timed calls per contestant and structure")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--no-compiled", action="store_true", help="leave torchmd-net's compiled path out; it takes a minute per size")
+    parser.add_argument("--compiled", action="store_true", help="also torchmd-net's compiled path; minutes to compile, up to 21 atoms")
     parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -48,7 +48,7 @@ def main() -> None:
         in_process(__file__, {"task": "make", "folder": folder}, threads=1)
         for threads in arguments.threads or [1, 2]:
             for system in SYSTEMS:
-                task = {"task": "time", "folder": folder, "system": system, "threads": threads, "compiled": not arguments.no_compiled}
+                task = {"task": "time", "folder": folder, "system": system, "threads": threads, "compiled": arguments.compiled}
                 rows += in_process(__file__, task | {"repeats": arguments.repeats, "device": arguments.device}, threads)
     report = {"machine": machine(arguments.device), "settings": peers.TENSORNET, "rows": rows}
     write(report, _table(report), arguments.output)
