@@ -243,3 +243,30 @@ def test_a_potential_without_filters_is_not_tabulated(potential: Potential, monk
     selector = Selector(potential, CPU)
     selector.evaluate(structure(molecule("CH4")))
     assert selector.chosen.skipped["tabulated"] == "the potential owns no radial filters"
+
+
+def test_large_structures_are_compared_on_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Eager evaluates no more atoms than the limit, and the whole structure gets the numbers of the fast engine."""
+    monkeypatch.setattr(engine, "COMPARED_ATOMS", 10)
+    potential = build({"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 8, "n_layers": 1}}).eval()
+    atoms = molecule("CH3CH2OH")
+    far = atoms.copy()
+    far.positions += 8.0
+    structure = Structure(
+        np.asarray((atoms + far).numbers, dtype=np.int64), (atoms + far).positions, np.zeros((3, 3)), np.zeros(3, dtype=bool), 0, 1
+    )
+    selector = engine.Selector(potential, torch.device("cpu"), "tabulated")
+    seen: list[int] = []
+    evaluate = selector.eager.evaluate
+
+    def counted(one: Structure) -> object:
+        seen.append(len(one.positions))
+        return evaluate(one)
+
+    monkeypatch.setattr(selector.eager, "evaluate", counted)
+    result = selector.evaluate(structure)
+    assert seen == [10]
+    assert selector.chosen.difference is not None
+    np.testing.assert_allclose(result.forces, evaluate(structure).forces, atol=1e-4)
+    selector.evaluate(structure)
+    assert seen == [10]
