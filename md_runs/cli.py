@@ -55,6 +55,8 @@ def relax(
     cell: opt.Cell = False,
     charge: opt.Charge = None,
     multiplicity: opt.Multiplicity = None,
+    partial_charges: opt.PartialCharges = None,
+    fragments: opt.Fragments = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float64",
     engine: opt.Engine = "auto",
@@ -65,7 +67,8 @@ def relax(
     Writes relaxed.extxyz, relax.csv (step, energy, largest force) and manifest.json. Exit code 1 when a frame did not converge.
     """
     search = {"optimizer": optimizer, "fmax_eV_per_A": fmax_ev_per_a, "steps": steps, "cell": cell}
-    chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity)
+    charges, groups = session.read_partial_charges(partial_charges), session.read_fragments(fragments)
+    chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity, charges, groups)
     check_free(output)
     frames = session.read_frames(structures)
     calculator = session.make_calculator(chosen)
@@ -92,6 +95,8 @@ def validate(
     data: opt.Data,
     json: opt.JsonFile = None,
     output: opt.MaybeOutput = None,
+    partial_charges: opt.PartialCharges = None,
+    fragments: opt.Fragments = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float32",
     engine: opt.Engine = "auto",
@@ -100,7 +105,8 @@ def validate(
 
     Prints mean absolute, root mean square and largest errors, overall and by charge and multiplicity.
     """
-    chosen = ModelOptions(model, device, dtype, engine)
+    charges, groups = session.read_partial_charges(partial_charges), session.read_fragments(fragments)
+    chosen = ModelOptions(model, device, dtype, engine, partial_charges=charges, fragments=groups)
     if json is not None and json.exists():
         raise InputError(f"`--json` must be a new file; got {json}, which exists. Choose another name.")
     if output is not None:

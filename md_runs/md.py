@@ -43,6 +43,8 @@ def command(
     thermostat_time_fs: opt.ThermostatTimeFs = None,
     charge: opt.Charge = None,
     multiplicity: opt.Multiplicity = None,
+    partial_charges: opt.PartialCharges = None,
+    fragments: opt.Fragments = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float32",
     engine: opt.Engine = "auto",
@@ -90,7 +92,8 @@ def command(
         alarm_frames=alarm_frames,
         bonds=bonds,
     )
-    _begin(structure, plan, ModelOptions(model, device, dtype, engine, charge, multiplicity), output)
+    charges, groups = session.read_partial_charges(partial_charges), session.read_fragments(fragments)
+    _begin(structure, plan, ModelOptions(model, device, dtype, engine, charge, multiplicity, charges, groups), output)
 
 
 def _begin(structure: Path, plan: DynamicsOptions, chosen: ModelOptions, output: Path) -> None:

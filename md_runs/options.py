@@ -52,6 +52,26 @@ Multiplicity = Annotated[
         rich_help_panel=STATE,
     ),
 ]
+PartialCharges = Annotated[
+    str | None,
+    typer.Option(
+        "--partial-charges",
+        metavar="gasteiger|FILE",
+        help="For models that see them: from the bonds, or a text file of one number in e per atom. Default: initial charges of the file.",
+        show_default=False,
+        rich_help_panel=STATE,
+    ),
+]
+Fragments = Annotated[
+    Path | None,
+    typer.Option(
+        "--fragments",
+        metavar="FILE",
+        help='JSON file of groups of atoms that know their own state alone: [{"atoms": [0, 1, 2], "charge": 1, "multiplicity": 2}, …].',
+        show_default=False,
+        rich_help_panel=STATE,
+    ),
+]
 
 Ensemble = Annotated[
     Literal["nve", "nvt"], typer.Option("--ensemble", help="nvt: constant temperature; nve: constant energy.", rich_help_panel=RUN)

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import ase.io
+import numpy as np
 import torch
 from ase import Atoms
 
 from md_runs.errors import InputError, as_input_error
 from md_runs.versions import version_of
 from polcalc import PolarizedCalculator
+from polcalc.partial_charges import GASTEIGER
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,8 @@ class ModelOptions:
     engine: str = "auto"
     charge: int | None = None
     multiplicity: int | None = None
+    partial_charges: str | list[float] | None = None
+    fragments: list[dict[str, Any]] | None = None
 
 
 def make_calculator(options: ModelOptions) -> PolarizedCalculator:
@@ -37,6 +42,38 @@ def make_calculator(options: ModelOptions) -> PolarizedCalculator:
     """
     with as_input_error():
         return PolarizedCalculator(**asdict(options))
+
+
+def read_partial_charges(given: str | None) -> str | list[float] | None:
+    """Read the charges of a text file in e; leave the word that asks for those of the bonds to the calculator.
+
+    Raises
+    ------
+    InputError   no such file, or not numbers
+    """
+    if given is None or given == GASTEIGER:
+        return given
+    if not Path(given).is_file():
+        raise InputError(f"`--partial-charges` must be {GASTEIGER} or a file; got {given}. Check the name.")
+    with as_input_error():
+        charges: list[float] = np.loadtxt(given, dtype=np.float64, ndmin=1).ravel().tolist()
+        return charges
+
+
+def read_fragments(path: Path | None) -> list[dict[str, Any]] | None:
+    """Read fragments as plain values; the calculator checks what they say.
+
+    Raises
+    ------
+    InputError   no such file, or not a list of objects in JSON
+    """
+    if path is None:
+        return None
+    with as_input_error():
+        fragments = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(fragments, list) or not all(isinstance(fragment, dict) for fragment in fragments):
+        raise InputError(f'`--fragments` must be a list, as in [{{"atoms": [0, 1], "charge": 1}}]; got another form in {path}. Correct it.')
+    return fragments
 
 
 def evaluate_first(atoms: Atoms) -> None:

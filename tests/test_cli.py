@@ -227,3 +227,21 @@ def test_info(polcalc):
     assert "H C O" in table
     assert f"{facts['parameters']:,} parameters" in table
     assert "eV/Å" in table
+
+
+# ---- fragments and partial charges
+
+
+def test_fragments_and_partial_charges_from_files(polcalc, tmp_path):
+    """They reach the calculator, and the manifest holds what was in the files."""
+    (tmp_path / "parts.json").write_text('[{"atoms": [0, 1], "charge": -1}]')
+    assert polcalc("relax hydroxide.extxyz --model m.pt --fragments parts.json --fmax-eV-per-A 50 --output a").exit_code == 0
+    assert json.loads((tmp_path / "a" / "manifest.json").read_text())["state"]["charge_source"] == "fragments"
+    assert polcalc("md hydroxide.extxyz --model m.pt --fragments parts.json --steps 2 --output b").exit_code == 0
+    manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
+    assert manifest["calculator"]["fragments"] == [{"atoms": [0, 1], "charge": -1}]
+    (tmp_path / "q.txt").write_text("0.1 -0.1\n")
+    refused = polcalc("relax hydroxide.extxyz --model m.pt --partial-charges q.txt")
+    assert refused.exit_code == 2 and "the model does not see them" in refused.stderr
+    assert polcalc("md hydroxide.extxyz --model m.pt --fragments q.txt").exit_code == 2
+    assert polcalc("md hydroxide.extxyz --model m.pt --partial-charges missing.txt").exit_code == 2
