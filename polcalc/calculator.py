@@ -25,10 +25,12 @@ from polcalc.electrons import STATE_KEYS, ElectronicState
 from polcalc.engine import Chosen, Selector
 from polcalc.evaluation import Evaluation, Parts, Structure
 from polcalc.fragments import Fragment
+from polcalc.hessian import hessian
 from polcalc.neighbors import Reference
 from polcalc.partial_charges import PartialCharges
 from potentials.checkpoint import Model, load
 from potentials.conditioning import state_inputs
+from potentials.graph import to_device
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CHANGEABLE = ("charge", "multiplicity")
@@ -199,6 +201,20 @@ class PolarizedCalculator(Calculator):
             self._domain.check_geometry(structure)
             prepared.append(structure)
         return [_results(evaluation) for evaluation in self._engines.evaluate_many(prepared)]
+
+    def get_hessian(self, atoms: Atoms, moving: Sequence[int] | None = None) -> np.ndarray:
+        """Differentiate the energy twice, without finite differences, by the positions of all atoms or of ``moving`` ones.
+
+        Returns
+        -------
+        (n, 3, n, 3) eV/Å^2, of the moving atoms
+        """
+        structure = _structure(atoms, self._resolve(atoms))
+        self._domain.check_geometry(structure)
+        eager = self._engines.eager
+        found = hessian(eager.potential, to_device(eager.graph_of(structure), self._device), moving).cpu().numpy()
+        n_moving = len(found) // 3
+        return found.reshape(n_moving, 3, n_moving, 3)
 
     # what moving points did
 

@@ -53,11 +53,12 @@ class Eager(Engine):
         for has_stress in (False, True):
             chosen = [n for n, structure in enumerate(structures) if structure.has_stress == has_stress]
             for batch in _batches(chosen, [len(s.atomic_numbers) for s in structures]):
-                graph = collate([self._searched(structures[n]) for n in batch])
+                graph = collate([self.graph_of(structures[n]) for n in batch])
                 found.update(zip(batch, self._predict(graph, has_stress), strict=True))
         return [found[n] for n in range(len(structures))]
 
-    def _searched(self, structure: Structure) -> AtomicGraph:
+    def graph_of(self, structure: Structure) -> AtomicGraph:
+        """Make the graph of one structure, with pairs of its own."""
         neighbors = NeighborList(self.potential.cutoff, skin=0)
         neighbors.update(structure.positions, structure.cell, structure.pbc)
         return _graph(structure, neighbors)
