@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from md_runs import doctor, import_torchmd, md, report, session, train
+from md_runs import doctor, import_torchmd, md, report, session, states, train, vib
 from md_runs import options as opt
 from md_runs.data import app as data_commands
 from md_runs.errors import InputError, NotConverged, clear_endings, errors
@@ -40,6 +40,8 @@ app.add_typer(data_commands, name="data")
 app.add_typer(labels_commands, name="labels")
 app.command("md")(clear_endings()(md.command))
 app.command("doctor")(clear_endings()(doctor.command))
+app.command("vib")(clear_endings()(vib.command))
+app.command("states")(clear_endings()(states.command))
 app.command("train")(clear_endings()(train.command))
 app.command("import-torchmd")(clear_endings()(import_torchmd.command))
 
