@@ -14,6 +14,7 @@ from rich.progress import track
 
 from md_runs import doctor, import_torchmd, md, report, session, states, train, vib
 from md_runs import options as opt
+from md_runs.analyse import command as analyse
 from md_runs.data import app as data_commands
 from md_runs.errors import InputError, NotConverged, clear_endings, errors
 from md_runs.info import info_table, model_info
@@ -40,6 +41,7 @@ app.add_typer(data_commands, name="data")
 app.add_typer(labels_commands, name="labels")
 app.command("md")(clear_endings()(md.command))
 app.command("doctor")(clear_endings()(doctor.command))
+app.command("analyse")(clear_endings()(analyse.command))
 app.command("vib")(clear_endings()(vib.command))
 app.command("states")(clear_endings()(states.command))
 app.command("train")(clear_endings()(train.command))

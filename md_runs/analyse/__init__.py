@@ -1,0 +1,1 @@
+"""``polcalc analyse``: what came out of one or several runs, as one report."""
