@@ -85,7 +85,7 @@ def _start(a: Atoms, b: Atoms, surfaces: Pair) -> Atoms:
     """Pick the geometry of the smallest gap on the straight way from one minimum to the other."""
     other = b.copy()
     minimize_rotation_and_translation(a, other)
-    way = []
+    way: list[Atoms] = []
     for part in np.linspace(0, 1, PLACES):
         atoms = a.copy()
         atoms.positions = (1 - part) * a.positions + part * other.positions

@@ -13,7 +13,7 @@ from ase.optimize import BFGS
 
 Floats = npt.NDArray[np.float64]
 
-MAX_STEP_A = 0.1  # of any atom
+MAX_STEP_A = 0.2  # of any atom, as in ASE
 
 
 class Place(NamedTuple):
