@@ -1,8 +1,9 @@
 """carbenes-st: singlet and triplet of small carbenes at every geometry, with forces.
 
 A carbene is a small H/C/N/O/F molecule that lost two hydrogens of one saturated carbon. From a force field geometry both states are
-relaxed, first with GFN2-xTB and from there, with its Hessian, at the level of the labels; what rearranged is left out. Around both
-minima geometries are drawn from the thermal distribution of the harmonic modes. Every geometry gets both labels or none.
+relaxed with GFN2-xTB (as in QMspin, whose geometries are of a lower level than its energies); what rearranged is left out. Around both
+minima geometries are drawn from the thermal distribution of the harmonic modes, more of them for the small carbenes, where a label costs
+less. Every geometry gets both labels or none.
 
 Two phases, `minima` and `geometries`; each job is a file of its own, so that a run can be stopped, grow, and move.
 """
@@ -27,8 +28,8 @@ from potentials.labels.work import results
 
 NAME = "carbenes-st"
 SEED = 20260402
-TEMPERATURE_K = 300.0
-DRAWN = 12  # geometries around each minimum, beside the minimum itself
+TEMPERATURES_K = (300.0, 600.0)  # in turn
+GEOMETRIES = {1: 150, 2: 60, 3: 20, 4: 5, 5: 3}  # of each minimum, itself included, by the number of heavy atoms
 STATES = (1, 3)  # multiplicities
 BOND = 1.3  # of the sum of covalent radii
 PARENTS = tuple(
@@ -87,24 +88,21 @@ def minima(made: list[Carbene]) -> dict[str, Minimum]:
 
 
 def geometries(made: list[Carbene], folder: Path) -> dict[str, Geometry]:
-    """Make the jobs of the second phase for the minima that are there, ordered so that a part of them is a set of all carbenes."""
-    return {
-        f"{_key(n, m)}-{draw:03d}": Geometry(folder / f"{_key(n, m)}.npz", draw, (SEED, n, m, draw))
-        for draw in range(1 + DRAWN)
-        for n in range(len(made))
-        for m in STATES
-        if (folder / f"{_key(n, m)}.npz").is_file()
-    }
+    """Make the jobs of the second phase for the minima that are there, ordered so that a part of them is a fair part of the whole."""
+    jobs = []
+    for n, carbene in enumerate(made):
+        drawn = GEOMETRIES[sum(z > 1 for z in carbene.atomic_numbers)]
+        for m in STATES:
+            if (path := folder / f"{_key(n, m)}.npz").is_file():
+                jobs += [(draw / drawn, f"{_key(n, m)}-{draw:03d}", Geometry(path, draw, (SEED, n, m, draw))) for draw in range(drawn)]
+    return {key: job for _, key, job in sorted(jobs, key=lambda x: x[:2])}
 
 
 def find_minimum(job: Minimum) -> dict[str, Any]:
     """Relax one state, and find the Hessian there."""
     numbers = np.array(job.carbene.atomic_numbers)
     start = np.array(job.carbene.positions)
-    rough = relax(gfn2, numbers, start, 0, job.multiplicity)
-    _check_bonds(numbers, start, rough)
-    stiffness = hessian(gfn2, numbers, rough, 0, job.multiplicity)
-    found = relax(dft, numbers, rough, 0, job.multiplicity, fmax=0.02, stiffness=stiffness, max_steps=60)
+    found = relax(gfn2, numbers, start, 0, job.multiplicity)
     _check_bonds(numbers, start, found)
     stiffness = hessian(gfn2, numbers, found, 0, job.multiplicity)
     return {"atomic_numbers": numbers, "positions": found, "hessian": stiffness, "parent": np.array(job.carbene.parent)}
@@ -117,7 +115,7 @@ def label(job: Geometry) -> dict[str, Any]:
     numbers, positions = minimum["atomic_numbers"], minimum["positions"]
     if job.draw:
         rng = np.random.default_rng(job.seed)
-        positions = positions + thermal_displacements(minimum["hessian"], numbers, TEMPERATURE_K, rng)
+        positions = positions + thermal_displacements(minimum["hessian"], numbers, TEMPERATURES_K[job.draw % 2], rng)
     positions = positions.astype(np.float32).astype(np.float64)  # what is stored is what is labelled
     labels = [dft(numbers, positions, 0, multiplicity) for multiplicity in STATES]
     return {
@@ -154,8 +152,9 @@ def card(name: str, frames: Frames) -> Mapping[str, Any]:
         "description": PROVENANCE.description,
         "theory": THEORY,
         "programs": program() | {"tblite": version("tblite"), "rdkit": version("rdkit")},
-        "sampling": f"minima of both states, and {DRAWN} geometries around each from the thermal distribution of the harmonic modes of "
-        f"GFN2-xTB at {TEMPERATURE_K:g} K, modes below 200/cm treated as 200/cm",
+        "sampling": "minima of both states with GFN2-xTB, and geometries around them from the thermal distribution of its modes at "
+        f"{' and '.join(f'{t:g}' for t in TEMPERATURES_K)} K in turn, modes below 200/cm treated as 200/cm; "
+        f"geometries of a minimum by the number of heavy atoms: {GEOMETRIES}",
         "seed": SEED,
         "labels": len(frames),
         "parents": len(set(frames.group.tolist())) if frames.group is not None else 0,
