@@ -1,8 +1,8 @@
 """Trajectories in HDF5, laid out as H5MD 1.1 (https://www.nongnu.org/h5md/h5md.html).
 
 ``particles/trajectory`` holds species, mass, box, and per frame position, velocity and force; ``observables`` holds per frame the
-potential and kinetic energy, total charge and multiplicity. Every dataset carries its unit. Forces are in kJ/mol/Å, because
-readers of H5MD know no eV; `read_trajectory` gives ASE units back.
+potential and kinetic energy, total charge and multiplicity. Models with moving points add their displacement, ``polarization``. Every
+dataset carries its unit. Forces are in kJ/mol/Å, because readers of H5MD know no eV; `read_trajectory` gives ASE units back.
 
 Frames are collected in memory and written in blocks. The file is open for a millisecond per block, in HDF5's single-writer mode,
 which orders the writes so that the file is readable whenever the process dies.
@@ -20,16 +20,19 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms, units
+from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from md_runs.output import partial, reserve, sync_file
 from md_runs.superblock import mend_superblock
 from md_runs.versions import version_of
+from polcalc import PolarizedCalculator
 
 Array = npt.NDArray[Any]
 
 PARTICLES, OBSERVABLES = "particles/trajectory", "observables"
 STEP, TIME = f"{PARTICLES}/position/step", f"{PARTICLES}/position/time"  # shared by all, through hard links
+POLARIZATION = f"{PARTICLES}/polarization"
 EV_PER_A = units.kJ / units.mol  # eV/Å of one kJ/mol/Å
 A_PER_FS = 1 / units.fs  # ASE velocity of one Å/fs
 FORMAT = ("v110", "v110")  # the oldest HDF5 format with single-writer mode
@@ -52,20 +55,20 @@ class TrajectoryWriter:
 
     def __init__(self, path: Path, atoms: Atoms, *, charge: float, multiplicity: int, author: str = "polcalc") -> None:
         self.path, self.charge, self.multiplicity = path, charge, multiplicity
-        self.has_cell = bool(atoms.cell.rank == 3)
+        self.has_cell, self.has_polarization = bool(atoms.cell.rank == 3), polarization_of(atoms) is not None
         self.block = max(1, min(1000, CHUNK_BYTES // (24 * len(atoms))))  # frames in memory at most
         self.frames: list[dict[str, Any]] = []
         self.last_flush, self.n_frames = time.monotonic(), 0
         if path.exists():
             raise FileExistsError(f"{path} exists.")
-        self.room = 2 * self.block * 24 * (3 * len(atoms) + 3) + ROOM_BYTES  # for the largest block: two chunks of everything
+        self.room = 2 * self.block * 24 * (4 * len(atoms) + 3) + ROOM_BYTES  # for the largest block: two chunks of everything
         temporary = partial(path)
         try:
             with temporary.open("xb") as empty:
                 reserve(empty.fileno(), self.room)
             with h5py.File(temporary, "w", libver=FORMAT) as file:
                 _write_header(file, author)
-                _make_datasets(file, atoms, self.block, self.has_cell)
+                _make_datasets(file, atoms, self.block, self.has_cell, self.has_polarization)
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -104,7 +107,8 @@ class TrajectoryWriter:
         """Names of everything that has a row per frame."""
         observables = [f"{OBSERVABLES}/{name}/value" for name in ("potential_energy", "kinetic_energy", "charge", "multiplicity")]
         box = [f"{PARTICLES}/box/edges/value"] if self.has_cell else []
-        return [STEP, TIME, *(f"{PARTICLES}/{name}/value" for name in ("position", "velocity", "force")), *observables, *box]
+        points = [f"{POLARIZATION}/value"] if self.has_polarization else []
+        return [STEP, TIME, *(f"{PARTICLES}/{name}/value" for name in ("position", "velocity", "force")), *observables, *box, *points]
 
     def append(self, step: int, time_fs: float, atoms: Atoms) -> None:
         """Take a frame; its energy and forces are those the calculator holds already."""
@@ -121,6 +125,8 @@ class TrajectoryWriter:
         }
         if self.has_cell:
             frame[f"{PARTICLES}/box/edges/value"] = atoms.cell.array.copy()
+        if self.has_polarization:
+            frame[f"{POLARIZATION}/value"] = polarization_of(atoms)
         self.frames.append(frame)
         self.n_frames += 1
         if len(self.frames) >= self.block or time.monotonic() - self.last_flush > FLUSH_SECONDS:
@@ -148,6 +154,16 @@ class TrajectoryWriter:
         """Take the space of the next writes from the disk: HDF5 does not survive a full one. It gives back what it does not use."""
         with self.path.open("r+b") as file:
             reserve(file.fileno(), n_bytes)
+
+
+def polarization_of(atoms: Atoms) -> Array | None:
+    """Displacements of the moving points in Å, (N, 3), after an evaluation; None where the model has none."""
+    if not isinstance(atoms.calc, PolarizedCalculator):
+        return None
+    try:
+        return np.asarray(atoms.calc.polarization_vectors)
+    except PropertyNotImplementedError:
+        return None
 
 
 def open_trajectory(path: str | Path) -> h5py.File:
@@ -201,7 +217,8 @@ def _opened(path: Path) -> h5py.File:
 
 def _along_time(file: h5py.File) -> list[h5py.Dataset]:
     """Every dataset with a row per frame; the shortest counts when the writer was killed between two of them."""
-    groups = [file[OBSERVABLES][name] for name in file[OBSERVABLES]] + [file[PARTICLES][name] for name in ("position", "velocity", "force")]
+    named = [name for name in ("position", "velocity", "force", "polarization") if name in file[PARTICLES]]
+    groups = [file[OBSERVABLES][name] for name in file[OBSERVABLES]] + [file[PARTICLES][name] for name in named]
     return [file[STEP], file[TIME], *(group["value"] for group in groups)]
 
 
@@ -213,7 +230,7 @@ def _write_header(file: h5py.File, author: str) -> None:
     creator.attrs["name"], creator.attrs["version"] = "polcalc", version_of("polcalc")
 
 
-def _make_datasets(file: h5py.File, atoms: Atoms, block: int, has_cell: bool) -> None:
+def _make_datasets(file: h5py.File, atoms: Atoms, block: int, has_cell: bool, has_polarization: bool) -> None:
     """Create every dataset, empty along time; all share one list of steps and times."""
     n_atoms = len(atoms)
     step = file.create_dataset(STEP, (0,), maxshape=(None,), chunks=(1024,), dtype="i8")
@@ -240,6 +257,8 @@ def _make_datasets(file: h5py.File, atoms: Atoms, block: int, has_cell: bool) ->
     add(f"{PARTICLES}/force", (n_atoms, 3), "f8", "kJ mol-1 Angstrom-1")
     if has_cell:
         add(f"{PARTICLES}/box/edges", (3, 3), "f8", "Angstrom")
+    if has_polarization:
+        add(POLARIZATION, (n_atoms, 3), "f8", "Angstrom")
     add(f"{OBSERVABLES}/potential_energy", (), "f8", "eV")
     add(f"{OBSERVABLES}/kinetic_energy", (), "f8", "eV")
     add(f"{OBSERVABLES}/charge", (), "f8", "e")
