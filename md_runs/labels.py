@@ -17,7 +17,7 @@ from md_runs.output import to_json
 from potentials.datasets.checksum import checksum
 from potentials.datasets.frames import Frames
 from potentials.datasets.hdf5 import write_hdf5
-from potentials.labels import carbenes, toy_charge
+from potentials.labels import carbenes, organic, toy_charge
 from potentials.labels.work import failures, run_jobs
 
 app = typer.Typer(help="Compute reference data: energies and forces of known sets of ours.", no_args_is_help=True)
@@ -57,6 +57,22 @@ def carbenes_st(output: Folder = Path("polcalc-labels"), processes: Processes = 
     _run("minima", carbenes.minima(made), carbenes.find_minimum, minima, processes, limit)
     _run("geometries", carbenes.geometries(made, minima), carbenes.label, geometries, processes, limit)
     _write(name, lambda _, folder: carbenes.collect(folder), carbenes.card, output)
+
+
+@app.command("organic")
+@clear_endings()
+def organic_xtb(
+    output: Folder = Path("polcalc-labels"),
+    processes: Processes = 1,
+    limit: Limit = 0,
+    molecules: Annotated[int, typer.Option("--molecules", min=200, help="Molecules to train on.")] = organic.N_TRAIN,
+    test_molecules: Annotated[int, typer.Option("--test-molecules", min=1, help="Molecules never trained on.")] = organic.N_TEST,
+    seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same set, whatever the number of processes.")] = organic.SEED,
+) -> None:
+    """Compute organic-xtb with GFN2-xTB: small organic molecules, ions and radicals in up to nine states; about an hour of one core."""
+    _need("tblite")
+    _need("rdkit")
+    _run(organic.NAME, organic.make_jobs(molecules, test_molecules, seed), organic.compute, output / organic.NAME, processes, limit)
 
 
 def _run(name: str, jobs: Mapping[str, Any], work: Callable[[Any], Any], folder: Path, processes: int, limit: int) -> None:

@@ -13,11 +13,13 @@ Integers = NDArray[np.int64]
 
 
 class Label(NamedTuple):
-    """Energy, forces and charges of one structure in one state."""
+    """Energy, forces and charges of one structure in one state; the rest where the method tells it."""
 
     energy: float  # eV
     forces: Floats  # (N, 3) eV/Å
     charges: Floats  # (N,) e, of the method's own population analysis
+    dipole: Floats | None = None  # (3,) e Å, about the origin of the coordinates
+    spin_squared: float | None = None  # <S²>
 
 
 Method = Callable[[Integers, Floats, int, int], Label]  # atomic numbers (N,), positions (N, 3) Å, charge e, multiplicity 2S + 1

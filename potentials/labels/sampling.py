@@ -62,9 +62,15 @@ def langevin(
     rng: np.random.Generator,
     timestep_fs: float = 0.5,
     friction_per_ps: float = 20.0,
+    masses: Floats | None = None,
 ) -> Iterator[Floats]:
-    """Yield positions (N, 3) Å every so many steps of Langevin dynamics, without end; kick, drift, random, drift, kick."""
-    step, mass = timestep_fs * fs, atomic_masses[atomic_numbers][:, None]
+    """Yield positions (N, 3) Å every so many steps of Langevin dynamics, without end; kick, drift, random, drift, kick.
+
+    Parameters
+    ----------
+    masses : (N,) or None   amu, other than those of the elements: positions have the same distribution whatever the masses
+    """
+    step, mass = timestep_fs * fs, (atomic_masses[atomic_numbers] if masses is None else masses)[:, None]
     thermal = np.sqrt(kB * temperature_K / mass)
     kept = np.exp(-friction_per_ps / (1000 * fs) * step)
     x, v = positions.copy(), thermal * rng.normal(size=positions.shape)

@@ -1,0 +1,211 @@
+"""organic-xtb: small organic molecules, their ions and radicals, in up to nine states, energies and forces of GFN2-xTB.
+
+Each job is one species of one molecule: geometries from short Langevin dynamics on the method itself, from the modes of a force
+field, with a stretched bond, with a close contact, and beside a small partner. Every geometry is labelled in its ground state and
+in others drawn at random. Hydrogens are as heavy as 4 amu in the dynamics, so that it may take steps of 2 fs; the distribution of
+configurations does not know masses.
+
+A run may be stopped at any time; the order of the jobs has no meaning, so that a part of the set is a fair sample of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from itertools import islice
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase.data import atomic_masses
+
+from potentials.datasets.frames import Frames, Provenance, make_frames
+from potentials.labels.gfn2 import THEORY, Surface, program
+from potentials.labels.method import Failed, Floats, Integers, Label
+from potentials.labels.organic_geometries import Species, beside, contact, make_species, n_fragments, partner, stretched
+from potentials.labels.organic_molecules import PARTNERS, WATER, Parent, parents
+from potentials.labels.sampling import langevin
+from potentials.labels.work import results
+
+NAME = "organic-xtb"
+SEED = 20261121
+N_TRAIN, N_TEST = 5600, 500  # molecules
+SHARDS = 16  # files of the training set; a molecule belongs to one by its number
+KINDS = {"molecule": 0.62, "protonated": 0.13, "deprotonated": 0.13, "radical": 0.12}  # share of the grown molecules
+SCENES = ("dynamics",) * 4 + ("modes",) * 4 + ("stretched", "contact", "pair", "pair")  # of a molecule
+SMALL_SCENES = ("dynamics",) * 10 + ("modes",) * 8 + ("stretched",) * 10 + ("contact",) * 4 + ("pair",) * 16  # of one by name
+MOST_ATOMS_OF_PAIR = 24
+TEMPERATURES_K = (300.0, 1000.0)
+EVERY, TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 7, 2.0, 20.0, 4.0
+OTHER_STATE = 0.55  # chance of a state beside the ground state, of those one electron or one flip away
+FAR_STATE = 0.12  # of those two electrons away
+ON_GROUND_STATE = 0.6  # share of the dynamics
+LABEL_ACCURACY, PATH_ACCURACY = 0.1, 1.0  # of tblite: 0.1 and 1 meV/Å
+MOST_FORCE = 30.0  # eV/Å
+MOST_SPIN_ERROR = 0.25  # of <S²>
+ENERGY_RANGE = (-20.0, 30.0)  # eV, of any label above the first of its molecule
+FORCE_CHECK, CHECK_STEP = 0.02, 0.002  # eV/Å and Å: forces along a random way against differences of energies
+
+
+class Job(NamedTuple):
+    """One species of one molecule."""
+
+    number: int
+    parent: Parent
+    seed: tuple[int, ...]
+
+
+class Frame(NamedTuple):
+    """A label, with where it belongs."""
+
+    atomic_numbers: Integers
+    positions: Floats
+    charge: int
+    multiplicity: int
+    scene: str
+    label: Label
+
+
+def make_jobs(n_train: int = N_TRAIN, n_test: int = N_TEST, seed: int = SEED) -> dict[str, Job]:
+    """Make the jobs, in an order without meaning."""
+    return {f"{n:05d}": Job(n, parent, (seed, 1, n)) for n, parent in enumerate(parents(n_train, n_test, seed))}
+
+
+def compute(job: Job) -> dict[str, Any]:
+    """Draw and label the geometries of one job: flat arrays, and how many were left out for which reason."""
+    rng = np.random.default_rng(job.seed)
+    kind = "molecule" if job.parent.small else str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    try:
+        species = make_species(job.parent, kind, rng)
+    except Failed:
+        species = make_species(job.parent, "molecule", rng)
+    left_out: Counter[str] = Counter()
+    frames = list(_labelled(species, SMALL_SCENES if job.parent.small else SCENES, rng, left_out))
+    if not frames:
+        raise Failed(f"no frame is left: {dict(left_out)}")
+    return _arrays(frames, job.number) | {"left_out": np.array(json.dumps(left_out))}
+
+
+def _labelled(species: Species, scenes: tuple[str, ...], rng: np.random.Generator, left_out: Counter[str]) -> Iterator[Frame]:
+    """Label every geometry in its states; the first label is where energies are counted from, and forces are checked on it."""
+    floor: dict[tuple[int, ...], float] = {}
+    for scene, (numbers, drawn, charge, multiplicity) in _geometries(species, scenes, rng, left_out):
+        positions = (drawn - drawn.mean(0)).astype(np.float32).astype(np.float64)  # what is stored is what is labelled
+        if scene in ("dynamics", "modes") and n_fragments(numbers, positions) != 1:
+            left_out["fell apart"] += 1
+            continue
+        for state in _states(charge, multiplicity, rng):
+            try:
+                surface = Surface(numbers, *state, LABEL_ACCURACY)
+                label = surface.label(positions)
+                if not floor and state == (charge, multiplicity):
+                    _check_forces(surface, positions, label, rng)
+                _check(label, state[1], floor.setdefault(tuple(np.sort(numbers)), label.energy))
+            except Failed as error:
+                left_out[str(error)] += 1
+            else:
+                yield Frame(numbers, positions, *state, scene, label)
+
+
+def _geometries(
+    species: Species, scenes: tuple[str, ...], rng: np.random.Generator, left_out: Counter[str]
+) -> Iterator[tuple[str, tuple[Integers, Floats, int, int]]]:
+    """Yield scene, atomic numbers, positions, charge and multiplicity of the ground state."""
+    state = species.charge, species.multiplicity
+    path = _path(species, rng) if len(species.positions) > 1 else iter(())
+    for scene in scenes:
+        numbers, positions, (charge, multiplicity) = species.atomic_numbers, species.displaced(rng.uniform(*TEMPERATURES_K), rng), state
+        try:
+            match scene:
+                case "dynamics":
+                    positions = next(path, positions)
+                case "stretched":
+                    positions = stretched(numbers, positions, rng)
+                case "contact":
+                    positions = contact(numbers, positions, rng)
+                case "pair":
+                    other = _partner(species, rng)
+                    numbers, positions = beside(numbers, positions, other, rng)
+                    charge += other.charge
+        except Failed as error:
+            left_out[str(error)] += 1
+            continue
+        yield scene, (numbers, positions, charge, multiplicity)
+
+
+def _path(species: Species, rng: np.random.Generator) -> Iterator[Floats]:
+    """Run dynamics on the ground state, or on another: the ions and triplets want their own geometries."""
+    numbers, temperature = species.atomic_numbers, rng.uniform(*TEMPERATURES_K)
+    others = [state for state, far in _others(species.charge, species.multiplicity) if not far]
+    state = (species.charge, species.multiplicity) if rng.random() < ON_GROUND_STATE else others[rng.integers(len(others))]
+    surface = Surface(numbers, *state, PATH_ACCURACY)
+    masses = np.where(numbers == 1, HYDROGEN_AMU, atomic_masses[numbers])
+    start = species.displaced(temperature, rng)
+    steps = langevin(
+        lambda _, x, *__: surface.follow(x), numbers, start, *state, temperature, EVERY, rng, TIMESTEP_FS, FRICTION_PER_PS, masses
+    )
+    try:
+        yield from steps
+    except Failed:
+        return
+
+
+def _partner(species: Species, rng: np.random.Generator) -> Species:
+    """Choose a partner: water for half of the ions, and nothing that makes a charge beyond one."""
+    if species.charge and rng.random() < 0.5:
+        return partner(WATER)
+    chosen = partner(PARTNERS[rng.integers(len(PARTNERS))])
+    if abs(chosen.charge + species.charge) > 1 or len(chosen.positions) + len(species.positions) > MOST_ATOMS_OF_PAIR:
+        raise Failed("the partner does not fit")
+    return chosen
+
+
+def _states(charge: int, multiplicity: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+    """Draw states for a geometry: the ground state, and others (charge, multiplicity)."""
+    chances = [(state, FAR_STATE if far else OTHER_STATE) for state, far in _others(charge, multiplicity)]
+    return [(charge, multiplicity), *(state for state, chance in chances if rng.random() < chance)]
+
+
+def _others(charge: int, multiplicity: int) -> list[tuple[tuple[int, int], bool]]:
+    """List the other states of charge -1, 0, +1 and multiplicity 1, 2, 3 that the electrons allow, and whether they are far."""
+    found = [(q, m) for q in (-1, 0, 1) for m in (1, 2, 3) if (q - charge + m - multiplicity) % 2 == 0 and (q, m) != (charge, multiplicity)]
+    return [(state, abs(state[0] - charge) == 2) for state in found]
+
+
+def _check(label: Label, multiplicity: int, floor: float) -> None:
+    spin = (multiplicity - 1) / 2
+    assert label.spin_squared is not None
+    if not np.isfinite(label.energy) or not np.isfinite(label.forces).all():
+        raise Failed("not finite")
+    if np.abs(label.forces).max() > MOST_FORCE:
+        raise Failed(f"a force beyond {MOST_FORCE:g} eV/Å")
+    if abs(label.spin_squared - spin * (spin + 1)) > MOST_SPIN_ERROR:
+        raise Failed("<S²> is not that of the multiplicity")
+    if not ENERGY_RANGE[0] <= label.energy - floor <= ENERGY_RANGE[1]:
+        raise Failed("an energy out of range")
+
+
+def _check_forces(surface: Surface, positions: Floats, label: Label, rng: np.random.Generator) -> None:
+    way = rng.normal(size=positions.shape)
+    way /= np.linalg.norm(way)
+    ahead, behind = (surface.label(positions + s * CHECK_STEP * way).energy for s in (1, -1))
+    if abs((behind - ahead) / (2 * CHECK_STEP) - float((label.forces * way).sum())) > FORCE_CHECK:
+        raise Failed("forces are not the gradient of the energy")
+
+
+def _arrays(frames: list[Frame], number: int) -> dict[str, Any]:
+    return {
+        "n_atoms": np.array([len(f.atomic_numbers) for f in frames]),
+        "atomic_numbers": np.concatenate([f.atomic_numbers for f in frames]).astype(np.uint8),
+        "positions": np.concatenate([f.positions for f in frames]).astype(np.float32),
+        "energy": np.array([f.label.energy for f in frames]),
+        "forces": np.concatenate([f.label.forces for f in frames]).astype(np.float32),
+        "partial_charges": np.concatenate([f.label.charges for f in frames]).astype(np.float32),
+        "dipole": np.array([f.label.dipole for f in frames], dtype=np.float32),
+        "total_charge": np.array([f.charge for f in frames]),
+        "multiplicity": np.array([f.multiplicity for f in frames]),
+        "group": np.full(len(frames), number),
+        "scene": np.array([f.scene for f in frames]),
+        "spin_squared": np.array([f.label.spin_squared for f in frames]),
+    }
