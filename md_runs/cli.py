@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from md_runs import doctor, import_torchmd, md, report, session, states, train, vib
+from md_runs import doctor, import_torchmd, md, neb, report, session, states, train, vib
 from md_runs import options as opt
 from md_runs.analyse import command as analyse
 from md_runs.data import app as data_commands
@@ -42,6 +42,7 @@ app.add_typer(labels_commands, name="labels")
 app.command("md")(clear_endings()(md.command))
 app.command("doctor")(clear_endings()(doctor.command))
 app.command("analyse")(clear_endings()(analyse.command))
+app.command("neb")(clear_endings()(neb.command))
 app.command("vib")(clear_endings()(vib.command))
 app.command("states")(clear_endings()(states.command))
 app.command("train")(clear_endings()(train.command))
