@@ -1,0 +1,135 @@
+"""From the results of runs to one summary: mean ± spread over seeds, within each comparison one budget."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+Result = Mapping[str, Any]
+COLUMNS = {
+    "energy_mae_meV": "energy MAE (meV)",
+    "forces_mae_meV_per_A": "force MAE (meV/Å)",
+    "energy_rmse_meV_per_atom": "energy RMSE (meV/atom)",
+    "energy_mae_meV_per_atom": "energy MAE (meV/atom)",
+    "forces_rmse_meV_per_A": "force RMSE (meV/Å)",
+    "blind_energy_meV": "blind floor, energy (meV)",
+    "blind_forces_meV_per_A": "blind floor, forces (meV/Å)",
+    "singlet_energy_mae_meV": "singlet MAE (meV)",
+    "triplet_energy_mae_meV": "triplet MAE (meV)",
+    "gap_mae_meV": "gap MAE (meV)",
+    "ms_per_step": "ms/step",
+    "n_parameters": "parameters",
+}
+STATE_NAMES = {1: "singlet", 2: "doublet", 3: "triplet"}
+
+
+def measures(result: Result) -> dict[str, float | None]:
+    """Flatten what a run measured on its test structures."""
+    test, floor = result["errors"]["test"], result["blind_floor"]
+    found = {name: value for name, value in test.items() if name != "by_state"}
+    neutral = [row for row in test["by_state"] if row["charge"] == 0 and row["multiplicity"] in STATE_NAMES]
+    found |= {f"{STATE_NAMES[row['multiplicity']]}_energy_mae_meV": row["energy_mae_meV"] for row in neutral}
+    found |= {
+        "blind_energy_meV": floor["energy_meV"],
+        "blind_forces_meV_per_A": floor["forces_meV_per_A"],
+        "gap_mae_meV": result["gap_mae_meV"],
+    }
+    return found | {"ms_per_step": result["training"]["ms_per_step"], "n_parameters": result["training"]["n_parameters"]}
+
+
+def summarise(results: Sequence[Result]) -> list[dict[str, Any]]:
+    """Average over seeds: a row for each comparison, data and plug-in, in the order of the results.
+
+    Raises
+    ------
+    ValueError   runs of one comparison that had different budgets
+    """
+    check_budgets(results)
+    places = dict.fromkeys((r["comparison"], r["data"], r["plugin"]) for r in results)
+    return [_row(place, [r for r in results if (r["comparison"], r["data"], r["plugin"]) == place]) for place in places]
+
+
+def check_budgets(results: Sequence[Result]) -> None:
+    """See that what is compared had the same length, structures, batches and, where time counts, machine."""
+    first: dict[tuple[str, str], Result] = {}
+    for result in results:
+        place = result["comparison"], result["data"]
+        other = first.setdefault(place, result)
+        if result["budget"] != other["budget"]:
+            raise ValueError(
+                f"`budget` must be one in the comparison {' / '.join(place)}; got {_plain(other['budget'])} for {other['plugin']}, seed "
+                f"{other['seed']}, and {_plain(result['budget'])} for {result['plugin']}, seed {result['seed']}. Run one of them again."
+            )
+
+
+def _row(place: tuple[str, str, str], runs: Sequence[Result]) -> dict[str, Any]:
+    all_measures = [measures(run) for run in runs]
+    names = [n for n in all_measures[0] if all(m.get(n) is not None for m in all_measures)]
+    values = {name: np.array([m[name] for m in all_measures], dtype=np.float64) for name in names}
+    return {
+        **dict(zip(("comparison", "data", "plugin"), place, strict=True)),
+        "budget": dict(runs[0]["budget"]),
+        "seeds": [run["seed"] for run in runs],
+        "mean": {name: float(v.mean()) for name, v in values.items()},
+        "spread": {name: float(v.std(ddof=1)) if len(v) > 1 else None for name, v in values.items()},
+    }
+
+
+def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], published: Sequence[Mapping[str, Any]] = ()) -> str:
+    """Write the summary as Markdown, a table for each comparison and data set, its budget above it."""
+    lines = [f"# {title}", "", "Errors on the test structures, mean ± standard deviation over seeds (one seed: no ±).", ""]
+    for place in dict.fromkeys((row["comparison"], row["data"]) for row in rows):
+        own = [row for row in rows if (row["comparison"], row["data"]) == place]
+        lines += [f"## {' / '.join(place)}", "", f"Budget of every run: {_plain(own[0]['budget'])}.", ""]
+        lines += ["| plug-in | seeds | " + " | ".join(COLUMNS[c] for c in columns) + " |", "|---" * (len(columns) + 2) + "|"]
+        lines += [f"| {row['plugin']} | {len(row['seeds'])} | " + " | ".join(_cell(row, c) for c in columns) + " |" for row in own]
+        for other in published:
+            cells = " | ".join(_number(other.get(c)) for c in columns)
+            lines.append(f"| *{other['name']}, {other['source']}* | | {cells} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def curves(title: str, results: Sequence[Result], measure: str = "energy_mae_meV") -> Figure:
+    """Validation error against steps, a panel for each comparison and data set, a line for each run; dotted the floor of the blind."""
+    places = list(dict.fromkeys((r["comparison"], r["data"]) for r in results))
+    plugins = list(dict.fromkeys(r["plugin"] for r in results))
+    figure = Figure(figsize=(4.6 * len(places), 3.8), layout="constrained")
+    panels = figure.subplots(1, len(places), squeeze=False)[0]
+    for axis, place in zip(panels, places, strict=True):
+        runs = [r for r in results if (r["comparison"], r["data"]) == place]
+        for n, plugin in enumerate(plugins):
+            of_plugin = [r for r in runs if r["plugin"] == plugin]
+            for k, run in enumerate(of_plugin):
+                points = [(row["step"], row[measure]) for row in run["history"] if row.get(measure)]
+                if points:
+                    axis.plot(*zip(*points, strict=True), color=f"C{n}", lw=1.3, alpha=0.85, label=None if k else plugin)
+        floors = [run["blind_floor"][{"energy_mae_meV": "energy_meV"}.get(measure, "forces_meV_per_A")] for run in runs]
+        if any(floors):
+            floor = float(np.mean([f for f in floors if f]))
+            axis.axhline(floor, color="0.4", ls=":", lw=1.2)
+            axis.annotate("floor of the blind", (0.98, floor), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.4")
+        axis.set(title=" / ".join(place), xlabel="step", ylabel=f"validation {COLUMNS[measure]}", yscale="log")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.legend(frameon=False, fontsize=8)
+    figure.suptitle(title)
+    return figure
+
+
+def _cell(row: Mapping[str, Any], column: str) -> str:
+    mean, spread = row["mean"].get(column), row["spread"].get(column)
+    return _number(mean) if spread is None or column == "n_parameters" else f"{_number(mean)} ± {_number(spread)}"
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+
+
+def _plain(budget: Mapping[str, Any]) -> str:
+    return json.dumps(budget).strip("{}").replace('"', "").replace("_", " ")
