@@ -42,6 +42,7 @@ class Card:
     dataset: dict[str, Any] = field(default_factory=dict)  # name, source, licence, sha256
     test_errors: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)  # configuration and what came of it
+    audit: dict[str, Any] = field(default_factory=dict)  # what `polcalc audit --store` found
     command: str = ""
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
@@ -71,10 +72,19 @@ class Model(NamedTuple):
 
 def save(path: str | Path, potential: Potential, card: Card) -> str:
     """Write a model file at once or not at all; return its SHA-256."""
-    path = Path(path)
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in potential.state_dict().items()}
+    return _write(Path(path), {"format": FORMAT, "spec": potential.spec, "weights": weights, "card": card.to_dict()})
+
+
+def store_card(path: Path, card: Card) -> str:
+    """Give a model file another card, weights and spec untouched, at once or not at all; return its new SHA-256."""
+    content = _upgraded(torch.load(path, map_location="cpu", weights_only=True), path)
+    return _write(path, content | {"card": card.to_dict()})
+
+
+def _write(path: Path, content: dict[str, Any]) -> str:
     buffer = io.BytesIO()
-    torch.save({"format": FORMAT, "spec": potential.spec, "weights": weights, "card": card.to_dict()}, buffer)
+    torch.save(content, buffer)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
