@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import track
 
 from md_runs.errors import InputError, as_input_error, clear_endings, errors
-from md_runs.output import to_json
+from md_runs.output import to_json, write_text
 from potentials.datasets.checksum import checksum
 from potentials.datasets.frames import Frames
 from potentials.datasets.hdf5 import write_hdf5
-from potentials.labels import carbenes, organic, toy_charge
+from potentials.datasets.organic import NAME, SAMPLE
+from potentials.labels import carbenes, organic, organic_files, toy_charge
 from potentials.labels.work import failures, run_jobs
 
 app = typer.Typer(help="Compute reference data: energies and forces of known sets of ours.", no_args_is_help=True)
@@ -72,7 +73,15 @@ def organic_xtb(
     """Compute organic-xtb with GFN2-xTB: small organic molecules, ions and radicals in up to nine states; about an hour of one core."""
     _need("tblite")
     _need("rdkit")
-    _run(organic.NAME, organic.make_jobs(molecules, test_molecules, seed), organic.compute, output / organic.NAME, processes, limit)
+    folder = output / NAME
+    jobs = organic.make_jobs(molecules, test_molecules, seed)
+    _same_set(folder, {"molecules": molecules, "test_molecules": test_molecules, "seed": seed})
+    _run(NAME, jobs, organic.compute, folder, processes, limit)
+    with as_input_error():
+        about = organic_files.write_set(jobs, folder, output)
+    for name, card in ((NAME, about), (SAMPLE, organic_files.sample_card(about, output))):
+        _write_card(output / f"{name}.json", card)
+    screen.print(f"{output}: {about['labels']} labels of {about['molecules']} molecules, {about['test labels']} to test on", markup=False)
 
 
 def _run(name: str, jobs: Mapping[str, Any], work: Callable[[Any], Any], folder: Path, processes: int, limit: int) -> None:
@@ -93,8 +102,21 @@ def _write(name: str, collect: Callable[[str, Path], Frames], describe: Callable
         "url": frames.provenance.url,
         "sha256": checksum(output / f"{name}.h5"),
     }
-    (output / f"{name}.json").write_text(json.dumps(json.loads(to_json(about)), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    _write_card(output / f"{name}.json", about)
     screen.print(f"{output / f'{name}.h5'}: {len(frames)} labels", markup=False)
+
+
+def _write_card(path: Path, about: Mapping[str, Any]) -> None:
+    write_text(path, json.dumps(json.loads(to_json(about)), indent=1, ensure_ascii=False) + "\n")
+
+
+def _same_set(folder: Path, asked: dict[str, int]) -> None:
+    """Refuse to put the jobs of two sets into one folder: their keys would be the same."""
+    path = folder / "set.json"
+    if path.is_file() and (found := json.loads(path.read_text(encoding="utf-8"))) != asked:
+        raise InputError(f"`--output` must hold a run of the same set, {asked}; got {found}. Choose another folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(path, to_json(asked))
 
 
 def _need(program: str) -> None:

@@ -19,6 +19,7 @@ from potentials.datasets.frames import Frames, Provenance
 from potentials.datasets.hdf5 import read_hdf5
 from potentials.datasets.md17 import MD17, MD17_CCSDT
 from potentials.datasets.npz import read_npz
+from potentials.datasets.organic import ORGANIC
 from potentials.datasets.own import OWN, shipped
 from potentials.datasets.plausible import check_units
 from potentials.datasets.qmspin import QMSPIN
@@ -29,7 +30,8 @@ from potentials.datasets.spice import SPICE
 from potentials.datasets.structures import read_structures
 from potentials.datasets.units import Units
 
-RECIPES: dict[str, Recipe] = {"rmd17": RMD17, "md17": MD17, "md17-ccsdt": MD17_CCSDT, **CHARGED, **OWN, "qmspin": QMSPIN, "spice": SPICE}
+RECIPES: dict[str, Recipe] = {"rmd17": RMD17, "md17": MD17, "md17-ccsdt": MD17_CCSDT, **CHARGED, **OWN, "organic-xtb": ORGANIC}
+RECIPES |= {"qmspin": QMSPIN, "spice": SPICE}
 READERS: dict[str, Callable[[Path, Units | None], Frames]] = {
     ".npz": read_npz,
     ".h5": read_hdf5,
@@ -142,6 +144,6 @@ def _present(name: str, file: RemoteFile, data: str | Path | None) -> Path:
         where = ", ".join(map(str, data_folders(data)))
         raise FileNotFoundError(
             f"`data` must hold {file.name} for {name}; got no such file in {where}. "
-            f"Run `polcalc data fetch {name}`, or set {ENVIRONMENT} to its folder."
+            f"Run `{file.made_by or f'polcalc data fetch {name}'}`, or set {ENVIRONMENT} to its folder."
         )
     return path

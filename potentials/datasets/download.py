@@ -53,6 +53,8 @@ def fetch(file: RemoteFile, folder: str | Path, watch: Watch = _silent) -> Path:
     if path.exists():
         _verify(path, file, "Delete it and fetch again.")
         return path
+    if file.made_by:
+        raise DownloadError(f"`{file.name}` must be computed; nobody publishes it. Run `{file.made_by} --output {folder}`.")
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{file.name}.partial"
     if file.archive:

@@ -25,7 +25,7 @@ from potentials.pairs import find_pairs
 Array = npt.NDArray[Any]
 
 PER_ATOM = ("atomic_numbers", "positions", "forces", "partial_charges")
-PER_STRUCTURE = ("n_atoms", "energy", "cell", "pbc", "stress", "total_charge", "multiplicity", "group")
+PER_STRUCTURE = ("n_atoms", "energy", "cell", "pbc", "stress", "total_charge", "multiplicity", "group", "dipole")
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,7 @@ class Frames:
     stress: Array | None = None  # (S, 3, 3) eV/Å^3
     partial_charges: Array | None = None  # (N,) e
     group: Array | None = None  # (S,) int64; structures of one parent share a number and stay together in a split
+    dipole: Array | None = None  # (S, 3) e Å, about the origin of the coordinates
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
@@ -101,7 +102,7 @@ class Frames:
 
     def without_labels(self) -> Frames:
         """Keep structures, states and energies; drop what not every set has."""
-        return replace(self, forces=None, stress=None, partial_charges=None, group=None)
+        return replace(self, forces=None, stress=None, partial_charges=None, group=None, dipole=None)
 
     def atoms(self, index: int) -> Atoms:
         """Make ASE atoms of one structure; labels in a single-point calculator, charge and multiplicity in ``info``."""
@@ -115,6 +116,8 @@ class Frames:
             labels["stress"] = full_3x3_to_voigt_6_stress(self.stress[index])
         if self.partial_charges is not None:
             labels["charges"] = self.partial_charges[rows].copy()
+        if self.dipole is not None:
+            labels["dipole"] = self.dipole[index].copy()
         atoms.calc = SinglePointCalculator(atoms, **labels)
         return atoms
 
@@ -134,6 +137,7 @@ def make_frames(
     stress: Array | None = None,
     partial_charges: Array | None = None,
     group: Array | None = None,
+    dipole: Array | None = None,
     provenance: Provenance | None = None,
 ) -> Frames:
     """Convert flat arrays of a file to eV and Å.
@@ -164,6 +168,7 @@ def make_frames(
         stress=None if stress is None else _scaled(stress, units.stress_eV_per_A3, (-1, 3, 3)),
         partial_charges=None if partial_charges is None else _scaled(partial_charges, 1.0, (-1,)),
         group=None if group is None else np.asarray(group, dtype=np.int64),
+        dipole=None if dipole is None else _scaled(dipole, units.length_A, (-1, 3)),
         provenance=replace(provenance or Provenance(), units=units),
     )
 

@@ -22,6 +22,7 @@ class RemoteFile(NamedTuple):
     archive: str = ""  # name of the archive that the address leads to, if it does not lead to the file itself
     member: str = ""  # end of the path inside the archive
     archive_sha256: str = ""
+    made_by: str = ""  # the command that computes the file, if nobody publishes it
 
 
 class Part(NamedTuple):

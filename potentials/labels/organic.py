@@ -12,26 +12,20 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from itertools import islice
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase.data import atomic_masses
 
-from potentials.datasets.frames import Frames, Provenance, make_frames
-from potentials.labels.gfn2 import THEORY, Surface, program
+from potentials.labels.gfn2 import Surface
 from potentials.labels.method import Failed, Floats, Integers, Label
 from potentials.labels.organic_geometries import Species, beside, contact, make_species, n_fragments, partner, stretched
 from potentials.labels.organic_molecules import PARTNERS, WATER, Parent, parents
 from potentials.labels.sampling import langevin
-from potentials.labels.work import results
 
-NAME = "organic-xtb"
 SEED = 20261121
 N_TRAIN, N_TEST = 5600, 500  # molecules
-SHARDS = 16  # files of the training set; a molecule belongs to one by its number
 KINDS = {"molecule": 0.62, "protonated": 0.13, "deprotonated": 0.13, "radical": 0.12}  # share of the grown molecules
 SCENES = ("dynamics",) * 4 + ("modes",) * 4 + ("stretched", "contact", "pair", "pair")  # of a molecule
 SMALL_SCENES = ("dynamics",) * 10 + ("modes",) * 8 + ("stretched",) * 10 + ("contact",) * 4 + ("pair",) * 16  # of one by name

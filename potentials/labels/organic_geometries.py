@@ -83,7 +83,8 @@ def stretched(numbers: Integers, positions: Floats, rng: np.random.Generator) ->
     rest[i, j] = rest[j, i] = False
     part = connected_components(rest, directed=False)[1]
     moving = part == part[j] if part[i] != part[j] else np.arange(len(numbers)) == j  # in a ring one atom moves
-    return positions + moving[:, None] * (rng.uniform(*STRETCH) - 1) * (positions[j] - positions[i])
+    moved: Floats = positions + moving[:, None] * (rng.uniform(*STRETCH) - 1) * (positions[j] - positions[i])
+    return moved
 
 
 def contact(numbers: Integers, positions: Floats, rng: np.random.Generator) -> Floats:
@@ -94,7 +95,7 @@ def contact(numbers: Integers, positions: Floats, rng: np.random.Generator) -> F
         return positions
     i, j = pairs[rng.integers(len(pairs))]
     way = positions[j] - positions[i]
-    distance = np.linalg.norm(way)
+    distance = float(np.linalg.norm(way))
     wanted = min(rng.uniform(*CONTACT) * (_radius(numbers[i]) + _radius(numbers[j])), distance)
     moved = positions.copy()
     near = np.exp(-np.sum((positions[:, None] - positions[[i, j]]) ** 2, axis=-1) / 2)  # (N, 2): neighbours follow, in Å
@@ -138,7 +139,7 @@ def partner(smiles: str) -> Species:
 def _embedded(molecule: Any, rng: np.random.Generator) -> Any:
     from rdkit.Chem import rdDistGeom
 
-    parameters = rdDistGeom.ETKDGv3()
+    parameters: Any = rdDistGeom.ETKDGv3()
     parameters.randomSeed = int(rng.integers(2**31))
     parameters.maxIterations = 20
     if rdDistGeom.EmbedMolecule(molecule, parameters) < 0:
@@ -174,8 +175,9 @@ def _forces(molecule: Any) -> Callable[[Integers, Floats, int, int], Label]:
 
 
 def _rotation(rng: np.random.Generator) -> Floats:
-    rotation: Floats = np.linalg.qr(rng.normal(size=(3, 3)))[0]
-    return rotation * np.sign(np.linalg.det(rotation))
+    found = np.linalg.qr(rng.normal(size=(3, 3)))[0]
+    rotation: Floats = found * np.sign(np.linalg.det(found))
+    return rotation
 
 
 def _radius(number: int) -> float:

@@ -73,13 +73,16 @@ class Parent(NamedTuple):
 
 def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
     """Grow so many different molecules, in an order without meaning; the small ones are among them, and always trained on."""
+    from rdkit import rdBase
+
     rng = np.random.default_rng((seed, 0))
     found: dict[str, None] = {}
     small = {canonical(smiles): multiplicity for smiles, multiplicity in SMALL}
-    while len(found) + len(small) < n_train + n_test:
-        grown = grow(rng)
-        if grown is not None and grown not in small:
-            found.setdefault(grown)
+    with rdBase.BlockLogs():  # most of what grows is refused, and need not be told
+        while len(found) + len(small) < n_train + n_test:
+            grown = grow(rng)
+            if grown is not None and grown not in small:
+                found.setdefault(grown)
     grown_ones = list(found)
     tested = set(rng.permutation(len(grown_ones))[:n_test].tolist())
     made = [Parent(smiles, test=n in tested) for n, smiles in enumerate(grown_ones)]
@@ -133,7 +136,7 @@ def is_wanted(molecule: Any) -> bool:
 def _is_bridged(molecule: Any, ring: tuple[int, ...], other: tuple[int, ...]) -> bool:
     """Whether two rings share more than a bond and have flat or few atoms: strained."""
     shared = len(set(ring) & set(other))
-    flat = any(not molecule.GetAtomWithIdx(n).GetHybridization().name == "SP3" for n in {*ring, *other})
+    flat = any(molecule.GetAtomWithIdx(n).GetHybridization().name != "SP3" for n in {*ring, *other})
     return shared > 2 and (flat or min(len(ring), len(other)) < 5)
 
 
@@ -172,7 +175,8 @@ def removable_hydrogen(molecule: Any, acidic: bool, rng: np.random.Generator) ->
 
 
 def _takes_proton(atom: Any) -> bool:
-    return atom.GetFormalCharge() == 0 and atom.GetTotalDegree() < {7: 4, 8: 3, 16: 3}[atom.GetAtomicNum()] and atom.GetTotalValence() < 4
+    has_room: bool = atom.GetTotalDegree() < {7: 4, 8: 3, 16: 3}[atom.GetAtomicNum()] and atom.GetTotalValence() < 4
+    return has_room and atom.GetFormalCharge() == 0
 
 
 def _attach(molecule: Any, group: Any, free: Integers, rng: np.random.Generator) -> None:

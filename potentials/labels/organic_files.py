@@ -1,0 +1,123 @@
+"""What the finished jobs of organic-xtb become: shards to train on, a test file, a sample, and a card that says how all was made."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from potentials.datasets.checksum import checksum
+from potentials.datasets.frames import Frames, join, make_frames
+from potentials.datasets.hdf5 import read_hdf5, write_hdf5
+from potentials.datasets.organic import COMMAND, NAME, ORGANIC, SAMPLE, TEST, TRAIN
+from potentials.datasets.statistics import states
+from potentials.labels import organic
+from potentials.labels.gfn2 import program
+from potentials.labels.organic import Job
+from potentials.labels.work import failures, finished, results
+
+SAMPLE_MOLECULES, SAMPLE_FRAMES = 125, 500
+PER_ATOM = {"atomic_numbers": (), "positions": (3,), "forces": (3,), "partial_charges": ()}
+PER_FRAME = {"n_atoms": (), "energy": (), "dipole": (3,), "total_charge": (), "multiplicity": (), "group": ()}
+
+
+def write_set(jobs: Mapping[str, Job], folder: Path, output: Path) -> dict[str, Any]:
+    """Write the files of the set from the jobs that are done; return the card.
+
+    Raises
+    ------
+    ValueError   no job is done
+    """
+    done = {key: job for key, job in jobs.items() if finished(folder, key)}
+    trained = [key for key, job in done.items() if not job.parent.test]
+    counts: Counter[str] = Counter()
+    parts = []
+    for number, name in enumerate(TRAIN):
+        chosen = [key for key in trained if jobs[key].number % len(TRAIN) == number]
+        if frames := _frames(folder, chosen, counts):
+            write_hdf5(output / name, frames)
+            parts.append(frames)
+    test = _frames(folder, [key for key, job in done.items() if job.parent.test], counts)
+    if test:
+        write_hdf5(output / TEST, test)
+    if not parts:
+        raise ValueError(f"`folder` must hold labels of {NAME}; got none in {folder}. Run them first.")
+    train = join(parts)
+    write_hdf5(output / f"{SAMPLE}.h5", sample(train))
+    return _card(train, test, counts, failures(folder, list(done)), len(jobs) - len(done), next(iter(jobs.values())).seed[0])
+
+
+def sample_card(about: Mapping[str, Any], output: Path) -> dict[str, Any]:
+    """Describe the sample that was written."""
+    frames = read_hdf5(output / f"{SAMPLE}.h5")
+    return {
+        "name": SAMPLE,
+        "description": f"{len(frames)} frames of {_molecules(frames)} molecules of {NAME}, for tests",
+        **{key: about[key] for key in ("theory", "programs", "accuracy", "sampling", "checks", "seed", "licence", "citation", "url")},
+        "labels": len(frames),
+        "states": states(frames),
+        "command": COMMAND,
+        "sha256": checksum(output / f"{SAMPLE}.h5"),
+    }
+
+
+def sample(frames: Frames) -> Frames:
+    """Draw a few frames of some molecules: the first ones, whose order has no meaning."""
+    rng = np.random.default_rng(organic.SEED)
+    assert frames.group is not None
+    groups = rng.permutation(np.unique(frames.group))[:SAMPLE_MOLECULES]
+    among = np.flatnonzero(np.isin(frames.group, groups))
+    return frames.select(np.sort(rng.permutation(among)[:SAMPLE_FRAMES]))
+
+
+def _frames(folder: Path, keys: list[str], counts: Counter[str]) -> Frames | None:
+    """Put jobs together; add up what they left out."""
+    found = list(results(folder, keys).values())
+    for job in found:
+        counts.update(json.loads(str(job["left_out"])))
+        counts.update({f"scene {name}": int(n) for name, n in zip(*np.unique(job["scene"], return_counts=True), strict=True)})
+    if not found:
+        return None
+    flat: dict[str, Any] = {
+        name: np.concatenate([job[name].reshape(-1, *shape) for job in found]) for name, shape in (PER_ATOM | PER_FRAME).items()
+    }
+    return make_frames(**flat, provenance=ORGANIC.provenance)
+
+
+def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapping[str, str], n_left: int, seed: int) -> dict[str, Any]:
+    return {
+        "name": NAME,
+        **{key: getattr(ORGANIC.provenance, key) for key in ("description", "theory", "licence", "citation", "url")},
+        "programs": program(),
+        "accuracy": organic.LABEL_ACCURACY,
+        "sampling": f"per molecule {len(organic.SCENES)} geometries of one species (the molecule, or with a proton more, a proton less or "
+        f"a hydrogen less): Langevin dynamics on the method at {organic.TEMPERATURES_K[0]:g} to {organic.TEMPERATURES_K[1]:g} K "
+        f"({organic.TIMESTEP_FS:g} fs, hydrogens of {organic.HYDROGEN_AMU:g} amu, every {organic.EVERY} steps, from a displaced geometry), "
+        "thermal displacements along the modes of a force field, a stretched bond, a close contact, pairs with small partners",
+        "checks": f"converged; <S²> within {organic.MOST_SPIN_ERROR:g}; forces below {organic.MOST_FORCE:g} eV/Å; in one piece; energy "
+        f"within {organic.ENERGY_RANGE} eV of the first of the molecule, whose forces are checked against differences of energies",
+        "frames by scene": _picked(counts, "scene "),
+        "left out": {name: n for name, n in counts.most_common() if not name.startswith("scene ")},
+        "failed jobs": dict(Counter(failed.values())),
+        "jobs not done yet": n_left,
+        "seed": seed,
+        "molecules": _molecules(train),
+        "labels": len(train),
+        "states": states(train),
+        "test molecules": 0 if test is None else _molecules(test),
+        "test labels": 0 if test is None else len(test),
+        "command": COMMAND,
+    }
+
+
+def _picked(counts: Counter[str], start: str) -> dict[str, int]:
+    return {name.removeprefix(start): n for name, n in counts.most_common() if name.startswith(start)}
+
+
+def _molecules(frames: Frames) -> int:
+    assert frames.group is not None
+    return len(np.unique(frames.group))
