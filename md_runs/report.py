@@ -54,13 +54,18 @@ def relax_table(results: Sequence[Relaxation]) -> Table:
 
 
 def errors_table(metrics: Mapping[str, Any]) -> Table:
-    """List errors overall and, where there are several, by electronic state."""
+    """List errors overall, where there are several by electronic state, and of vertical gaps with the floor of a blind potential."""
     table = Table(box=None, pad_edge=False)
     for name in ("frames", "quantity", "MAE", "RMSE", "max"):
         table.add_column(name, justify="left" if name in ("frames", "quantity") else "right")
     _add_errors(table, "all", metrics)
     for state in metrics["by_state"] if len(metrics["by_state"]) > 1 else ():
         _add_errors(table, f"charge {state['charge']:+d}, multiplicity {state['multiplicity']}", state)
+    for gap in metrics.get("gaps", ()):
+        lower, higher = gap["multiplicities"]
+        label = f"charge {gap['charge']:+d}, E({higher}) - E({lower}) ({gap['n_geometries']})"
+        table.add_row(label, "gap (meV)", *(f"{gap[f'gap_{kind}_meV']:.3f}" for kind in ("mae", "rmse", "max")))
+        table.add_row("", "half the mean gap (meV)", f"{gap['blind_floor_meV']:.3f}", "", "")
     return table
 
 
