@@ -8,6 +8,7 @@ from ase.data import chemical_symbols
 from rich.table import Table
 
 from md_runs.errors import as_input_error
+from md_runs.report import errors_table
 from potentials.checkpoint import load
 
 
@@ -50,7 +51,10 @@ def info_table(info: dict[str, Any]) -> Table:
         "closest distances": ", ".join(f"{pair} {d:.2f} Å" for pair, d in card["closest_distances_A"].items()),
         "largest force": f"{card['force_max_eV_per_A']:.1f} eV/Å" if card["force_max_eV_per_A"] is not None else "",
         "trained on": _named(card["dataset"]),
-        "test errors": _named(card["test_errors"]),
+        "tested on": _named(card["test_errors"].get("dataset", {})),
+        "test errors": _errors(card["test_errors"]),
+        "validation errors": _errors(card["training"].get("validation_errors", {})),
+        "audit": "\n".join(f"{found['check']}: {found['verdict']}, {found['text']}" for found in card["audit"].get("findings", ())),
         "made by": card["command"],
         "seed": "" if card["seed"] is None else str(card["seed"]),
         "versions": _named(card["versions"]),
@@ -59,6 +63,11 @@ def info_table(info: dict[str, Any]) -> Table:
         if value:
             table.add_row(name, value)
     return table
+
+
+def _errors(values: dict[str, Any]) -> Table | str:
+    """Lay errors out as `polcalc validate` does, each charge and multiplicity by itself."""
+    return errors_table(values) if "by_state" in values else _named(values)
 
 
 def _named(values: dict[str, Any]) -> str:

@@ -17,7 +17,9 @@ from md_runs.errors import InputError, as_input_error
 from md_runs.figures import plot_parity
 from md_runs.output import write_figure
 from polcalc import PolarizedCalculator, electrons
+from potentials.conditioning import state_inputs
 from potentials.datasets import load_frames
+from potentials.datasets.gaps import gap_errors, geometry_key
 
 BATCH_FRAMES = 100  # handed over at once; the calculator cuts them into batches that fit
 Array = npt.NDArray[np.float64]
@@ -31,6 +33,7 @@ class Comparison(NamedTuple):
     energies: tuple[float, float]  # eV, reference and predicted
     forces: tuple[Array, Array] | None  # (N, 3) eV/Å, reference and predicted
     n_atoms: int
+    geometry: bytes = b""  # the same for frames that differ in their state alone; empty where that is not asked
 
 
 def read_labelled(data: str) -> list[Atoms]:
@@ -58,23 +61,32 @@ def compare(
     """
     for batch in watch([frames[start : start + BATCH_FRAMES] for start in range(0, len(frames), BATCH_FRAMES)]):
         with as_input_error():
-            predicted = calculator.calculate_many(batch)
+            predicted = calculator.calculate_many([_with_charges(atoms, calculator) for atoms in batch])
         for atoms, results in zip(batch, predicted, strict=True):
             state = electrons.resolve(atoms, calculator.parameters["charge"], calculator.parameters["multiplicity"])
             labels = atoms.calc.results
             forces = (np.asarray(labels["forces"]), np.asarray(results["forces"])) if "forces" in labels else None
-            yield Comparison(state.charge, state.multiplicity, (labels["energy"], results["energy"]), forces, len(atoms))
+            energies = labels["energy"], results["energy"]
+            geometry = geometry_key(atoms.numbers, atoms.positions, atoms.cell.array)
+            yield Comparison(state.charge, state.multiplicity, energies, forces, len(atoms), geometry)
 
 
 def metrics(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """Sum up errors overall and, under ``by_state``, for each charge and multiplicity."""
+    """Sum up errors overall, under ``by_state`` for each charge and multiplicity, and of ``gaps`` where a geometry has several."""
     states = sorted({(c.charge, c.multiplicity) for c in comparisons})
+    placed = [c for c in comparisons if c.geometry]
     return _metrics(comparisons) | {
+        "gaps": gap_errors(
+            [c.geometry for c in placed],
+            [c.charge for c in placed],
+            [c.multiplicity for c in placed],
+            *np.array([c.energies for c in placed]).reshape(-1, 2).T,
+        ),
         "by_state": [
             {"charge": charge, "multiplicity": multiplicity}
             | _metrics([c for c in comparisons if (c.charge, c.multiplicity) == (charge, multiplicity)])
             for charge, multiplicity in states
-        ]
+        ],
     }
 
 
@@ -92,6 +104,17 @@ def plot_states(comparisons: Sequence[Comparison], output: Path, title: str) -> 
         energy = np.array([c.energies for c in group]) / np.array([[c.n_atoms] for c in group])
         write_figure(output / name, plot_parity((energy[:, 0], energy[:, 1]), _components(group), heading))
     return [output / name for name in groups]
+
+
+def _with_charges(atoms: Atoms, calculator: PolarizedCalculator) -> Atoms:
+    """Hand the partial charges of the data to a model that sees them, unless others were given."""
+    charges = atoms.calc.results.get("charges")
+    seen = state_inputs(calculator.model.potential.spec)
+    if charges is None or "partial_charges" not in seen or calculator.parameters["partial_charges"] is not None:
+        return atoms
+    copy: Atoms = atoms.copy()
+    copy.set_initial_charges(charges)
+    return copy
 
 
 def _metrics(comparisons: Sequence[Comparison]) -> dict[str, Any]:

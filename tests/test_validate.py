@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import io
+
 import numpy as np
 import pytest
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from matplotlib.image import imread
+from rich.console import Console
 
 from md_runs.errors import InputError
+from md_runs.report import errors_table
 from md_runs.validate import Comparison, compare, metrics, plot_states, read_labelled
 from polcalc import PolarizedCalculator
-from tests.small import write_small_model
+from potentials.build import build
+from potentials.checkpoint import Card, save
+from tests.small import SPEC, write_small_model
 
 
 def comparison(charge: int, multiplicity: int, n_atoms: int, energy_error: float, force_error: float | None) -> Comparison:
@@ -85,3 +91,38 @@ def test_real_frames(reference_data, tmp_path, monkeypatch):
     found = metrics(list(compare(calculator, frames[:20])))
     assert found["n_frames"] == 20
     assert found["energy_mae_meV"] > 1e6  # untrained: all of the total energy
+
+
+def test_gaps_of_frames_that_share_a_geometry(tmp_path):
+    """Singlet and triplet of one molecule, labels off by a known amount each: the gap is off by the difference."""
+    calculator = PolarizedCalculator(write_small_model(tmp_path / "m.pt"), dtype="float64")
+    frames = []
+    for name, errors in (("CH3CH2OH", (0.002, 0.007)), ("H2O", (0.001, -0.002))):
+        for multiplicity, error in zip((1, 3), errors, strict=True):
+            atoms = molecule(name)
+            atoms.info = {"charge": 0, "multiplicity": multiplicity}
+            [answer] = calculator.calculate_many([atoms])
+            atoms.calc = SinglePointCalculator(atoms, energy=answer["energy"] - error)
+            frames.append(atoms)
+    found = metrics(list(compare(calculator, frames)))
+    [gap] = found["gaps"]
+    assert (gap["multiplicities"], gap["n_geometries"]) == ([1, 3], 2)
+    assert gap["gap_mae_meV"] == pytest.approx(4, abs=1e-6) and gap["gap_max_meV"] == pytest.approx(5, abs=1e-6)
+    assert [s["energy_mae_meV"] for s in found["by_state"]] == pytest.approx([1.5, 4.5], abs=1e-6)
+    text = io.StringIO()
+    Console(file=text, width=120).print(errors_table(found))
+    for words in ("charge +0, multiplicity 3 (2)", "charge +0, E(3) - E(1) (2)", "gap (meV)", "half the mean gap (meV)", "4.000"):
+        assert words in text.getvalue()
+
+
+def test_partial_charges_of_the_data_reach_a_model_that_sees_them(tmp_path):
+    potential = build(SPEC | {"state_factor": {"attributes": ["partial_charges"]}})
+    save(tmp_path / "m.pt", potential, Card(elements=[1, 8], states=[[0, 1, 5]]))
+    calculator = PolarizedCalculator(tmp_path / "m.pt", dtype="float64")
+    charges = np.array([-0.8, 0.4, 0.4])
+    expected = PolarizedCalculator(tmp_path / "m.pt", dtype="float64", partial_charges=charges).get_potential_energy(molecule("H2O"))
+    atoms = molecule("H2O")
+    atoms.calc = SinglePointCalculator(atoms, energy=0.0, charges=charges)
+    [found] = compare(calculator, [atoms])
+    assert found.energies[1] == pytest.approx(expected, abs=1e-9)
+    assert "initial_charges" not in atoms.arrays

@@ -6,12 +6,15 @@ Sizes in comments: S structures, N atoms, P pairs of all of them; B structures o
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from potentials.datasets import Frames, graphs, targets
+from potentials.datasets.gaps import geometry_key
 from potentials.graph import AtomicGraph, Targets, collate, to_device
 
 SHARED_PAIRS = 1.5  # a list for all structures of one molecule may be so much longer than their own lists on average
@@ -51,11 +54,19 @@ class StructureSet:
         self._targets = Targets(*(None if x is None else x.to(device) for x in labels))  # type: ignore[arg-type]
         self.charges = joined.total_charge.round().long()  # (S,) of each structure, for tables
         self.multiplicities = joined.multiplicity
+        self.energies = self._targets.energy  # (S,) eV
         self.device = torch.device(device)
 
     def __len__(self) -> int:
         """Return the number of structures."""
         return len(self.n_atoms)
+
+    @cached_property
+    def geometries(self) -> list[bytes]:
+        """Name the geometry of each structure (S,), whatever its electronic state."""
+        graph, ends = self._graph, self.n_atoms.cumsum(0)[:-1].tolist()
+        numbers, positions = (np.split(x.cpu().numpy(), ends) for x in (graph.atomic_numbers, graph.positions))
+        return [geometry_key(*one) for one in zip(numbers, positions, graph.cell.cpu().numpy(), strict=True)]
 
     def batch(self, indices: Tensor) -> Batch:
         """Gather structures by number: indices (B,) int64 on the CPU."""

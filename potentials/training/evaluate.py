@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from potentials.datasets.gaps import gap_errors
 from potentials.potential import Potential, predict
 from potentials.training.data import StructureSet
 
@@ -22,7 +23,7 @@ def errors(potential: Potential, structures: StructureSet) -> dict[str, Any]:
     Returns
     -------
     dict   ``n_frames``, ``energy_mae_meV``, ``energy_mae_meV_per_atom``, ``forces_mae_meV_per_A``, also ``rmse`` and ``max``,
-           and the same under ``by_state`` with ``charge`` and ``multiplicity``
+           and the same under ``by_state`` with ``charge`` and ``multiplicity``; ``gaps`` as of `gap_errors`
     """
     energy, forces = _differences(potential, structures)
     n_atoms = structures.n_atoms
@@ -33,7 +34,19 @@ def errors(potential: Potential, structures: StructureSet) -> dict[str, Any]:
         of_atoms = chosen.repeat_interleave(n_atoms)
         found = _errors(energy[chosen], n_atoms[chosen], None if forces is None else forces[of_atoms])
         table.append({"charge": int(charge), "multiplicity": int(multiplicity)} | found)
-    return _errors(energy, n_atoms, forces) | {"by_state": table}
+    return _errors(energy, n_atoms, forces) | {"by_state": table, "gaps": _gaps(structures, energy)}
+
+
+def _gaps(structures: StructureSet, energy: Tensor) -> list[dict[str, Any]]:
+    """Compare vertical gaps; for energies the difference is added to the label."""
+    labels = structures.energies.double().cpu()
+    return gap_errors(
+        structures.geometries,
+        structures.charges.tolist(),
+        structures.multiplicities.tolist(),
+        labels.numpy(),
+        (labels + energy.double()).numpy(),
+    )
 
 
 def _differences(potential: Potential, structures: StructureSet) -> tuple[Tensor, Tensor | None]:

@@ -21,7 +21,7 @@ from potentials.training.average import Average
 from potentials.training.config import DTYPES, Config, from_dict, override
 from potentials.training.data import StructureSet, epoch_order
 from potentials.training.evaluate import errors
-from potentials.training.logs import Logs
+from potentials.training.logs import Logs, by_state
 from potentials.training.loss import Loss, misfit, objective, parameter_groups
 from potentials.training.material import Material
 from potentials.training.optimizers import make_optimizer
@@ -204,6 +204,7 @@ class Training:
             "train_loss": state.loss_sum / max(state.loss_steps, 1),
             "validation_loss": loss,
             **{name: value for name, value in found.items() if name.endswith(("mae_meV", "rmse_meV", "mae_meV_per_A", "rmse_meV_per_A"))},
+            **by_state(found),
         }
         state.loss_sum, state.loss_steps = 0.0, 0
         state.history.append(row)

@@ -44,6 +44,21 @@ class Logs:
             self._writer.save()
 
 
+def by_state(errors: Mapping[str, Any]) -> dict[str, float | None]:
+    """Name the mean absolute errors of each charge and multiplicity, and of gaps, as columns; none where there is one state."""
+    if len(errors["by_state"]) < 2:
+        return {}
+    columns = {
+        f"charge{state['charge']:+d}_multiplicity{state['multiplicity']}_{name}": state[name]
+        for state in errors["by_state"]
+        for name in ("energy_mae_meV", "forces_mae_meV_per_A")
+    }
+    for gap in errors["gaps"]:
+        lower, higher = gap["multiplicities"]
+        columns[f"charge{gap['charge']:+d}_gap{lower}to{higher}_mae_meV"] = gap["gap_mae_meV"]
+    return columns
+
+
 def _line(row: Mapping[str, Any], *, header: bool) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import csv
 import math
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
 from potentials.checkpoint import load
+from potentials.datasets.frames import join
 from potentials.potential import predict
 from potentials.training import Training, finish
 from potentials.training.average import Average
 from potentials.training.data import StructureSet
 from potentials.training.evaluate import errors
+from potentials.training.logs import by_state
 from potentials.training.state import CHECKPOINT, State, load_state, save_state
 from tests.training import toy
 
@@ -206,6 +210,22 @@ def test_errors_by_charge_and_multiplicity():
     graph, labels = training_set.batch(torch.arange(12))
     difference = (predict(potential, graph).energy - labels.energy)[9:]
     assert found["by_state"][1]["energy_max_meV"] == pytest.approx(float(difference.abs().max()) * 1000)
+    assert found["gaps"] == []
+
+
+def test_errors_of_gaps_between_multiplicities():
+    """Water as singlet and, 0.2 eV above, as triplet: a potential that cannot see it has the whole gap as error."""
+    singlets = toy.waters(6)
+    triplets = replace(singlets, energy=singlets.energy + 0.2, multiplicity=np.full(6, 3))
+    both = join([singlets, triplets])
+    found = errors(toy.build_untrained(), StructureSet(both, 4.0))
+    [gap] = found["gaps"]
+    assert (gap["multiplicities"], gap["n_geometries"]) == ([1, 3], 6)
+    assert gap["gap_mae_meV"] == pytest.approx(200, abs=1e-3) and gap["blind_floor_meV"] == pytest.approx(100, abs=1e-3)
+    columns = by_state(found)
+    assert columns["charge+0_gap1to3_mae_meV"] == gap["gap_mae_meV"]
+    assert columns["charge+0_multiplicity3_energy_mae_meV"] == found["by_state"][1]["energy_mae_meV"]
+    assert by_state(errors(toy.build_untrained(), StructureSet(singlets, 4.0))) == {}
 
 
 def test_the_share_of_each_process_makes_up_the_batch(tmp_path):
