@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from md_runs import audit, doctor, import_torchmd, md, neb, report, session, states, train, vib
+from md_runs import audit, build, doctor, import_torchmd, md, neb, report, session, states, train, vib
 from md_runs import options as opt
 from md_runs.analyse import command as analyse
 from md_runs.data import app as data_commands
@@ -39,6 +39,7 @@ screen = Console(highlight=False, soft_wrap=True)
 
 app.add_typer(data_commands, name="data")
 app.add_typer(labels_commands, name="labels")
+app.command("build")(clear_endings()(build.command))
 app.command("md")(clear_endings()(md.command))
 app.command("audit")(clear_endings()(audit.command))
 app.command("doctor")(clear_endings()(doctor.command))

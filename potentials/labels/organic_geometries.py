@@ -144,18 +144,24 @@ def _embedded(molecule: Any, rng: np.random.Generator) -> Any:
     parameters.maxIterations = 20
     if rdDistGeom.EmbedMolecule(molecule, parameters) < 0:
         raise Failed("there is no conformer")
-    if _force_field(molecule).Minimize(maxIts=2000, forceTol=1e-4) < 0:  # moves the atoms of the molecule
+    if force_field(molecule).Minimize(maxIts=2000, forceTol=1e-4) < 0:  # moves the atoms of the molecule
         raise Failed("the force field finds no minimum")
     return molecule
 
 
-def _force_field(molecule: Any) -> Any:
+def force_field(molecule: Any, conformer: int = -1) -> Any:
+    """Make the force field of a molecule with a geometry: MMFF94, or UFF where that has no parameters.
+
+    Raises
+    ------
+    Failed   neither has them
+    """
     from rdkit.Chem import rdForceFieldHelpers as helpers
 
     if helpers.MMFFHasAllMoleculeParams(molecule):
-        field = helpers.MMFFGetMoleculeForceField(molecule, helpers.MMFFGetMoleculeProperties(molecule))
+        field = helpers.MMFFGetMoleculeForceField(molecule, helpers.MMFFGetMoleculeProperties(molecule), confId=conformer)
     elif helpers.UFFHasAllMoleculeParams(molecule):
-        field = helpers.UFFGetMoleculeForceField(molecule)
+        field = helpers.UFFGetMoleculeForceField(molecule, confId=conformer)
     else:
         raise Failed("there is no force field")
     field.Initialize()
@@ -164,7 +170,7 @@ def _force_field(molecule: Any) -> Any:
 
 def _forces(molecule: Any) -> Callable[[Integers, Floats, int, int], Label]:
     """Make a method of the force field of a molecule."""
-    field = _force_field(molecule)
+    field = force_field(molecule)
 
     def method(numbers: Integers, positions: Floats, charge: int, multiplicity: int) -> Label:
         places = positions.ravel().tolist()
