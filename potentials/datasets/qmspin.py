@@ -5,8 +5,14 @@ drawn with our own seed, for its indices are not published; ``qmspin:parent:PART
 PART is train, validation or test.
 
 Files ``geometries_singlet/*.xyz`` and ``geometries_triplet/*.xyz`` of the archive, named by QM9 index, carbene index and the optimised
-state: commas between columns, and a comment of fields between ``;`` of which those that name MRCISD+Q and a state hold its energy in
-hartree as their last number. The layout was put together from descriptions: the archive itself was not at hand.
+state, ``s`` or ``t``: commas between columns, and a comment of fields between ``;`` of which those that name MRCISD+Q and a state hold
+its energy in hartree.
+
+The archive itself was not at hand. What is known of its layout: the readme of the record (names, numbers of files, levels of theory),
+and one public program, which takes the fourth word of the fourth field of the comment for an energy. Nothing is therefore read on
+trust: each energy must be the only number of the only field that names its method and state, be near the sum of the atoms, differ from
+that of the other state by no more than carbenes do, and one of them must stand where that program looks. Anything else is refused, with
+the comment quoted.
 """
 
 from __future__ import annotations
@@ -24,16 +30,21 @@ from ase.data import atomic_numbers
 
 from potentials.datasets.frames import Frames, Provenance, make_frames
 from potentials.datasets.recipe import Part, Recipe, RemoteFile, choose, padded
-from potentials.datasets.statistics import split
-from potentials.datasets.units import Units
+from potentials.datasets.statistics import atom_energies, split
+from potentials.datasets.units import HARTREE, Units
 
 FORM = "qmspin[:SPLIT:PART]"
 SPLITS, PARTS = ("random", "parent"), ("train", "validation", "test")
 N_TRAIN, N_VALIDATION, SEED = 20_000, 1_000, 0
 STATES = {"singlet": 1, "triplet": 3}  # multiplicity
-METHOD = "MRCISD+Q"
+METHOD = re.compile(r"mrci(sd)?(-f12)?\+q", re.IGNORECASE)
 UNITS = Units("hartree")
-NUMBER = re.compile(r"[-+]?\d+\.\d+(?:[eEdD][-+]?\d+)?")
+NUMBER = re.compile(r"(?<![\w.])[-+]?\d+\.\d+(?:[eEdD][-+]?\d+)?(?![\w.])")  # a word of its own
+NAME = re.compile(r"(?:.*[^\d])?0*([1-9]\d*)\D+(\d+)\D*([st])")  # QM9 index, carbene index, optimised state
+QM9 = 133_885  # molecules
+KNOWN_PLACE = 3, 3  # field and word, from 0, where the one known reader of the files finds an energy
+OF_THE_ATOMS = 0.95, 1.05  # total energy over the estimate for its atoms
+LARGEST_GAP = 0.3  # hartree; vertical gaps of carbenes stay within 100 kcal/mol, 0.16 hartree
 ARCHIVE = RemoteFile("QMspin_Part1_wo_outputs.tar.gz", "http://www.quantum-machine.org/data/qmspin/QMspin_Part1_wo_outputs.tar.gz")
 
 
@@ -53,7 +64,7 @@ def read_qmspin(paths: Sequence[Path]) -> Frames:
             (m for m in archive if m.isfile() and re.search(r"geometries_(singlet|triplet)/[^/]*\.xyz$", m.name)),
             key=lambda member: member.name,
         )
-        geometries = [read_geometry(_text(archive, member), PurePosixPath(member.name).stem) for member in members]
+        geometries = [_read_member(archive, member) for member in members]
     if not geometries:
         raise ValueError(f"`{paths[0].name}` must hold geometries_singlet/*.xyz; got none. Fetch it again.")
     samples = [(g, multiplicity) for g in geometries for multiplicity in STATES.values()]
@@ -68,26 +79,26 @@ def read_qmspin(paths: Sequence[Path]) -> Frames:
     )
 
 
-def read_geometry(text: str, name: str) -> Geometry:
+def read_geometry(text: str, name: str, folder: str = "") -> Geometry:
     """Read one file of the archive.
+
+    Parameters
+    ----------
+    text : str
+    name : str     of the file, without suffix
+    folder : str   "singlet" or "triplet", where the name of its folder says so
 
     Raises
     ------
-    ValueError   a comment without the energy of either state, another number of atoms
+    ValueError   anything that does not fit the layout
     """
     lines = text.splitlines()
-    index = re.search(r"\d+", name)
-    if index is None:
-        raise ValueError(f"`name` must begin with a QM9 index; got {name}. Check the archive.")
-    rows = [line.replace(",", " ").split() for line in lines[2 : 2 + int(lines[0])]]
-    if len(rows) != int(lines[0]) or any(len(row) < 4 for row in rows):
-        raise ValueError(f"`{name}` must hold {lines[0].strip()} atoms; got {len(rows)} rows. Check the archive.")
-    return Geometry(
-        parent=int(index.group()),
-        atomic_numbers=[atomic_numbers[row[0]] for row in rows],
-        positions=[[float(x) for x in row[1:4]] for row in rows],
-        energies={multiplicity: _energy(lines[1], state, name) for state, multiplicity in STATES.items()},
-    )
+    named = NAME.fullmatch(name)
+    if named is None or int(named.group(1)) > QM9 or (folder and named.group(3) != folder[0]):
+        place = f" in geometries_{folder}" if folder else ""
+        raise ValueError(f"`name` must be QM9 index, carbene index and the optimised state, s or t; got {name}{place}. Check the archive.")
+    numbers, positions = _atoms(lines, name)
+    return Geometry(int(named.group(1)), numbers, positions, _energies(lines[1], numbers, name))
 
 
 def part(fields: list[str]) -> Part:
@@ -107,20 +118,53 @@ def _read_piece(how: str, piece: str, paths: Sequence[Path]) -> Frames:
     return chosen
 
 
-def _energy(comment: str, state: str, name: str) -> float:
-    fields = [field for field in comment.split(";") if METHOD.lower() in field.lower() and state in field.lower()]
-    numbers = [NUMBER.findall(field) for field in fields]
-    if len(fields) != 1 or not numbers[0]:
+def _atoms(lines: list[str], name: str) -> tuple[list[int], list[list[float]]]:
+    rows = [line.replace(",", " ").split() for line in lines[2:] if line.strip()]
+    wanted = lines[0].strip() if lines else ""
+    if wanted != str(len(rows)) or any(len(row) != 4 or row[0] not in atomic_numbers for row in rows):
         raise ValueError(
-            f"`{name}` must have one {METHOD} energy of the {state} in its comment; got {comment.strip()!r}. Check the archive."
+            f"`{name}` must hold {wanted} atoms, each a symbol and three coordinates; got {len(rows)} rows. Check the archive."
         )
-    return float(numbers[0][-1].replace("D", "e").replace("d", "e"))
+    return [atomic_numbers[row[0]] for row in rows], [[float(x) for x in row[1:]] for row in rows]
 
 
-def _text(archive: tarfile.TarFile, member: tarfile.TarInfo) -> str:
-    file = archive.extractfile(member)
+def _energies(comment: str, numbers: list[int], name: str) -> dict[int, float]:
+    """Find the energy of each state in hartree, and hold both against everything that is known of them."""
+    fields = comment.split(";")
+    energies = {multiplicity: _energy(fields, state, name) for state, multiplicity in STATES.items()}
+    lowest, highest = sorted(energies.values())
+    expected = float(atom_energies(np.array(numbers)).sum()) / HARTREE
+    if not all(OF_THE_ATOMS[0] < energy / expected < OF_THE_ATOMS[1] for energy in energies.values()):
+        raise _misfit(name, comment, f"total energies near {expected:.1f} hartree, the sum of its atoms")
+    if not 0 < highest - lowest < LARGEST_GAP:
+        raise _misfit(name, comment, f"energies of singlet and triplet that differ, by less than {LARGEST_GAP} hartree")
+    field, word = KNOWN_PLACE
+    words = fields[field].split() if len(fields) > field else []
+    if len(words) <= word or not NUMBER.fullmatch(words[word]) or _value(words[word]) not in energies.values():
+        raise _misfit(name, comment, f"one of the two energies as word {word + 1} of field {field + 1}")
+    return energies
+
+
+def _energy(fields: list[str], state: str, name: str) -> float:
+    found = [field for field in fields if METHOD.search(field) and state in field.lower()]
+    numbers = [number for field in found for number in NUMBER.findall(field)]
+    if len(found) != 1 or len(numbers) != 1:
+        raise _misfit(name, ";".join(fields), f"one field of MRCISD+Q and the {state}, with its energy as the only number")
+    return _value(numbers[0])
+
+
+def _misfit(name: str, comment: str, rule: str) -> ValueError:
+    return ValueError(f"`{name}` must have {rule}; got the comment {comment.strip()!r}. Check the archive: its layout is another one.")
+
+
+def _value(number: str) -> float:
+    return float(number.replace("D", "e").replace("d", "e"))
+
+
+def _read_member(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Geometry:
+    file, path = archive.extractfile(member), PurePosixPath(member.name)
     assert file is not None
-    return file.read().decode("utf-8")
+    return read_geometry(file.read().decode("utf-8"), path.stem, path.parent.name.removeprefix("geometries_"))
 
 
 QMSPIN = Recipe(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import tarfile
 from pathlib import Path
 
@@ -11,10 +12,13 @@ import numpy as np
 import pytest
 from ase.build import molecule
 from ase.units import Bohr, Hartree
+from typer.testing import CliRunner
 
+from md_runs.cli import app
 from potentials.datasets import load_frames
 from potentials.datasets.qmspin import ARCHIVE, read_geometry
 from potentials.datasets.spice import FILE, formal_charge
+from tests.small import write_small_model
 
 COMMENT = "{name}; SA-CASSCF(2e,2o)/vdz-f12; MRCISD+Q-F12 energy singlet {s:.8f}; MRCISD+Q-F12 energy triplet {t:.8f}"
 
@@ -23,6 +27,7 @@ def carbene(parent: int, index: int, state: str) -> tuple[str, str]:
     """FORMAT SAMPLE, not data: a methylene in the layout of QMspin."""
     name = f"{parent:06d}_{index}_{state}"
     atoms = molecule("CH2_s3B1d")
+    atoms.positions[0, 0] += 1e-3 * (2 * (parent - 1) + (state == "t"))
     rows = [f"{s}, {x:.6f}, {y:.6f}, {z:.6f}" for s, (x, y, z) in zip(atoms.symbols, atoms.positions, strict=True)]
     comment = COMMENT.format(name=name, s=-39.0 - 1e-4 * parent, t=-39.02 - 1e-4 * parent)
     return name, "\n".join([str(len(atoms)), comment, *rows]) + "\n"
@@ -59,12 +64,50 @@ def test_qmspin_splits(tmp_path: Path) -> None:
         assert bool((parents[0] | triplets[0]) & (parents[2] | triplets[2])) == (how == "random")
 
 
-def test_qmspin_comment_without_an_energy_is_quoted() -> None:
-    _, text = carbene(1, 1, "s")
-    with pytest.raises(ValueError, match=r"must have one MRCISD\+Q energy of the triplet in its comment"):
-        read_geometry(text.replace("triplet", "quintet"), "000001_1_s")
-    with pytest.raises(ValueError, match=r"must hold 3 atoms; got 2 rows"):
-        read_geometry("\n".join(text.splitlines()[:-1]), "000001_1_s")
+@pytest.mark.parametrize(
+    ("old", "new", "rule"),
+    [
+        ("triplet", "quintet", "one field of MRCISD"),  # no such state
+        ("singlet -39", "singlet -38.1; MRCISD+Q-F12 energy singlet -39", "one field of MRCISD"),  # twice
+        ("singlet -39", "singlet 0.95 -39", "only number"),  # a second number, a weight of the reference perhaps
+        ("-39.0", "-3.9", "near -3"),  # another quantity, or another unit
+        ("triplet -39.02", "triplet -38.60", "less than 0.3 hartree"),
+        ("triplet -39.02", "triplet -39.00", "that differ"),  # the same number twice
+        ("MRCISD+Q-F12 energy triplet", "MRCISD+Q-F12 total energy triplet", "word 4 of field 4"),  # moved by a word
+        ("; SA-CASSCF(2e,2o)/vdz-f12", "", "word 4 of field 4"),  # a field less
+        ("MRCISD+Q-F12 energy", "E", "one field of MRCISD"),  # without a name nothing is read
+        ("C, 0", "C, 1, 0", "three coordinates"),
+        ("C, 0", "Cc, 0", "three coordinates"),
+    ],
+)
+def test_qmspin_another_layout_is_refused_and_quoted(old: str, new: str, rule: str) -> None:
+    name, text = carbene(1, 1, "s")
+    assert old in text
+    with pytest.raises(ValueError, match=f"000001_1_s.*{rule}"):
+        read_geometry(text.replace(old, new), name)
+    with pytest.raises(ValueError, match=r"must hold 3 atoms.*got 2 rows"):
+        read_geometry("\n".join(text.splitlines()[:-1]), name)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("carbene_s", ""), ("000001_1", ""), ("000001_1_s", "triplet"), ("999999_1_s", "singlet")])
+def test_qmspin_names_say_parent_and_state(name: str, folder: str) -> None:
+    with pytest.raises(ValueError, match="QM9 index"):
+        read_geometry(carbene(1, 1, "s")[1], name, folder)
+
+
+def test_qmspin_is_validated_by_state_and_gap(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """``polcalc validate --data qmspin``: singlet, triplet and gap errors."""
+    write_qmspin(tmp_path)
+    monkeypatch.setenv("POLCALC_DATA", str(tmp_path))
+    model = write_small_model(tmp_path / "m.pt")
+    result = CliRunner().invoke(app, ["validate", "--model", str(model), "--data", "qmspin", "--json", str(tmp_path / "errors.json")])
+    assert result.exit_code == 0, result.output
+    found = json.loads((tmp_path / "errors.json").read_text())
+    assert [(s["charge"], s["multiplicity"], s["n_frames"]) for s in found["by_state"]] == [(0, 1, 24), (0, 3, 24)]
+    [gap] = found["gaps"]
+    assert (gap["multiplicities"], gap["n_geometries"]) == ([1, 3], 24)
+    assert gap["blind_floor_meV"] == pytest.approx(10 * Hartree, rel=1e-6)
+    assert "half the mean gap" in result.stdout and "E(3) -" in result.stdout
 
 
 def write_spice(path: Path, ammonium_mbis: float = 1.0) -> None:
