@@ -190,7 +190,8 @@ class Layer(nn.Module):
 
     def update(self, h: Tensor, received: Tensor) -> Tensor:
         """Return the new scalars."""
-        return h + self.change(torch.cat([h, received], -1))  # type: ignore[no-any-return]
+        changed: Tensor = h + self.change(torch.cat([h, received], -1))
+        return changed
 
 
 def _perceptron(n_in: int, channels: int) -> nn.Sequential:
