@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import pickle
 import zipfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from potentials.build import build
+from potentials.files import write_bytes
 from potentials.potential import Potential
 
 FORMAT = 1
@@ -85,15 +85,7 @@ def store_card(path: Path, card: Card) -> str:
 def _write(path: Path, content: dict[str, Any]) -> str:
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, buffer.getvalue())
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
 

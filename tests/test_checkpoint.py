@@ -100,7 +100,7 @@ def test_older_formats_are_upgraded_one_by_one(potential: Potential, tmp_path: P
 def test_a_failed_save_leaves_the_old_file(potential: Potential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "model.pt"
     save(path, potential, Card(name="good"))
-    monkeypatch.setattr(checkpoint.os, "fsync", lambda descriptor: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         save(path, potential, Card(name="bad"))
     assert load(path).card.name == "good"

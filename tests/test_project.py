@@ -21,10 +21,10 @@ PACKAGES = ("polcalc", "potentials", "md_runs")
 # From the bottom to the top: a module imports from its own layer and from those below.
 LAYERS = (
     ("potentials", "potentials._kernels", "polcalc._native"),  # the packages themselves hold nothing; compiled code
-    ("potentials.kernels", "potentials.pairs", "potentials.splines"),
+    ("potentials.kernels", "potentials.pairs", "potentials.splines", "potentials.files"),
     ("potentials.graph",),
     ("potentials.geometry",),
-    ("potentials.radial", "potentials.conditioning", "potentials.points", "potentials.terms"),
+    ("potentials.radial", "potentials.angular", "potentials.conditioning", "potentials.points", "potentials.terms"),
     ("potentials.architectures",),
     ("potentials.potential",),
     ("potentials.build",),

@@ -11,7 +11,6 @@ every number is one.
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import numpy.typing as npt
 
 from potentials.datasets.frames import Frames, Provenance, join, make_frames
 from potentials.datasets.units import EV_ANGSTROM, Units, make_units
+from potentials.files import replacing
 
 Array = npt.NDArray[Any]
 
@@ -43,21 +43,13 @@ OPTIONAL = ("forces", "stress", "partial_charges", "group", "dipole")
 
 def write_hdf5(path: str | Path, frames: Frames) -> None:
     """Write structures at once or not at all."""
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with h5py.File(temporary, "w") as file:
-            file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
-            file.attrs["provenance"] = json.dumps(
-                asdict(frames.provenance) | {"units": frames.provenance.units._asdict()}, ensure_ascii=False
-            )
-            for name, array in frames.arrays().items():
-                stored = file.create_dataset(name, data=_smallest(array), compression="gzip", shuffle=True)
-                if name in UNITS:
-                    stored.attrs["unit"] = UNITS[name]
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(Path(path)) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
+        file.attrs["provenance"] = json.dumps(asdict(frames.provenance) | {"units": frames.provenance.units._asdict()}, ensure_ascii=False)
+        for name, array in frames.arrays().items():
+            stored = file.create_dataset(name, data=_smallest(array), compression="gzip", shuffle=True)
+            if name in UNITS:
+                stored.attrs["unit"] = UNITS[name]
 
 
 def read_hdf5(path: Path, units: Units | None = None) -> Frames:

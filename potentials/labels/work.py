@@ -6,7 +6,6 @@ Each finished job is one file ``KEY.npz`` in the folder of the run, written at o
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -16,6 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from potentials.files import replacing, write_text
 from potentials.labels.method import Failed
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -61,15 +61,8 @@ def _do(key: str, job: Job, work: Callable[[Job], Arrays], folder: Path) -> str:
     try:
         arrays = work(job)
     except Failed as error:
-        _write(folder / f"{key}.failed", str(error).encode())
+        write_text(folder / f"{key}.failed", str(error))
         return str(error) or "failed"
-    temporary = folder / f".{key}.{os.getpid()}.npz"
-    np.savez(temporary, **arrays)  # type: ignore[arg-type]  # numpy's own keyword comes first
-    os.replace(temporary, folder / f"{key}.npz")
+    with replacing(folder / f"{key}.npz") as temporary, temporary.open("wb") as file:  # an open file keeps its name
+        np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's own keyword comes first
     return ""
-
-
-def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 from ase.data import chemical_symbols
 
 from potentials.checkpoint import Card, save
 from potentials.datasets import Frames, statistics
+from potentials.files import write_text
 from potentials.training.data import StructureSet
 from potentials.training.evaluate import errors
 from potentials.training.fit import Training
@@ -48,7 +47,7 @@ def finish(training: Training, command: str, config_text: str = "") -> dict[str,
     card = _card(training, found, summary, command, config_text)
     checksum = save(training.output / MODEL, potential, card)
     report = {"name": material.config.name, "sha256": checksum, "training": summary, "errors": found, "history": training.state.history}
-    _write(training.output / REPORT, json.dumps(report, indent=2) + "\n")
+    write_text(training.output / REPORT, json.dumps(report, indent=2) + "\n")
     return report
 
 
@@ -92,9 +91,3 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "not installed"
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

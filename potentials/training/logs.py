@@ -5,10 +5,11 @@ from __future__ import annotations
 import csv
 import importlib.util
 import io
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from potentials.files import write_text
 
 LOG = "log.csv"
 
@@ -30,9 +31,7 @@ class Logs:
             from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
             self._writer = TensorBoardLogger(output, name="tensorboard", version="", purge_step=step + 1)
-        temporary = self.path.with_name(f".{LOG}.{os.getpid()}.partial")
-        temporary.write_text("".join(_line(row, header=n == 0) for n, row in enumerate(history)), encoding="utf-8")
-        os.replace(temporary, self.path)
+        write_text(self.path, "".join(_line(row, header=n == 0) for n, row in enumerate(history)))
 
     def add(self, row: Mapping[str, Any]) -> None:
         """Write a row."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import pickle
 import zipfile
 from dataclasses import dataclass, field, fields
@@ -12,6 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from potentials.files import write_bytes
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -40,15 +41,7 @@ def save_state(path: Path, state: State) -> None:
     """Replace the checkpoint by a newer one."""
     buffer = io.BytesIO()
     torch.save({f.name: getattr(state, f.name) for f in fields(state)}, buffer)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with temporary.open("wb") as file:
-            file.write(buffer.getvalue())
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, buffer.getvalue())
 
 
 def load_state(path: Path) -> State:
