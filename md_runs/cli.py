@@ -55,7 +55,7 @@ app.command("import-torchmd")(clear_endings()(import_torchmd.command))
 @clear_endings()
 def relax(
     structures: opt.Structures,
-    model: opt.Model,
+    model: opt.Model = None,
     optimizer: opt.Optimizer = "bfgs",
     fmax_ev_per_a: opt.FmaxEvPerA = 0.01,
     steps: opt.RelaxSteps = 500,
@@ -98,8 +98,8 @@ def relax(
 @app.command()
 @clear_endings()
 def validate(
-    model: opt.Model,
     data: opt.Data,
+    model: opt.Model = None,
     json: opt.JsonFile = None,
     output: opt.MaybeOutput = None,
     partial_charges: opt.PartialCharges = None,
@@ -127,7 +127,7 @@ def validate(
         write_text(json, to_json(found))
     if output is not None:
         claim(output, make_manifest("validate", {"data": data, **asdict(chosen)}, status="finished", errors=found))
-        plot_states(comparisons, output, f"{model} on {data}")
+        plot_states(comparisons, output, f"{calculator.parameters['model']} on {data}")
         screen.print(f"Results in {output}")
 
 

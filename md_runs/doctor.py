@@ -73,7 +73,7 @@ class Patient:
 
 def command(
     structure: opt.Structure,
-    model: opt.Model,
+    model: opt.Model = None,
     charge: opt.Charge = None,
     multiplicity: opt.Multiplicity = None,
     device: opt.Device = "auto",

@@ -31,7 +31,7 @@ screen = Console(highlight=False, soft_wrap=True)
 def command(
     context: typer.Context,
     structure: opt.MaybeStructure = None,
-    model: opt.MaybeModel = None,
+    model: opt.Model = None,
     ensemble: opt.Ensemble = "nvt",
     steps: opt.Steps = 10_000,
     timestep_fs: opt.TimestepFs = 0.5,
@@ -69,9 +69,9 @@ def command(
         chosen = {name: context.params[name] for name in given & WITH_RESTART}
         _check_with_restart(given)
         return _restart(restart, allow_changes, chosen)
-    if structure is None or model is None or allow_changes:
+    if structure is None or allow_changes:
         raise InputError(
-            "`STRUCTURE` and `--model` must be given, or `--restart` with the directory of a run that has stopped"
+            "`STRUCTURE` must be given, or `--restart` with the directory of a run that has stopped"
             + ("; `--allow-changes` goes with `--restart` only." if allow_changes else ".")
         )
     plan = DynamicsOptions(

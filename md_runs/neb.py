@@ -44,7 +44,7 @@ Steps = Annotated[int, typer.Option("--steps", min=1, help="Give up after this m
 def command(
     start: Start,
     end: End,
-    model: opt.Model,
+    model: opt.Model = None,
     images: Images = 9,
     relax_ends: RelaxEnds = False,
     climb: Climb = True,
@@ -87,7 +87,7 @@ def command(
     told = remarks(first, last)
     found = find_path(first, last, calculator, search)
     facts = summary(found) | {"remarks": told}
-    write(output, found, facts, f"{first.get_chemical_formula()}, {model}")
+    write(output, found, facts, f"{first.get_chemical_formula()}, {model or opt.DEFAULT}")
     write_text(output / MANIFEST, to_json(manifest | {"status": "finished", "ended": now()}))
     screen.print(table_of(found, facts))
     for text in told:

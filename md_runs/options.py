@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from polcalc.calculator import DEFAULT
+
 MODEL, STATE, RUN, THERMOSTAT, FILES = "Model", "Charge and spin", "Dynamics", "Temperature", "Output"
 
 Structure = Annotated[
@@ -22,12 +24,13 @@ Structures = Annotated[list[Path], typer.Argument(metavar="STRUCTURE…", help="
 ModelArgument = Annotated[str, typer.Argument(metavar="MODEL", help="Model file, or the name of a shipped model.")]
 
 Model = Annotated[
-    str, typer.Option("--model", metavar="NAME|FILE", help="Name of a shipped model, or a model file.", rich_help_panel=MODEL)
-]
-MaybeModel = Annotated[
     str | None,
     typer.Option(
-        "--model", metavar="NAME|FILE", help="Name of a shipped model, or a model file.", show_default=False, rich_help_panel=MODEL
+        "--model",
+        metavar="NAME|FILE",
+        help=f"Name of a shipped model, or a model file. Default: {DEFAULT}.",
+        show_default=False,
+        rich_help_panel=MODEL,
     ),
 ]
 Device = Annotated[str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where the model runs.", rich_help_panel=MODEL)]

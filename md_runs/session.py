@@ -16,6 +16,7 @@ from ase import Atoms
 from md_runs.errors import InputError, as_input_error
 from md_runs.versions import version_of
 from polcalc import PolarizedCalculator
+from polcalc.calculator import DEFAULT
 from polcalc.partial_charges import GASTEIGER
 
 
@@ -23,7 +24,7 @@ from polcalc.partial_charges import GASTEIGER
 class ModelOptions:
     """Which model, how it runs, and in which electronic state; None leaves the state to the structure."""
 
-    model: str
+    model: str | None = None  # None: the default one
     device: str = "auto"
     dtype: str = "float32"
     engine: str = "auto"
@@ -121,8 +122,10 @@ def identity(calculator: PolarizedCalculator) -> dict[str, Any]:
     }
 
 
-def absolute(model: str) -> str:
-    """Name a model so that it is found from any directory."""
+def absolute(model: str | None) -> str:
+    """Name a model so that it is found from any directory, and the default one by its name."""
+    if model is None:
+        return DEFAULT
     return str(Path(model).resolve()) if Path(model).is_file() else model
 
 

@@ -53,7 +53,7 @@ CrossingOf = Annotated[
 
 def command(
     structures: opt.Structures,
-    model: opt.Model,
+    model: opt.Model = None,
     charges: Charges = "auto",
     multiplicities: Multiplicities = "auto",
     relax: Relax = False,

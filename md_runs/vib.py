@@ -54,7 +54,7 @@ FmaxEvPerA = Annotated[float, typer.Option("--fmax-eV-per-A", help="With --relax
 
 def command(
     structure: opt.Structure,
-    model: opt.Model,
+    model: opt.Model = None,
     temperature_k: TemperatureK = 298.15,
     pressure_bar: PressureBar = 1.0,
     symmetry_number: SymmetryNumber = 1,
@@ -94,7 +94,7 @@ def command(
     assert state is not None
     told = complaints(atoms, found)
     facts = summary(atoms, found, replace(gas, multiplicity=state.multiplicity)) | {"warnings": told}
-    write(output, atoms, found, facts, f"{atoms.get_chemical_formula()}, {model}")
+    write(output, atoms, found, facts, f"{atoms.get_chemical_formula()}, {model or opt.DEFAULT}")
     write_text(output / MANIFEST, to_json(manifest | {"status": "finished", "ended": now()}))
     screen.print(modes_table(found.modes))
     screen.print(facts_table(facts))

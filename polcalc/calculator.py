@@ -7,7 +7,9 @@ positions, cell, pbc, the entries of ``atoms.info`` that say charge or multiplic
 from __future__ import annotations
 
 import copy
+import logging
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,11 +30,13 @@ from polcalc.fragments import Fragment
 from polcalc.hessian import hessian
 from polcalc.neighbors import Reference
 from polcalc.partial_charges import PartialCharges
-from potentials.checkpoint import Model, load
+from potentials.checkpoint import Model, available, load
 from potentials.conditioning import state_inputs
 from potentials.graph import to_device
 
+logger = logging.getLogger("polcalc")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DEFAULT = "organic-xtb"  # the model of those who ask for none
 CHANGEABLE = ("charge", "multiplicity")
 Fingerprint = tuple[Any, ...]
 CHANGES = ("numbers", "positions", "cell", "pbc", "info", "initial_charges", "initial_magmoms")  # in a fingerprint, in order
@@ -43,7 +47,7 @@ class PolarizedCalculator(Calculator):
 
     Parameters
     ----------
-    model : str, Path or Model   a model file, the name of a shipped model, or one already loaded
+    model : str, Path, Model or None   a model file, the name of a shipped model, or one already loaded; None is `DEFAULT`, and says so
     device : str                 "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", …
     dtype : str                  "float32" or "float64", of the network; geometry and energy sums are float64
     charge : int or None         e; None reads it from the structure, see `polcalc.electrons`
@@ -61,7 +65,7 @@ class PolarizedCalculator(Calculator):
 
     def __init__(
         self,
-        model: str | Path | Model,
+        model: str | Path | Model | None = None,
         device: str = "auto",
         dtype: str = "float32",
         charge: int | None = None,
@@ -78,8 +82,11 @@ class PolarizedCalculator(Calculator):
         self._device = _device(device)
         if dtype not in DTYPES:
             raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}; got {dtype!r}. Pass one of these.")
+        asked, model = model, _default() if model is None else model
         self.model = _placed(model, DTYPES[dtype], self._device) if isinstance(model, Model) else load(model, DTYPES[dtype], self._device)
         self._engines = Selector(self.model.potential, self._device, engine)
+        if asked is None:
+            _announce(DEFAULT, self.model.card.description)
         self._requested_engine = engine
         self._domain = Domain(self.model.card, self.model.potential)
         seen = state_inputs(self.model.potential.spec)
@@ -305,6 +312,21 @@ class PolarizedCalculator(Calculator):
             state = electrons.resolve(atoms, self.parameters["charge"], self.parameters["multiplicity"])
         self._domain.check_composition(atoms.numbers, state, bool(atoms.pbc.any()), states)
         return Resolved(state, parts, self._partial_charges.of(atoms, state.charge))
+
+
+def _default() -> str:
+    if DEFAULT not in available():
+        raise FileNotFoundError(
+            f"`model` must be given: {DEFAULT}, the default, is not shipped in this version. "
+            f"Pass one of {', '.join(available()) or 'no shipped models'}, or a file."
+        )
+    return DEFAULT
+
+
+@cache
+def _announce(name: str, description: str) -> None:
+    """Say once in a process which model answers those who named none."""
+    logger.warning("no model was named; this is %s: %s", name, description)
 
 
 class Resolved(NamedTuple):
