@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase.data import atomic_numbers as NUMBER_OF
 from ase.data import chemical_symbols as SYMBOLS
+from ase.formula import Formula
 from numpy.typing import NDArray
 
 from polcalc.electrons import ElectronicState
@@ -72,16 +73,32 @@ class Domain:
         for part in parts or (state,):
             self._check_state(part)
         if periodic and state.charge:
-            self._tell("periodic", f"A periodic cell of charge {state.charge:+d} has no well defined energy without a background charge.")
+            self._tell(
+                "periodic",
+                f"A periodic cell of charge {state.charge:+d} has no well defined energy without a background charge. Compare energies of "
+                "one cell alone, add a counter ion, or set pbc=False for a molecule.",
+            )
 
     def check_kept_charge(self, atomic_numbers: NDArray[np.int64], state: ElectronicState) -> None:
-        """Warn where atoms came or went while the charge in atoms.info stayed, as repeat, slices and sums of Atoms do."""
+        """Warn where atoms came or went while atoms.info says the same charge or unpaired electrons: repeat, slices and sums keep it."""
         before, self._last = self._last, (atomic_numbers.copy(), state)
-        if before is None or not state.charge or not state.charge_source.startswith("info"):
+        if before is None:
             return
         old, new = Counter(before[0].tolist()), Counter(atomic_numbers.tolist())
-        if old != new and (old <= new or new <= old) and state[0] == before[1].charge and state[2] == before[1].charge_source:
-            self._tell("kept charge", f"Atoms came or went while {state.charge_source} stayed {state.charge:+d}; set it if not meant.")
+        if old == new or not (old <= new or new <= old):
+            return
+        for value, source, unchanged, shown in (
+            (state.charge, state.charge_source, before[1][0::2] == state[0::2], f"{state.charge:+d}"),
+            (state.multiplicity > 2, state.multiplicity_source, before[1][1::2] == state[1::2], f"multiplicity {state.multiplicity}"),
+        ):
+            if value and source.startswith("info") and unchanged:
+                formulas = f"{_formula(before[0])} became {_formula(atomic_numbers)}"
+                key = source.removeprefix("info").partition("]")[0] + "]"
+                self._tell(
+                    ("kept", key, formulas),
+                    f"Atoms came or went while {source} stayed {shown}: {formulas}. Set atoms.info{key} to what the new structure has; "
+                    "where one part of it alone is charged or open-shell, pass fragments= to the calculator.",
+                )
 
     def check_geometry(self, structure: Structure) -> None:
         """Check that positions are finite and no two atoms nearer than the training data; called at every step.
@@ -157,6 +174,10 @@ class Domain:
         if key not in self._told:
             self._told.add(key)
             warnings.warn(message, ExtrapolationWarning, stacklevel=2)
+
+
+def _formula(atomic_numbers: NDArray[np.int64]) -> str:
+    return str(Formula.from_list([SYMBOLS[n] for n in atomic_numbers]).format("hill"))
 
 
 def _symbols(numbers: set[int] | list[int]) -> str:

@@ -22,7 +22,8 @@ from ase.io import read, write
 from ase.md.verlet import VelocityVerlet
 
 from polcalc import PolarizedCalculator
-from polcalc.domain import ExtrapolationWarning
+from polcalc.domain import Domain, ExtrapolationWarning
+from polcalc.electrons import ElectronicState
 from polcalc.evaluation import Evaluation, Structure
 from potentials.build import build
 from potentials.checkpoint import Card, Model, save
@@ -305,6 +306,31 @@ def test_charged_cell_warns() -> None:
     atoms.calc = calculator()
     with pytest.warns(ExtrapolationWarning, match=r"periodic cell of charge \+1"):
         atoms.get_potential_energy()
+
+
+@pytest.mark.parametrize(
+    ("edit", "formulas"),
+    [
+        (lambda atoms: atoms.repeat((2, 1, 1)), "C2H6O became C4H12O2"),
+        (lambda atoms: atoms[2:4], "C2H6O became HO"),
+        (lambda atoms: atoms + Atoms("He", [[9, 9, 9]]), "C2H6O became C2H6HeO"),
+    ],
+)
+@pytest.mark.parametrize(("said", "stayed"), [({"charge": 1}, r"\+1"), ({"charge": 0, "multiplicity": 5}, "multiplicity 5")])
+def test_edits_that_keep_the_state_name_the_fix(edit, formulas, said, stayed) -> None:
+    """ASE's repeat, slices and sums keep atoms.info; a state set anew, or the same structure again, is no reason to warn."""
+    domain = Domain(Card(), calculator().model.potential)
+    before = ethanol()
+    before.set_cell([8, 8, 8])
+    before.info = said
+    after = edit(before)
+    sources = 'info["charge"]', 'info["multiplicity"]'
+    kept = [ElectronicState(a.info["charge"], a.info.get("multiplicity", 1), *sources) for a in (before, after)]
+    domain.check_kept_charge(before.numbers, kept[0])
+    domain.check_kept_charge(before.numbers, kept[0])
+    with pytest.warns(ExtrapolationWarning, match=rf"stayed {stayed}: {formulas}\. Set atoms\.info\[.*fragments="):
+        domain.check_kept_charge(after.numbers, kept[1])
+    domain.check_kept_charge(before.numbers, kept[0]._replace(charge=2, multiplicity=1))
 
 
 def test_charge_kept_by_repeat_warns() -> None:
