@@ -28,6 +28,7 @@ from md_runs.relax import relax
 from md_runs.session import ModelOptions
 from md_runs.structures import write_structures
 from polcalc import PolarizedCalculator
+from polcalc.calculator import DEFAULT
 
 screen = Console(highlight=False, soft_wrap=True)
 
@@ -87,7 +88,7 @@ def command(
     told = remarks(first, last)
     found = find_path(first, last, calculator, search)
     facts = summary(found) | {"remarks": told}
-    write(output, found, facts, f"{first.get_chemical_formula()}, {model or opt.DEFAULT}")
+    write(output, found, facts, f"{first.get_chemical_formula()}, {model or DEFAULT}")
     write_text(output / MANIFEST, to_json(manifest | {"status": "finished", "ended": now()}))
     screen.print(table_of(found, facts))
     for text in told:

@@ -29,6 +29,7 @@ from md_runs.relax import relax
 from md_runs.session import ModelOptions
 from md_runs.structures import write_structures
 from md_runs.vibrations import MONATOMIC, Gas, Geometry, Mode, Vibrations, analyse, free_atoms, largest_force, shape_of, thermochemistry
+from polcalc.calculator import DEFAULT
 
 AT_REST_EV_PER_A = 0.01  # a larger force belongs to no minimum
 SOFT_PER_CM = 100.0  # below it a mode is no harmonic vibration, and thermochemistry depends on it most
@@ -94,7 +95,7 @@ def command(
     assert state is not None
     told = complaints(atoms, found)
     facts = summary(atoms, found, replace(gas, multiplicity=state.multiplicity)) | {"warnings": told}
-    write(output, atoms, found, facts, f"{atoms.get_chemical_formula()}, {model or opt.DEFAULT}")
+    write(output, atoms, found, facts, f"{atoms.get_chemical_formula()}, {model or DEFAULT}")
     write_text(output / MANIFEST, to_json(manifest | {"status": "finished", "ended": now()}))
     screen.print(modes_table(found.modes))
     screen.print(facts_table(facts))
