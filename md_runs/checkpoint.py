@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
-from ase.constraints import FixAtoms
 
+from md_runs.constraints import describe_constraints, set_constraints
 from md_runs.errors import InputError
 from md_runs.output import partial, sync_directory
 from polcalc.electrons import STATE_KEYS
@@ -24,7 +24,7 @@ from polcalc.electrons import STATE_KEYS
 Arrays = dict[str, npt.NDArray[Any]]
 
 CHECKPOINT = "checkpoint.npz"
-FORMAT = 1
+FORMAT = 2
 
 
 class Checkpoint(NamedTuple):
@@ -32,8 +32,8 @@ class Checkpoint(NamedTuple):
 
     Attributes
     ----------
-    facts : plain values     step, clock, options, generator, sizes of the files, manifest
-    atoms : Atoms            with momenta, masses, fixed atoms, and the entries of ``info`` that say charge or multiplicity
+    facts : plain values     phase, step, clock, options, generator, sizes of the files, manifest
+    atoms : Atoms            with momenta, masses, fixed atoms and bonds, and the entries of ``info`` that say charge or multiplicity
     forces : (N, 3)          eV/Å, to be found again
     integrator : arrays      variables of the thermostat and its bath energy
     pairs : arrays or None   positions and cell, in Å, where the pairs of the engine were searched
@@ -52,7 +52,8 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint and wait until the disk has it; on any failure the one before stays."""
     groups = {name: getattr(checkpoint, name) for name in ("integrator", "pairs", "guards")} | {"atoms": _pack(checkpoint.atoms)}
     arrays = {f"{group}/{name}": value for group, members in groups.items() for name, value in members.items()}
-    facts = json.dumps(checkpoint.facts | {"format": FORMAT, "info": _state_of(checkpoint.atoms)})
+    described = {"format": FORMAT, "info": _state_of(checkpoint.atoms), "constraints": describe_constraints(checkpoint.atoms)}
+    facts = json.dumps(checkpoint.facts | described)
     temporary = partial(path)
     try:
         with temporary.open("wb") as file:
@@ -80,13 +81,13 @@ def read_checkpoint(directory: Path) -> Checkpoint:
             content = dict(file)
         facts = json.loads(str(content.pop("facts")))
         if facts["format"] != FORMAT:
-            raise InputError(f"`--restart` must find a checkpoint of format {FORMAT}; got {facts['format']} in {path}. Update polcalc.")
+            raise InputError(f"`--restart` must find a checkpoint of format {FORMAT}; got {facts['format']} in {path}. Start the run anew.")
         groups: dict[str, Arrays] = {name: {} for name in ("atoms", "integrator", "pairs", "guards")}
         forces = content.pop("forces")
         for name, value in content.items():
             group, _, member = name.partition("/")
             groups[group][member] = value
-        atoms = _unpack(groups.pop("atoms"), facts.pop("info"))
+        atoms = _unpack(groups.pop("atoms"), facts.pop("info"), facts.pop("constraints"))
         return Checkpoint(facts=facts, atoms=atoms, forces=forces, **groups)
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise InputError(
@@ -96,18 +97,16 @@ def read_checkpoint(directory: Path) -> Checkpoint:
 
 def _pack(atoms: Atoms) -> Arrays:
     """Return every array of a structure; momenta and masses are arrays too."""
-    fixed = [constraint.get_indices() for constraint in atoms.constraints if isinstance(constraint, FixAtoms)]
     arrays = {name: value for name, value in atoms.arrays.items() if value.dtype.kind in "fiub"}
-    return arrays | {"cell": atoms.cell.array, "pbc": atoms.pbc, "fixed": np.concatenate([np.zeros(0, dtype=np.int64), *fixed])}
+    return arrays | {"cell": atoms.cell.array, "pbc": atoms.pbc}
 
 
-def _unpack(arrays: Arrays, info: dict[str, Any]) -> Atoms:
-    cell, pbc, fixed = (arrays.pop(name) for name in ("cell", "pbc", "fixed"))
+def _unpack(arrays: Arrays, info: dict[str, Any], constraints: dict[str, Any]) -> Atoms:
+    cell, pbc = arrays.pop("cell"), arrays.pop("pbc")
     atoms = Atoms(numbers=arrays.pop("numbers"), positions=arrays.pop("positions"), cell=cell, pbc=pbc, info=info)
     for name, value in arrays.items():
         atoms.set_array(name, value)
-    if len(fixed):
-        atoms.set_constraint(FixAtoms(fixed))
+    set_constraints(atoms, **constraints)
     return atoms
 
 

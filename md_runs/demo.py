@@ -24,7 +24,7 @@ from md_runs.manifest import make_manifest
 from md_runs.output import claim, to_json, write_figure, write_text
 from md_runs.progress import watch_dynamics
 from md_runs.relax import relax_all
-from md_runs.session import ModelOptions, describe, evaluate_first, make_calculator
+from md_runs.session import ModelOptions, describe, evaluate_first, make_calculator, provenance
 from md_runs.validate import compare, metrics, read_labelled
 from polcalc import PolarizedCalculator
 
@@ -40,7 +40,8 @@ def run_demo(output: Path = OUTPUT, nvt_ps: float = NVT_PS, nve_ps: float = NVE_
     """Run the demonstration and return its numbers."""
     directory = _next_directory(output)
     atoms: Atoms = molecule("CH3CH2OH")
-    calculator = make_calculator(ModelOptions(model))
+    chosen = ModelOptions(model)
+    calculator = make_calculator(chosen)
     atoms.calc = calculator
     evaluate_first(atoms)
     screen.print(f"[bold]Ethanol with the model {model}[/bold], {calculator.engine}, in {directory}")
@@ -53,13 +54,15 @@ def run_demo(output: Path = OUTPUT, nvt_ps: float = NVT_PS, nve_ps: float = NVE_
     nve = DynamicsOptions(ensemble="nve", steps=_steps(nve_ps), velocities="structure", **common)
     results = []
     for options, title in ((nvt, f"At {TEMPERATURE_K:g} K, Langevin"), (nve, "At constant energy")):
-        results.append(_run(atoms, options, directory / options.ensemble, calculator))
+        results.append(_run(atoms, options, directory / options.ensemble, calculator, chosen))
         screen.print(f"\n[bold]{title}[/bold]", report.dynamics_table(results[-1].summary), sep="\n")
     errors = _validate(calculator)
 
     nvt_found, nve_found = (asdict(result.summary) for result in results)
     found = {"model": describe(calculator), "relax": relaxed, "nvt": nvt_found, "nve": nve_found, "validation": errors}
-    write_figure(output / "ethanol.png", plot_dynamics([r.log for r in results], [r.summary for r in results], [nvt, nve], atoms))
+    write_figure(
+        output / "ethanol.png", plot_dynamics([r.log for r in results], [r.summary for r in results], [*nvt.phases(), *nve.phases()], atoms)
+    )
     write_text(output / "summary.json", to_json(found))
     screen.print(f"\nFigure: {output / 'ethanol.png'}   Numbers: {output / 'summary.json'}   Trajectories: {directory}")
     return found
@@ -74,8 +77,9 @@ def _relax(atoms: Atoms, directory: Path, calculator: PolarizedCalculator) -> di
     return {"steps": result.steps[-1].step, "energy_eV": result.energy_eV, "fmax_eV_per_A": result.fmax_eV_per_A}
 
 
-def _run(atoms: Atoms, options: DynamicsOptions, directory: Path, calculator: PolarizedCalculator) -> Result:
-    manifest = make_manifest("md", asdict(options), seed=options.seed, formula=atoms.get_chemical_formula(), **describe(calculator))
+def _run(atoms: Atoms, options: DynamicsOptions, directory: Path, calculator: PolarizedCalculator, chosen: ModelOptions) -> Result:
+    facts = {"seed": options.seed, "formula": atoms.get_chemical_formula()} | provenance(calculator, chosen)
+    manifest = make_manifest("md", asdict(options), **facts)
     state = calculator.state
     assert state is not None
     dynamics = Dynamics(atoms, options, charge=state.charge, multiplicity=state.multiplicity)

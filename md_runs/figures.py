@@ -11,11 +11,12 @@ from ase import Atoms
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from md_runs.statistics import Mean
+from md_runs.statistics import Mean, mean_of
 
 if TYPE_CHECKING:
-    from md_runs.dynamics import DynamicsOptions, Summary
+    from md_runs.plan import Phase
     from md_runs.recorder import Log
+    from md_runs.run import Summary
 
 Array = npt.NDArray[np.float64]
 
@@ -23,18 +24,21 @@ BLUE, ORANGE, GREEN, GREY = "#2a6fbb", "#d9722c", "#3f8f4f", "#8a8a8a"
 LEGEND: dict[str, Any] = {"loc": "lower right", "bbox_to_anchor": (1, 0.97), "ncols": 2, "frameon": False}  # above the axes, off the data
 
 
-def plot_dynamics(logs: Sequence[Log], summaries: Sequence[Summary], options: Sequence[DynamicsOptions], atoms: Atoms) -> Figure:
-    """Energies, temperature and conserved quantity against time, one column per run."""
-    figure = Figure(figsize=(4 + 4 * len(logs), 8), layout="constrained")
-    axes = figure.subplots(3, len(logs), sharex="col", squeeze=False)
+def plot_dynamics(logs: Sequence[Log], summaries: Sequence[Summary], phases: Sequence[Phase], atoms: Atoms) -> Figure:
+    """Energies, temperature, conserved quantity and, where the cell moves, volume against time, one column per phase."""
+    n_rows = 4 if any(phase.barostat for phase in phases) else 3
+    figure = Figure(figsize=(4 + 4 * len(logs), 2.7 * n_rows), layout="constrained")
+    axes = figure.subplots(n_rows, len(logs), sharex="col", squeeze=False)
     figure.suptitle(atoms.get_chemical_formula())
-    for column, log, summary, option in zip(axes.T, logs, summaries, options, strict=True):
-        name = f"{option.ensemble.upper()}, {option.thermostat}" if option.thermostat else option.ensemble.upper()
-        column[0].set_title(f"{name}, {summary.time_ps:g} ps at {option.timestep_fs:g} fs", pad=22)
+    for column, log, summary, phase in zip(axes.T, logs, summaries, phases, strict=True):
+        timestep_fs = 1000 * summary.time_ps / max(summary.steps, 1)
+        column[0].set_title(f"{phase.title}, {summary.time_ps:g} ps at {timestep_fs:.3g} fs", pad=22)
         _draw_energies(column[0], log)
-        _draw_temperature(column[1], log, summary, option.temperature_K if option.thermostat else None)
+        _draw_temperature(column[1], log, summary, phase)
         _draw_conserved(column[2], log, summary, len(atoms))
-        column[2].set_xlabel("time (ps)")
+        if phase.barostat:
+            _draw_volume(column[3], log, summary)
+        column[-1].set_xlabel("time (ps)")
     return figure
 
 
@@ -46,13 +50,15 @@ def _draw_energies(axes: Axes, log: Log) -> None:
     axes.legend(**LEGEND)
 
 
-def _draw_temperature(axes: Axes, log: Log, summary: Summary, bath_K: float | None) -> None:
+def _draw_temperature(axes: Axes, log: Log, summary: Summary, phase: Phase) -> None:
     moment = log.column("time_ps")
     axes.plot(moment, log.column("temperature_K"), color=BLUE, lw=0.6)
     mean = f"mean {Mean(summary.temperature_K, summary.temperature_error_K)} K"
     axes.plot([summary.temperature_from_ps, moment.max(initial=0)], [summary.temperature_K] * 2, color=ORANGE, lw=1.5, label=mean)
-    if bath_K is not None:
-        axes.axhline(bath_K, color=GREY, lw=1, ls="--", label=f"thermostat {bath_K:g} K")
+    if phase.heats:
+        axes.plot(moment, log.column("target_K"), color=GREY, lw=1, ls="--", label=f"thermostat {phase.start_K:g} to {phase.end_K:g} K")
+    elif phase.thermostat:
+        axes.axhline(phase.start_K, color=GREY, lw=1, ls="--", label=f"thermostat {phase.start_K:g} K")
     _label(axes, "temperature (K)")
     axes.legend(**LEGEND)
 
@@ -66,6 +72,15 @@ def _draw_conserved(axes: Axes, log: Log, summary: Summary, n_atoms: int) -> Non
         axes.plot(moment, line, color=ORANGE, lw=1.5, label=f"drift {trend:+.2g} meV/atom/ps")
         axes.legend(**LEGEND)
     _label(axes, "conserved - start (meV/atom)")
+
+
+def _draw_volume(axes: Axes, log: Log, summary: Summary) -> None:
+    moment = log.column("time_ps")
+    axes.plot(moment, log.column("volume_A3"), color=BLUE, lw=0.8)
+    mean = mean_of(summary.volume_A3, summary.volume_error_A3)
+    axes.plot([summary.temperature_from_ps, moment.max(initial=0)], [mean.value] * 2, color=ORANGE, lw=1.5, label=f"mean {mean} Å³")
+    _label(axes, "volume (Å³)")
+    axes.legend(**LEGEND)
 
 
 def plot_parity(energy: tuple[Array, Array], forces: tuple[Array, Array], title: str) -> Figure:

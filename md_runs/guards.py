@@ -1,7 +1,7 @@
 """Live checks of a run: what is wrong, where, and the frames that led there.
 
 At every step: energy and forces finite, no force beyond what the model knows. Every `EVERY` steps: temperature, conserved
-energy, closest distance per pair of elements against the model's card, bonds broken or formed against the start. The numbers
+energy, volume, closest distance per pair of elements against the model's card, bonds broken or formed against the start. The numbers
 looked at are those of the step just done, which the calculator holds; nothing is evaluated again.
 """
 
@@ -29,6 +29,7 @@ Indices = npt.NDArray[np.int64]
 EVERY = 25  # steps between the dearer checks: at most 12 fs at the usual steps, no bond breaks and heals in that
 FORCE_FACTOR, FORCE_EV_PER_A = 3.0, 100.0  # of the largest force of the training data; where that is not known
 HOT, SPREAD = 3.0, 10.0  # limit of the temperature: 3 + 10 standard deviations of its canonical distribution, times its target
+VOLUME = 2.0  # of the volume at the start, and its inverse: a solid or a liquid has come apart, or collapsed
 DRIFT_MEV_PER_ATOM = 100.0  # of the conserved energy from the start: four times kT at room temperature
 CLOSE = 0.8  # of the closest distance of the training data
 BOND, BROKEN, FORMED = 1.25, 1.6, 1.1  # of the sum of covalent radii: bonded at the start; a bond no more; a new bond
@@ -69,6 +70,7 @@ class Frame(NamedTuple):
     step: int
     positions: Floats
     momenta: Floats
+    cell: Floats
     energy: float
     forces: Floats
 
@@ -98,11 +100,12 @@ class Guards:
         self._neighbors = NeighborList(far, skin=1.0)
         self._thresholds: Floats | None = None
         self._conserved: float | None = None
+        self._volume = _volume(atoms)
         self._bonds = self._find_bonds() if bonds else None
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
         """What the run is compared with, for a checkpoint."""
-        found: dict[str, npt.NDArray[Any]] = {"limits": np.array(self.limits)}
+        found: dict[str, npt.NDArray[Any]] = {"limits": np.array(self.limits), "volume": np.array(self._volume)}
         if self._conserved is not None:
             found["conserved"] = np.array(self._conserved)
         return found if self._bonds is None else found | {"bonds": np.concatenate(self._bonds, axis=1)}
@@ -110,8 +113,13 @@ class Guards:
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Compare with the start of the run, not with the restart."""
         self.limits = Limits(*state["limits"].tolist())
+        self._volume = float(state["volume"])
         if "conserved" in state:
             self._conserved = float(state["conserved"])
+        self.restore_bonds(state)
+
+    def restore_bonds(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
+        """Compare bonds with those of an earlier phase of the run; the rest starts anew."""
         if "bonds" in state:
             self._bonds = state["bonds"][:, :2].astype(np.int64), state["bonds"][:, 2:]
 
@@ -124,7 +132,8 @@ class Guards:
         """
         results = self.atoms.calc.results
         forces, energy = results["forces"], results["energy"]
-        self.frames.append(Frame(step, self.atoms.arrays["positions"].copy(), self.atoms.arrays["momenta"].copy(), energy, forces))
+        arrays = self.atoms.arrays
+        self.frames.append(Frame(step, arrays["positions"].copy(), arrays["momenta"].copy(), self.atoms.cell.array.copy(), energy, forces))
         largest = max(forces.max(), -forces.min())  # a component; NaN in any of them makes the comparison false
         if not (largest <= self.limits.force_eV_per_A and abs(energy) < np.inf):
             self._complain_of_forces(step, energy, forces)
@@ -150,6 +159,9 @@ class Guards:
             self._raise(
                 step, f"the conserved energy moved by {drift:+.0f} meV/atom since the start; the limit is {limit:.0f} meV/atom.", []
             )
+        ratio = _volume(atoms) / self._volume
+        if not 1 / VOLUME <= ratio <= VOLUME:
+            self._raise(step, f"the volume is {ratio:.2f} times that of the start; the limit is a factor of {VOLUME:g}.", [])
         self._check_distances(step)
 
     def last_frames(self, alarm: Alarm) -> list[Atoms]:
@@ -159,7 +171,7 @@ class Guards:
         for frame in self.frames:
             atoms: Atoms = self.atoms.copy()
             atoms.set_constraint()
-            atoms.arrays["positions"], atoms.arrays["momenta"] = frame.positions, frame.momenta
+            atoms.arrays["positions"], atoms.arrays["momenta"], atoms.cell[:] = frame.positions, frame.momenta, frame.cell
             atoms.set_array("offending", offending)
             atoms.info |= {"step": frame.step, "alarm": str(alarm)}
             atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces)
@@ -239,6 +251,11 @@ class Guards:
 
     def _raise(self, step: int, what: str, atoms: Sequence[Any] | npt.NDArray[Any]) -> None:
         raise Alarmed(Alarm(step, what, tuple(int(atom) for atom in atoms)))
+
+
+def _volume(atoms: Atoms) -> float:
+    """Volume in Å^3; 1 in open space, where there is none."""
+    return float(atoms.get_volume()) if atoms.cell.rank == 3 else 1.0
 
 
 def _closest_distances(card: Card | None) -> Floats:

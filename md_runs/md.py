@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -39,8 +39,18 @@ def command(
     relax_first: opt.RelaxFirst = False,
     velocities: opt.Velocities = "thermal",
     temperature_k: opt.TemperatureK = 300.0,
+    temperature_end_k: opt.TemperatureEndK = None,
     thermostat: opt.Thermostat = None,
     thermostat_time_fs: opt.ThermostatTimeFs = None,
+    pressure_gpa: opt.PressureGPa = None,
+    barostat: opt.Barostat = None,
+    barostat_time_fs: opt.BarostatTimeFs = None,
+    equilibrate_ps: opt.EquilibratePs = 0.0,
+    equilibrate_thermostat: opt.EquilibrateThermostat = None,
+    equilibrate_from_k: opt.EquilibrateFromK = None,
+    fix_atoms: opt.FixAtoms = None,
+    fix_bonds: opt.FixBonds = None,
+    rigid_motion: opt.RigidMotion = None,
     charge: opt.Charge = None,
     multiplicity: opt.Multiplicity = None,
     partial_charges: opt.PartialCharges = None,
@@ -67,31 +77,14 @@ def command(
     given = {name for name in context.params if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"}
     if restart is not None:
         chosen = {name: context.params[name] for name in given & WITH_RESTART}
-        _check_with_restart(given)
+        _check_with_restart(context, given)
         return _restart(restart, allow_changes, chosen)
     if structure is None or allow_changes:
         raise InputError(
             "`STRUCTURE` must be given, or `--restart` with the directory of a run that has stopped"
             + ("; `--allow-changes` goes with `--restart` only." if allow_changes else ".")
         )
-    plan = DynamicsOptions(
-        ensemble=ensemble,
-        thermostat=thermostat,
-        temperature_K=temperature_k,
-        timestep_fs=timestep_fs,
-        thermostat_time_fs=thermostat_time_fs,
-        steps=steps,
-        seed=seed,
-        velocities=velocities,
-        relax_first=relax_first,
-        trajectory_every=trajectory_every,
-        log_every=log_every,
-        extxyz=extxyz,
-        checkpoint_every=checkpoint_every,
-        on_alarm=on_alarm,
-        alarm_frames=alarm_frames,
-        bonds=bonds,
-    )
+    plan = DynamicsOptions(**{field.name: context.params[field.name.lower()] for field in fields(DynamicsOptions)})
     charges, groups = session.read_partial_charges(partial_charges), session.read_fragments(fragments)
     _begin(structure, plan, ModelOptions(model, device, dtype, engine, charge, multiplicity, charges, groups), output)
 
@@ -110,9 +103,7 @@ def _begin(structure: Path, plan: DynamicsOptions, chosen: ModelOptions, output:
         structure=session.fingerprint(structure),
         seed=plan.seed,
         formula=atoms.get_chemical_formula(),
-        **session.describe(atoms.calc),
-        calculator=asdict(chosen) | {"model": session.absolute(chosen.model)},
-        identity=session.identity(atoms.calc),
+        **session.provenance(atoms.calc, chosen),
     )
     claim(output, manifest)
     _run(dynamics, output, manifest)
@@ -121,12 +112,11 @@ def _begin(structure: Path, plan: DynamicsOptions, chosen: ModelOptions, output:
 def _restart(directory: Path, allow_changes: bool, chosen: Mapping[str, Any]) -> None:
     """Go on in the directory of a run."""
     checkpoint = read_checkpoint(directory)
-    plan, manifest = DynamicsOptions(**checkpoint.facts["options"]), checkpoint.facts["manifest"]
-    plan = replace(plan, steps=chosen.get("steps", plan.steps))
-    if plan.steps < checkpoint.facts["step"] or (plan.steps == checkpoint.facts["step"] and _is_finished(directory)):
-        raise InputError(
-            f"`--steps` must be more than the {checkpoint.facts['step']} that are done; got {plan.steps}. Ask for more in all."
-        )
+    asked, manifest = DynamicsOptions(**checkpoint.facts["options"]), checkpoint.facts["manifest"]
+    if not {"calculator", "identity"} <= manifest.keys():
+        raise InputError(f"`--restart` must be a run that names its model; got {directory}, which does not. Start the run anew.")
+    plan = replace(asked, steps=chosen.get("steps", asked.steps))
+    _check_steps(plan, asked, checkpoint, directory)
     replaced = {name: chosen[name] for name in ("model", "device", "dtype", "engine") if name in chosen}
     model = replace(ModelOptions(**manifest["calculator"]), **replaced)
     atoms = checkpoint.atoms
@@ -135,16 +125,30 @@ def _restart(directory: Path, allow_changes: bool, chosen: Mapping[str, Any]) ->
     if changes and not allow_changes:
         listed = "; ".join(f"{name}: {change}" for name, change in changes.items())
         raise InputError(f"`--restart` must find everything as it was, to end with the same bits; {listed}. Or pass --allow-changes.")
-    manifest |= session.describe(atoms.calc) | {"calculator": asdict(model), "identity": session.identity(atoms.calc)}
-    manifest |= {"options": asdict(plan), "status": "running"}
-    manifest["restarts"] = [*manifest.get("restarts", []), {"step": checkpoint.facts["step"], "started": now(), "changes": changes}]
+    manifest |= session.provenance(atoms.calc, model) | {"options": asdict(plan), "status": "running"}
+    at = {"phase": plan.phases()[checkpoint.facts["phase"]].name, "step": checkpoint.facts["step"]}
+    manifest["restarts"] = [*manifest.get("restarts", []), at | {"started": now(), "changes": changes}]
     state = atoms.calc.state
     dynamics = Dynamics(atoms, plan, charge=state.charge, multiplicity=state.multiplicity, checkpoint=checkpoint)
     _run(dynamics, directory, manifest)
 
 
+def _check_steps(plan: DynamicsOptions, asked: DynamicsOptions, checkpoint: Checkpoint, directory: Path) -> None:
+    """Refuse a number of steps that is done already, or that a run cannot be prolonged to."""
+    in_production = checkpoint.facts["phase"] == len(plan.phases()) - 1
+    done = checkpoint.facts["step"] if in_production else 0
+    if plan.steps < done or (plan.steps == done and _is_finished(directory)):
+        raise InputError(f"`--steps` must be more than the {done} that are done; got {plan.steps}. Ask for more in all.")
+    if plan.steps != asked.steps and plan.phases()[-1].heats:
+        raise InputError(
+            f"`--steps` must stay {asked.steps} in a run that reaches --temperature-end-K at its last step; got {plan.steps}. "
+            "Start another run from final.extxyz."
+        )
+
+
 def _run(dynamics: Dynamics, output: Path, manifest: dict[str, Any]) -> None:
-    at = f" from step {dynamics.checkpoint.facts['step']}" if dynamics.checkpoint else ""
+    facts = dynamics.checkpoint.facts if dynamics.checkpoint else {}
+    at = f" from step {facts['step']}" if facts else ""
     screen.print(f"{manifest['formula']}, {dynamics.atoms.calc.state}; {manifest['calculator']['model']}, {manifest['engine']}{at}")
     result = dynamics.run(output, manifest, partial(watch_dynamics, console=errors))
     screen.print(report.dynamics_table(result.summary))
@@ -172,10 +176,11 @@ def _changes(checkpoint: Checkpoint, calculator: PolarizedCalculator) -> dict[st
     return changes
 
 
-def _check_with_restart(given: set[str]) -> None:
+def _check_with_restart(context: typer.Context, given: set[str]) -> None:
     """Refuse what a run has settled already."""
+    flags = {parameter.name: parameter.opts[0] for parameter in context.command.params}
     if left := sorted(given - WITH_RESTART):
-        named = ", ".join("STRUCTURE" if name == "structure" else "--" + name.replace("_", "-").replace("-k", "-K") for name in left)
+        named = ", ".join("STRUCTURE" if name == "structure" else flags[name] for name in left)
         raise InputError(f"`--restart` must come without what the run has settled already; got {named}. Leave it out.")
 
 

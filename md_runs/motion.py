@@ -1,7 +1,8 @@
 """Momenta at the start of a run, and how many degrees of freedom they move in.
 
 A molecule that starts without drift and tumbling keeps so under energy-conserving dynamics and under global thermostats; its
-temperature then belongs to 3N - 6 degrees of freedom, not 3N. Counting all of them would heat ethanol at 300 K to 386 K.
+temperature then belongs to 3N - 6 degrees of freedom, not 3N. Counting all of them would heat ethanol at 300 K to 386 K. Every
+fixed bond takes one more away, every fixed atom three; a structure with fixed atoms has no rigid motion of its own.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from ase import Atoms, units
 from ase.constraints import FixAtoms
 from ase.md.velocitydistribution import thermalize_momenta
 
+from md_runs.constraints import count_bonds, fixed_atoms
 from md_runs.errors import InputError
 
 Array = npt.NDArray[np.float64]
@@ -19,32 +21,46 @@ Array = npt.NDArray[np.float64]
 AT_REST_K = 1e-6  # a rigid motion colder than this, in K, is rounding
 
 
-def start_thermal(atoms: Atoms, temperature_K: float, rng: np.random.Generator) -> None:
-    """Draw momenta at a temperature, then stop drift and, in open space, tumbling.
+def start_thermal(atoms: Atoms, temperature_K: float, rng: np.random.Generator, settled: bool = True) -> None:
+    """Draw momenta at a temperature that obey the constraints, and stop drift and, in open space, tumbling.
 
     The rest is not rescaled: a Maxwell-Boltzmann sample without its rigid part is one of the remaining degrees of freedom.
     """
     thermalize_momenta(atoms, temperature_K, rng=rng)
-    if not atoms.constraints:
-        atoms.set_momenta(atoms.get_momenta() - _rigid_momenta(atoms))
+    if settled:
+        atoms.set_momenta(settled_momenta(atoms))
 
 
-def count_degrees_of_freedom(atoms: Atoms) -> int:
-    """Count what can hold kinetic energy, given that drift and tumbling stay zero if they are zero now."""
-    if atoms.constraints:
-        return int(atoms.get_number_of_degrees_of_freedom())
+def settled_momenta(atoms: Atoms) -> Array:
+    """Return the momenta (N, 3) without drift and, in open space, tumbling; with fixed atoms as they are."""
+    if fixed_atoms(atoms).any():
+        return np.asarray(atoms.get_momenta())
+    rigid, root = _rigid_motions(atoms), np.sqrt(atoms.get_masses())[:, None]
+    momenta = (atoms.get_momenta() / root).ravel()
+    return np.asarray(atoms.get_momenta() - (rigid.T @ (rigid @ momenta)).reshape(-1, 3) * root)
+
+
+def count_degrees_of_freedom(atoms: Atoms, rigid_moves: bool = False) -> int:
+    """Count what can hold kinetic energy.
+
+    ``rigid_moves`` says that noise sets drift and tumbling going; without it they stay zero if they are zero now.
+    """
+    fixed = fixed_atoms(atoms)
+    free = 3 * int(np.sum(~fixed)) - count_bonds(atoms)
+    if rigid_moves or fixed.any():
+        return free
     rigid = _rigid_motions(atoms)  # (3 or 6, 3N)
     momenta = (atoms.get_momenta() / np.sqrt(atoms.get_masses())[:, None]).ravel()
     kinetic_K = (rigid @ momenta) ** 2 / units.kB
-    return 3 * len(atoms) - int(np.sum(kinetic_K < AT_REST_K))
+    return free - int(np.sum(kinetic_K < AT_REST_K))
 
 
 def check_fixed_atoms_only(atoms: Atoms) -> None:
-    """Refuse constraints that the integrators do not know.
+    """Refuse constraints other than fixed atoms.
 
     Raises
     ------
-    InputError   a constraint other than fixed atoms
+    InputError   there is one
     """
     if not all(isinstance(c, FixAtoms) for c in atoms.constraints):
         raise InputError("`STRUCTURE` must hold no constraints but fixed atoms. Remove the others.")
@@ -53,13 +69,6 @@ def check_fixed_atoms_only(atoms: Atoms) -> None:
 def kinetic_temperature(kinetic_energy: float, degrees_of_freedom: int) -> float:
     """Temperature in K of a kinetic energy in eV."""
     return 2 * kinetic_energy / (degrees_of_freedom * units.kB)
-
-
-def _rigid_momenta(atoms: Atoms) -> Array:
-    """Momenta (N, 3) of drift and tumbling."""
-    rigid, root = _rigid_motions(atoms), np.sqrt(atoms.get_masses())[:, None]
-    momenta = (atoms.get_momenta() / root).ravel()
-    return np.asarray((rigid.T @ (rigid @ momenta)).reshape(-1, 3) * root)
 
 
 def _rigid_motions(atoms: Atoms) -> Array:

@@ -10,6 +10,7 @@ import typer
 from polcalc.calculator import DEFAULT
 
 MODEL, STATE, RUN, THERMOSTAT, FILES = "Model", "Charge and spin", "Dynamics", "Temperature", "Output"
+BAROSTAT, EQUILIBRATION, FIXED = "Pressure", "Equilibration", "What does not move"
 
 Structure = Annotated[
     Path, typer.Argument(metavar="STRUCTURE", help="Structure file, any format ASE reads (xyz, extxyz, cif, …); the last frame counts.")
@@ -77,7 +78,12 @@ Fragments = Annotated[
 ]
 
 Ensemble = Annotated[
-    Literal["nve", "nvt"], typer.Option("--ensemble", help="nvt: constant temperature; nve: constant energy.", rich_help_panel=RUN)
+    Literal["nve", "nvt", "npt"],
+    typer.Option(
+        "--ensemble",
+        help="nvt: constant temperature; nve: constant energy; npt: constant temperature and pressure, for periodic cells.",
+        rich_help_panel=RUN,
+    ),
 ]
 Steps = Annotated[int, typer.Option("--steps", min=1, help="Number of time steps.", rich_help_panel=RUN)]
 TimestepFs = Annotated[float, typer.Option("--timestep-fs", help="Time step in fs; 0.5 is safe with hydrogen.", rich_help_panel=RUN)]
@@ -115,9 +121,23 @@ TemperatureK = Annotated[
     float,
     typer.Option("--temperature-K", help="Temperature in K: of the thermostat, and of thermal velocities.", rich_help_panel=THERMOSTAT),
 ]
+TemperatureEndK = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature-end-K",
+        help="Heat, or cool, from --temperature-K to this one, at a constant rate over the whole run.",
+        show_default=False,
+        rich_help_panel=THERMOSTAT,
+    ),
+]
 Thermostat = Annotated[
     Literal["langevin", "bussi", "nose-hoover"] | None,
-    typer.Option("--thermostat", help="For nvt. Default: langevin.", show_default=False, rich_help_panel=THERMOSTAT),
+    typer.Option(
+        "--thermostat",
+        help="For nvt and, without bussi, for npt, where the cell gets one of the same kind. Default: langevin.",
+        show_default=False,
+        rich_help_panel=THERMOSTAT,
+    ),
 ]
 ThermostatTimeFs = Annotated[
     float | None,
@@ -126,6 +146,89 @@ ThermostatTimeFs = Annotated[
         help="Relaxation time of the thermostat in fs (langevin: 1 / friction). Default: 100.",
         show_default=False,
         rich_help_panel=THERMOSTAT,
+    ),
+]
+
+PressureGPa = Annotated[
+    float | None,
+    typer.Option(
+        "--pressure-GPa", help="Pressure in GPa, for npt. Default: 0.0001, which is 1 bar.", show_default=False, rich_help_panel=BAROSTAT
+    ),
+]
+Barostat = Annotated[
+    Literal["isotropic", "full"] | None,
+    typer.Option(
+        "--barostat",
+        help="For npt. isotropic: the cell keeps its shape; full: its lengths and angles move. Default: isotropic.",
+        show_default=False,
+        rich_help_panel=BAROSTAT,
+    ),
+]
+BarostatTimeFs = Annotated[
+    float | None,
+    typer.Option(
+        "--barostat-time-fs",
+        help="Time scale of the cell in fs, for npt. Default: 1000.",
+        show_default=False,
+        rich_help_panel=BAROSTAT,
+    ),
+]
+
+EquilibratePs = Annotated[
+    float,
+    typer.Option(
+        "--equilibrate-ps",
+        help="Equilibrate so long before the run proper, whose time, log and trajectory then start anew.",
+        rich_help_panel=EQUILIBRATION,
+    ),
+]
+EquilibrateThermostat = Annotated[
+    Literal["langevin", "bussi", "nose-hoover"] | None,
+    typer.Option(
+        "--equilibrate-thermostat",
+        help="Thermostat meanwhile, also before an nve run. Default: langevin.",
+        show_default=False,
+        rich_help_panel=EQUILIBRATION,
+    ),
+]
+EquilibrateFromK = Annotated[
+    float | None,
+    typer.Option(
+        "--equilibrate-from-K",
+        help="Start at this temperature and heat up to --temperature-K meanwhile. Default: --temperature-K throughout.",
+        show_default=False,
+        rich_help_panel=EQUILIBRATION,
+    ),
+]
+
+FixAtoms = Annotated[
+    str | None,
+    typer.Option(
+        "--fix-atoms",
+        metavar="0,3,5-8",
+        help="Atoms that do not move, counted from 0, beside those of the structure file.",
+        show_default=False,
+        rich_help_panel=FIXED,
+    ),
+]
+FixBonds = Annotated[
+    str | None,
+    typer.Option(
+        "--fix-bonds",
+        metavar="0-1,2-8|hydrogen",
+        help="Pairs of atoms that keep their distance; hydrogen: every bond with one.",
+        show_default=False,
+        rich_help_panel=FIXED,
+    ),
+]
+RigidMotion = Annotated[
+    Literal["start", "always", "never"] | None,
+    typer.Option(
+        "--rigid-motion",
+        help="When drift and, in open space, tumbling are removed: at the start; at the start and all along; never. "
+        "Default: start, but never with --velocities structure.",
+        show_default=False,
+        rich_help_panel=FIXED,
     ),
 ]
 

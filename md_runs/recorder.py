@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from ase import Atoms
+from ase import Atoms, units
 
 from md_runs.integrators import Integrator
 from md_runs.motion import kinetic_temperature
 from md_runs.trajectory import TrajectoryWriter
 
 COLUMNS = ("step", "time_ps", "potential_energy_eV", "kinetic_energy_eV", "total_energy_eV", "conserved_energy_eV", "temperature_K")
-FORMATS = ("{:d}", "{:.6f}", "{:.9f}", "{:.9f}", "{:.9f}", "{:.9f}", "{:.4f}")
+CELL_COLUMNS = ("volume_A3", "pressure_GPa")  # where the cell moves; the pressure includes that of the moving atoms
+TARGET_COLUMN = ("target_K",)  # where the target temperature changes
+FORMATS = {"step": "{:d}", "time_ps": "{:.6f}", "temperature_K": "{:.4f}", "target_K": "{:.4f}", "volume_A3": "{:.6f}"}
+FORMAT = "{:.9f}"
 
 
 class Clock(NamedTuple):
@@ -33,10 +37,10 @@ class Clock(NamedTuple):
 class Log:
     """Rows of numbers, in memory as in a CSV file whose every line is complete when written."""
 
-    def __init__(self, path: Path) -> None:
-        self.rows: list[tuple[float, ...]] = []
+    def __init__(self, path: Path, columns: tuple[str, ...] = COLUMNS) -> None:
+        self.columns, self.rows = columns, list[tuple[float, ...]]()
         self.file = path.open("x", encoding="utf-8", buffering=1)
-        self.file.write(",".join(COLUMNS) + "\n")
+        self.file.write(",".join(columns) + "\n")
 
     @classmethod
     def cut_back(cls, path: Path, n_bytes: int) -> Log:
@@ -50,20 +54,21 @@ class Log:
             raise ValueError(f"{path} must hold at least {n_bytes} bytes; got {path.stat().st_size}.")
         log = cls.__new__(cls)
         os.truncate(path, n_bytes)
-        lines = path.read_text(encoding="utf-8").splitlines()[1:]
+        header, *lines = path.read_text(encoding="utf-8").splitlines()
+        log.columns = tuple(header.split(","))
         log.rows = [tuple(map(float, line.split(","))) for line in lines]
         log.file = path.open("a", encoding="utf-8", buffering=1)
         return log
 
-    def append(self, row: tuple[float, ...]) -> None:
-        """Add a row, in the order of `COLUMNS`, with the digits that the file keeps."""
-        words = [form.format(value) for form, value in zip(FORMATS, row, strict=True)]
+    def append(self, values: Mapping[str, float]) -> None:
+        """Add a row with the digits that the file keeps."""
+        words = [FORMATS.get(name, FORMAT).format(values[name]) for name in self.columns]
         self.file.write(",".join(words) + "\n")
         self.rows.append(tuple(map(float, words)))
 
     def column(self, name: str) -> npt.NDArray[Any]:
         """One quantity over time."""
-        place = COLUMNS.index(name)
+        place = self.columns.index(name)
         return np.array([row[place] for row in self.rows], dtype=np.float64)
 
     def sync(self) -> int:
@@ -74,12 +79,19 @@ class Log:
 
 
 class Recorder:
-    """Observers of a run: `sample` writes the log, `frame` the trajectory."""
+    """Observers of a run: `sample` writes the log, `frame` the trajectory. ``target_K`` tells what the thermostat aims at."""
 
     def __init__(
-        self, atoms: Atoms, integrator: Integrator, clock: Clock, degrees_of_freedom: int, log: Log, trajectory: TrajectoryWriter
+        self,
+        atoms: Atoms,
+        integrator: Integrator,
+        clock: Clock,
+        degrees_of_freedom: int,
+        log: Log,
+        trajectory: TrajectoryWriter,
+        target_K: Callable[[], float],
     ) -> None:
-        self.atoms, self.integrator, self.clock = atoms, integrator, clock
+        self.atoms, self.integrator, self.clock, self.target_K = atoms, integrator, clock, target_K
         self.degrees_of_freedom, self.log, self.trajectory = degrees_of_freedom, log, trajectory
 
     @property
@@ -103,9 +115,20 @@ class Recorder:
         total = potential + kinetic
         if not np.isfinite(total):
             raise ArithmeticError("the energy is not finite.")
-        temperature = kinetic_temperature(kinetic, self.degrees_of_freedom)
-        conserved = total + self.integrator.bath_energy()
-        self.log.append((self.step, self.time_fs / 1000, potential, kinetic, total, conserved, temperature))
+        values = {
+            "step": self.step,
+            "time_ps": self.time_fs / 1000,
+            "potential_energy_eV": potential,
+            "kinetic_energy_eV": kinetic,
+            "total_energy_eV": total,
+            "conserved_energy_eV": total + self.integrator.bath_energy(),
+            "temperature_K": kinetic_temperature(kinetic, self.degrees_of_freedom),
+            "target_K": self.target_K(),
+        }
+        if "volume_A3" in self.log.columns:
+            stress = self.atoms.get_stress(include_ideal_gas=True)
+            values |= {"volume_A3": self.atoms.get_volume(), "pressure_GPa": -stress[:3].mean() / units.GPa}
+        self.log.append(values)
 
     def frame(self) -> None:
         """Hand a frame to the trajectory."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from rich.table import Table
 
-from md_runs.dynamics import Summary
 from md_runs.relax import Relaxation
-from md_runs.statistics import Mean
+from md_runs.run import Summary
+from md_runs.statistics import Mean, mean_of
 
 SHOWN = 30  # frames listed one by one at most
 QUANTITIES = {"energy (meV)": "energy_{}_meV", "energy (meV/atom)": "energy_{}_meV_per_atom", "forces (meV/Å)": "forces_{}_meV_per_A"}
@@ -25,6 +25,9 @@ def dynamics_table(summary: Summary) -> Table:
         f"{Mean(summary.temperature_K, summary.temperature_error_K)} K "
         f"(from {summary.temperature_from_ps:g} ps, {summary.degrees_of_freedom} degrees of freedom)",
     )
+    if summary.volume_A3 is not None:
+        table.add_row("volume", f"{mean_of(summary.volume_A3, summary.volume_error_A3)} Å³")
+        table.add_row("pressure", f"{mean_of(summary.pressure_GPa, summary.pressure_error_GPa):.3f} GPa")
     table.add_row(
         "energy drift",
         f"{summary.drift_meV_per_atom_per_ps:+.3g} meV/atom/ps (fluctuation {summary.fluctuation_meV_per_atom:.3g} meV/atom)",

@@ -122,6 +122,14 @@ def identity(calculator: PolarizedCalculator) -> dict[str, Any]:
     }
 
 
+def provenance(calculator: PolarizedCalculator, chosen: ModelOptions) -> dict[str, Any]:
+    """Collect what the manifest of a run keeps of its model, to be restarted with, after the first evaluation."""
+    return describe(calculator) | {
+        "calculator": asdict(chosen) | {"model": absolute(chosen.model)},
+        "identity": identity(calculator),
+    }
+
+
 def absolute(model: str | None) -> str:
     """Name a model so that it is found from any directory, and the default one by its name."""
     if model is None:

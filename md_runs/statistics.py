@@ -18,7 +18,17 @@ class Mean(NamedTuple):
 
     def __str__(self) -> str:
         """One decimal, with the error if there is one."""
-        return f"{self.value:.1f}" if np.isnan(self.error) else f"{self.value:.1f} ± {self.error:.1f}"
+        return format(self, ".1f")
+
+    def __format__(self, form: str) -> str:
+        """Both numbers in a form of floats; the error if there is one."""
+        form = form or ".1f"
+        return f"{self.value:{form}}" if np.isnan(self.error) else f"{self.value:{form}} ± {self.error:{form}}"
+
+
+def mean_of(value: float | None, error: float | None) -> Mean:
+    """Join the two numbers of a mean that a file keeps apart."""
+    return Mean(float("nan") if value is None else value, float("nan") if error is None else error)
 
 
 class Line(NamedTuple):

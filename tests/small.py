@@ -8,8 +8,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from ase import Atoms
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator, all_changes
+from ase.neighborlist import neighbor_list
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from potentials.build import build
 from potentials.checkpoint import Card, save
@@ -45,6 +47,36 @@ class Springs(Calculator):
         energy = 0.25 * self.strength * np.sum(stretch**2)
         forces = np.einsum("ij,ijk->ik", self.strength * stretch / distances, vectors)
         self.results = {"energy": energy, "free_energy": energy, "forces": forces}
+
+
+class Lattice(Calculator):
+    """Springs between the neighbours of a crystal, through its walls too: energy, forces and stress for a moving cell."""
+
+    implemented_properties: ClassVar = ["energy", "free_energy", "forces", "stress"]
+
+    def __init__(self, atoms: Atoms, cutoff: float, strength: float = 3.0) -> None:
+        super().__init__()
+        self.i, self.j, self.rest, self.shift = neighbor_list("ijdS", atoms, cutoff)
+        self.strength = strength
+
+    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+        super().calculate(atoms, properties, system_changes)
+        vectors = atoms.positions[self.j] - atoms.positions[self.i] + self.shift @ atoms.cell.array  # every pair twice
+        length = np.sqrt(np.einsum("pk,pk->p", vectors, vectors))
+        stretch = length - self.rest
+        pull = (self.strength * stretch / length)[:, None] * vectors
+        forces = np.zeros_like(atoms.positions)
+        np.add.at(forces, self.i, pull)
+        energy = 0.25 * self.strength * float(np.sum(stretch**2))
+        stress = 0.5 * (pull.T @ vectors) / atoms.get_volume()
+        self.results = {"energy": energy, "free_energy": energy, "forces": forces, "stress": full_3x3_to_voigt_6_stress(stress)}
+
+
+def crystal(strength: float = 3.0) -> Atoms:
+    """Sixteen atoms of neon in a cell that is not cubic, held together by springs to the nearest and the next."""
+    atoms = bulk("Ne", "fcc", a=4.0, orthorhombic=True) * (2, 2, 2)
+    atoms.calc = Lattice(atoms, 4.2, strength)
+    return atoms
 
 
 def sprung(name: str = "CH3CH2OH", strength: float = 5.0) -> Atoms:

@@ -163,7 +163,7 @@ def test_structures_that_cannot_run():
     atoms = sprung()
     with pytest.raises(InputError, match="must find velocities"):
         Dynamics(atoms, DynamicsOptions(velocities="structure"), charge=0, multiplicity=1)
-    with pytest.raises(InputError, match="single atom"):
+    with pytest.raises(InputError, match="something to move"):
         Dynamics(Atoms("He"), DynamicsOptions(ensemble="nve"), charge=0, multiplicity=1)
     atoms.set_constraint(FixBondLength(0, 1))
     with pytest.raises(InputError, match="no constraints but fixed atoms"):

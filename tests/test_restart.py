@@ -19,9 +19,10 @@ import torch
 from ase.build import bulk, molecule
 from typer.testing import CliRunner, Result
 
-from md_runs import cli, dynamics, trajectory
+from md_runs import cli, trajectory
 from md_runs.checkpoint import CHECKPOINT, read_checkpoint
 from md_runs.output import hold
+from md_runs.recorder import Recorder
 from md_runs.superblock import checksum
 from md_runs.trajectory import TrajectoryWriter, read_trajectory
 from tests.small import sprung, write_small_model
@@ -49,7 +50,7 @@ def inputs(tmp_path_factory) -> Path:
 def polcalc(inputs, tmp_path, monkeypatch) -> Callable[[str], Result]:
     """Run a command in an empty folder, without figures, which take most of the time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(dynamics, "write_figure", lambda *_: None)
+    monkeypatch.setattr("md_runs.run.write_figure", lambda *_: None)
     return lambda command: CliRunner().invoke(cli.app, [str(inputs / w) if (inputs / w).exists() else w for w in command.split()])
 
 
@@ -69,12 +70,12 @@ def killed(work: Callable[[], Any], arrange: Callable[[], Any]) -> bool:
     return os.WIFSIGNALED(os.waitpid(child, 0)[1])
 
 
-def at_step(step: int) -> Callable[[], None]:
-    """Die when a step is recorded, before the line is written."""
+def at_step(step: int, records: str = "trajectory.h5md") -> Callable[[], None]:
+    """Die when a step of the phase with these records is recorded, before the line is written."""
 
     def arrange() -> None:
-        sample = dynamics.Recorder.sample
-        dynamics.Recorder.sample = lambda self: die() if self.step == step else sample(self)
+        sample = Recorder.sample
+        Recorder.sample = lambda self: die() if (self.step, self.trajectory.path.name) == (step, records) else sample(self)
 
     return arrange
 
@@ -97,18 +98,19 @@ def at_event(number: int) -> Callable[[], None]:
 
 def results(run: Path) -> dict[str, Any]:
     """Everything that a run ended with."""
-    frames = list(read_trajectory(run / "trajectory.h5md"))
+    frames = [frame for path in sorted(run.glob("*.h5md")) for frame in read_trajectory(path)]
     last = read_checkpoint(run)
-    summary = json.loads((run / "manifest.json").read_text())["summary"]
+    manifest = json.loads((run / "manifest.json").read_text())
+    summaries = {name: manifest[name] for name in ("equilibration", "summary") if name in manifest}
     return {
-        "log": (run / "log.csv").read_bytes(),
+        "log": [path.read_bytes() for path in sorted(run.glob("*.csv"))],
         "final": (run / "final.extxyz").read_bytes(),
         "steps": [frame.info["step"] for frame in frames],
-        "frames": b"".join(f.positions.tobytes() + f.get_momenta().tobytes() + f.get_forces().tobytes() for f in frames),
-        "atoms": last.atoms.positions.tobytes() + last.atoms.get_momenta().tobytes() + last.forces.tobytes(),
+        "frames": b"".join(x.tobytes() for f in frames for x in (f.positions, f.get_momenta(), f.get_forces(), f.cell.array)),
+        "atoms": b"".join(x.tobytes() for x in (last.atoms.positions, last.atoms.get_momenta(), last.forces, last.atoms.cell.array)),
         "generator": last.facts["generator"],
         "integrator": b"".join(value.tobytes() for value in last.integrator.values()),
-        "summary": {name: value for name, value in summary.items() if name not in ("wall_s", "ms_per_step", "ns_per_day")},
+        "summary": [(k, v) for s in summaries.values() for k, v in s.items() if k not in ("wall_s", "ms_per_step", "ns_per_day")],
     }
 
 
@@ -121,6 +123,68 @@ def manifest_of(run: Path) -> dict[str, Any]:
 
 CASES = [(ETHANOL, 18, ensemble, dtype) for ensemble in ENSEMBLES for dtype in ("float32", "float64")]
 CASES += [(DIAMOND, 52, "bussi", "float32"), (DIAMOND, 52, "nve", "float64")]  # its pairs are searched on the way
+
+
+NPT = f"md diamond.extxyz --model m.pt --ensemble npt --steps 30 --pressure-GPa 1 --thermostat-time-fs 20 --barostat-time-fs 500 {EVERY}"
+MORE = {
+    "mtk": f"{NPT} --thermostat nose-hoover",
+    "full mtk, heated": f"{NPT} --thermostat nose-hoover --barostat full --temperature-end-K 400",
+    "langevin-hoover, heated": f"{NPT} --thermostat langevin --temperature-end-K 400",
+    "full langevin-hoover": f"{NPT} --thermostat langevin --barostat full --rigid-motion always",
+    "langevin, bonds, heated": f"{ETHANOL} --fix-bonds hydrogen --thermostat langevin --temperature-end-K 400",
+    "bussi, atoms, heated": f"{ETHANOL} --fix-atoms 0,3 --thermostat bussi --temperature-end-K 400",
+    "nose-hoover, bonds, heated": f"{ETHANOL} --fix-bonds 0-1,2-3 --thermostat nose-hoover --temperature-end-K 400",
+    "nve, bonds, settled": f"{ETHANOL} --fix-bonds hydrogen --ensemble nve --rigid-motion always",
+    "nose-hoover, settled": f"{ETHANOL} --thermostat nose-hoover --rigid-motion always",
+    "langevin, settled": f"{ETHANOL} --thermostat langevin --rigid-motion always",
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", MORE)
+def test_barostats_ramps_and_constraints_restart_with_the_same_bits(name, dtype, polcalc, tmp_path, monkeypatch):
+    monkeypatch.setattr("md_runs.run.SETTLE_EVERY", 3)
+    command = f"{MORE[name]} --dtype {dtype}"
+    whole = polcalc(f"{command} --output whole")
+    assert whole.exit_code == 0, whole.output
+    assert killed(lambda: polcalc(f"{command} --output killed"), at_step(18))
+    result = polcalc("md --restart killed")
+    assert result.exit_code == 0, result.output
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("options", "dtype"),
+    [
+        (f"{ETHANOL} --ensemble nve --equilibrate-from-K 100", "float32"),
+        (f"{ETHANOL} --thermostat bussi --equilibrate-thermostat nose-hoover --fix-bonds hydrogen", "float64"),
+        (f"{NPT} --thermostat nose-hoover --barostat full", "float64"),
+    ],
+)
+def test_both_phases_restart_with_the_same_bits(options, dtype, polcalc, tmp_path):
+    """Killed in the equilibration, before the first step of production, and within it."""
+    command = f"{options} --equilibrate-ps 0.01 --dtype {dtype}"
+    whole = polcalc(f"{command} --output whole")
+    assert whole.exit_code == 0, whole.output
+    moments = ((12, "equilibration.h5md"), (0, "trajectory.h5md"), (0, "trajectory.h5md"), (16, "trajectory.h5md"))
+    words = f"{command} --output killed"
+    for moment in moments:
+        assert killed(lambda words=words: polcalc(words), at_step(*moment))
+        words = "md --restart killed"
+    result = polcalc(words)
+    assert result.exit_code == 0, result.output
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
+    restarts = [(r["phase"], r["step"]) for r in manifest_of(tmp_path / "killed")["restarts"]]
+    assert restarts == [("equilibration", 7), ("equilibration", 20), ("production", 14)]  # the second left no trace
+
+
+def test_killed_before_the_first_step_is_recorded_once(polcalc, tmp_path):
+    """The checkpoint of step 0 holds what ASE would record again."""
+    assert polcalc(f"{ETHANOL} --output whole").exit_code == 0
+    assert killed(lambda: polcalc(f"{ETHANOL} --output killed"), at_step(4))
+    assert read_checkpoint(tmp_path / "killed").facts["step"] == 0
+    assert polcalc("md --restart killed").exit_code == 0
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
 
 
 @pytest.mark.parametrize(("start", "step", "ensemble", "dtype"), CASES)
@@ -230,10 +294,13 @@ def test_other_threads_and_other_forces_are_refused(polcalc, tmp_path, monkeypat
         ("md --restart run --temperature-K 500 --seed 2", "got --seed, --temperature-K"),
         ("md --restart run --steps 3", "must be more than"),
         ("md --allow-changes --steps 3", "must be given"),
+        ("md --restart heated --steps 30", "must stay 5"),
     ],
 )
 def test_restarts_that_make_no_sense(command, message, polcalc):
     polcalc(f"{ETHANOL.replace('30', '5')} --output run")
+    if "heated" in command:
+        polcalc(f"{ETHANOL.replace('30', '5')} --output heated --temperature-end-K 400")
     result = polcalc(command)
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
     assert message in result.stderr
@@ -267,9 +334,9 @@ def test_a_full_disk_leaves_the_checkpoint(polcalc, tmp_path):
 
     def fill() -> None:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        sample = dynamics.Recorder.sample
+        sample = Recorder.sample
         limit = (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-        dynamics.Recorder.sample = lambda self: (self.step == 18 and resource.setrlimit(resource.RLIMIT_FSIZE, limit), sample(self))
+        Recorder.sample = lambda self: (self.step == 18 and resource.setrlimit(resource.RLIMIT_FSIZE, limit), sample(self))
 
     def work() -> None:
         result = polcalc(f"{ETHANOL} --output full")
