@@ -131,6 +131,8 @@ class CudaGraph(Engine):
             raise Unavailable("it needs a GPU")
         if potential.trunk.points.reach:
             raise Unavailable("the points move, and it would not tell where")
+        if potential.trunk.angular.sizes:
+            raise Unavailable("the number of angles changes from step to step")
         try:
             self.potential = tabulated(potential)[0]
         except ValueError:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from potentials.angular import ANGULAR
+from potentials.architectures.dimenetpp import DimeNetPP
 from potentials.architectures.egnn import EGNN
 from potentials.architectures.equivariant_transformer import EquivariantTransformer
 from potentials.architectures.schnet import SchNet
@@ -15,7 +17,14 @@ from potentials.potential import Potential, Trunk
 from potentials.radial import RADIAL
 from potentials.terms import TERMS
 
-ARCHITECTURES = {"tensornet": TensorNet, "schnet": SchNet, "egnn": EGNN, "equivariant_transformer": EquivariantTransformer}
+ARCHITECTURES = {
+    "tensornet": TensorNet,
+    "schnet": SchNet,
+    "egnn": EGNN,
+    "equivariant_transformer": EquivariantTransformer,
+    "dimenetpp": DimeNetPP,
+}
+ANGLES = {"dimenetpp": {"name": "spherical_bessel"}}  # architectures that see angles, and how these are encoded unless told otherwise
 
 
 def build(spec: Mapping[str, Any]) -> Potential:
@@ -24,20 +33,21 @@ def build(spec: Mapping[str, Any]) -> Potential:
     Parameters
     ----------
     spec : dict
-        ``cutoff`` (Å); ``envelope`` ("cosine" or "polynomial"); ``architecture``, ``radial``, ``points``: a name and constructor
-        arguments each; ``embeddings`` and ``terms``: lists of those; ``state_factor``: arguments of `StateFactor`.
+        ``cutoff`` (Å); ``envelope`` ("cosine" or "polynomial"); ``architecture``, ``radial``, ``angular``, ``points``: a name and
+        constructor arguments each; ``embeddings`` and ``terms``: lists of those; ``state_factor``: arguments of `StateFactor`.
 
     Raises
     ------
     ValueError   an unknown name or argument
     """
-    known = {"cutoff", "envelope", "architecture", "radial", "points", "embeddings", "terms", "state_factor"}
+    known = {"cutoff", "envelope", "architecture", "radial", "angular", "points", "embeddings", "terms", "state_factor"}
     if unknown := set(spec) - known:
         raise ValueError(f"`spec` must hold only {', '.join(sorted(known))}; got {', '.join(sorted(unknown))}. Remove it.")
     cutoff = float(spec["cutoff"])
     channels = int(spec["architecture"]["channels"])
     radial = _make(RADIAL, "radial", spec.get("radial", {"name": "exp_normal"}), cutoff=cutoff)
-    architecture = _make(ARCHITECTURES, "architecture", spec["architecture"], n_radial=radial.n_radial)
+    angular = _make(ANGULAR, "angular", _angular(spec), cutoff=cutoff)
+    architecture = _make(ARCHITECTURES, "architecture", spec["architecture"], n_radial=radial.n_radial, **angular.sizes)
     factor_arguments = dict(spec.get("state_factor", {"attributes": []}))
     if factor_arguments["attributes"] and not architecture.uses_state_factor:
         raise ValueError(
@@ -48,6 +58,7 @@ def build(spec: Mapping[str, Any]) -> Potential:
         cutoff=cutoff,
         envelope=spec.get("envelope", "cosine"),
         radial=radial,
+        angular=angular,
         embeddings=[_make(EMBEDDINGS, "embeddings", e, channels=channels) for e in spec.get("embeddings", [{"name": "species"}])],
         factor=StateFactor(n_layers=architecture.n_layers, channels=channels, **factor_arguments),
         points=_make(
@@ -62,6 +73,14 @@ def build(spec: Mapping[str, Any]) -> Potential:
     )
     terms = [_make(TERMS, "terms", term, channels=channels) for term in spec.get("terms", [{"name": "readout"}])]
     return Potential(trunk, terms, dict(spec))
+
+
+def _angular(spec: Mapping[str, Any]) -> Mapping[str, Any]:
+    name = spec["architecture"].get("name")
+    if "angular" in spec and name not in ANGLES:
+        raise ValueError(f"`angular` must be left out for {name}, which sees no angles. Remove it, or take {', '.join(ANGLES)}.")
+    found: Mapping[str, Any] = spec.get("angular", ANGLES.get(name, {"name": "none"}))
+    return found
 
 
 def _make(table: Mapping[str, Callable[..., Any]], door: str, entry: Mapping[str, Any], **given: Any) -> Any:

@@ -1,8 +1,8 @@
 """What must be true for every potential: pair vectors, safe lengths and directions, the envelope, and the sums over neighbours.
 
 A pair (i, j) is listed once and acts both ways: ``direction`` points from i to j and is reversed for the message j <- i.
-Only the ``neighbor_…`` sums lead from pairs to points, and all of them apply the envelope. The envelope is a function of the
-atom-atom distance, also where the points of a pair have moved.
+Only the ``neighbor_…`` sums lead from pairs to points, and only `angle_sum` from pairs to pairs; all of them apply the envelope. The
+envelope is a function of the atom-atom distance, also where the points of a pair have moved.
 
 Directed quantities have 2P rows: first all i <- j, then all j <- i.
 """
@@ -28,6 +28,15 @@ class Points(NamedTuple):
     envelope: Tensor  # (P,) of the distance between the owning atoms
 
 
+class Angles(NamedTuple):
+    """Messages k -> j that end where a message j -> i begins, by their rows among 2P directed ones, and their encoding."""
+
+    incoming: Tensor  # (T,) k -> j
+    outgoing: Tensor  # (T,) j -> i, not the reverse
+    distance: Tensor  # (P, A, N) functions of the length of a pair
+    angle: Tensor  # (T, A) functions of the angle k-j-i
+
+
 class Edges(NamedTuple):
     """Pairs of points as a layer sees them, in the dtype of the network (the length in float64)."""
 
@@ -38,6 +47,7 @@ class Edges(NamedTuple):
     envelope: Tensor  # (P,)
     radial: Tensor  # (P + 1, R) encoding of the length; the last row is that of zero length, for self loops
     n_points: int
+    angles: Angles | None = None  # for architectures that see angles
 
     @property
     def receivers(self) -> Tensor:
@@ -122,6 +132,23 @@ def neighbor_sum(messages: Tensor, edges: Edges) -> Tensor:
 def neighbor_vectors(messages: Tensor, weights: Tensor, edges: Edges) -> Tensor:
     """Sum the directions to the neighbours, each times its message (2P, C) mixed by weights (C,): (M, 3)."""
     return neighbor_sum(edges.directions * (messages @ weights)[:, None], edges)
+
+
+def angle_sum(messages: Tensor, edges: Edges) -> Tensor:
+    """Sum over the messages k -> j that end where a message j -> i begins, weighted by the cutoff envelope of the pair k-j.
+
+    Parameters
+    ----------
+    messages : (T, C)   for each two messages that meet, in the order of ``edges.angles``
+
+    Returns
+    -------
+    (2P, C)             0 for a message that starts at a point without other neighbours
+    """
+    assert edges.angles is not None
+    incoming, outgoing = edges.angles.incoming, edges.angles.outgoing
+    weighted = messages * edges.envelope[incoming % max(len(edges.idx_i), 1)][:, None]
+    return weighted.new_zeros(2 * len(edges.idx_i), messages.shape[1]).index_add(0, outgoing, weighted)
 
 
 def neighbor_convolution(filters: Tensor, values: Tensor, edges: Edges) -> Tensor:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from potentials.angular import AngularEncoding, Triplets
 from potentials.conditioning import StateFactor
 from potentials.geometry import ENVELOPES, Edges, Points, pair_vectors, safe_norm, structure_sum
 from potentials.graph import AtomicGraph, Prediction
@@ -23,6 +24,7 @@ class Trunk(nn.Module):
     cutoff : float        Å
     envelope : str        name in `ENVELOPES`
     radial : Module       lengths (P,) -> (P, R)
+    angular : Module      encodes angles, or nothing
     embeddings : Modules  graph -> (N, C), summed
     factor : StateFactor  graph -> (L, N, 1 or C)
     points : PointsModel
@@ -34,6 +36,7 @@ class Trunk(nn.Module):
         cutoff: float,
         envelope: str,
         radial: nn.Module,
+        angular: AngularEncoding,
         embeddings: Sequence[nn.Module],
         factor: StateFactor,
         points: PointsModel,
@@ -41,7 +44,8 @@ class Trunk(nn.Module):
     ) -> None:
         super().__init__()
         self.cutoff, self.envelope = cutoff, ENVELOPES[envelope]
-        self.radial, self.embeddings, self.factor = radial, nn.ModuleList(embeddings), factor
+        self.radial, self.angular = radial, angular
+        self.embeddings, self.factor = nn.ModuleList(embeddings), factor
         self.points, self.architecture = points, architecture
 
     def forward(self, graph: AtomicGraph, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -51,17 +55,18 @@ class Trunk(nn.Module):
             scalars = scalars + embedding(graph)
         factors = self.points.spread(self.factor(graph))
         points = self.points.start(graph, vectors, self.envelope(safe_norm(vectors), self.cutoff))
-        edges = self.edges_of(points, scalars.dtype)
+        triplets = self.angular.triplets(points)
+        edges = self.edges_of(points, triplets, scalars.dtype)
         state = self.architecture.start(self.points.spread(scalars), edges)
         for n, layer in enumerate(self.architecture.layers):
             moved = self.points.move(points, partial(self.architecture.vectors, state, edges), n)
             if moved is not points:
-                points, edges = moved, self.edges_of(moved, scalars.dtype)
+                points, edges = moved, self.edges_of(moved, triplets, scalars.dtype)
             state = layer(state, edges, factors[n])
         return self.points.gather(self.architecture.scalars(state)), self.points.polarization(points)
 
-    def edges_of(self, points: Points, dtype: torch.dtype) -> Edges:
-        """Encode the pairs of points in the dtype of the network."""
+    def edges_of(self, points: Points, triplets: Triplets | None, dtype: torch.dtype) -> Edges:
+        """Encode the pairs of points, and the angles between them, in the dtype of the network."""
         length, direction = self.points.measure(points.vector)
         both = self.radial(torch.cat([length, length.new_zeros(1)]).to(dtype))  # (P + 1, R), the last of a self loop
         return Edges(
@@ -72,6 +77,7 @@ class Trunk(nn.Module):
             envelope=points.envelope.to(dtype),
             radial=both,
             n_points=len(points.displacement),
+            angles=self.angular(triplets, length.to(dtype), direction.to(dtype)),
         )
 
 

@@ -19,10 +19,10 @@ BASIS = ((1.0, 4.0, 1.0, 0.0), (-3.0, 0.0, 3.0, 0.0), (3.0, -6.0, 3.0, 0.0), (-1
 
 
 def interpolate(coefficients: Tensor, spacing: float, length: Tensor) -> Tensor:
-    """Evaluate a table at lengths (P,) from 0, those beyond its end at the end: (P, F)."""
+    """Evaluate a table at lengths (P,) from 0, those beyond its end at the end: (P, F). Rounding may make a length negative."""
     last = len(coefficients)
     x = (length / spacing).clamp(max=float(last))
-    knot = x.detach().floor().clamp(max=last - 1)
+    knot = x.detach().floor().clamp(0, last - 1)
     t = (x - knot).to(coefficients.dtype)[:, None]
     c0, c1, c2, c3 = coefficients[knot.long()].unbind(1)  # (P, F) each
     return c0 + t * (c1 + t * (c2 + t * c3))

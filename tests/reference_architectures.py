@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 
+import numpy as np
 import torch
+from scipy.optimize import brentq
+from scipy.special import spherical_jn
 from torch import Tensor
 from torch.nn.functional import layer_norm, silu, softplus
 
@@ -91,3 +95,92 @@ def equivariant_transformer(
             vs.append(v[i] + u3 * o1[:, None] + vectors)
         x, v = torch.stack(xs), torch.stack(vs)
     return torch.stack([layer_norm(row, (n_channels,), top("norm.weight"), top("norm.bias")) for row in x])
+
+
+def dimenetpp(
+    w: Weights,
+    z: Tensor,
+    around: Neighbors,
+    encode: Encoding,
+    phi: Envelope,
+    n_layers: int,
+    top: Weights,
+    sizes: tuple[int, int],
+    cutoff: float,
+) -> Tensor:
+    """A message for each atom and neighbour; at the neighbour it meets all messages but the one that it sends back."""
+    edges = [(i, j, r, d) for i, neighbors in enumerate(around) for j, r, d in neighbors]
+
+    def embedded(i: int, j: int, d: Tensor) -> Tensor:
+        hidden = linear(top, "embedding.filter.network.2", silu(linear(top, "embedding.filter.network.0", encode(d))))
+        return silu(hidden + top("embedding.receiver.weight") @ z[i] + top("embedding.sender.weight") @ z[j])
+
+    def output(v: Weights, name: str, m: list[Tensor]) -> Tensor:
+        sums = [torch.zeros_like(z[0]) for _ in around]
+        for (i, _, _, d), message in zip(edges, m, strict=True):
+            sums[i] = sums[i] + phi(d) * message * (v(f"{name}.filter.network.weight") @ encode(d))
+        rows = []
+        for t in sums:
+            t = v(f"{name}.up.weight") @ t
+            for k in (0, 2, 4):
+                t = silu(linear(v, f"{name}.dense.{k}", t))
+            rows.append(v(f"{name}.last.weight") @ t)
+        return torch.stack(rows)
+
+    waves = [spherical_waves(d, sizes, cutoff) for _, _, _, d in edges]
+    messages = [embedded(i, j, d) for i, j, _, d in edges]
+    x = z + output(top, "output", messages)
+    for n in range(n_layers):
+        down, new = [], []
+        for message, (_, _, _, d) in zip(messages, edges, strict=True):
+            rbf = w(f"{n}.interaction.filter.network.1.weight") @ (w(f"{n}.interaction.filter.network.0.weight") @ encode(d))
+            small = silu(w(f"{n}.interaction.down.weight") @ (silu(linear(w, f"{n}.interaction.other", message)) * rbf))
+            down.append(phi(d) * small)
+        sbf = w(f"{n}.interaction.expand.weight") @ w(f"{n}.interaction.compress.weight")
+        for m, (i, j, r, d) in zip(messages, edges, strict=True):
+            total = torch.zeros(len(sbf), dtype=z.dtype)
+            for small, wave, (at, k, r_other, d_other) in zip(down, waves, edges, strict=True):
+                if at != j or (k == i and bool((r + r_other).abs().max() < 1e-9)):
+                    continue
+                angle = harmonics(-(r * r_other).sum() / (d * d_other), sizes[0])
+                total = total + small * (sbf @ (wave * angle[:, None]).flatten())
+            h = silu(linear(w, f"{n}.interaction.own", m)) + silu(w(f"{n}.interaction.up.weight") @ total)
+            h = silu(linear(w, f"{n}.interaction.skip", residual(w, f"{n}.interaction.before.0", h))) + m
+            new.append(residual(w, f"{n}.interaction.after.1", residual(w, f"{n}.interaction.after.0", h)))
+        messages = new
+        x = x + output(w, f"{n}.output", messages)
+    return x
+
+
+def residual(w: Weights, name: str, x: Tensor) -> Tensor:
+    """x + σ(W₂ σ(W₁ x))."""
+    return x + silu(linear(w, f"{name}.network.2", silu(linear(w, f"{name}.network.0", x))))
+
+
+def spherical_waves(d: Tensor, sizes: tuple[int, int], cutoff: float) -> Tensor:
+    """√2/|j_(l+1)(z_ln)| j_l(z_ln d/r_c), by the upward recursion: (A, N)."""
+    n_angular, n_spherical = sizes
+    rows = []
+    for degree in range(n_angular):
+        roots = torch.tensor(bessel_roots(degree, n_spherical), dtype=torch.float64)
+        x = roots * d / cutoff
+        bessel = [x.sin() / x, x.sin() / x**2 - x.cos() / x]
+        while len(bessel) <= degree:
+            bessel.append((2 * len(bessel) - 1) / x * bessel[-1] - bessel[-2])
+        rows.append(math.sqrt(2.0) / torch.tensor(spherical_jn(degree + 1, roots.numpy())).abs() * bessel[degree])
+    return torch.stack(rows)
+
+
+def harmonics(cosine: Tensor, n_angular: int) -> Tensor:
+    """√((2l+1)/4π) P_l(cos θ), written out: (A,)."""
+    legendre = [torch.ones_like(cosine), cosine, 0.5 * (3 * cosine**2 - 1)][:n_angular]
+    return torch.stack([math.sqrt((2 * degree + 1) / (4 * math.pi)) * p for degree, p in enumerate(legendre)])
+
+
+@cache
+def bessel_roots(degree: int, n_roots: int) -> list[float]:
+    """Roots of j_l, looked for in steps of 0.1 from l on."""
+    x = degree + 0.5 + 0.1 * np.arange(400)
+    y = spherical_jn(degree, x)
+    changes = np.flatnonzero(y[:-1] * y[1:] < 0)[:n_roots]
+    return [brentq(lambda t: spherical_jn(degree, t), x[k], x[k + 1], xtol=1e-14) for k in changes]

@@ -1,4 +1,4 @@
-"""SchNet, EGNN and the Equivariant Transformer against second implementations from the formulas, and their sizes."""
+"""Every architecture but TensorNet against a second implementation from its formulas, and their sizes."""
 
 from __future__ import annotations
 
@@ -29,7 +29,17 @@ SIZES = {  # trained numbers of the architecture alone, by C, R and layers L
         + n * (2 * c + (r + 1) * 4 * c + 2 * (c + 1) * c + 2 * (c + 1) * 3 * c)
         + (n - 1) * 3 * c * c + 2 * c
     ),
+    "dimenetpp": lambda c, r, n: (
+        (r + 1) * c + 3 * c * c + c  # embedding
+        + (n + 1) * (r * c + 2 * c * c + 3 * (2 * c + 1) * 2 * c + 2 * c * c)  # output blocks
+        + n * (8 * r + 8 * c + 42 * 8 + 8 * c // 2 + c * c + 9 * (c + 1) * c)
+    ),
 }  # fmt: skip
+
+WITH_MORE_THAN_LAYERS = {  # what their second implementations need beside the weights of the layers
+    "equivariant_transformer": lambda spec: {"n_heads": spec["architecture"]["n_heads"]},
+    "dimenetpp": lambda spec: {"sizes": (spec["angular"]["n_angular"], spec["angular"]["n_spherical"]), "cutoff": CUTOFF},
+}
 
 
 @pytest.mark.parametrize("structure", ALL)
@@ -84,9 +94,10 @@ def reference_energies(potential: Potential, numbers: Tensor, around: reference.
         "phi": lambda d: 0.5 * (torch.cos(math.pi * d / CUTOFF) + 1.0),
         "n_layers": potential.trunk.architecture.n_layers,
     }
-    if potential.spec["architecture"]["name"] == "equivariant_transformer":
-        arguments |= {"n_heads": potential.spec["architecture"]["n_heads"], "top": lambda name: own[f"trunk.architecture.{name}"]}
-    function = getattr(reference, potential.spec["architecture"]["name"])
+    name = potential.spec["architecture"]["name"]
+    if name in WITH_MORE_THAN_LAYERS:
+        arguments |= {"top": lambda name: own[f"trunk.architecture.{name}"], **WITH_MORE_THAN_LAYERS[name](potential.spec)}
+    function = getattr(reference, name)
     z = own["trunk.embeddings.0.table.weight"][numbers]
     scalars = function(lambda name: own[f"trunk.architecture.layers.{name}"], z, **arguments)
     hidden = silu(scalars @ own["terms.0.network.0.weight"].T + own["terms.0.network.0.bias"])

@@ -24,6 +24,7 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "schnet": {"name": "schnet", "channels": 4, "n_layers": 2},
     "egnn": {"name": "egnn", "channels": 4, "n_layers": 2},
     "equivariant_transformer": {"name": "equivariant_transformer", "channels": 4, "n_layers": 2, "n_heads": 2},
+    "dimenetpp": {"name": "dimenetpp", "channels": 4, "n_layers": 2, "n_basis": 3, "n_interaction": 2, "n_output": 5},
 }
 SCALED = {"tensornet-O(3)", "tensornet-SO(3)"}  # architectures that take a state factor
 CHIRAL = {"tensornet-SO(3)"}  # architectures that tell a molecule from its mirror image
@@ -34,6 +35,15 @@ RADIAL: dict[str, dict[str, Any]] = {
     "gaussian": {"name": "gaussian", "n_radial": 5},
     "bessel": {"name": "bessel", "n_radial": 5},
     "learned": {"name": "learned", "n_radial": 5, "n_intervals": 12},
+}
+SMALL = {"n_angular": 3, "n_spherical": 2}
+ANGULAR: dict[str, dict[str, dict[str, Any]]] = {  # architectures that see angles: how, by radial encoding
+    "dimenetpp": {
+        name: {"name": "learned", "n_intervals": 8, "n_distance_intervals": 10, **SMALL}
+        if name == "learned"
+        else {"name": "spherical_bessel", **SMALL}
+        for name in RADIAL
+    },
 }
 POINTS: dict[str, dict[str, Any]] = {
     "fixed": {"name": "fixed"},
@@ -77,7 +87,8 @@ class Variant(NamedTuple):
 
     @property
     def spec(self) -> dict[str, Any]:
-        return {
+        angular = ANGULAR.get(self.architecture)
+        return ({} if angular is None else {"angular": angular[self.radial]}) | {
             "cutoff": CUTOFF,
             "architecture": ARCHITECTURES[self.architecture],
             "radial": RADIAL[self.radial],
