@@ -185,8 +185,9 @@ class Layer(nn.Module):
 
     def step(self, h: Tensor, messages: Tensor, vectors: Tensor, velocities: Tensor) -> Tensor:
         """Return by how much the particles move (B, N, 3)."""
-        pushed: Tensor = (vectors * self.move(messages)).sum(2) / (h.shape[1] - 1)
-        return pushed + self.inertia(h) * velocities
+        pushed = (vectors * self.move(messages)).sum(2) / (h.shape[1] - 1)
+        moved: Tensor = pushed + self.inertia(h) * velocities
+        return moved
 
     def update(self, h: Tensor, received: Tensor) -> Tensor:
         """Return the new scalars."""
