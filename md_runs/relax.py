@@ -88,6 +88,7 @@ def relax_all(
     """Relax frame by frame into ``relaxed.extxyz`` (each as soon as it is done) and ``relax.csv``."""
     results = []
     for atoms in watch(frames):
+        atoms.calc.reset()  # partial charges are those of this molecule, not of an isomer before it
         result = relax(atoms, **options)
         results.append(result)
         atoms.info |= {"converged": result.converged, "relax_steps": result.steps[-1].step}

@@ -275,8 +275,9 @@ class PolarizedCalculator(Calculator):
         return {name: value for name, value in self.parameters.items() if value is not None or not skip_default}
 
     def reset(self) -> None:
-        """Forget the last calculation."""
+        """Forget the last calculation, and which partial charges its molecule had."""
         self._forget()
+        self._resolved = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the engines out: they hold what cannot be pickled and are made again."""

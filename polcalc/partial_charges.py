@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from ase import Atoms
-from ase.data import chemical_symbols
+from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
 from polcalc.electrons import SUM_TOLERANCE
@@ -17,6 +17,7 @@ from polcalc.electrons import SUM_TOLERANCE
 Floats = NDArray[np.float64]
 
 GASTEIGER = "gasteiger"
+BONDED = 1.3  # of the sum of covalent radii; below it two atoms count as bonded
 
 
 class PartialCharges:
@@ -34,7 +35,7 @@ class PartialCharges:
 
     def __init__(self, given: str | Sequence[float] | Floats | None, needed: bool) -> None:
         self.needed = needed
-        self._of_molecule: dict[tuple[bytes, int], Floats] = {}
+        self._of_molecule: dict[tuple[bytes, bytes, int], Floats] = {}
         self._given: str | Floats | None = None
         if given is None:
             return
@@ -65,7 +66,7 @@ class PartialCharges:
             return found
         if not isinstance(self._given, str):
             return self._given
-        key = atoms.numbers.tobytes(), charge
+        key = atoms.numbers.tobytes(), _bonds(atoms), charge  # isomers may have the same atoms in the same order
         if key not in self._of_molecule:
             self._of_molecule[key] = gasteiger(atoms, charge)
         return self._of_molecule[key]
@@ -100,6 +101,13 @@ def gasteiger(atoms: Atoms, charge: int) -> Floats:
         unknown = sorted({chemical_symbols[z] for z in atoms.numbers[~np.isfinite(charges)]})
         raise ValueError(f"`partial_charges` must be known for {', '.join(unknown)}; Gasteiger's are not. Pass one number per atom.")
     return charges
+
+
+def _bonds(atoms: Atoms) -> bytes:
+    """Name which atoms are bonded, by distance."""
+    radii = covalent_radii[atoms.numbers]
+    bonded = atoms.get_all_distances() < BONDED * (radii[:, None] + radii[None])
+    return np.packbits(bonded).tobytes()
 
 
 def _check(charges: Floats | None, atoms: Atoms, charge: int) -> None:

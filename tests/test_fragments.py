@@ -204,6 +204,21 @@ def test_gasteiger_charges_come_from_the_bonds_and_stay() -> None:
     assert ion.partial_charges is not None and ion.partial_charges.sum() == pytest.approx(1, abs=1e-6)
 
 
+def test_isomers_with_the_same_atoms_in_the_same_order_have_charges_of_their_own() -> None:
+    pytest.importorskip("rdkit")
+    ethanol, ether = molecule("CH3CH2OH"), molecule("CH3OCH3")
+    ether = ether[np.concatenate([np.nonzero(ether.numbers == z)[0] for z in (6, 8, 1)])]
+    assert ethanol.numbers.tolist() == ether.numbers.tolist()
+    alone = [calculator(PARTIAL, partial_charges="gasteiger").get_potential_energy(atoms) for atoms in (ethanol, ether)]
+    calc = calculator(PARTIAL, partial_charges="gasteiger")
+    assert [found["energy"] for found in calc.calculate_many([ethanol, ether])] == pytest.approx(alone, abs=1e-9)
+    energies = []
+    for atoms in (ethanol, ether):
+        calc.reset()
+        energies.append(calc.get_potential_energy(atoms))
+    assert energies == pytest.approx(alone, abs=1e-9)
+
+
 def test_gasteiger_charges_of_what_has_no_bonds_are_refused() -> None:
     pytest.importorskip("rdkit", reason="needs RDKit")
     with pytest.raises(ValueError, match=r"Pass one number per atom"):
