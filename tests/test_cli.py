@@ -20,7 +20,9 @@ from typer.testing import CliRunner, Result
 
 from md_runs import cli
 from md_runs.trajectory import read_trajectory
-from tests.small import write_small_model
+from potentials.build import build
+from potentials.checkpoint import Card, save
+from tests.small import SPEC, write_small_model
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +117,7 @@ def test_bad_input_gets_one_line_and_writes_nothing(command, message, polcalc, i
     assert [p.name for p in (inputs / "used").iterdir()] == ["precious.txt"]
 
 
-@pytest.mark.parametrize("command", ["md", "md ethanol.xyz", "md ethanol.xyz --model m.pt --ensemble npt", "nothing", "relax --model m.pt"])
+@pytest.mark.parametrize("command", ["md", "md ethanol.xyz --model m.pt --ensemble npt", "nothing", "relax --model m.pt"])
 def test_unknown_and_missing_options_end_with_two(command, polcalc, tmp_path):
     result = polcalc(command)
     assert result.exit_code == 2
@@ -245,3 +247,14 @@ def test_fragments_and_partial_charges_from_files(polcalc, tmp_path):
     assert refused.exit_code == 2 and "the model does not see them" in refused.stderr
     assert polcalc("md hydroxide.extxyz --model m.pt --fragments q.txt").exit_code == 2
     assert polcalc("md hydroxide.extxyz --model m.pt --partial-charges missing.txt").exit_code == 2
+
+
+def test_a_restart_keeps_the_partial_charges_of_the_start(polcalc, tmp_path):
+    pytest.importorskip("rdkit")
+    potential = build(SPEC | {"state_factor": {"attributes": ["partial_charges"]}})
+    save(tmp_path / "charged.pt", potential, Card(elements=[1, 6, 8], states=[[0, 1, 5]]))
+    assert polcalc("md ethanol.xyz --model charged.pt --partial-charges gasteiger --steps 3 --output run").exit_code == 0
+    charges = json.loads((tmp_path / "run" / "manifest.json").read_text())["calculator"]["partial_charges"]
+    assert len(charges) == 9 and abs(sum(charges)) < 1e-6 and min(charges) < -0.3
+    assert polcalc("md --restart run --steps 6").exit_code == 0
+    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["calculator"]["partial_charges"] == charges
