@@ -124,8 +124,9 @@ def identity(calculator: PolarizedCalculator) -> dict[str, Any]:
 
 def provenance(calculator: PolarizedCalculator, chosen: ModelOptions) -> dict[str, Any]:
     """Collect what the manifest of a run keeps of its model, to be restarted with, after the first evaluation."""
-    return describe(calculator) | {
-        "calculator": asdict(chosen) | {"model": absolute(chosen.model)},
+    charges = None if chosen.partial_charges is None or calculator.partial_charges is None else calculator.partial_charges.tolist()
+    return describe(calculator) | {  # charges of the bonds as numbers: a restart must not look for bonds in a hot molecule
+        "calculator": asdict(chosen) | {"model": absolute(chosen.model), "partial_charges": charges},
         "identity": identity(calculator),
     }
 
