@@ -59,7 +59,7 @@ def polcalc(inputs, tmp_path, monkeypatch):
 # ---- what is typed
 
 
-@pytest.mark.parametrize("command", ["md", "relax", "validate", "info"])
+@pytest.mark.parametrize("command", ["md", "relax", "validate", "info", "states", "audit"])
 def test_every_command_explains_itself(command, polcalc):
     result = polcalc(f"{command} --help")
     assert result.exit_code == 0
