@@ -95,7 +95,7 @@ def _ours(frames: list[Atoms], channels: int, compiled: bool) -> Callable[[], No
     from potentials.datasets import make_frames
     from potentials.training.config import LossConfig
     from potentials.training.data import StructureSet
-    from potentials.training.fit import _compiled
+    from potentials.training.fit import compiled as compile_objective
     from potentials.training.loss import Loss, objective
 
     rng = np.random.default_rng(0)
@@ -110,7 +110,7 @@ def _ours(frames: list[Atoms], channels: int, compiled: bool) -> Callable[[], No
     torch.manual_seed(0)
     potential = build({"cutoff": 4.5, "architecture": {"name": "tensornet", "channels": channels, "n_layers": 2}})
     structures, loss = StructureSet(labelled, 4.5), Loss(LossConfig(), 1.0)
-    function = _compiled() if compiled else objective
+    function = compile_objective() if compiled else objective
 
     def evaluate() -> Any:
         graph, targets = structures.batch(torch.arange(len(frames)))

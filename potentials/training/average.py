@@ -22,11 +22,18 @@ class Average:
         self.params, self.decay = params, decay
         self.values = [p.detach().clone() for p in params]
 
+    def weight(self, step: int) -> float:
+        """Return the weight of the tensors after so many steps."""
+        return 1 - min(self.decay, (1 + step) / (10 + step))
+
     @torch.no_grad()
-    def update(self, step: int) -> None:
-        """Take in the tensors after so many steps."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(self.values, [p.detach() for p in self.params], 1 - decay)
+    def update(self, weight: float | Tensor) -> None:
+        """Take in the tensors with a weight, a number or a scalar on their device."""
+        params = [p.detach() for p in self.params]
+        if isinstance(weight, Tensor):
+            torch._foreach_lerp_(self.values, params, [weight.to(p.dtype).expand_as(p) for p in params])
+        else:
+            torch._foreach_lerp_(self.values, params, weight)
 
     @torch.no_grad()
     def set(self, values: Sequence[Tensor]) -> None:

@@ -76,6 +76,24 @@ class StructureSet:
         pairs = self._to_device(_ranges(self.first_pair[indices], n_pairs))
         structures = self._to_device(indices)
         offset = self._to_device(before.repeat_interleave(n_pairs))
+        batch = self._to_device(torch.arange(len(indices)).repeat_interleave(n_atoms))
+        return self._gather(structures, atoms, pairs, batch, offset)
+
+    @cached_property
+    def equal(self) -> bool:
+        """Whether all structures have as many atoms and pairs as the first, so that all batches have the same shapes."""
+        return bool((self.n_atoms == self.n_atoms[0]).all() and (self.n_pairs == self.n_pairs[0]).all())
+
+    def equal_batch(self, indices: Tensor) -> Batch:
+        """Gather structures of equal size by number, on their device alone: indices (B,) int64 there."""
+        n_atoms, n_pairs = int(self.n_atoms[0]), int(self.n_pairs[0])
+        place = torch.arange(len(indices), device=self.device)  # (B,) in the batch
+        atoms = indices[:, None] * n_atoms + torch.arange(n_atoms, device=self.device)
+        pairs = indices[:, None] * n_pairs + torch.arange(n_pairs, device=self.device)
+        batch, offset = place.repeat_interleave(n_atoms), (place * n_atoms).repeat_interleave(n_pairs)
+        return self._gather(indices, atoms.flatten(), pairs.flatten(), batch, offset)
+
+    def _gather(self, structures: Tensor, atoms: Tensor, pairs: Tensor, batch: Tensor, offset: Tensor) -> Batch:
         graph, labels = self._graph, self._targets
         return Batch(
             AtomicGraph(
@@ -83,7 +101,7 @@ class StructureSet:
                 positions=graph.positions[atoms],
                 cell=graph.cell[structures],
                 pbc=graph.pbc[structures],
-                batch=self._to_device(torch.arange(len(indices)).repeat_interleave(n_atoms)),
+                batch=batch,
                 idx_i=graph.idx_i[pairs] + offset,
                 idx_j=graph.idx_j[pairs] + offset,
                 shift=graph.shift[pairs],

@@ -26,6 +26,7 @@ from potentials.training.loss import Loss, misfit, objective, parameter_groups
 from potentials.training.material import Material
 from potentials.training.optimizers import make_optimizer
 from potentials.training.state import CHECKPOINT, State, load_state, save_state
+from potentials.training.step import GraphStep, Step, replayable
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -66,7 +67,7 @@ class Training:
             parameter.data = parameter.data.to(DTYPES[settings.dtype])
         self.params = [p for p in self.potential.parameters() if p.requires_grad]
         self.average = Average(self.params, settings.ema_decay)
-        self.optimizer = make_optimizer(self.config.optimizer, parameter_groups(self.potential))
+        self.optimizer = make_optimizer(self.config.optimizer, parameter_groups(self.potential), self.fabric.device)
         self.loss = Loss(self.config.loss, material.scale)
         self.train, self.validation = (StructureSet(f, self.potential.cutoff, self.fabric.device) for f in material[1:3])
         self.steps_per_epoch = len(self.train) // settings.batch_size
@@ -74,7 +75,7 @@ class Training:
         if resume and (output / CHECKPOINT).exists():
             self._resume()
         self.logs = Logs(output, self.state.history, self.state.step) if self.fabric.is_global_zero else None
-        self._objective = _compiled() if settings.compile else objective
+        self._step = self._make_step()
         self._order = (-1, torch.empty(0))
         self.done = 0.0  # fraction of the training, for those who watch
 
@@ -88,7 +89,7 @@ class Training:
         self._warm_up()
         clock = saved = time.perf_counter()
         while not self.state.stopped and self._advance() < 1:
-            self._step()
+            self._train()
             at_end = self.state.step % (self.steps_per_epoch * self.config.training.validate_every_epochs) == 0
             if at_end:
                 self._validate()
@@ -125,11 +126,17 @@ class Training:
         torch.set_rng_state(state.random)
         self.state = state
 
+    def _make_step(self) -> Step:
+        kind = GraphStep if replayable(self.train, self.optimizer, self.fabric) else Step
+        parts = (self.potential, compiled() if self.config.training.compile else objective, self.loss, self.train)
+        return kind(*parts, self.optimizer, self.average, self.config.optimizer.gradient_clip, self.fabric)
+
     def _warm_up(self) -> None:
-        """Evaluate once, so that compilation counts neither as time nor as training."""
-        with torch.random.fork_rng():
-            self._loss(self._share(torch.arange(self.config.training.batch_size))).backward()
-        self.optimizer.zero_grad()
+        indices = self._share(torch.arange(self.config.training.batch_size))
+        self._step.try_out(indices)
+        if isinstance(self._step, GraphStep):
+            self._step.prepare(len(indices))
+            self._step.capture()
 
     def _advance(self) -> float:
         """Find the fraction of the training that is done: of epochs or of time, whichever is more advanced."""
@@ -142,30 +149,14 @@ class Training:
         self.done = min(max(fractions), 1.0)
         return self.done
 
-    def _step(self) -> None:
+    def _train(self) -> None:
         config, state = self.config, self.state
         warm_up = min(1.0, (state.step + 1) / max(config.schedule.warm_up_steps, 1))
-        for group in self.optimizer.param_groups:
-            group["lr"] = config.optimizer.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * self.done))
-        loss = self._loss(self._share(self._next()))
-        self.optimizer.zero_grad()
-        loss.backward()
-        self._average_gradients()
-        norm = torch.nn.utils.clip_grad_norm_(self.params, config.optimizer.gradient_clip, foreach=True)
-        if not math.isfinite(norm):
-            raise FloatingPointError(
-                f"`gradient` must be finite; got {float(norm)} in step {state.step}. Lower learning_rate, or check the structures."
-            )
-        self.optimizer.step()
+        learning_rate = config.optimizer.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * self.done))
+        loss, _ = self._step(self._share(self._next()), learning_rate, state.step + 1)
         state.step += 1
-        self.average.update(state.step)
-        state.loss_sum += float(loss.detach())
+        state.loss_sum += loss
         state.loss_steps += 1
-
-    def _loss(self, indices: Tensor) -> Tensor:
-        graph, targets = self.train.batch(indices)
-        graph.positions.requires_grad_()
-        return self._objective(self.potential, self.loss, graph, targets)
 
     def _next(self) -> Tensor:
         """Return the structures of the next step (B,)."""
@@ -177,14 +168,6 @@ class Training:
 
     def _share(self, indices: Tensor) -> Tensor:
         return indices[self.fabric.global_rank :: self.fabric.world_size]
-
-    def _average_gradients(self) -> None:
-        if self.fabric.world_size == 1:
-            return
-        gradients = [p.grad for p in self.params if p.grad is not None]
-        mean = self.fabric.all_reduce(torch.cat([g.reshape(-1) for g in gradients]), reduce_op="mean")
-        for gradient, new in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):  # type: ignore[union-attr]
-            gradient.copy_(new.view_as(gradient))
 
     def _same_everywhere(self, value: float) -> float:
         """Let all processes take the value of the first."""
@@ -200,7 +183,7 @@ class Training:
             "step": state.step,
             "elapsed_s": round(state.elapsed_s, 3),
             "ms_per_step": round(1000 * state.elapsed_s / state.step, 3),
-            "learning_rate": self.optimizer.param_groups[0]["lr"],
+            "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "train_loss": state.loss_sum / max(state.loss_steps, 1),
             "validation_loss": loss,
             **{name: value for name, value in found.items() if name.endswith(("mae_meV", "rmse_meV", "mae_meV_per_A", "rmse_meV_per_A"))},
@@ -238,7 +221,7 @@ def _check_same(before: Config, now: Config) -> None:
         )
 
 
-def _compiled() -> Callable[..., Tensor]:
+def compiled() -> Callable[..., Tensor]:
     """Compile the loss with its forces in one graph, as training on forces needs."""
     torch._dynamo.config.trace_autograd_ops = True
     torch._functorch.config.donated_buffer = False

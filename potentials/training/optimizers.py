@@ -127,15 +127,25 @@ def _refresh(state: dict[str, Any]) -> None:
     state["mean"] = state["basis_left"].mT @ mean @ state["basis_right"]
 
 
-def _adamw(params: Iterable[Any], lr: float, weight_decay: float = 0.0, **options: Any) -> torch.optim.Optimizer:
+def _adamw(params: Iterable[Any], lr: float, device: torch.device, weight_decay: float = 0.0, **options: Any) -> torch.optim.Optimizer:
+    if device.type == "cuda":  # everything on the device, so that a step can be one CUDA graph
+        return torch.optim.AdamW(
+            params, lr=torch.tensor(lr, device=device), weight_decay=weight_decay, fused=True, capturable=True, **options
+        )
     return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True, **options)
 
 
-OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": _adamw, "soap": SOAP}
+def _soap(params: Iterable[Any], lr: float, device: torch.device, **options: Any) -> torch.optim.Optimizer:
+    return SOAP(params, lr=lr, **options)
 
 
-def make_optimizer(config: OptimizerConfig, params: Iterable[Tensor] | Iterable[dict[str, Any]]) -> torch.optim.Optimizer:
-    """Make the optimizer that a configuration names.
+OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": _adamw, "soap": _soap}
+
+
+def make_optimizer(
+    config: OptimizerConfig, params: Iterable[Tensor] | Iterable[dict[str, Any]], device: torch.device | str = "cpu"
+) -> torch.optim.Optimizer:
+    """Make the optimizer that a configuration names, for parameters on a device.
 
     Raises
     ------
@@ -144,6 +154,6 @@ def make_optimizer(config: OptimizerConfig, params: Iterable[Tensor] | Iterable[
     if config.name not in OPTIMIZERS:
         raise ValueError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}; got {config.name!r}. Correct the configuration.")
     try:
-        return OPTIMIZERS[config.name](params, lr=config.learning_rate, **config.options)
+        return OPTIMIZERS[config.name](params, lr=config.learning_rate, device=torch.device(device), **config.options)
     except TypeError as error:
         raise ValueError(f"`optimizer.options` must be arguments of {config.name}; got {config.options}: {error}. Correct them.") from error

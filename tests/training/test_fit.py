@@ -189,7 +189,7 @@ def test_the_average_follows_at_first_and_lags_later():
     values, expected = [], 0.0
     for step in range(1, 200):
         x.fill_(float(step))
-        average.update(step)
+        average.update(average.weight(step))
         decay = min(0.9, (1 + step) / (10 + step))
         expected = decay * expected + (1 - decay) * step
         values.append(float(average.values[0][0]))
