@@ -96,11 +96,14 @@ class Guards:
         self.frames: deque[Frame] = deque(maxlen=n_frames)
         self._radii = covalent_radii[atoms.numbers]
         self._table = _closest_distances(card)
-        far = max(2 * BOND * float(self._radii.max()), float(self._table.max())) + 1e-3
+        far = max(2 * BROKEN * float(self._radii.max()), float(self._table.max())) + 1e-3  # a bond that is not listed is broken
         self._neighbors = NeighborList(far, skin=1.0)
-        self._thresholds: Floats | None = None
+        self._bounds: tuple[Floats, Floats] | None = None
+        self._pairs: tuple[Indices, Indices, Floats] = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 3))
+        self._periodic = bool(atoms.pbc.any())
         self._conserved: float | None = None
-        self._volume = _volume(atoms)
+        self._cell = atoms.cell.array.copy()
+        self._volume = self._volume_now()
         self._bonds = self._find_bonds() if bonds else None
 
     def state(self) -> dict[str, npt.NDArray[Any]]:
@@ -133,10 +136,11 @@ class Guards:
         results = self.atoms.calc.results
         forces, energy = results["forces"], results["energy"]
         arrays = self.atoms.arrays
-        self.frames.append(Frame(step, arrays["positions"].copy(), arrays["momenta"].copy(), self.atoms.cell.array.copy(), energy, forces))
-        largest = max(forces.max(), -forces.min())  # a component; NaN in any of them makes the comparison false
-        if not (largest <= self.limits.force_eV_per_A and abs(energy) < np.inf):
-            self._complain_of_forces(step, energy, forces)
+        cell = self.atoms.cell.array.copy() if self._periodic else self._cell
+        self.frames.append(Frame(step, arrays["positions"].copy(), arrays["momenta"].copy(), cell, energy, forces))
+        flat = forces.ravel()  # while all forces together are below the limit, each is; NaN makes the comparison false
+        if not (flat.dot(flat) <= self.limits.force_eV_per_A**2 and abs(energy) < np.inf):
+            self._look_at_each(step, energy, forces)
 
     def inspect(self, step: int, conserved: float) -> None:
         """Check the rest, from time to time.
@@ -159,7 +163,7 @@ class Guards:
             self._raise(
                 step, f"the conserved energy moved by {drift:+.0f} meV/atom since the start; the limit is {limit:.0f} meV/atom.", []
             )
-        ratio = _volume(atoms) / self._volume
+        ratio = self._volume_now() / self._volume
         if not 1 / VOLUME <= ratio <= VOLUME:
             self._raise(step, f"the volume is {ratio:.2f} times that of the start; the limit is a factor of {VOLUME:g}.", [])
         self._check_distances(step)
@@ -178,65 +182,84 @@ class Guards:
             frames.append(atoms)
         return frames
 
-    def _complain_of_forces(self, step: int, energy: float, forces: Floats) -> None:
+    def _look_at_each(self, step: int, energy: float, forces: Floats) -> None:
         if not np.isfinite(energy) or not np.isfinite(forces).all():
             bad = np.nonzero(~np.isfinite(forces).all(1))[0]
             self._raise(step, f"the {'forces are' if len(bad) else 'energy is'} not finite.", bad)
         sizes = np.linalg.norm(forces, axis=1)
         atom = int(sizes.argmax())
         limit = self.limits.force_eV_per_A
-        self._raise(step, f"the force on {self._name(atom)} is {sizes[atom]:.1f} eV/Å; the limit is {limit:.1f} eV/Å.", [atom])
+        if sizes[atom] > limit:
+            self._raise(step, f"the force on {self._name(atom)} is {sizes[atom]:.1f} eV/Å; the limit is {limit:.1f} eV/Å.", [atom])
 
     def _check_distances(self, step: int) -> None:
         """Look for atoms too close, for new bonds, and for bonds that are no more."""
-        (i, j, shift), fresh = self._pairs()
-        if fresh or self._thresholds is None:
-            self._thresholds = self._thresholds_of(i, j, shift)
-        length = self._lengths(i, j, shift)
-        if (close := length < self._thresholds).any():
-            pair = int(np.where(close, length - self._thresholds, np.inf).argmin())
+        fresh = self._update_pairs()
+        if fresh or self._bounds is None:
+            self._bounds = self._bounds_of(*self._pairs)
+        shortest, longest = self._bounds
+        square = self._squares(*self._pairs)
+        if not ((square >= shortest) & (square <= longest)).all():
+            self._complain_of_distances(step)
+
+    def _complain_of_distances(self, step: int) -> None:
+        """Name the pair that is furthest beyond its bounds."""
+        assert self._bounds is not None
+        i, j, _ = self._pairs
+        length, shortest = np.sqrt(self._squares(*self._pairs)), np.sqrt(self._bounds[0])
+        if (close := length < shortest).any():
+            pair = int(np.where(close, length - shortest, np.inf).argmin())
             a, b, distance = int(i[pair]), int(j[pair]), float(length[pair])
             what = "too close" if distance < self._closest(i, j)[pair] else "newly bonded"
             self._raise(step, f"{self._name(a)} and {self._name(b)} are {what}: {distance:.2f} Å apart.", [a, b])
         if self._bonds is None:
             return
         pairs, shift = self._bonds
-        length = self._lengths(pairs[:, 0], pairs[:, 1], shift)
+        length = np.sqrt(self._squares(pairs[:, 0], pairs[:, 1], shift))
         ratio = length / self._sums(pairs[:, 0], pairs[:, 1])
         if (ratio > BROKEN).any():
             worst = int(ratio.argmax())
             a, b = (int(n) for n in pairs[worst])
             self._raise(step, f"the bond between {self._name(a)} and {self._name(b)} broke: {length[worst]:.2f} Å apart.", [a, b])
 
-    def _thresholds_of(self, i: Indices, j: Indices, shift: Floats) -> Floats:
-        """Below which distance each pair is an alarm: (P,) Å."""
+    def _bounds_of(self, i: Indices, j: Indices, shift: Floats) -> tuple[Floats, Floats]:
+        """Squared distances between which each pair is no alarm: (P,), (P,) Å^2."""
         closest = self._closest(i, j)
         if self._bonds is None:
-            return closest
+            return closest**2, np.full_like(closest, np.inf)
         pairs, at = self._bonds
         known = {*_keys(pairs[:, 0], pairs[:, 1], at), *_keys(pairs[:, 1], pairs[:, 0], -at)}
         bonded = np.array([key in known for key in _keys(i, j, shift)], dtype=np.bool_)
-        return np.where(bonded, closest, np.maximum(closest, FORMED * self._sums(i, j)))
+        sums = self._sums(i, j)
+        shortest = np.where(bonded, closest, np.maximum(closest, FORMED * sums))
+        longest = np.where(bonded, BROKEN * sums, np.inf)
+        if bonded.sum() < len(pairs):  # the others are too long to be listed: have them named
+            longest[:] = 0.0
+        return shortest**2, longest**2
 
     def _find_bonds(self) -> tuple[Indices, Floats]:
         """List the bonds at the start: atoms (B, 2) and lattice shifts (B, 3)."""
-        (i, j, shift), _ = self._pairs()
-        length = self._lengths(i, j, shift)
-        bonded = length < BOND * self._sums(i, j)
+        self._update_pairs()
+        i, j, shift = self._pairs
+        bonded = np.sqrt(self._squares(i, j, shift)) < BOND * self._sums(i, j)
         return np.stack([i, j], axis=1)[bonded], shift[bonded]
 
-    def _pairs(self) -> tuple[tuple[Indices, Indices, Floats], bool]:
+    def _update_pairs(self) -> bool:
+        """List the pairs again if they have to be; say whether they were."""
         atoms = self.atoms
         fresh = self._neighbors.update(atoms.arrays["positions"], atoms.cell.array, atoms.pbc)
-        i, j, shift = (x.numpy() for x in self._neighbors.pairs)
-        return (i, j, shift), fresh
+        if fresh:
+            i, j, shift = (x.numpy() for x in self._neighbors.pairs)
+            self._pairs = i, j, shift
+        return fresh
 
-    def _lengths(self, i: Indices, j: Indices, shift: Floats) -> Floats:
+    def _squares(self, i: Indices, j: Indices, shift: Floats) -> Floats:
+        """Squared distances (P,) in Å^2."""
         positions = self.atoms.arrays["positions"]
         vectors = positions.take(j, 0) - positions.take(i, 0)
-        if self.atoms.pbc.any():
+        if self._periodic:
             vectors += shift @ self.atoms.cell.array
-        return np.asarray(np.sqrt(np.einsum("pk,pk->p", vectors, vectors)))
+        return np.asarray(np.einsum("pk,pk->p", vectors, vectors))
 
     def _sums(self, i: Indices, j: Indices) -> Floats:
         """Sums of covalent radii in Å."""
@@ -246,16 +269,15 @@ class Guards:
         """Distances in Å below which pairs are too close."""
         return np.asarray(self._table[self.atoms.numbers[i], self.atoms.numbers[j]])
 
+    def _volume_now(self) -> float:
+        """Volume in Å^3; 1 where there is none."""
+        return abs(float(np.linalg.det(self.atoms.cell.array))) or 1.0 if self._periodic else 1.0
+
     def _name(self, atom: int) -> str:
         return f"{self.atoms.symbols[atom]}{atom}"
 
     def _raise(self, step: int, what: str, atoms: Sequence[Any] | npt.NDArray[Any]) -> None:
         raise Alarmed(Alarm(step, what, tuple(int(atom) for atom in atoms)))
-
-
-def _volume(atoms: Atoms) -> float:
-    """Volume in Å^3; 1 in open space, where there is none."""
-    return float(atoms.get_volume()) if atoms.cell.rank == 3 else 1.0
 
 
 def _closest_distances(card: Card | None) -> Floats:
