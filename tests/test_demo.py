@@ -8,7 +8,9 @@ import sys
 
 import pytest
 from matplotlib.image import imread
+from typer.testing import CliRunner
 
+from md_runs.cli import app
 from md_runs.demo import run_demo
 from md_runs.errors import InputError
 from tests.small import write_small_model
@@ -35,6 +37,9 @@ def test_constant_energy_goes_on_from_constant_temperature(tmp_path, monkeypatch
     run_demo(tmp_path / "demo", nvt_ps=0.02, nve_ps=0.02, model=str(write_small_model(tmp_path / "m.pt")))
     nvt, nve = ((tmp_path / "demo" / "run-001" / e / "log.csv").read_text().splitlines() for e in ("nvt", "nve"))
     assert nvt[-1].split(",")[2:4] == nve[1].split(",")[2:4]  # potential and kinetic energy
+    result = CliRunner().invoke(app, ["md", "--restart", str(tmp_path / "demo" / "run-001" / "nvt"), "--steps", "50"])
+    assert result.exit_code == 0, result.output
+    assert (tmp_path / "demo" / "run-001" / "nvt" / "log.csv").read_text().splitlines()[-1].startswith("50,")
 
 
 def test_a_missing_model_is_told(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -20,6 +21,7 @@ from ase.build import bulk, molecule
 from typer.testing import CliRunner, Result
 
 from md_runs import cli, trajectory
+from md_runs import run as run_module
 from md_runs.checkpoint import CHECKPOINT, read_checkpoint
 from md_runs.output import hold
 from md_runs.recorder import Recorder
@@ -94,6 +96,22 @@ def at_event(number: int) -> Callable[[], None]:
         sys.setprofile(count)
 
     return arrange
+
+
+def count_writes(monkeypatch: pytest.MonkeyPatch, deadly: int = 0) -> list[int]:
+    """Count the pieces that writes are made of, and die before one of them."""
+    done = [0]
+
+    def counting(work: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*arguments: Any, **options: Any) -> Any:
+            done[0] += 1
+            return die() if done[0] == deadly else work(*arguments, **options)
+
+        return counted
+
+    for owner, name in ((os, "fsync"), (os, "replace"), (os, "posix_fallocate"), (trajectory, "_extend")):
+        monkeypatch.setattr(owner, name, counting(getattr(owner, name)))
+    return done
 
 
 def results(run: Path) -> dict[str, Any]:
@@ -218,6 +236,21 @@ def test_killed_at_any_moment(polcalc, tmp_path):
         assert results(tmp_path / run) == whole
         n_restarts += 1
     assert n_restarts >= 2
+
+
+def test_killed_within_writes(polcalc, tmp_path, monkeypatch):
+    """Between two pieces of a write: of the checkpoint, then of the trajectory and the manifest as they are cut back, and so on."""
+    command = f"{ETHANOL.replace('30', '16')} --thermostat bussi"
+    with monkeypatch.context() as patch:
+        done = count_writes(patch)
+        assert polcalc(f"{command} --output whole").exit_code == 0
+    words = f"{command} --output killed"
+    for deadly in (done[0] // 2, 1, 3, 12, 14, 15, 20):
+        assert killed(lambda words=words: polcalc(words), lambda deadly=deadly: count_writes(monkeypatch, deadly))
+        list(read_trajectory(tmp_path / "killed" / "trajectory.h5md"))
+        words = "md --restart killed"
+    assert polcalc(words).exit_code == 0
+    assert results(tmp_path / "killed") == results(tmp_path / "whole")
 
 
 def count_events(work: Callable[[], Any]) -> int:
@@ -354,6 +387,41 @@ def test_a_full_disk_leaves_the_checkpoint(polcalc, tmp_path):
     result = polcalc("md --restart full")
     assert result.exit_code == 0, result.output
     assert results(tmp_path / "full") == results(tmp_path / "whole")
+
+
+def read_only(*_: Any, **__: Any) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_a_place_that_becomes_read_only_leaves_the_checkpoint(polcalc, tmp_path, monkeypatch):
+    """At the checkpoint of step 14; what was written until then stays, and the run goes on when it can be written again."""
+    assert polcalc(f"{ETHANOL} --output whole").exit_code == 0
+    write_checkpoint, replaced = run_module.write_checkpoint, os.replace
+
+    def write_or_refuse(path: Path, checkpoint: Any) -> None:
+        if checkpoint.facts["step"] == 14:
+            monkeypatch.setattr(os, "replace", read_only)
+        write_checkpoint(path, checkpoint)
+
+    monkeypatch.setattr(run_module, "write_checkpoint", write_or_refuse)
+    result = polcalc(f"{ETHANOL} --output run")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1), result.stderr
+    assert "must stay writable" in result.stderr
+    assert os.strerror(errno.EROFS) in result.stderr
+    monkeypatch.setattr(os, "replace", replaced)
+    monkeypatch.setattr(run_module, "write_checkpoint", write_checkpoint)
+    assert read_checkpoint(tmp_path / "run").facts["step"] == 7
+    assert not list((tmp_path / "run").glob(".*partial"))
+    assert polcalc("md --restart run").exit_code == 0
+    assert results(tmp_path / "run") == results(tmp_path / "whole")
+
+
+def test_a_read_only_place_is_told_before_anything_is_done(polcalc, tmp_path, monkeypatch):
+    monkeypatch.setattr(Path, "mkdir", read_only)
+    result = polcalc(f"{ETHANOL} --output run")
+    assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)
+    assert "`--output` must be writable" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 # ---- trajectories
