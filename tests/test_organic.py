@@ -1,0 +1,191 @@
+"""The generator of organic-xtb: molecules, geometries, states, checks, and files that training reads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from ase.build import molecule
+from typer.testing import CliRunner
+
+pytest.importorskip("rdkit", reason="needs RDKit")
+pytest.importorskip("tblite", reason="needs tblite")
+
+from md_runs.cli import app
+from potentials.datasets import load_frames, split
+from potentials.datasets.organic import NAME
+from potentials.labels import organic
+from potentials.labels.gfn2 import Surface, gfn2
+from potentials.labels.method import Failed
+from potentials.labels.organic import Job
+from potentials.labels.organic_files import write_set
+from potentials.labels.organic_geometries import beside, contact, make_species, n_fragments, partner, stretched
+from potentials.labels.organic_molecules import SMALL, Parent, canonical, grow, is_wanted, parents
+from potentials.labels.work import run_jobs
+
+CHEAP = ("dynamics", "modes", "stretched", "contact", "pair")
+
+
+def test_molecules_are_different_of_the_wanted_elements_and_in_the_same_order_again() -> None:
+    from rdkit import Chem
+
+    made = parents(120, 10, seed=3)
+    assert made == parents(120, 10, seed=3) != parents(120, 10, seed=4)
+    assert len({parent.smiles for parent in made}) == len(made) == 130
+    assert sum(parent.test for parent in made) == 10 and not any(parent.test and parent.small for parent in made)
+    for parent in made:
+        graph = Chem.MolFromSmiles(parent.smiles)
+        assert parent.smiles == canonical(parent.smiles)
+        assert {atom.GetSymbol() for atom in graph.GetAtoms()} <= {"H", "C", "N", "O", "F", "S", "Cl"}
+        assert 1 <= graph.GetNumAtoms() <= 12
+        if not parent.small:
+            assert Chem.GetFormalCharge(graph) == 0 and not any(atom.GetNumRadicalElectrons() for atom in graph.GetAtoms())
+
+
+@pytest.mark.parametrize("smiles", ["COOC", "CNNNC", "C1=CC1", "C=C=C", "CC#CO", "C1CC2CC12", "FN(C)C", "c1[nH]c2cc1OC2", "CC(O)(O)O"])
+def test_unstable_and_strained_molecules_are_not_wanted(smiles: str) -> None:
+    from rdkit import Chem
+
+    assert not is_wanted(Chem.MolFromSmiles(smiles))
+
+
+@pytest.mark.parametrize("smiles", ["CCO", "CC(=O)Nc1ccccc1", "CS(C)(=O)=O", "O=[N+]([O-])c1ccco1", "C1CC2CCC1C2", "FC(F)(F)CCl", "CNN"])
+def test_ordinary_molecules_are_wanted(smiles: str) -> None:
+    from rdkit import Chem
+
+    assert is_wanted(Chem.MolFromSmiles(smiles))
+
+
+def test_small_molecules_have_the_electrons_of_their_multiplicity() -> None:
+    from rdkit import Chem
+
+    for smiles, multiplicity in SMALL:
+        graph = Chem.AddHs(Chem.MolFromSmiles(smiles))
+        electrons = sum(atom.GetAtomicNum() for atom in graph.GetAtoms()) - Chem.GetFormalCharge(graph)
+        assert (electrons + multiplicity) % 2 == 1, smiles
+
+
+def test_growth_stops_at_twelve_heavy_atoms() -> None:
+    from rdkit import Chem
+
+    rng = np.random.default_rng(0)
+    grown = [smiles for smiles in (grow(rng) for _ in range(60)) if smiles]
+    assert len(grown) > 20
+    assert all(3 <= Chem.MolFromSmiles(smiles).GetNumAtoms() <= 12 for smiles in grown)
+
+
+@pytest.mark.parametrize(
+    ("kind", "formula", "charge", "multiplicity"),
+    [("molecule", "C2H6O", 0, 1), ("protonated", "C2H7O", 1, 1), ("deprotonated", "C2H5O", -1, 1), ("radical", "C2H5O", 0, 2)],
+)
+def test_species_of_a_molecule(kind: str, formula: str, charge: int, multiplicity: int) -> None:
+    from ase import Atoms
+
+    species = make_species(Parent("CCO"), kind, np.random.default_rng(0))
+    assert Atoms(species.atomic_numbers).get_chemical_formula("hill") == formula
+    assert (species.charge, species.multiplicity) == (charge, multiplicity)
+    rng = np.random.default_rng(1)
+    cold, hot = (np.mean([np.square(species.displaced(t, rng) - species.positions).mean() for _ in range(20)]) for t in (10, 1000))
+    assert 1e-3 < cold < hot < 0.2  # Å^2
+
+
+def test_geometries() -> None:
+    atoms, rng = molecule("CH3CH2OH"), np.random.default_rng(0)
+    numbers, positions = atoms.numbers.astype(np.int64), atoms.positions
+    changed = np.linalg.norm(stretched(numbers, positions, rng) - positions, axis=1) > 1e-9
+    assert 0 < changed.sum() < len(numbers)
+    before, after = (np.sort(_distances(x)) for x in (positions, contact(numbers, positions, rng)))
+    assert not np.allclose(before, after)
+    both, placed = beside(numbers, positions, partner("O"), rng)
+    assert len(both) == len(numbers) + 3 and np.array_equal(placed[: len(numbers)], positions)
+    assert np.linalg.norm(placed[: len(numbers), None] - placed[None, len(numbers) :], axis=-1).min() > 0.7
+    assert n_fragments(numbers, positions) == 1
+    assert n_fragments(both, np.concatenate([positions, placed[len(numbers) :] + 20])) == 2
+
+
+def test_states_are_those_that_the_electrons_allow() -> None:
+    rng = np.random.default_rng(0)
+    for ground, allowed in (((0, 1), {(0, 3), (1, 2), (-1, 2)}), ((0, 2), {(1, 1), (1, 3), (-1, 1), (-1, 3)})):
+        drawn = [organic._states(*ground, rng) for _ in range(200)]
+        assert all(states[0] == ground and len(set(states)) == len(states) for states in drawn)
+        assert {state for states in drawn for state in states[1:]} == allowed
+        assert 2 < np.mean([len(states) for states in drawn]) < 3.5
+
+
+def test_a_surface_is_the_method_and_tells_spin_and_dipole() -> None:
+    atoms = molecule("CH3")
+    numbers, positions = atoms.numbers.astype(np.int64), atoms.positions
+    surface, again = Surface(numbers, 0, 2, accuracy=0.01), gfn2(numbers, positions, 0, 2)
+    label = surface.label(positions)
+    assert label.energy == pytest.approx(again.energy, abs=1e-6)
+    np.testing.assert_allclose(label.forces, again.forces, atol=1e-5)
+    np.testing.assert_allclose(surface.follow(positions).forces, again.forces, atol=1e-4)
+    assert label.spin_squared == pytest.approx(0.75, abs=0.02)
+    assert label.dipole is not None and label.dipole == pytest.approx(label.charges @ positions, abs=0.1)  # and atomic dipoles
+
+
+def test_absurd_labels_are_refused() -> None:
+    atoms = molecule("H2O")
+    label = Surface(atoms.numbers.astype(np.int64), 0, 1, accuracy=0.1).label(atoms.positions)
+    organic._check(label, 1, label.energy)
+    for wrong, multiplicity, floor in (
+        (label._replace(forces=label.forces + 31), 1, label.energy),
+        (label._replace(spin_squared=1.0), 3, label.energy),
+        (label, 1, label.energy - 40),
+        (label._replace(energy=np.nan), 1, label.energy),
+    ):
+        with pytest.raises(Failed):
+            organic._check(wrong, multiplicity, floor)
+
+
+def test_forces_that_are_no_gradient_are_noticed() -> None:
+    atoms, rng = molecule("H2O"), np.random.default_rng(0)
+    surface = Surface(atoms.numbers.astype(np.int64), 0, 1, accuracy=0.1)
+    label = surface.label(atoms.positions)
+    organic._check_forces(surface, atoms.positions, label, rng)
+    with pytest.raises(Failed, match="gradient"):
+        organic._check_forces(surface, atoms.positions, label._replace(forces=label.forces + rng.normal(size=(3, 3))), rng)
+
+
+def test_a_job_is_decided_by_its_seed_and_its_files_can_be_trained_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(organic, "SCENES", CHEAP)
+    jobs = {f"{n:05d}": Job(n, Parent("CO", test=n == 3), (1, 1, n)) for n in range(2, 4)}
+    first = organic.compute(jobs["00002"])
+    assert all(np.array_equal(value, organic.compute(jobs["00002"])[name]) for name, value in first.items())
+    assert set(first["scene"].tolist()) <= set(CHEAP) and len(first["energy"]) >= 3
+    list(run_jobs(jobs, organic.compute, tmp_path / "jobs"))
+    about = write_set(jobs, tmp_path / "jobs", tmp_path)
+    train, test = (load_frames(path) for path in (tmp_path / f"{NAME}-train-02.h5", tmp_path / f"{NAME}-test.h5"))
+    assert about["labels"] == len(train) and about["test labels"] == len(test) and about["seed"] == 1
+    assert train.dipole is not None and train.group is not None and set(train.group.tolist()) == {2}
+    assert {tuple(state) for state in np.c_[train.total_charge, train.multiplicity]} <= {(q, m) for q in (-1, 0, 1) for m in (1, 2, 3)}
+    np.testing.assert_allclose(train.energy, first["energy"], atol=1e-9)
+
+
+def test_the_command_goes_on_and_refuses_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(organic, "make_jobs", lambda *_: {f"{n:05d}": Job(n, Parent("CO"), (1, 1, n)) for n in range(3)})
+    monkeypatch.setattr(organic, "SCENES", ("modes",))
+    arguments = ["labels", "organic", "--output", str(tmp_path), "--limit"]
+    for limit in ("1", "2"):
+        done = CliRunner().invoke(app, [*arguments, limit])
+        assert done.exit_code == 0, done.output
+        assert len(list((tmp_path / NAME).glob("*.npz"))) == int(limit)
+    other = CliRunner().invoke(app, [*arguments, "1", "--seed", "5"])
+    assert other.exit_code == 2 and "same set" in other.output
+
+
+def test_the_sample_that_comes_with_the_package() -> None:
+    frames = load_frames(f"{NAME}-sample")
+    assert len(frames) == 500 and frames.group is not None and frames.dipole is not None
+    assert {(int(q), int(m)) for q, m in zip(frames.total_charge, frames.multiplicity, strict=True)} == {
+        (q, m) for q in (-1, 0, 1) for m in (1, 2, 3)
+    }
+    train, validation, rest = split(frames, 300, 100, seed=0)
+    groups: list[Any] = [set(part.group.tolist()) for part in (train, validation, rest) if part.group is not None]
+    assert not groups[0] & groups[1] and not (groups[0] | groups[1]) & groups[2]
+
+
+def _distances(positions: Any) -> Any:
+    return np.linalg.norm(positions[:, None] - positions[None], axis=-1)[np.triu_indices(len(positions), 1)]
