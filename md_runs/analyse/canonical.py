@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -20,11 +21,11 @@ class KineticTest(NamedTuple):
     """Kinetic energies against the gamma distribution that every canonical ensemble has, whatever its potential."""
 
     n_samples: int
-    n_independent: float
+    n_independent: int  # so far apart that they have forgotten each other
     temperature: Mean  # K
     variance: Mean  # over its theoretical value, 1
-    distance: float  # Kolmogorov-Smirnov: largest difference of the cumulative distributions
-    p_distribution: float
+    distance: float  # Kolmogorov-Smirnov: largest difference of the cumulative distributions, of all samples
+    p_distribution: float  # of the same, of independent samples alone
     p_mean: float
     p_variance: float
 
@@ -46,18 +47,18 @@ def kinetic_test(energy: npt.ArrayLike, degrees_of_freedom: int, temperature_K: 
     """Compare a series of kinetic energies (eV) with the canonical distribution at a temperature."""
     values = np.asarray(energy, dtype=np.float64)
     shape, scale = degrees_of_freedom / 2, units.kB * temperature_K
-    n_independent = len(values) / inefficiency(values)
-    distance = float(stats.kstest(values, stats.gamma(shape, scale=scale).cdf).statistic)
+    canonical = stats.gamma(shape, scale=scale).cdf
+    independent = values[:: math.ceil(inefficiency(values))]
     mean = block_average(values)
     squares = block_average((values - shape * scale) ** 2 / (shape * scale**2))
     to_kelvin = 2 / (degrees_of_freedom * units.kB)
     return KineticTest(
         n_samples=len(values),
-        n_independent=n_independent,
+        n_independent=len(independent),
         temperature=Mean(mean.value * to_kelvin, mean.error * to_kelvin),
         variance=squares,
-        distance=distance,
-        p_distribution=float(stats.kstwo.sf(distance, max(1, round(n_independent)))),
+        distance=float(stats.kstest(values, canonical).statistic),
+        p_distribution=float(stats.kstest(independent, canonical).pvalue),
         p_mean=_p_value(mean, shape * scale),
         p_variance=_p_value(squares, 1.0),
     )

@@ -26,7 +26,9 @@ REPORT = "report.html"
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN…", help="One or more directories of polcalc md; several are drawn together.")]
 SkipPs = Annotated[
     float | None,
-    typer.Option("--skip-ps", min=0, help="Leave out this much at the start. Default: a fifth of each run.", show_default=False),
+    typer.Option(
+        "--skip-ps", min=0, help="Leave out this much at the start. Default: a fifth of a run without --equilibrate-ps.", show_default=False
+    ),
 ]
 FramesEvery = Annotated[int, typer.Option("--frames-every", min=1, help="Take each so many frames of the trajectory.")]
 

@@ -61,7 +61,7 @@ def vibrations(runs: Sequence[Run]) -> Section | None:
     warnings = []
     for number, run in enumerate(runs):
         curves = _density_curves(run, elements)
-        draw(axes, curves["all"], number, run.name)
+        draw(axes, curves["all"], number, run.name if len(runs) > 1 else "all atoms")
         for name, curve in curves.items():
             data += curve_rows(run.name, name, curve)
             if len(runs) == 1 and name != "all":
@@ -77,8 +77,7 @@ def vibrations(runs: Sequence[Run]) -> Section | None:
     axes.set_xlim(0, min(FASTEST_PER_CM, max(highest_wavenumber(run.trajectory.interval_fs) for run in runs)))
     axes.set_ylim(bottom=0)
     if len(runs) == 1:
-        axes.legend(["all atoms", *elements], loc="upper center", ncols=4)
-        axes.get_legend().legend_handles[0].set_color(colour(0))  # type: ignore[union-attr]
+        axes.legend(loc="upper center", ncols=4)
     add_legend(made, len(runs))
     text = (
         "Power spectrum of mass-weighted velocities, the Fourier transform of their autocorrelation; its integral is the number of degrees "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 
@@ -64,7 +65,7 @@ def render(
 </head>
 <body>
 <main>
-<h1>{escape(title)}</h1>
+<h1>{_formulas(title)}</h1>
 <p class="subtitle">{escape(subtitle)}</p>
 {_table(runs)}
 {reasons}
@@ -99,6 +100,11 @@ def _table(table: Table) -> str:
     header = "".join(f"<th>{escape(str(cell))}</th>" for cell in table.header)
     rows = "\n".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in table.rows)
     return f'<div class="scroll"><table><thead><tr>{header}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
+
+
+def _formulas(text: str) -> str:
+    """Set the numbers of chemical formulas low."""
+    return re.sub(r"(?<=[A-Za-z])(\d+)", r"<sub>\1</sub>", escape(text))
 
 
 def _cell(value: object) -> str:

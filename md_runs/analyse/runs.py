@@ -15,9 +15,8 @@ from md_runs.analyse.series import Floats
 from md_runs.dynamics import EQUILIBRATION, LOG, TRAJECTORY
 from md_runs.errors import InputError
 from md_runs.output import MANIFEST
-from md_runs.trajectory import A_PER_FS, PARTICLES, STEP, TIME, open_trajectory
+from md_runs.trajectory import A_PER_FS, PARTICLES, POLARIZATION, STEP, TIME, open_trajectory
 
-POLARIZATION = f"{PARTICLES}/polarization"
 MIN_FRAMES = 2
 
 
@@ -55,8 +54,8 @@ class Run(NamedTuple):
     def bath_K(self) -> float | None:
         """Temperature of the thermostat; None without one, and where it was not constant."""
         options = self.options
-        constant = options.get("thermostat") or options.get("ensemble") not in ("nve", None)
-        return float(options["temperature_K"]) if constant and "temperature_K" in options else None
+        constant = options.get("thermostat") and options.get("temperature_end_K") is None
+        return float(options["temperature_K"]) if constant else None
 
     @property
     def degrees_of_freedom(self) -> int:
@@ -75,7 +74,7 @@ def read_runs(directories: Sequence[Path], skip_ps: float | None, every: int) ->
 
     Parameters
     ----------
-    skip_ps : float or None   left out at the start; None leaves out a fifth, as the summary of a run does
+    skip_ps : float or None   left out at the start; None leaves out a fifth of a run that was not equilibrated, as its summary does
     every : int               take each so many frames
 
     Raises
@@ -95,7 +94,8 @@ def _read_run(directory: Path, name: str, skip_ps: float | None, every: int) -> 
     moments = log["time_ps"]
     if len(moments) < MIN_FRAMES:
         raise InputError(f"`RUN` must hold some rows in its log; got {directory} with {len(moments)}. Let it run on.")
-    start_ps = moments[int(len(moments) * EQUILIBRATION)] if skip_ps is None else skip_ps
+    start = 0.0 if manifest["options"].get("equilibrate_ps") else EQUILIBRATION
+    start_ps = moments[int(len(moments) * start)] if skip_ps is None else skip_ps
     if start_ps >= moments[-1]:
         raise InputError(f"`--skip-ps` must be shorter than the run; got {start_ps:g} ps of {moments[-1]:g} ps in {directory}. Take less.")
     atoms, trajectory = _read_trajectory(directory / TRAJECTORY, 1000 * float(start_ps), every)

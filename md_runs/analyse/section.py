@@ -34,6 +34,7 @@ STYLE: dict[str, Any] = {
 }
 WIDTH = 7.2  # inches
 PANELS_ACROSS = 3
+SMALL = 1e-3  # numbers below are written as powers of ten
 
 
 class Table(NamedTuple):
@@ -67,6 +68,7 @@ def panels(count: int, height: float = 2.2) -> Panels:
     across = min(count, PANELS_ACROSS)
     down = -(-count // across)
     figure = Figure(figsize=(WIDTH, height * down + 0.3))
+    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06)  # type: ignore[union-attr]
     axes = list(figure.subplots(down, across, squeeze=False).ravel())
     for unused in axes[count:]:
         unused.set_axis_off()
@@ -100,11 +102,11 @@ def with_error(value: float, error: float) -> str:
     """Write a number with its standard error, two digits of the error deciding how many are shown."""
     if not np.isfinite(value):
         return "–"
-    if not (np.isfinite(error) and error > 0):
+    if not (np.isfinite(error) and error > 1e-9 * abs(value)):
         return f"{value:.4g}"
-    digits = 1 - int(np.floor(np.log10(error)))
-    if digits > 6:
-        exponent = int(np.floor(np.log10(max(abs(value), error))))
+    largest = max(abs(value), error)
+    if largest < SMALL:
+        exponent = int(np.floor(np.log10(largest)))
         return f"({with_error(value / 10.0**exponent, error / 10.0**exponent)})·10^{exponent}"
-    digits = max(digits, 0)
-    return f"{value:.{digits}f} ± {error:.{digits}f}"
+    digits = max(0, 1 - int(np.floor(np.log10(error))))
+    return f"{value:.{digits}f}\u00a0±\u00a0{error:.{digits}f}"  # no line break within
