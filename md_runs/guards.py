@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -92,8 +93,9 @@ class Guards:
         self.atoms, self.degrees_of_freedom = atoms, degrees_of_freedom
         known = (card.force_max_eV_per_A if card else None) or 0.0
         hot = temperature_K * (HOT + SPREAD * (2 / degrees_of_freedom) ** 0.5)
-        self.limits = Limits(FORCE_FACTOR * known or FORCE_EV_PER_A, hot, DRIFT_MEV_PER_ATOM)
-        self.frames: deque[Frame] = deque(maxlen=n_frames)
+        self._set_limits(Limits(FORCE_FACTOR * known or FORCE_EV_PER_A, hot, DRIFT_MEV_PER_ATOM))
+        self.frames: deque[tuple[int, Floats, Floats, Floats, float, Floats]] = deque(maxlen=n_frames)  # as `Frame`, made later
+        self._arrays, self._calc = atoms.arrays, atoms.calc
         self._radii = covalent_radii[atoms.numbers]
         self._table = _closest_distances(card)
         far = max(2 * BROKEN * float(self._radii.max()), float(self._table.max())) + 1e-3  # a bond that is not listed is broken
@@ -115,7 +117,7 @@ class Guards:
 
     def restore(self, state: Mapping[str, npt.NDArray[Any]]) -> None:
         """Compare with the start of the run, not with the restart."""
-        self.limits = Limits(*state["limits"].tolist())
+        self._set_limits(Limits(*state["limits"].tolist()))
         self._volume = float(state["volume"])
         if "conserved" in state:
             self._conserved = float(state["conserved"])
@@ -133,13 +135,12 @@ class Guards:
         ------
         Alarmed
         """
-        results = self.atoms.calc.results
+        results, arrays = self._calc.results, self._arrays
         forces, energy = results["forces"], results["energy"]
-        arrays = self.atoms.arrays
         cell = self.atoms.cell.array.copy() if self._periodic else self._cell
-        self.frames.append(Frame(step, arrays["positions"].copy(), arrays["momenta"].copy(), cell, energy, forces))
-        flat = forces.ravel()  # while all forces together are below the limit, each is; NaN makes the comparison false
-        if not (flat.dot(flat) <= self.limits.force_eV_per_A**2 and abs(energy) < np.inf):
+        self.frames.append((step, arrays["positions"].copy(), arrays["momenta"].copy(), cell, energy, forces))
+        # while the squares of all together are below the limit, each is; NaN makes the comparison false
+        if not (np.vdot(forces, forces) <= self._force_limit2 and -inf < energy < inf):
             self._look_at_each(step, energy, forces)
 
     def inspect(self, step: int, conserved: float) -> None:
@@ -172,7 +173,7 @@ class Guards:
         """Return the frames before an alarm, the offending atoms marked."""
         offending = np.isin(np.arange(len(self.atoms)), alarm.atoms)
         frames = []
-        for frame in self.frames:
+        for frame in map(Frame._make, self.frames):
             atoms: Atoms = self.atoms.copy()
             atoms.set_constraint()
             atoms.arrays["positions"], atoms.arrays["momenta"], atoms.cell[:] = frame.positions, frame.momenta, frame.cell
@@ -182,7 +183,12 @@ class Guards:
             frames.append(atoms)
         return frames
 
+    def _set_limits(self, limits: Limits) -> None:
+        self.limits, self._force_limit2 = limits, limits.force_eV_per_A**2
+
     def _look_at_each(self, step: int, energy: float, forces: Floats) -> None:
+        if 3 * max(forces.max(), -forces.min()) ** 2 <= self._force_limit2 and -inf < energy < inf:
+            return
         if not np.isfinite(energy) or not np.isfinite(forces).all():
             bad = np.nonzero(~np.isfinite(forces).all(1))[0]
             self._raise(step, f"the {'forces are' if len(bad) else 'energy is'} not finite.", bad)

@@ -45,7 +45,7 @@ def test_nothing_wrong_is_no_alarm():
         atoms.get_forces()
         watch.look(step)
         watch.inspect(step, 0.01)
-    assert [frame.step for frame in watch.frames] == [45, 46, 47, 48, 49]
+    assert [frame[0] for frame in watch.frames] == [45, 46, 47, 48, 49]
 
 
 def test_forces_that_are_not_finite():
