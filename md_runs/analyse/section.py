@@ -15,7 +15,7 @@ Row = Sequence[str | float | int]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#5b4a8a", "#7a7a7a")  # told apart by the colour-blind too
 GREY = "#8a8a8a"
-STYLE: dict[str, Any] = {
+STYLE: dict[Any, Any] = {
     "font.size": 9,
     "axes.titlesize": 9,
     "axes.labelsize": 9,
@@ -31,6 +31,8 @@ STYLE: dict[str, Any] = {
     "savefig.facecolor": "white",
     "savefig.dpi": 160,
     "figure.constrained_layout.use": True,
+    "figure.constrained_layout.h_pad": 0.08,
+    "figure.constrained_layout.w_pad": 0.06,
 }
 WIDTH = 7.2  # inches
 PANELS_ACROSS = 3
@@ -41,7 +43,7 @@ class Table(NamedTuple):
     """Numbers as they stand in the report."""
 
     header: Row
-    rows: list[Row]
+    rows: Sequence[Row]
 
 
 class Section(NamedTuple):
@@ -68,7 +70,6 @@ def panels(count: int, height: float = 2.2) -> Panels:
     across = min(count, PANELS_ACROSS)
     down = -(-count // across)
     figure = Figure(figsize=(WIDTH, height * down + 0.3))
-    figure.get_layout_engine().set(h_pad=0.08, w_pad=0.06)  # type: ignore[union-attr]
     axes = list(figure.subplots(down, across, squeeze=False).ravel())
     for unused in axes[count:]:
         unused.set_axis_off()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from md_runs.statistics import Mean, fit_line
 
-Floats = npt.NDArray[np.float64]
+Floats = npt.NDArray[Any]
 
 N_BLOCKS = 10  # of curves: enough for an error bar that is right to a quarter, few enough that blocks are long
 N_DRIFT_BLOCKS = 20

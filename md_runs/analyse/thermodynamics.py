@@ -39,7 +39,7 @@ def energies(runs: Sequence[Run]) -> Section:
         rows.append((run.name, *(with_error(mean.value, mean.error) for mean in means)))
     header = ("run", "potential (eV)", "kinetic (eV)", "total (eV)")
     text = "Energies over time. Dotted lines: the averages, here and below, start there. Errors are standard errors from block averaging."
-    data = [
+    data: list[Row] = [
         (run.name, *(float(run.log[name][n]) for name in ("time_ps", *columns))) for run in runs for n in range(len(run.log["time_ps"]))
     ]
     return Section("energies", "Energies", text, made.figure, Table(header, rows), Table(("run", "time_ps", *columns), data))
@@ -64,7 +64,7 @@ def temperatures(runs: Sequence[Run]) -> Section:
         axes.set_ylabel("probability (1/K)")
         axes.set_title(run.name)
         axes.legend(loc="upper right", handlelength=1)
-        axes.set_ylim(top=1.25 * counts.max())
+        axes.set_ylim(top=1.25 * np.max(counts))
         data += [(run.name, float(low), float(high), float(count)) for low, high, count in zip(edges[:-1], edges[1:], counts, strict=True)]
         if run.bath_K is None:
             rows.append((run.name, degrees, "none", with_error(*found), "–", "–", "–", "–", "–"))
