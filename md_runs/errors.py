@@ -41,7 +41,7 @@ def as_input_error() -> Iterator[None]:
     """Turn what a library says of bad input into an `InputError`. Wrap the smallest possible piece of work."""
     try:
         yield
-    except (ValueError, TypeError, KeyError, OSError, CalculatorError) as error:
+    except (ValueError, TypeError, KeyError, OSError, ImportError, CalculatorError) as error:
         raise InputError(" ".join(str(error).split()) or type(error).__name__) from error
 
 

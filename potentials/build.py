@@ -8,6 +8,7 @@ from typing import Any
 from potentials.angular import ANGULAR
 from potentials.architectures.dimenetpp import DimeNetPP
 from potentials.architectures.egnn import EGNN
+from potentials.architectures.equiformer import Equiformer
 from potentials.architectures.equivariant_transformer import EquivariantTransformer
 from potentials.architectures.schnet import SchNet
 from potentials.architectures.tensornet import TensorNet
@@ -23,6 +24,7 @@ ARCHITECTURES = {
     "egnn": EGNN,
     "equivariant_transformer": EquivariantTransformer,
     "dimenetpp": DimeNetPP,
+    "equiformer": Equiformer,
 }
 ANGLES = {"dimenetpp": {"name": "spherical_bessel"}}  # architectures that see angles, and how these are encoded unless told otherwise
 
@@ -65,7 +67,7 @@ def build(spec: Mapping[str, Any]) -> Potential:
             POINTS,
             "points",
             spec.get("points", {"name": "fixed"}),
-            channels=channels,
+            channels=architecture.n_vectors,
             n_layers=architecture.n_layers,
             n_silent=architecture.n_silent,
         ),

@@ -129,6 +129,26 @@ def neighbor_sum(messages: Tensor, edges: Edges) -> Tensor:
     return weighted.new_zeros(edges.n_points, *weighted.shape[1:]).index_add(0, edges.receivers, weighted)
 
 
+def neighbor_softmax(scores: Tensor, edges: Edges) -> Tensor:
+    """Weights of attention e^s_ij / (1 + Σ_k φ_ik e^s_ik), to be used in `neighbor_sum`, which brings the envelope of the numerator.
+
+    The 1 lets a point attend to nothing: without it the last neighbour on its way out would keep weight 1 and then jump to 0.
+
+    Parameters
+    ----------
+    scores : (2P, H)
+
+    Returns
+    -------
+    (2P, H)
+    """
+    receivers = edges.receivers
+    nothing = scores.new_zeros(edges.n_points, scores.shape[1])
+    largest = nothing.scatter_reduce(0, receivers[:, None].expand_as(scores), scores.detach(), "amax")  # (M, H), at least 0
+    weights = torch.exp(scores - largest[receivers])
+    return weights / (torch.exp(-largest) + neighbor_sum(weights, edges))[receivers]
+
+
 def neighbor_vectors(messages: Tensor, weights: Tensor, edges: Edges) -> Tensor:
     """Sum the directions to the neighbours, each times its message (2P, C) mixed by weights (C,): (M, 3)."""
     return neighbor_sum(edges.directions * (messages @ weights)[:, None], edges)

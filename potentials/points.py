@@ -93,7 +93,7 @@ class MovingPoints(nn.Module):
 
     Parameters
     ----------
-    channels : int            C
+    channels : int            C, vector features of the architecture
     n_layers : int
     n_silent : int            first layers before which the architecture has no vectors yet
     links : str               name in `LINKS`: "paired", nuclei with nuclei and moving points with moving points; or "full", all pairs

@@ -6,6 +6,8 @@ They share no code with the package. ``w`` reads a weight by its name; neighbour
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -95,6 +97,126 @@ def equivariant_transformer(
             vs.append(v[i] + u3 * o1[:, None] + vectors)
         x, v = torch.stack(xs), torch.stack(vs)
     return torch.stack([layer_norm(row, (n_channels,), top("norm.weight"), top("norm.bias")) for row in x])
+
+
+def equiformer(
+    w: Weights, z: Tensor, around: Neighbors, encode: Encoding, phi: Envelope, n_layers: int, top: Weights, n_heads: int, odd: bool
+) -> Tensor:
+    """Degrees 0, 1, 2 as scalars, vectors and traceless symmetric matrices, whose products need no tables of coefficients."""
+    sizes = [z.shape[1] // 2**degree for degree in range(3)]
+    x = [[] for _ in range(3)]  # by degree, then by atom: (2l+1, C_l)
+    for i, neighbors in enumerate(around):
+        sums = [torch.zeros(2 * degree + 1, size, dtype=z.dtype) for degree, size in enumerate(sizes)]
+        for _, r, d in neighbors:
+            filters = radial_network(top, "embedding.filter.network", encode(d)).split(sizes)
+            sums = [s + phi(d) * torch.outer(y, f) for s, y, f in zip(sums, solid(r / d), filters, strict=True)]
+        sums = mixed(top, "embedding.mix", sums)
+        sums[0] = sums[0] + z[i]
+        for degree in range(3):
+            x[degree].append(sums[degree])
+    for n in range(n_layers):
+        n_out = 3 if n < n_layers - 1 else 1
+        normed = [normalised(w, f"{n}.norm", [x[degree][i] for degree in range(3)]) for i in range(len(around))]
+        new: list[list[Tensor]] = [[] for _ in range(n_out)]
+        for i, neighbors in enumerate(around):
+            total = torch.ones(n_heads, dtype=z.dtype)
+            sums = [torch.zeros(2 * degree + 1, sizes[degree], dtype=z.dtype) for degree in range(n_out)]
+            for j, r, d in neighbors:
+                ends = zip(mixed(w, f"{n}.attention.receiver", normed[i]), mixed(w, f"{n}.attention.sender", normed[j]), strict=True)
+                weights = radial_network(w, f"{n}.attention.filter.network", encode(d))
+                message = product([a + b for a, b in ends], solid(r / d), weights, 3, odd)
+                hidden = linear(w, f"{n}.attention.score", message[0][0])
+                hidden = 0.6 * hidden + 0.4 * hidden * (2 * torch.sigmoid(hidden) - 1)
+                score = torch.exp((hidden.view(n_heads, -1) * w(f"{n}.attention.attend")).sum(1))
+                gate = gated(w, f"{n}.attention.gate.mix", message, sizes)
+                values = mixed(w, f"{n}.attention.heads", product(gate, solid(r / d), w(f"{n}.attention.weights"), n_out, odd))
+                total = total + phi(d) * score
+                sums = [s + phi(d) * v * score.repeat_interleave(v.shape[1] // n_heads) for s, v in zip(sums, values, strict=True)]
+            sums = [s / total.repeat_interleave(s.shape[1] // n_heads) for s in sums]
+            here = [x[degree][i] + change for degree, change in enumerate(mixed(w, f"{n}.attention.output", sums))]
+            wide = gated(w, f"{n}.feed_forward.gate.mix", normalised(w, f"{n}.second_norm", here), [3 * size for size in sizes[:n_out]])
+            for degree, change in enumerate(mixed(w, f"{n}.feed_forward.mix", wide)):
+                new[degree].append(here[degree] + change)
+        x = new
+    return torch.stack([layer_norm(row[0], (sizes[0],), top("norm.weight"), top("norm.bias")) for row in x[0]])
+
+
+def solid(u: Tensor) -> list[Tensor]:
+    """1, √3 u and √15/2 times the components of u uᵀ."""
+    return [torch.ones(1, dtype=u.dtype), math.sqrt(3) * u, math.sqrt(7.5) * torch.einsum("mab,a,b->m", MATRICES, u, u)]
+
+
+def product(x: list[Tensor], y: list[Tensor], weights: Tensor, n_out: int, odd: bool) -> list[Tensor]:
+    """Every coupling of degrees (l1, l2, l3) with its own weights, side by side."""
+    found: list[list[Tensor]] = [[] for _ in range(n_out)]
+    for a, b, c in itertools.product(range(3), range(3), range(n_out)):
+        if not abs(a - b) <= c <= a + b or ((a + b + c) % 2 and not odd):
+            continue
+        weight, weights = weights[: x[a].shape[1]], weights[x[a].shape[1] :]
+        found[c].append(math.sqrt(2 * c + 1) * torch.einsum("abc,am,b->cm", coupling(a, b, c), x[a], y[b]) * weight)
+    assert len(weights) == 0
+    return [torch.cat(parts, dim=1) for parts in found]
+
+
+def mixed(w: Weights, name: str, x: list[Tensor]) -> list[Tensor]:
+    """A matrix for every degree, and a bias for scalars where there is one."""
+    found = [x[degree] @ w(f"{name}.linears.{degree}.weight").T for degree in range(len(x))]
+    with contextlib.suppress(KeyError):
+        found[0] = found[0] + w(f"{name}.linears.0.bias")
+    return found
+
+
+def gated(w: Weights, name: str, x: list[Tensor], sizes: list[int]) -> list[Tensor]:
+    """SiLU of scalars, sigmoids of further scalars times vectors and matrices."""
+    first, *others = mixed(w, name, x)
+    scalars, *gates = first.split(sizes, dim=1)
+    return [silu(scalars), *(o * torch.sigmoid(g) for o, g in zip(others, gates, strict=True))]
+
+
+def normalised(w: Weights, name: str, x: list[Tensor]) -> list[Tensor]:
+    """Layer norm of scalars, root mean square of the others."""
+    scalars = layer_norm(x[0][0], (x[0].shape[1],), w(f"{name}.scalars.weight"), w(f"{name}.scalars.bias"))[None]
+    return [scalars, *(o / torch.sqrt((o * o).mean() + 1e-2) * w(f"{name}.weights.{n}") for n, o in enumerate(x[1:]))]
+
+
+def radial_network(w: Weights, name: str, x: Tensor) -> Tensor:
+    """Linear, norm, SiLU, twice; linear."""
+    for k in (0, 3):
+        x = linear(w, f"{name}.{k}", x)
+        x = silu(layer_norm(x, x.shape, w(f"{name}.{k + 1}.weight"), w(f"{name}.{k + 1}.bias")))
+    return linear(w, f"{name}.6", x)
+
+
+def _matrices() -> Tensor:
+    """Orthonormal traceless symmetric matrices in the order of e3nn: xz, xy, 2y² - x² - z², yz, z² - x²."""
+    found = torch.zeros(5, 3, 3, dtype=torch.float64)
+    for m, (a, b) in {0: (0, 2), 1: (0, 1), 3: (1, 2)}.items():
+        found[m, a, b] = found[m, b, a] = math.sqrt(0.5)
+    found[2] = torch.diag(torch.tensor([-1.0, 2.0, -1.0], dtype=torch.float64)) / math.sqrt(6)
+    found[4] = torch.diag(torch.tensor([-1.0, 0.0, 1.0], dtype=torch.float64)) / math.sqrt(2)
+    return found
+
+
+MATRICES = _matrices()
+
+
+@cache
+def coupling(a: int, b: int, c: int) -> Tensor:
+    """The one invariant of a scalar, vector or matrix each, of unit norm, with the sign that e3nn chose: (2a+1, 2b+1, 2c+1)."""
+    from e3nn import o3
+
+    basis = [torch.eye(3, dtype=torch.float64)[None], _cross(), MATRICES]  # as 3x3 matrices
+    table = torch.einsum("aij,bjk,cki->abc", basis[a], basis[b], basis[c])
+    table = table / table.norm()
+    theirs = o3.wigner_3j(a, b, c, dtype=torch.float64)
+    return table * torch.sign((table * theirs).sum())
+
+
+def _cross() -> Tensor:
+    found = torch.zeros(3, 3, 3, dtype=torch.float64)
+    for a, b, c in ((0, 1, 2), (1, 2, 0), (2, 0, 1)):
+        found[a, b, c], found[a, c, b] = -1.0, 1.0
+    return found
 
 
 def dimenetpp(

@@ -33,7 +33,7 @@ LAYERS = (
     ("polcalc",),
     ("md_runs",),
 )
-ARCHITECTURE_MAY_IMPORT = {"potentials.geometry", "potentials.radial", "potentials.kernels", "torch"}
+ARCHITECTURE_MAY_IMPORT = {"potentials.geometry", "potentials.radial", "potentials.kernels", "torch", "e3nn"}
 OPTIONAL = {"torch_cluster", "lightning", "tensorboard", "e3nn", "rdkit", "tblite", "pyscf", "MDAnalysis", "torchmdnet"}
 OPTIONAL |= {"torch.utils.tensorboard", "torch._dynamo", "torch._functorch.config"}  # need tensorboard, and a C++ compiler
 

@@ -65,7 +65,8 @@ class DimeNetPP(nn.Module):
         n_dense: int = 3,
     ) -> None:
         super().__init__()
-        self.channels, self.n_layers = channels, n_layers
+        self.channels = self.n_vectors = channels
+        self.n_layers = n_layers
         n_interaction, n_output = n_interaction or channels // 2, n_output or 2 * channels
         self.embedding = Embedding(channels, n_radial)
         self.output = Output(channels, n_radial, n_output, n_dense)

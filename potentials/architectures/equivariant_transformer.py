@@ -47,7 +47,8 @@ class EquivariantTransformer(nn.Module):
         super().__init__()
         if channels % n_heads:
             raise ValueError(f"`n_heads` must divide {channels} channels; got {n_heads}. Correct the spec.")
-        self.channels, self.n_layers = channels, n_layers
+        self.channels = self.n_vectors = channels
+        self.n_layers = n_layers
         self.embedding = NeighborEmbedding(channels, n_radial)
         mixing = [NoVectors(), *(Mixing(channels) for _ in range(n_layers - 1))]
         self.layers = nn.ModuleList(Layer(channels, n_radial, n_heads, mix) for mix in mixing)

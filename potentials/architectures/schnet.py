@@ -42,7 +42,8 @@ class SchNet(nn.Module):
 
     def __init__(self, channels: int, n_layers: int, n_radial: int) -> None:
         super().__init__()
-        self.channels, self.n_layers = channels, n_layers
+        self.channels = self.n_vectors = channels
+        self.n_layers = n_layers
         self.layers = nn.ModuleList(Interaction(channels, n_radial) for _ in range(n_layers))
 
     def start(self, scalars: Tensor, edges: Edges) -> State:

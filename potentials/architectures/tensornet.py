@@ -50,7 +50,8 @@ class TensorNet(nn.Module):
         super().__init__()
         if group not in PRODUCTS:
             raise ValueError(f"`group` must be one of {', '.join(PRODUCTS)}; got {group!r}. Correct the spec.")
-        self.channels, self.n_layers, self.group = channels, n_layers, group
+        self.channels = self.n_vectors = channels
+        self.n_layers, self.group = n_layers, group
         self.embedding = Embedding(channels, n_radial)
         self.layers = nn.ModuleList(Interaction(channels, n_radial, group) for _ in range(n_layers))
         self.norm = nn.LayerNorm(3 * channels)

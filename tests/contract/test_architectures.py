@@ -21,6 +21,38 @@ from tests.contract.variants import CUTOFF, SCALED, VARIANTS, Variant
 OTHERS = [
     v for v in VARIANTS if v.architecture not in SCALED and v == v._replace(radial="exp_normal", points="fixed", embeddings="species")
 ]
+
+
+def _mixing(sizes: tuple[int, ...], out: tuple[int, ...], bias: bool = True) -> int:
+    return sum(a * b for a, b in zip(sizes, out, strict=False)) + bias * out[0]
+
+
+def _radial(r: int, n_weights: int, hidden: int = 64) -> int:
+    return (r + 1) * hidden + (hidden + 1) * hidden + 4 * hidden + (hidden + 1) * n_weights
+
+
+def _met(c: int) -> tuple[int, ...]:
+    """Channels of each degree where three degrees met harmonics: 000 110 220, 011 101 121 211, 022 112 202 222."""
+    return c + c // 2 + c // 4, c + 2 * (c // 2) + c // 4, c + c // 2 + 2 * (c // 4)
+
+
+def _attention(c: int, r: int) -> int:
+    """Up to the gated message: a norm, both ends, weights of the distance, scores, heads, gate."""
+    sizes, met = (c, c // 2, c // 4), _met(c)
+    ends = _mixing(sizes, sizes) + _mixing(sizes, sizes, bias=False)
+    return 2 * c + c // 2 + c // 4 + ends + _radial(r, sum(met)) + (met[0] + 1) * c + c + _mixing(met, (sum(sizes), *sizes[1:]))
+
+
+def _outwards(c: int, out: tuple[int, ...]) -> int:
+    """Values, heads, output, a norm, and the feed-forward network."""
+    met = _met(c)[: len(out)]
+    wide = tuple(3 * size for size in out)
+    return (
+        sum(met) + _mixing(met, out) + _mixing(out, out) + c + sum(out)
+        + _mixing(out, (sum(wide), *wide[1:])) + _mixing(wide, out)
+    )  # fmt: skip
+
+
 SIZES = {  # trained numbers of the architecture alone, by C, R and layers L
     "schnet": lambda c, r, n: n * ((r + 1) * c + (c + 1) * c + c * c + 2 * (c + 1) * c),
     "egnn": lambda c, r, n: n * ((2 * c + r + 1) * c + (c + 1) * c + (c + 1) + (2 * c + 1) * c + (c + 1) * c),
@@ -28,6 +60,11 @@ SIZES = {  # trained numbers of the architecture alone, by C, R and layers L
         (r + 1) * c + c * c + (2 * c + 1) * c  # embedding
         + n * (2 * c + (r + 1) * 4 * c + 2 * (c + 1) * c + 2 * (c + 1) * 3 * c)
         + (n - 1) * 3 * c * c + 2 * c
+    ),
+    "equiformer": lambda c, r, n: (
+        _radial(r, c * 7 // 4) + _mixing((c, c // 2, c // 4), (c, c // 2, c // 4))  # embedding
+        + n * _attention(c, r) + (n - 1) * _outwards(c, (c, c // 2, c // 4)) + _outwards(c, (c,))
+        + 2 * c
     ),
     "dimenetpp": lambda c, r, n: (
         (r + 1) * c + 3 * c * c + c  # embedding
@@ -38,6 +75,10 @@ SIZES = {  # trained numbers of the architecture alone, by C, R and layers L
 
 WITH_MORE_THAN_LAYERS = {  # what their second implementations need beside the weights of the layers
     "equivariant_transformer": lambda spec: {"n_heads": spec["architecture"]["n_heads"]},
+    "equiformer": lambda spec: {
+        "n_heads": spec["architecture"]["n_heads"],
+        "odd": spec["architecture"].get("group") == "SO(3)",
+    },
     "dimenetpp": lambda spec: {"sizes": (spec["angular"]["n_angular"], spec["angular"]["n_spherical"]), "cutoff": CUTOFF},
 }
 

@@ -25,9 +25,11 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "egnn": {"name": "egnn", "channels": 4, "n_layers": 2},
     "equivariant_transformer": {"name": "equivariant_transformer", "channels": 4, "n_layers": 2, "n_heads": 2},
     "dimenetpp": {"name": "dimenetpp", "channels": 4, "n_layers": 2, "n_basis": 3, "n_interaction": 2, "n_output": 5},
+    "equiformer": {"name": "equiformer", "channels": 8, "n_layers": 2, "n_heads": 2, "n_hidden": 5},
+    "equiformer-SO(3)": {"name": "equiformer", "channels": 4, "n_layers": 2, "n_heads": 1, "n_hidden": 4, "group": "SO(3)"},
 }
 SCALED = {"tensornet-O(3)", "tensornet-SO(3)"}  # architectures that take a state factor
-CHIRAL = {"tensornet-SO(3)"}  # architectures that tell a molecule from its mirror image
+CHIRAL = {"tensornet-SO(3)", "equiformer-SO(3)"}  # architectures that tell a molecule from its mirror image
 
 # The first of each table is the plain one.
 RADIAL: dict[str, dict[str, Any]] = {
