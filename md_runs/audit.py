@@ -298,17 +298,17 @@ def _put(atoms: Atoms, state: State, n_charged: int | None = None) -> Atoms:
 
 
 def _pair(a: Atoms, b: Atoms, way: Floats, distance_A: float) -> Atoms:
-    """Put B beside A so that their nearest atoms have this distance."""
-    centred = b.positions - b.positions.mean(0) + a.positions.mean(0)
+    """Put B before A, their foremost atoms face to face, so that the nearest atoms have this distance."""
+    facing = b.positions - b.positions[np.argmin(b.positions @ way)] + a.positions[np.argmax(a.positions @ way)]
 
     def nearest(by: float) -> float:
-        vectors = a.positions[:, None] - (centred + by * way)[None]
+        vectors = a.positions[:, None] - (facing + by * way)[None]
         return float(np.linalg.norm(vectors, axis=-1).min())
 
     way_in = np.linspace(np.ptp(a.positions, axis=0).max() + np.ptp(b.positions, axis=0).max() + distance_A + 1, 0, 1001)
     first = int(np.argmax([nearest(by) <= distance_A for by in way_in]))
     at = brentq(lambda by: nearest(by) - distance_A, way_in[first], way_in[first - 1], xtol=1e-13)
-    pair: Atoms = a + Atoms(numbers=b.numbers, positions=centred + at * way)
+    pair: Atoms = a + Atoms(numbers=b.numbers, positions=facing + at * way)
     return pair
 
 

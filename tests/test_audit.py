@@ -112,10 +112,12 @@ def test_charge_scan(subject):
 
 
 def test_distances_of_pairs():
-    a, b = molecule("H2O"), molecule("CH4")
+    """Ring and rod: whatever the shapes, the nearest atoms are as far apart as asked, down to a contact."""
+    a, b = molecule("C6H6"), molecule("C2H2")
     for way in audit.WAYS:
-        pair = audit._pair(a, b, way, 4.5)
-        assert np.linalg.norm(pair.positions[:3, None] - pair.positions[None, 3:], axis=-1).min() == pytest.approx(4.5, abs=1e-12)
+        for distance in (30.0, 4.5, 0.5):
+            pair = audit._pair(a, b, way, distance)
+            assert np.linalg.norm(pair.positions[:12, None] - pair.positions[None, 12:], axis=-1).min() == pytest.approx(distance, abs=1e-9)
 
 
 def test_the_shell_prints_and_stores(model, tmp_path, monkeypatch):
