@@ -30,7 +30,7 @@ from measure import machine
 from potentials.datasets import Frames, load_frames, split
 from potentials.datasets.hdf5 import write_hdf5
 from potentials.training import Training, finish, prepare
-from potentials.training.config import Config
+from potentials.training.config import Config, from_dict
 from potentials.training.material import Material
 
 HERE = Path(__file__).parent
@@ -89,7 +89,7 @@ def sum_up(experiment: Experiment, results: Path) -> str:
     """Write and return the summary of what has finished."""
     found = finished(experiment, results)
     rows = summarise(found)
-    text = table(experiment.title, rows, experiment.columns, experiment.published)
+    text = table(experiment.title, rows, experiment.columns, experiment.beside)
     missing = len(experiment.runs) - len(found)
     text += f"{missing} of {len(experiment.runs)} runs are not there yet.\n" if missing else ""
     _write(results / f"{experiment.name}.json", json.dumps({"title": experiment.title, "rows": rows}, indent=1) + "\n")
@@ -176,7 +176,7 @@ def _claimed(folder: Path, run: Run) -> Iterator[None]:
 
 
 def _check_same(before: dict[str, Any], run: Run, where: str) -> None:
-    now = _plain(run.config)
+    before, now = _plain(from_dict(before)), _plain(run.config)  # settings that came later have their defaults
     differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if differing:
         raise ValueError(

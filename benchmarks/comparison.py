@@ -30,7 +30,7 @@ STATE_NAMES = {1: "singlet", 2: "doublet", 3: "triplet"}
 def measures(result: Result) -> dict[str, float | None]:
     """Flatten what a run measured on its test structures."""
     test, floor = result["errors"]["test"], result["blind_floor"]
-    found = {name: value for name, value in test.items() if name != "by_state"}
+    found = {name: value for name, value in test.items() if not isinstance(value, list | dict)}
     neutral = [row for row in test["by_state"] if row["charge"] == 0 and row["multiplicity"] in STATE_NAMES]
     found |= {f"{STATE_NAMES[row['multiplicity']]}_energy_mae_meV": row["energy_mae_meV"] for row in neutral}
     found |= {
@@ -79,7 +79,7 @@ def _row(place: tuple[str, str, str], runs: Sequence[Result]) -> dict[str, Any]:
     }
 
 
-def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], published: Sequence[Mapping[str, Any]] = ()) -> str:
+def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], beside: Sequence[Mapping[str, Any]] = ()) -> str:
     """Write the summary as Markdown, a table for each comparison and data set, its budget above it."""
     lines = [f"# {title}", "", "Errors on the test structures, mean ± standard deviation over seeds (one seed: no ±).", ""]
     for place in dict.fromkeys((row["comparison"], row["data"]) for row in rows):
@@ -87,7 +87,7 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str],
         lines += [f"## {' / '.join(place)}", "", f"Budget of every run: {_plain(own[0]['budget'])}.", ""]
         lines += ["| plug-in | seeds | " + " | ".join(COLUMNS[c] for c in columns) + " |", "|---" * (len(columns) + 2) + "|"]
         lines += [f"| {row['plugin']} | {len(row['seeds'])} | " + " | ".join(_cell(row, c) for c in columns) + " |" for row in own]
-        for other in published:
+        for other in beside:
             cells = " | ".join(_number(other.get(c)) for c in columns)
             lines.append(f"| *{other['name']}, {other['source']}* | | {cells} |")
         lines.append("")

@@ -13,7 +13,7 @@
     [common]                 # tables of a training that all runs share
     [comparison.NAME.base]   # tables of a training
     [comparison.NAME.plugin.NAME]    # what this plug-in changes in them
-    [[published]]            # rows of the summary that others measured: name, source, and columns
+    [[beside]]               # rows of the summary that others measured: name, source, and columns
 
 The runs are the product of comparisons, plug-ins, data and seeds. The seed of a run is that of weights and order, and of the split where
 the data name no ``split_seed``. A comparison may have a budget of its own; its runs have one budget by construction.
@@ -32,10 +32,11 @@ import numpy as np
 import numpy.typing as npt
 
 from potentials.datasets import Frames
+from potentials.datasets.gaps import geometry_key
 from potentials.training.config import Config, from_dict
 
 LENGTHS = ("epochs", "steps", "seconds")
-KNOWN = {"title", "seeds", "columns", "budget", "data", "common", "comparison", "published"}
+KNOWN = {"title", "seeds", "columns", "budget", "data", "common", "comparison", "beside"}
 NAME = re.compile(r"[\w.+-]+")
 
 
@@ -65,7 +66,7 @@ class Experiment:
     title: str
     columns: tuple[str, ...]
     runs: tuple[Run, ...]
-    published: tuple[dict[str, Any], ...]
+    beside: tuple[dict[str, Any], ...]
 
 
 def read_experiment(path: str | Path) -> Experiment:
@@ -103,7 +104,7 @@ def from_table(name: str, table: Mapping[str, Any]) -> Experiment:
         for plugin in table["comparison"][comparison]["plugin"]
     )
     columns = tuple(table.get("columns", ("energy_mae_meV", "forces_mae_meV_per_A")))
-    return Experiment(name, table["title"], columns, runs, tuple(table.get("published", ())))
+    return Experiment(name, table["title"], columns, runs, tuple(table.get("beside", ())))
 
 
 def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def _length(budget: Mapping[str, float], values: Mapping[str, Any], experiment: 
 def same_geometry(frames: Frames) -> npt.NDArray[np.int64]:
     """Number the geometries (S,): structures with the same atoms at the same places share one."""
     rows = [frames.slice_of(n) for n in range(len(frames))]
-    return _numbered([frames.atomic_numbers[r].tobytes() + frames.positions[r].tobytes() for r in rows])
+    return _numbered([geometry_key(frames.atomic_numbers[r], frames.positions[r], frames.cell[n]) for n, r in enumerate(rows)])
 
 
 def same_composition(frames: Frames) -> npt.NDArray[np.int64]:

@@ -205,6 +205,17 @@ def test_a_finished_run_with_another_budget_is_refused(tmp_path, capsys):
     assert stopped.value.code == 2 and "`schedule` must be as in the run" in capsys.readouterr().err
 
 
+def test_a_setting_that_came_later_does_not_outdate_a_result(tmp_path):
+    """A result of an older version lacks it, and stands for its default."""
+    [run, *_] = from_table("t", described(tmp_path / "x")).runs
+    older = json.loads(json.dumps(run.config.to_dict()))
+    del older["training"]["dtype"]
+    ablation._check_same(older, run, "older.json")
+    older["training"]["dtype"] = "float64"
+    with pytest.raises(ValueError, match="`training` must be as in the run that"):
+        ablation._check_same(older, run, "older.json")
+
+
 def test_an_interrupted_run_does_not_go_on_with_another_length(tmp_path):
     source = two_states(tmp_path)
     short, long = (from_table("t", described(source, budget={"epochs": n})) for n in (1, 2))
