@@ -122,6 +122,7 @@ class Native(Engine):
             charge if parts is None else parts.charge[parts.batch],
             multiplicity if parts is None else parts.multiplicity[parts.batch],
             np.zeros(len(numbers)) if partial_charges is None else partial_charges,
+            groups=None if parts is None else parts.batch,
         )
         stress = answer.virial / abs(np.linalg.det(cell)) if structure.has_stress else None
         return Evaluation(answer.energy, answer.energies, answer.forces, stress)

@@ -23,7 +23,7 @@ from potentials.points import FixedPoints
 from potentials.potential import Potential
 from potentials.radial import RadialFilter
 from potentials.tables import TOLERANCES, TableError, tabulate_filter
-from potentials.terms import ZBL, Offset, Readout, ReferenceEnergies
+from potentials.terms import ZBL, Offset, Readout, ReferenceEnergies, StateEnergies
 
 try:
     from polcalc import _native
@@ -75,6 +75,8 @@ class NativeEngine:
         self.cutoff, self.dtype, self.n_threads = potential.cutoff, dtype, n_threads
         self.instruction_set = instruction_set or _native.instruction_set
         self._factor = exact.trunk.factor
+        self._constants = [term for term in exact.terms if isinstance(term, StateEnergies)]
+        self._shared: tuple[Any, Floats] = (None, np.zeros(0))
         tables, self.table_error = _tabulate(exact, dtype)
         settings, arrays = _export(exact, tables)
         self._engine = _native.Engine(settings, arrays, dtype == torch.float64, n_threads, self.instruction_set)
@@ -93,6 +95,7 @@ class NativeEngine:
         multiplicity: int | NDArray[np.int64] = 1,
         partial_charges: Floats | None = None,
         gradients: bool = True,
+        groups: NDArray[np.int64] | None = None,
     ) -> Answer:
         """Evaluate one structure.
 
@@ -106,9 +109,14 @@ class NativeEngine:
         multiplicity : int       2S + 1, likewise
         partial_charges : (N,)   e, only for models that use them
         gradients : bool         whether forces and virial are wanted
+        groups : (N,)            fragment of each atom, where charges and multiplicities are those of fragments
         """
         factors = self._state_factors(total_charge, multiplicity, partial_charges)
-        return Answer(*self._engine.evaluate(self._rows(numbers), positions, *pairs, factors, gradients))
+        answer = Answer(*self._engine.evaluate(self._rows(numbers), positions, *pairs, factors, gradients))
+        if not self._constants:
+            return answer
+        constants = self._constants_of(len(numbers), total_charge, multiplicity, groups)
+        return answer._replace(energy=answer.energy + float(constants.sum()), energies=answer.energies + constants)
 
     @property
     def bytes(self) -> int:
@@ -143,6 +151,21 @@ class NativeEngine:
             raise ValueError("`partial_charges` must be given: the model uses them; got none. Pass one charge per atom.")
         return self._factor_of(attributes)
 
+    def _constants_of(
+        self, n_atoms: int, total_charge: float | Floats, multiplicity: int | NDArray[np.int64], groups: NDArray[np.int64] | None
+    ) -> Floats:
+        """Share the energies of the electronic states over the atoms of their molecules: (N,) eV; those of one molecule are remembered."""
+        if groups is None and (n_atoms, total_charge, multiplicity) == self._shared[0]:
+            return self._shared[1]
+        batch = torch.zeros(n_atoms, dtype=torch.int64) if groups is None else torch.from_numpy(groups)
+        first = np.zeros(1, dtype=np.int64) if groups is None else np.unique(groups, return_index=True)[1]
+        charges, multiplicities = (torch.from_numpy(np.broadcast_to(x, n_atoms)[first]) for x in (total_charge, multiplicity))
+        shares = [term.shared(batch, charges, multiplicities) for term in self._constants]
+        constants: Floats = torch.stack(shares).sum(0).numpy()
+        if groups is None:
+            self._shared = (n_atoms, total_charge, multiplicity), constants
+        return constants
+
     def _factor_of(self, attributes: Mapping[str, Any]) -> Floats:
         strengths = self._factor.strengths.detach().numpy()  # (L, attributes, C or 1)
         factor = np.ones((len(strengths), 1, 1))
@@ -161,7 +184,7 @@ def _check_supported(potential: Potential, dtype: torch.dtype) -> None:
         "an embedding is not of the element alone": not trunk.embeddings or any(type(e) is not Species for e in trunk.embeddings),
         "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,
         "it has an energy term that is not compiled": any(
-            type(t) not in (Readout, ReferenceEnergies, Offset, ZBL) for t in potential.terms
+            type(t) not in (Readout, ReferenceEnergies, StateEnergies, Offset, ZBL) for t in potential.terms
         ),
         "it has more than 16 layers": getattr(trunk.architecture, "n_layers", 0) > 16,
         "the state factor has an attribute that is not compiled": bool(

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor, nn
 
-from potentials.conditioning import MAX_ATOMIC_NUMBER
+from potentials.conditioning import MAX_ATOMIC_NUMBER, MAX_CHARGE, MAX_MULTIPLICITY
 from potentials.geometry import polynomial_envelope, safe_norm, structure_sum
 from potentials.graph import AtomicGraph
 
@@ -82,6 +82,45 @@ class Offset(nn.Module):
         return self.energy / n_atoms[graph.batch]
 
 
+class StateEnergies(nn.Module):
+    """A constant for each charge and multiplicity of a molecule, shared equally by its atoms; 0 for states without one.
+
+    To take an electron away costs about the same whatever the size; sums over atoms that see their neighbourhood alone cannot say so.
+
+    Parameters
+    ----------
+    energies_eV : list of [charge, multiplicity, eV]
+
+    Raises
+    ------
+    ValueError   a charge or multiplicity that no table holds
+    """
+
+    table: Tensor
+
+    def __init__(self, channels: int, energies_eV: Sequence[tuple[int, int, float]]) -> None:
+        super().__init__()
+        table = torch.zeros(2 * MAX_CHARGE + 1, MAX_MULTIPLICITY, dtype=torch.float64)
+        for charge, multiplicity, energy in energies_eV:
+            if abs(charge) > MAX_CHARGE or not 1 <= multiplicity <= MAX_MULTIPLICITY:
+                raise ValueError(
+                    f"`energies_eV` must be of charges up to {MAX_CHARGE} and multiplicities up to {MAX_MULTIPLICITY}; "
+                    f"got {charge:+d} with {multiplicity}. Correct the spec."
+                )
+            table[charge + MAX_CHARGE, multiplicity - 1] = energy
+        self.register_buffer("table", table)
+
+    def forward(self, graph: AtomicGraph, vectors: Tensor, scalars: Tensor) -> Tensor:
+        """Return (N,) eV."""
+        return self.shared(*graph.molecules)
+
+    def shared(self, batch: Tensor, charge: Tensor, multiplicity: Tensor) -> Tensor:
+        """Return (N,) eV: molecule of each atom (N,), charge and multiplicity of each molecule (F,)."""
+        energies = self.table[charge.round().long() + MAX_CHARGE, multiplicity - 1]  # (F,)
+        n_atoms = torch.zeros_like(energies).index_add(0, batch, torch.ones_like(batch, dtype=energies.dtype))
+        return (energies / n_atoms)[batch]
+
+
 class ZBL(nn.Module):
     """Screened repulsion of nuclei, switched off smoothly at the sum of the covalent radii.
 
@@ -110,4 +149,10 @@ class ZBL(nn.Module):
         return vectors.new_zeros(len(graph.batch)).index_add(0, graph.idx_i, half).index_add(0, graph.idx_j, half)
 
 
-TERMS: dict[str, type[nn.Module]] = {"readout": Readout, "reference_energies": ReferenceEnergies, "offset": Offset, "zbl": ZBL}
+TERMS: dict[str, type[nn.Module]] = {
+    "readout": Readout,
+    "reference_energies": ReferenceEnergies,
+    "state_energies": StateEnergies,
+    "offset": Offset,
+    "zbl": ZBL,
+}

@@ -98,12 +98,22 @@ def fit_reference_energies(frames: Frames) -> dict[int, float]:
     -------
     dict            atomic number -> eV
     """
-    counts, elements = _composition(frames)
-    guess = atom_energies(elements)
-    total = counts @ guess
-    guess = guess * ((total @ frames.energy) / (total @ total))
-    correction = np.linalg.lstsq(counts, frames.energy - counts @ guess, rcond=None)[0]
-    return {int(z): float(e) for z, e in zip(elements, guess + correction, strict=True)}
+    return _fit(frames, np.zeros((len(frames), 0)))[0]
+
+
+def fit_state_energies(frames: Frames) -> tuple[dict[int, float], dict[tuple[int, int], float]]:
+    """Fit one energy per element and one per electronic state together: what a state costs beyond the neutral singlet.
+
+    Returns
+    -------
+    references : dict   atomic number -> eV
+    states : dict       (charge, multiplicity) -> eV, without the neutral singlet
+    """
+    known = [(charge, multiplicity) for charge, multiplicity, _ in states(frames) if (charge, multiplicity) != (0, 1)]
+    own = np.stack([np.rint(frames.total_charge), frames.multiplicity], axis=1)
+    is_state = np.array([(own == state).all(1) for state in known]).reshape(len(known), len(frames)).T  # (S, states)
+    references, energies = _fit(frames, is_state.astype(np.float64))
+    return references, dict(zip(known, energies, strict=True))
 
 
 def subtract_reference_energies(frames: Frames, references: dict[int, float]) -> Array:
@@ -129,6 +139,17 @@ def atom_energies(atomic_numbers: Array) -> Array:
     z = np.asarray(atomic_numbers, dtype=np.float64)
     energies: Array = HARTREE * (-0.768745 * z ** (7 / 3) + z**2 / 2 - 0.2699 * z ** (5 / 3))
     return energies
+
+
+def _fit(frames: Frames, others: Array) -> tuple[dict[int, float], list[float]]:
+    """Fit energies of elements, and of other columns (S, K), near those of free atoms and zero."""
+    counts, elements = _composition(frames)
+    guess = atom_energies(elements)
+    total = counts @ guess
+    guess = guess * ((total @ frames.energy) / (total @ total))
+    found = np.linalg.lstsq(np.hstack([counts, others]), frames.energy - counts @ guess, rcond=None)[0]
+    references = guess + found[: len(elements)]
+    return {int(z): float(e) for z, e in zip(elements, references, strict=True)}, found[len(elements) :].tolist()
 
 
 def _composition(frames: Frames) -> tuple[Array, Array]:

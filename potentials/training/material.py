@@ -10,7 +10,7 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from potentials.build import build
-from potentials.datasets import Frames, fit_reference_energies, load_frames, split, subtract_reference_energies
+from potentials.datasets import Frames, fit_reference_energies, fit_state_energies, load_frames, split, subtract_reference_energies
 from potentials.training.config import Config
 
 
@@ -40,9 +40,10 @@ def prepare(config: Config, data: str | Path | None = None) -> Material:
     if not len(validation):
         raise ValueError("`n_validation` must be at least 1; got 0. Leave some structures to watch the training by.")
     test = load_frames(wanted.test, data=data) if wanted.test else None
-    references = fit_reference_energies(train)
+    by_state = any(term.get("name") == "state_energies" for term in config.potential.get("terms", ()))
+    references, states = fit_state_energies(train) if by_state else (fit_reference_energies(train), {})
     scale = _scale(train, references)
-    spec = _complete(config.potential, scale, references)
+    spec = _complete(config.potential, scale, references, states)
     build(spec)  # a wrong spec is said now
     return Material(config, train, validation, test, references, scale, spec)
 
@@ -54,11 +55,12 @@ def _scale(train: Frames, references: dict[int, float]) -> float:
     return float(np.sqrt(np.mean(subtract_reference_energies(train, references) ** 2 / train.n_atoms)))
 
 
-def _complete(spec: Mapping[str, Any], scale: float, references: dict[int, float]) -> dict[str, Any]:
-    """Give the readout its scale and the reference energies their values, where the spec leaves them open."""
+def _complete(spec: Mapping[str, Any], scale: float, references: dict[int, float], states: dict[tuple[int, int], float]) -> dict[str, Any]:
+    """Give the readout its scale and the energies of elements and states their values, where the spec leaves them open."""
     given: dict[str, dict[str, Any]] = {
         "readout": {"scale": scale},
         "reference_energies": {"energies_eV": {chemical_symbols[z]: energy for z, energy in references.items()}},
+        "state_energies": {"energies_eV": [[charge, multiplicity, energy] for (charge, multiplicity), energy in states.items()]},
     }
     terms = spec.get("terms", [{"name": "readout"}, {"name": "reference_energies"}])
     return {**spec, "terms": [given.get(term.get("name", ""), {}) | dict(term) for term in terms]}
