@@ -12,13 +12,16 @@ from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 from ase import Atoms
+from ase.data import covalent_radii
 
 from md_runs.crossing import Crossing, Surfaces, find_crossings
 from md_runs.errors import as_input_error
 from md_runs.lockstep import Place, largest, search
 from polcalc import PolarizedCalculator, electrons
 from polcalc.electrons import STATE_KEYS
+from polcalc.partial_charges import BONDED
 from potentials.checkpoint import Card
 
 State = tuple[int, int]  # charge in e, multiplicity 2S + 1
@@ -49,6 +52,10 @@ class Levels:
     def relaxed_eV(self, state: State) -> float | None:
         """Energy of a state at its own minimum."""
         return self.at_minima_eV[state][state] if state in self.at_minima_eV else None
+
+    def rearranged(self, state: State) -> bool:
+        """Say whether bonds broke or formed between the given geometry and a minimum: gaps then compare different molecules."""
+        return state in self.minima and not np.array_equal(_bonds(self.atoms), _bonds(self.minima[state]))
 
     def gaps(self) -> list[dict[str, Any]]:
         """List E(higher) - E(lower multiplicity) for each two multiplicities of a charge, in eV."""
@@ -182,6 +189,12 @@ def _uncovered(atoms: Atoms, known: list[State], charge: int) -> str:
 
 def _named(known: list[State]) -> str:
     return ", ".join(f"{charge:+d}/{multiplicity}" for charge, multiplicity in known) or "none known: pass --charges and --multiplicities"
+
+
+def _bonds(atoms: Atoms) -> npt.NDArray[np.bool_]:
+    radii = covalent_radii[atoms.numbers]
+    bonded: npt.NDArray[np.bool_] = atoms.get_all_distances(mic=bool(atoms.pbc.any())) < BONDED * (radii[:, None] + radii[None])
+    return bonded
 
 
 def _results(calculator: PolarizedCalculator, frames: Sequence[Atoms]) -> list[dict[str, Any]]:

@@ -111,6 +111,7 @@ def facts(number: int, levels: Levels, pair: tuple[int, int] | None) -> dict[str
                 "energy_eV": levels.energies_eV[q, m],
                 "relaxed_energy_eV": levels.relaxed_eV((q, m)),
                 "converged": levels.converged.get((q, m)),
+                "rearranged": levels.rearranged((q, m)) if (q, m) in levels.minima else None,
             }
             for q, m in levels.states
         ],
@@ -165,7 +166,7 @@ def _crossings(found: Sequence[Levels], pair: tuple[int, int]) -> Iterator[Atoms
 def _csv(collected: Sequence[dict[str, Any]]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["frame", "formula", "charge", "multiplicity", "energy_eV", "relaxed_energy_eV", "converged"])
+    writer.writerow(["frame", "formula", "charge", "multiplicity", "energy_eV", "relaxed_energy_eV", "converged", "rearranged"])
     for entry in collected:
         writer.writerows([entry["frame"], entry["formula"], *state.values()] for state in entry["states"])
     return text.getvalue()

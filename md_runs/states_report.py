@@ -40,6 +40,8 @@ def states_lines(found: Sequence[Levels], pair: tuple[int, int] | None) -> Itera
                 else f"; [red]not found, still {abs(crossing.energies[0] - crossing.energies[1]):.4f} eV apart[/red]"
             )
             yield f"frame {number}: multiplicities {pair[0]} and {pair[1]} of charge {charge:+d} cross {heights}{apart}"
+        for q, m in filter(levels.rearranged, levels.minima):
+            yield f"frame {number}: [yellow]bonds changed[/yellow] on the way to the minimum of {q:+d}/{m}: its gaps are between isomers"
         for refused in levels.refused:
             yield f"frame {number}: [red]refused[/red] {refusal(refused)}"
         for meaning, charge in (("ionisation energy", 1), ("electron affinity", -1)):

@@ -18,6 +18,7 @@ from typer.testing import CliRunner
 from md_runs import cli
 from md_runs.levels import choose, evaluate, in_state, relax
 from md_runs.relax import relax as relax_one
+from md_runs.states_report import states_lines
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, save
@@ -181,3 +182,15 @@ def test_bad_input_writes_nothing(words, message, polcalc, tmp_path):
     assert result.exit_code == 2, result.output
     assert message in result.stderr and len(result.stderr.splitlines()) == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_molecule_that_fell_apart_on_the_way_is_named():
+    atoms = plain("H2O")
+    levels = choose(atoms, CARD, [0], [1, 3])
+    levels.energies_eV = dict.fromkeys(levels.states, 0.0)
+    for state in levels.states:
+        levels.minima[state] = in_state(atoms, *state)
+        levels.at_minima_eV[state] = dict.fromkeys(levels.states, 0.0)
+    levels.minima[0, 3].positions[1] += [0, 0, 3.0]
+    assert [levels.rearranged(state) for state in levels.states] == [False, True]
+    assert [line for line in states_lines([levels], None) if "bonds changed" in line and "+0/3" in line]
