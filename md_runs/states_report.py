@@ -122,11 +122,12 @@ def _draw_levels(axes: Axes, levels: Levels, pair: tuple[int, int] | None) -> No
             axes.plot([n + 0.02, n + 0.38], [relaxed - zero] * 2, color=ORANGE, lw=2.5, label="own minimum" if n == 0 else None)
             axes.plot([n - 0.02, n + 0.02], [vertical, relaxed - zero], color=GREY, lw=0.8)
     for charge, crossing in levels.crossings.items() if pair else ():
-        ends = [levels.states.index((charge, m)) + 0.38 for m in pair or ()]
-        energy = float(crossing.energies.mean()) - zero
-        axes.plot(
-            [min(ends), max(ends) - 0.76], [energy] * 2, color=GREEN, lw=1, ls="--", marker="x", label=f"crossing, charge {charge:+d}"
-        )
+        first, second = (levels.states.index((charge, m)) for m in pair or ())
+        heights = [levels.at_minima_eV[charge, m][charge, m] - zero for m in pair or ()]
+        top = (first + second + 0.4) / 2, float(crossing.energies.mean()) - zero
+        way = [(first + 0.38, heights[0]), top, (second + 0.02, heights[1])]
+        axes.plot(*zip(*way, strict=True), color=GREEN, lw=1, ls="--")
+        axes.plot(*top, "x", color=GREEN, ms=8, mew=2, label=f"crossing, charge {charge:+d}")
     axes.set_xticks(range(len(levels.states)), [f"{q:+d}, {m}" for q, m in levels.states])
     axes.set_xlim(-0.6, len(levels.states) - 0.4)
     axes.set_xlabel("charge, multiplicity")
