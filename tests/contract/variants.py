@@ -6,6 +6,7 @@ architecture, encoding, kind of points or state factor is one line in its table 
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -151,3 +152,16 @@ def _one_at_a_time() -> list[Variant]:
 
 
 VARIANTS = _one_at_a_time()
+
+
+def _product() -> list[Variant]:
+    """Every architecture × hand-made or learned × fixed, moving paired, moving full × species alone or with charge and multiplicity."""
+    found = []
+    for architecture, radial, points in itertools.product(ARCHITECTURES, ("exp_normal", "learned"), POINTS):
+        plain = Variant(architecture, radial, points, "blind", "species", "readout")
+        found += [plain, plain._replace(embeddings="tables")]
+        found += [plain._replace(state="charge+spin")] if architecture in SCALED else []
+    return found
+
+
+PRODUCT = _product()
