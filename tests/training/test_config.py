@@ -19,11 +19,11 @@ SHIPPED = sorted((Path(__file__).resolve().parents[2] / "potentials/trained").gl
 def test_shipped_configurations_describe_potentials(path):
     config = read_config(path)
     assert config.name == path.parent.name
-    build(_complete(config.potential, 1.0, {1: -13.0, 6: -1000.0, 8: -2000.0}))
+    build(_complete(config.potential, 1.0, {1: -13.0, 6: -1000.0, 8: -2000.0}, {(1, 2): 10.0}))
 
 
 def test_there_are_shipped_configurations():
-    assert {p.parent.name for p in SHIPPED} >= {"ethanol-rmd17", "aspirin-rmd17"}
+    assert {p.parent.name for p in SHIPPED} >= {"ethanol-rmd17", "aspirin-rmd17", "organic-xtb"}
 
 
 def test_plain_values_and_back():
