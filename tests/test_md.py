@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
-from ase.constraints import FixAtoms, FixBondLength
+from ase.constraints import FixAtoms
 from matplotlib.image import imread
 
 from md_runs.dynamics import Dynamics, DynamicsOptions, Result
@@ -165,9 +165,6 @@ def test_structures_that_cannot_run():
         Dynamics(atoms, DynamicsOptions(velocities="structure"), charge=0, multiplicity=1)
     with pytest.raises(InputError, match="something to move"):
         Dynamics(Atoms("He"), DynamicsOptions(ensemble="nve"), charge=0, multiplicity=1)
-    atoms.set_constraint(FixBondLength(0, 1))
-    with pytest.raises(InputError, match="no constraints but fixed atoms"):
-        Dynamics(atoms, DynamicsOptions(), charge=0, multiplicity=1)
 
 
 def test_a_used_directory_is_refused_and_left_alone(tmp_path):
