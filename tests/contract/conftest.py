@@ -7,10 +7,12 @@ from functools import cache
 import pytest
 
 from potentials.potential import Potential
-from tests.contract.variants import VARIANTS, Variant
+from tests.contract.variants import PRODUCT, VARIANTS, Variant
+
+CHOICE = [*VARIANTS, *(pytest.param(v, marks=pytest.mark.slow) for v in PRODUCT if v not in VARIANTS)]
 
 
-@pytest.fixture(params=VARIANTS, ids=str)
+@pytest.fixture(params=CHOICE, ids=str)
 def variant(request: pytest.FixtureRequest) -> Variant:
     return request.param  # type: ignore[no-any-return]
 
