@@ -14,25 +14,35 @@ Stopped, the command goes on where it was.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import ase.io
+import matplotlib
 import numpy as np
 from ase import Atoms, units
 from ase.calculators.calculator import Calculator, all_changes
 from ase.md.verlet import VelocityVerlet
+from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parent))
-from polcalc import PolarizedCalculator
 from kept_runs import RUNS, complete
+from measure import machine, write
+
+from md_runs.analyse.section import COLOURS, STYLE
+from md_runs.analyse.series import fit_drift
+from md_runs.statistics import Mean, fit_line
+from polcalc import PolarizedCalculator
 
 TEMPERATURE_K = 300
 TIMESTEPS_FS = (0.1, 0.2, 0.4, 0.6, 0.8)
 ORDER_PS, DRIFT_PS, DRIFT_STEP_FS = 5.0, 100.0, 0.5
 LOG_FS = 5.0  # between the energies of a drift
 DRIFT_STARTS = 1
+PRECISIONS = ("float64", "mixed", "float32")
+N_ATOMS, MEV = 9, 1000.0
 
 
 class Energies(NamedTuple):
@@ -61,13 +71,33 @@ def main() -> None:
     parser.add_argument("--starts", type=int, default=2, help="points of the thermostatted runs to start from")
     parser.add_argument("--runs", type=Path, default=RUNS / "constant-energy", help="where the runs are kept")
     parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
+    parser.add_argument("--figure", type=Path, help="PNG")
     arguments = parser.parse_args()
     starts = [_start(arguments.runs, n) for n in range(arguments.starts)]
-    order = {step: [_order_run(arguments.runs, n, atoms, step) for n, atoms in enumerate(starts)] for step in TIMESTEPS_FS}
-    drift = {
-        precision: [_drift_run(arguments.runs, n, atoms, precision) for n, atoms in enumerate(starts[:DRIFT_STARTS])]
-        for precision in ("float64", "mixed", "float32")
+    fluctuations = [[_fluctuation(_order_run(arguments.runs, n, atoms, step)) for step in TIMESTEPS_FS] for n, atoms in enumerate(starts)]
+    drifts = {p: [_drift(_drift_run(arguments.runs, n, atoms, p)) for n, atoms in enumerate(starts[:DRIFT_STARTS])] for p in PRECISIONS}
+    exponents = np.array([fit_line(np.log(TIMESTEPS_FS), np.log(row)).slope for row in fluctuations])
+    report = {
+        "machine": machine(),
+        "timesteps_fs": TIMESTEPS_FS,
+        "fluctuation_meV_per_atom": fluctuations,
+        "exponents": exponents.tolist(),
+        "exponent": float(exponents.mean()),
+        "drift_meV_per_atom_per_ps": {p: [drift.value for drift in found] for p, found in drifts.items()},
+        "drift_error_meV_per_atom_per_ps": {p: [drift.error for drift in found] for p, found in drifts.items()},
     }
+    write(report, _table(report), arguments.output)
+    if arguments.figure:
+        _draw(report, [_drift_run(arguments.runs, 0, starts[0], p) for p in PRECISIONS], arguments.figure)
+
+
+def _fluctuation(run: Energies) -> float:
+    """Root mean square of the total energy around a straight line: meV/atom."""
+    return fit_line(run.time_ps, MEV / N_ATOMS * run.energy_eV).residual
+
+
+def _drift(run: Energies) -> Mean:
+    return fit_drift(run.time_ps, MEV / N_ATOMS * run.energy_eV)
 
 
 def _start(where: Path, seed: int) -> Atoms:
@@ -127,6 +157,62 @@ def _single_run(path: Path, atoms: Atoms, steps: int, log_every: int) -> Energie
 def _energies(directory: Path) -> Energies:
     rows = np.genfromtxt(directory / "log.csv", delimiter=",", names=True)
     return Energies(rows["time_ps"], rows["total_energy_eV"])
+
+
+def _table(report: dict[str, Any]) -> str:
+    steps = report["timesteps_fs"]
+    lines = [
+        f"Constant energy, ethanol (ethanol-rmd17), {TEMPERATURE_K} K. {json.dumps(report['machine'])}",
+        "",
+        f"Fluctuation of the total energy in {ORDER_PS:g} ps, meV/atom, float64; exponent of the time step:",
+        "",
+        "| start | " + " | ".join(f"{step} fs" for step in steps) + " | exponent |",
+        "|---" * (len(steps) + 2) + "|",
+    ]
+    for number, (row, exponent) in enumerate(zip(report["fluctuation_meV_per_atom"], report["exponents"], strict=True)):
+        lines.append(f"| {number} | " + " | ".join(f"{value:.5f}" for value in row) + f" | {exponent:.3f} |")
+    lines += [
+        "",
+        f"Drift of the total energy in {DRIFT_PS:g} ps, steps of {DRIFT_STEP_FS} fs:",
+        "",
+        "| precision | meV/atom/ps |",
+        "|---|---|",
+    ]
+    names = {
+        "float64": "float64",
+        "mixed": "network in float32, the rest in float64 (`--dtype float32`)",
+        "float32": "float32 throughout (not offered)",
+    }
+    for precision, name in names.items():
+        values = zip(report["drift_meV_per_atom_per_ps"][precision], report["drift_error_meV_per_atom_per_ps"][precision], strict=True)
+        lines.append(f"| {name} | " + "; ".join(f"{value:+.1e} ± {error:.0e}" for value, error in values) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _draw(report: dict[str, Any], runs: list[Energies], path: Path) -> None:
+    steps = np.array(report["timesteps_fs"])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(7.2, 2.8))
+        left, right = figure.subplots(1, 2)
+        for number, row in enumerate(report["fluctuation_meV_per_atom"]):
+            left.loglog(steps, row, "o", color=COLOURS[number], ms=4, label=f"start {number}")
+        line = np.exp(np.mean(np.log(report["fluctuation_meV_per_atom"]) - 2 * np.log(steps)))
+        left.loglog(steps, line * steps**2, color="black", lw=0.8, label="∝ (time step)²")
+        left.set_xticks(steps, [f"{step:g}" for step in steps])
+        left.minorticks_off()
+        left.set_xlabel("time step (fs)")
+        left.set_ylabel("energy fluctuation (meV/atom)")
+        left.legend()
+        labels = ("float64", "network float32, rest float64", "float32 throughout")
+        for number, (run, label) in reversed(list(enumerate(zip(runs, labels, strict=True)))):
+            values = MEV / N_ATOMS * (run.energy_eV - run.energy_eV[: len(run.energy_eV) // 100].mean())
+            right.plot(run.time_ps, values, color=COLOURS[number], lw=0.5, alpha=0.8, label=label)
+        right.set_xlabel("time (ps)")
+        right.set_ylabel("energy − start (meV/atom)")
+        for handle in right.legend().get_lines():
+            handle.set_linewidth(2)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(path, dpi=130)
 
 
 def _single(values: Any) -> Any:

@@ -32,6 +32,7 @@ from ase.optimize import BFGS
 from matplotlib.figure import Figure
 
 sys.path.insert(0, str(Path(__file__).parent))
+from kept_runs import RUNS, complete, is_complete, status
 from measure import machine, write
 
 from md_runs.analyse.canonical import slope_test
@@ -43,7 +44,6 @@ from md_runs.trajectory import OBSERVABLES, PARTICLES, TIME, open_trajectory
 from polcalc import PolarizedCalculator
 from potentials.datasets import load_frames
 from potentials.datasets.catalogue import find_file, part_of
-from kept_runs import RUNS, complete, is_complete, status
 
 START = "rmd17:ethanol:01:test"
 REFERENCE = tuple(f"rmd17:ethanol:{split}:{part}" for split in ("01", "02") for part in ("train", "test"))
