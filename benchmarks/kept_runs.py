@@ -21,7 +21,7 @@ ALARMED = 3  # exit code of a run that a guard stopped: a result too
 
 
 def complete(directory: Path, atoms: Atoms | None = None, **options: Any) -> Path:
-    """Make a run of one thread, or go on with it, or leave it alone where it has ended; return its directory.
+    """Make a run of one thread, or go on with it, also with one that is shorter than asked for now; return its directory.
 
     Parameters
     ----------
@@ -33,10 +33,10 @@ def complete(directory: Path, atoms: Atoms | None = None, **options: Any) -> Pat
     ------
     RuntimeError    it failed; what it said is in the message
     """
-    if is_complete(directory):
+    if is_complete(directory, options["steps"]):
         return directory
     if (directory / "checkpoint.npz").is_file():
-        words = ["--restart", str(directory)]
+        words = ["--restart", str(directory), "--steps", str(options["steps"])]
     else:
         shutil.rmtree(directory, ignore_errors=True)
         structure = directory.with_suffix(".extxyz")
@@ -52,9 +52,12 @@ def complete(directory: Path, atoms: Atoms | None = None, **options: Any) -> Pat
     return directory
 
 
-def is_complete(directory: Path) -> bool:
-    """Whether nothing is left to do."""
-    return status(directory) in ("finished", "alarmed")
+def is_complete(directory: Path, steps: int = 0) -> bool:
+    """Whether nothing is left to do up to a number of steps."""
+    found = status(directory)
+    if found != "finished":
+        return found == "alarmed"
+    return bool(json.loads((directory / "manifest.json").read_text())["options"]["steps"] >= steps)
 
 
 def status(directory: Path) -> str:
