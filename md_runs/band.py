@@ -21,6 +21,7 @@ from ase.geometry import find_mic
 from ase.mep import NEB
 from ase.neighborlist import natural_cutoffs, neighbor_list
 
+from md_runs.constraints import fixed_atoms
 from md_runs.errors import InputError
 from md_runs.relax import OPTIMIZERS
 from polcalc import PolarizedCalculator
@@ -150,8 +151,8 @@ def check_ends(start: Atoms, end: Atoms) -> None:
         raise InputError("`END` must have the cell of `START`. A band moves atoms, not lattice vectors; take the same cell.")
     if not all(isinstance(constraint, FixAtoms) for atoms in (start, end) for constraint in atoms.constraints):
         raise InputError("`START` and `END` must hold no constraints but fixed atoms. Remove the others.")
-    fixed, others = (sorted(int(n) for c in atoms.constraints for n in c.get_indices()) for atoms in (start, end))
-    if fixed != others or np.abs(path_step(start, end)[fixed]).max(initial=0.0) > SAME_PLACE_A:
+    fixed, others = fixed_atoms(start), fixed_atoms(end)
+    if (fixed != others).any() or np.abs(path_step(start, end)[fixed]).max(initial=0.0) > SAME_PLACE_A:
         raise InputError("`END` must have the fixed atoms of `START`, in the same places. Fix the same ones in both.")
     moved = float(np.linalg.norm(path_step(start, aligned(start, end)), axis=1).max())
     if moved < DIFFERENT_A:

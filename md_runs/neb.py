@@ -20,6 +20,7 @@ from rich.table import Table
 from md_runs import options as opt
 from md_runs import session
 from md_runs.band import Band, Search, Step, check_ends, find_path, remarks
+from md_runs.constraints import constrain
 from md_runs.errors import InputError, NotConverged, errors
 from md_runs.figures import BLUE, GREY, ORANGE
 from md_runs.manifest import make_manifest, now
@@ -53,6 +54,7 @@ def command(
     optimizer: opt.Optimizer = "fire",
     fmax_ev_per_a: Fmax = 0.02,
     steps: Steps = 1000,
+    fix_atoms: opt.FixAtoms = None,
     charge: opt.Charge = None,
     multiplicity: opt.Multiplicity = None,
     partial_charges: opt.PartialCharges = None,
@@ -74,12 +76,14 @@ def command(
     search = Search(images, climb, spring_ev_per_a2, optimizer, fmax_ev_per_a, steps)
     check_free(output)
     first, last = (session.read_structure(path) for path in (start, end))
+    for atoms in (first, last):
+        constrain(atoms, fix_atoms, None)
     check_ends(first, last)
     calculator = session.make_calculator(chosen)
     check_states(first, last, calculator)
     manifest = make_manifest(
         "neb",
-        asdict(search) | {"relax_ends": relax_ends},
+        asdict(search) | {"relax_ends": relax_ends, "fix_atoms": fix_atoms},
         structures=[session.fingerprint(path) for path in (start, end)],
         **session.describe(calculator),
     )

@@ -21,6 +21,7 @@ from rich.table import Table
 
 from md_runs import options as opt
 from md_runs import session
+from md_runs.constraints import constrain
 from md_runs.errors import InputError, NotConverged, errors
 from md_runs.figures import BLUE, GREY, LEGEND, ORANGE
 from md_runs.manifest import make_manifest, now
@@ -62,6 +63,7 @@ def command(
     geometry: Shape = "auto",
     relax_first: RelaxFirst = False,
     fmax_ev_per_a: FmaxEvPerA = 1e-4,
+    fix_atoms: opt.FixAtoms = None,
     charge: opt.Charge = None,
     multiplicity: opt.Multiplicity = None,
     partial_charges: opt.PartialCharges = None,
@@ -73,7 +75,7 @@ def command(
     """Find normal modes, zero-point energy and thermochemistry.
 
     Writes modes.csv, modes.extxyz (vectors), animations/, spectrum.png, hessian.json (for ASE's VibrationsData) and vib.json.
-    A structure that is not at a minimum is announced, not refused. Fixed atoms of the structure file stay fixed.
+    A structure that is not at a minimum is announced, not refused. Fixed atoms of the structure file stay fixed, too.
     """
     charges, groups = session.read_partial_charges(partial_charges), session.read_fragments(fragments)
     chosen = ModelOptions(model, device, dtype, "auto", charge, multiplicity, charges, groups)
@@ -82,11 +84,12 @@ def command(
     check_free(output)
     atoms = session.read_structure(structure)
     shape = None if geometry == "auto" else geometry
+    constrain(atoms, fix_atoms, None)
     check_structure(atoms, shape)
     calculator = session.make_calculator(chosen)
     atoms.calc = calculator
     session.evaluate_first(atoms)
-    asked = {**asdict(gas), "geometry": geometry, "relax_first": relax_first, "fmax_eV_per_A": fmax_ev_per_a}
+    asked = {**asdict(gas), "geometry": geometry, "fix_atoms": fix_atoms, "relax_first": relax_first, "fmax_eV_per_A": fmax_ev_per_a}
     manifest = make_manifest("vib", asked, structures=[session.fingerprint(structure)], **session.describe(calculator))
     claim(output, manifest)
     converged = not relax_first or relax(atoms, fmax_eV_per_A=fmax_ev_per_a).converged

@@ -13,10 +13,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms, units
-from ase.constraints import FixAtoms
 from ase.thermochemistry import HarmonicThermo, IdealGasThermo
 from ase.vibrations import VibrationsData
 
+from md_runs.constraints import fixed_atoms
 from polcalc import PolarizedCalculator
 
 Array = npt.NDArray[np.float64]
@@ -76,8 +76,7 @@ class Vibrations(NamedTuple):
 
 def free_atoms(atoms: Atoms) -> list[int]:
     """Indices of the atoms that are not fixed."""
-    fixed = {int(n) for constraint in atoms.constraints if isinstance(constraint, FixAtoms) for n in constraint.get_indices()}
-    return [n for n in range(len(atoms)) if n not in fixed]
+    return [int(n) for n in np.flatnonzero(~fixed_atoms(atoms))]
 
 
 def shape_of(atoms: Atoms) -> Geometry | None:

@@ -198,6 +198,8 @@ def test_relaxing_first_ends_at_rest(model: Path) -> None:
         ("--pressure-bar -1", "pressure-bar"),
         ("--geometry monatomic", "monatomic for one atom"),
         ("--multiplicity 2", "multiplicity"),
+        ("--fix-atoms 0-5", "all are fixed"),
+        ("--fix-atoms 0 --geometry linear", "must be auto"),
     ],
 )
 def test_impossible_options_are_refused(model: Path, tmp_path: Path, options: str, message: str) -> None:
