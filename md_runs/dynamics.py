@@ -17,7 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from md_runs.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
-from md_runs.constraints import constrain, describe_constraints, set_constraints
+from md_runs.constraints import constrain, describe_constraints, fixed_atoms, set_constraints
 from md_runs.errors import InputError, NotConverged, RunAlarmed, RunFailed
 from md_runs.manifest import now
 from md_runs.motion import count_degrees_of_freedom, settled_momenta, start_thermal
@@ -211,7 +211,7 @@ def _check_structure(atoms: Atoms, options: DynamicsOptions) -> None:
         raise InputError("`--ensemble npt` must find a cell that is periodic in three directions; the structure has none. Take nvt.")
     if options.ensemble == "npt" and atoms.constraints:
         raise InputError("`--ensemble npt` must find no fixed atoms or bonds in the structure, which no barostat here keeps. Take nvt.")
-    if options.rigid_motion == "always" and atoms.constraints and count_fixed(atoms):
+    if options.rigid_motion == "always" and fixed_atoms(atoms).any():
         raise InputError("`--rigid-motion` must not be always with fixed atoms, which hold the structure already. Leave it out.")
     at_rest = atoms.copy()
     at_rest.set_momenta(np.zeros_like(atoms.positions))
@@ -222,11 +222,6 @@ def _check_structure(atoms: Atoms, options: DynamicsOptions) -> None:
                 "`STRUCTURE` must leave something to move; nothing is left of it without drift, tumbling, fixed atoms and fixed bonds. "
                 "Fix less, or take --thermostat langevin, which moves the whole."
             )
-
-
-def count_fixed(atoms: Atoms) -> int:
-    """Count fixed atoms."""
-    return len(describe_constraints(atoms)["fixed"])
 
 
 def _rigid_moves(phase: Phase, options: DynamicsOptions) -> bool:

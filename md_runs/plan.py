@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from ase import units
-
 from md_runs.errors import InputError
 from md_runs.recorder import CELL_COLUMNS, COLUMNS, TARGET_COLUMN, Clock
 
@@ -127,11 +125,6 @@ class DynamicsOptions:
             production,
         )
 
-    @property
-    def hottest_K(self) -> float:
-        """Highest temperature that is asked for."""
-        return max(temperature for phase in self.phases() for temperature in (phase.start_K, phase.end_K))
-
     def _refuse_what_has_no_use(self) -> None:
         """Refuse options that nothing would obey."""
         for name, ensembles, value in (
@@ -194,8 +187,3 @@ class DynamicsOptions:
                 raise InputError(f"`--{name}` must be longer than the time step; got {value} fs. Take {usual:g}.")
         if self.equilibrate_ps and round(1000 * self.equilibrate_ps / self.timestep_fs) < 1:
             raise InputError(f"`--equilibrate-ps` must be at least one time step; got {self.equilibrate_ps} ps. Take picoseconds.")
-
-
-def pressure_in_ase_units(pressure_GPa: float) -> float:
-    """Convert GPa to eV/Å^3."""
-    return pressure_GPa * units.GPa
