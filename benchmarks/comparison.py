@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 Result = Mapping[str, Any]
 COLUMNS = {
@@ -24,6 +25,7 @@ COLUMNS = {
     "ms_per_step": "ms/step",
     "n_parameters": "parameters",
 }
+CURVES = {"energy_mae_meV": "energy_meV", "forces_mae_meV_per_A": "forces_meV_per_A"}  # error -> its floor
 STATE_NAMES = {1: "singlet", 2: "doublet", 3: "triplet"}
 
 
@@ -94,29 +96,27 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str],
     return "\n".join(lines)
 
 
-def curves(title: str, results: Sequence[Result], measure: str = "energy_mae_meV") -> Figure:
-    """Validation error against steps, a panel for each comparison and data set, a line for each run; dotted the floor of the blind."""
+def curves(title: str, results: Sequence[Result]) -> Figure:
+    """Validation errors against steps, a row for each comparison and data set, a line for each run; dotted the floor of the blind."""
     places = list(dict.fromkeys((r["comparison"], r["data"]) for r in results))
     plugins = list(dict.fromkeys(r["plugin"] for r in results))
-    figure = Figure(figsize=(4.6 * len(places), 3.8), layout="constrained")
-    panels = figure.subplots(1, len(places), squeeze=False)[0]
-    for axis, place in zip(panels, places, strict=True):
+    figure = Figure(figsize=(11, 0.6 + 3.4 * len(places)), layout="constrained")
+    panels = figure.subplots(len(places), len(CURVES), squeeze=False)
+    for row, place in zip(panels, places, strict=True):
         runs = [r for r in results if (r["comparison"], r["data"]) == place]
-        for n, plugin in enumerate(plugins):
-            of_plugin = [r for r in runs if r["plugin"] == plugin]
-            for k, run in enumerate(of_plugin):
-                points = [(row["step"], row[measure]) for row in run["history"] if row.get(measure)]
+        for axis, (measure, floor) in zip(row, CURVES.items(), strict=True):
+            for run in runs:
+                points = [(entry["step"], entry[measure]) for entry in run["history"] if entry.get(measure)]
                 if points:
-                    axis.plot(*zip(*points, strict=True), color=f"C{n}", lw=1.3, alpha=0.85, label=None if k else plugin)
-        floors = [run["blind_floor"][{"energy_mae_meV": "energy_meV"}.get(measure, "forces_meV_per_A")] for run in runs]
-        if any(floors):
-            floor = float(np.mean([f for f in floors if f]))
-            axis.axhline(floor, color="0.4", ls=":", lw=1.2)
-            axis.annotate("floor of the blind", (0.98, floor), xycoords=("axes fraction", "data"), ha="right", va="bottom", color="0.4")
-        axis.set(title=" / ".join(place), xlabel="step", ylabel=f"validation {COLUMNS[measure]}", yscale="log")
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(frameon=False, fontsize=8)
-    figure.suptitle(title)
+                    axis.plot(*zip(*points, strict=True), color=f"C{plugins.index(run['plugin'])}", lw=1.3)
+            if floors := [run["blind_floor"][floor] for run in runs if run["blind_floor"][floor]]:
+                axis.axhline(float(np.mean(floors)), color="0.3", ls=":", lw=1.5)
+            axis.set(title=" / ".join(place), xlabel="step", ylabel=f"validation {COLUMNS[measure]}", yscale="log")
+            axis.spines[["top", "right"]].set_visible(False)
+    lines = [Line2D([], [], color=f"C{n}", label=plugin) for n, plugin in enumerate(plugins)]
+    lines.append(Line2D([], [], color="0.3", ls=":", label="floor of the blind"))
+    figure.legend(handles=lines, loc="outside right upper", frameon=False, fontsize=9)
+    figure.suptitle(title, fontsize=11)
     return figure
 
 
