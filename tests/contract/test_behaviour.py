@@ -137,7 +137,7 @@ def test_single_precision_follows_double(potential: Potential, tmp_path: Path) -
         assert there.energy.dtype == torch.float64
         assert_close(there.energies, here.energies, rtol=0.0, atol=2e-5)
         scale = float(_given(here.forces).abs().max())
-        assert_close(there.forces, here.forces, rtol=0.0, atol=2e-5 * max(scale, 1.0))
+        assert_close(there.forces, here.forces, rtol=0.0, atol=5e-5 * max(scale, 1.0))
 
 
 def test_input_is_unchanged(potential: Potential) -> None:
