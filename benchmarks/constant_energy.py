@@ -5,9 +5,9 @@
 Ethanol at 300 K, from the ends of four thermostatted runs. The energy of velocity Verlet fluctuates with the square of the time
 step, if forces are the derivative of the energy; the slope of log(fluctuation) over log(time step) says so. It is taken from the
 first 0.5 ps, in which runs with different time steps stay together; later each has its own history of stretches excited more
-or less, and fluctuations that differ for that reason. The drift is the slope of the total energy over 100 ps of 0.5 fs steps: network in float32 and everything else in float64 (`--dtype float32`), all in
-float64, and everything in float32, which is not offered and here to see why: positions, momenta, forces and energy are rounded at
-every step.
+or less, and fluctuations that differ for that reason. The drift is the slope of the total energy over 100 ps of 0.5 fs steps, from one
+start: network in float32 and everything else in float64 (`--dtype float32`), all in float64, and everything in float32, which is not
+offered and here to see why: positions, momenta, forces and energy are rounded at every step.
 
 Stopped, the command goes on where it was.
 """
