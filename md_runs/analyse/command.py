@@ -20,7 +20,8 @@ from md_runs.analyse.runs import Run, read_runs
 from md_runs.analyse.section import STYLE, Section, Table
 from md_runs.errors import errors
 from md_runs.manifest import make_manifest, now
-from md_runs.output import MANIFEST, check_free, claim, to_json, write_text
+from md_runs.output import MANIFEST, check_free, claim, to_json
+from potentials.files import write_bytes, write_text
 
 REPORT = "report.html"
 Runs = Annotated[list[Path], typer.Argument(metavar="RUN…", help="One or more directories of polcalc md; several are drawn together.")]
@@ -111,16 +112,6 @@ def to_csv(table: Table) -> str:
     writer.writerow(table.header)
     writer.writerows([f"{cell:.10g}" if isinstance(cell, float) else cell for cell in row] for row in table.rows)
     return text.getvalue()
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file at once or not at all."""
-    temporary = path.with_name(f".{path.name}.partial")
-    try:
-        temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _png(figure: Figure) -> bytes:

@@ -28,7 +28,7 @@ def energies(runs: Sequence[Run]) -> Section:
         for number, run in enumerate(runs):
             moments, values = _thinned(run.log["time_ps"]), _thinned(run.log[column])
             shift = run.log[column][0] if column != "kinetic_energy_eV" else 0.0
-            axes.plot(moments, values - shift, color=colour(number), lw=0.5, label=run.name)
+            axes.plot(moments, values - shift, color=colour(number), lw=0.5, alpha=0.7, label=run.name)
             axes.axvline(run.log["time_ps"][run.first_row], color=colour(number), lw=0.7, ls=":")
         axes.set_xlabel("time (ps)")
         name = column.split("_")[0]
