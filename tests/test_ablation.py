@@ -16,6 +16,7 @@ from ase.io import write
 from potentials.build import ARCHITECTURES, build
 from potentials.datasets import graphs, load_frames, make_frames, split
 from potentials.potential import predict
+from potentials.training.material import _complete
 from tests.training import toy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -137,7 +138,7 @@ def test_the_committed_tables_describe_potentials_that_can_be_built(path):
     specs = {json.dumps(run.config.potential): run.config.potential for run in experiment.runs}
     for spec in specs.values():
         if spec["architecture"]["name"] in ARCHITECTURES:
-            build(spec)
+            build(_complete(spec, 1.0, {8: -2000.0}, {(0, 1): 0.5}))
 
 
 def test_the_experiments_are_found():
