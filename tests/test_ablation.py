@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -136,8 +137,9 @@ def test_the_committed_tables_describe_potentials_that_can_be_built(path):
     assert experiment.runs and len({run.key for run in experiment.runs}) == len(experiment.runs)
     table("", [], experiment.columns)
     specs = {json.dumps(run.config.potential): run.config.potential for run in experiment.runs}
+    missing = set() if find_spec("e3nn") else {"equiformer"}
     for spec in specs.values():
-        if spec["architecture"]["name"] in ARCHITECTURES:
+        if spec["architecture"]["name"] in set(ARCHITECTURES) - missing:
             build(_complete(spec, 1.0, {8: -2000.0}, {(0, 1): 0.5}))
 
 

@@ -14,20 +14,20 @@ from cost import BASES, MODES, PEER, PLUGINS, spec, step, text
 
 from potentials.build import ARCHITECTURES, build
 
-PRESENT = [name for name in BASES if name in ARCHITECTURES]
-
 
 @pytest.mark.parametrize("plugin", PLUGINS)
-@pytest.mark.parametrize("architecture", PRESENT)
+@pytest.mark.parametrize("architecture", BASES)
 def test_every_architecture_takes_every_plug_in(architecture, plugin):
     """Small ones, in place of those that are timed."""
+    if architecture == "equiformer":
+        pytest.importorskip("e3nn")
     small = spec(architecture, plugin)
     small["architecture"] |= {"channels": 16, "n_layers": 2}
     build(small)
 
 
 def test_every_architecture_is_measured():
-    assert set(ARCHITECTURES) <= set(BASES)
+    assert set(ARCHITECTURES) == set(BASES)
 
 
 @pytest.mark.parametrize("mode", MODES)
