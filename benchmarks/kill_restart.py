@@ -29,8 +29,8 @@ from ase.build import molecule
 from md_runs import trajectory
 from md_runs.checkpoint import CHECKPOINT, read_checkpoint
 from md_runs.cli import app
-from md_runs.output import write_text
 from md_runs.trajectory import read_trajectory
+from potentials.files import write_text
 
 sys.path.insert(0, str(Path(__file__).parent))
 from measure import machine

@@ -7,7 +7,6 @@ of the large integers of a random generator. Reading one never runs code.
 from __future__ import annotations
 
 import json
-import os
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,8 +17,8 @@ from ase import Atoms
 
 from md_runs.constraints import describe_constraints, set_constraints
 from md_runs.errors import InputError
-from md_runs.output import partial, sync_directory
 from polcalc.electrons import STATE_KEYS
+from potentials.files import replacing, sync_file
 
 Arrays = dict[str, npt.NDArray[Any]]
 
@@ -54,16 +53,9 @@ def write_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     arrays = {f"{group}/{name}": value for group, members in groups.items() for name, value in members.items()}
     described = {"format": FORMAT, "info": _state_of(checkpoint.atoms), "constraints": describe_constraints(checkpoint.atoms)}
     facts = json.dumps(checkpoint.facts | described)
-    temporary = partial(path)
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, facts=np.array(facts), forces=checkpoint.forces, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    sync_directory(path.parent)
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, facts=np.array(facts), forces=checkpoint.forces, **arrays)
+    sync_file(path.parent)
 
 
 def read_checkpoint(directory: Path) -> Checkpoint:

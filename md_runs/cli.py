@@ -20,10 +20,11 @@ from md_runs.errors import InputError, NotConverged, clear_endings, errors
 from md_runs.info import info_table, model_info
 from md_runs.labels import app as labels_commands
 from md_runs.manifest import make_manifest, now
-from md_runs.output import MANIFEST, check_free, claim, to_json, write_text
+from md_runs.output import MANIFEST, check_free, claim, to_json
 from md_runs.relax import check_relaxable, relax_all
 from md_runs.session import ModelOptions
 from md_runs.validate import compare, metrics, plot_states, read_labelled
+from potentials.files import write_text
 
 app = typer.Typer(
     name="polcalc",

@@ -21,12 +21,13 @@ from md_runs.dynamics import Dynamics, DynamicsOptions, Result
 from md_runs.errors import InputError, NotConverged, clear_endings
 from md_runs.figures import plot_dynamics
 from md_runs.manifest import make_manifest
-from md_runs.output import claim, to_json, write_figure, write_text
+from md_runs.output import claim, to_json, write_figure
 from md_runs.progress import watch_dynamics
 from md_runs.relax import relax_all
 from md_runs.session import ModelOptions, describe, evaluate_first, make_calculator, provenance
 from md_runs.validate import compare, metrics, read_labelled
 from polcalc import PolarizedCalculator
+from potentials.files import write_text
 
 MODEL, DATA, OUTPUT = "ethanol-rmd17", "rmd17:ethanol:01:test", Path("demo")
 TIMESTEP_FS, TEMPERATURE_K = 0.5, 300.0

@@ -21,12 +21,13 @@ from md_runs.constraints import constrain, describe_constraints, fixed_atoms, se
 from md_runs.errors import InputError, NotConverged, RunAlarmed, RunFailed
 from md_runs.manifest import now
 from md_runs.motion import count_degrees_of_freedom, settled_momenta, start_thermal
-from md_runs.output import MANIFEST, hold, to_json, write_text
+from md_runs.output import MANIFEST, hold, to_json
 from md_runs.plan import DynamicsOptions, Phase
 from md_runs.recorder import Clock, Log
 from md_runs.relax import relax
 from md_runs.run import EQUILIBRATION, FILES, LOG, TRAJECTORY, Records, Run, Summary, Watch
 from md_runs.trajectory import TrajectoryWriter
+from potentials.files import write_text
 
 __all__ = ["EQUILIBRATION", "LOG", "TRAJECTORY", "Dynamics", "DynamicsOptions", "Result", "Run", "Summary"]
 

@@ -13,11 +13,12 @@ from rich.console import Console
 from rich.progress import track
 
 from md_runs.errors import InputError, as_input_error, clear_endings, errors
-from md_runs.output import to_json, write_text
+from md_runs.output import to_json
 from potentials.datasets.checksum import checksum
 from potentials.datasets.frames import Frames
 from potentials.datasets.hdf5 import write_hdf5
 from potentials.datasets.organic import NAME, SAMPLE
+from potentials.files import write_text
 from potentials.labels import carbenes, organic, organic_files, toy_charge
 from potentials.labels.work import failures, run_jobs
 

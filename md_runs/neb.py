@@ -24,12 +24,13 @@ from md_runs.constraints import constrain
 from md_runs.errors import InputError, NotConverged, errors
 from md_runs.figures import BLUE, GREY, ORANGE
 from md_runs.manifest import make_manifest, now
-from md_runs.output import MANIFEST, check_free, claim, to_json, write_figure, write_text
+from md_runs.output import MANIFEST, check_free, claim, to_json, write_figure
 from md_runs.relax import relax
 from md_runs.session import ModelOptions
 from md_runs.structures import write_structures
 from polcalc import PolarizedCalculator
 from polcalc.calculator import DEFAULT
+from potentials.files import write_text
 
 screen = Console(highlight=False, soft_wrap=True)
 

@@ -13,6 +13,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from md_runs.errors import InputError
+from potentials.files import replacing
 
 MANIFEST = "manifest.json"
 
@@ -61,20 +62,6 @@ def hold(directory: Path) -> Iterator[None]:
         os.close(handle)
 
 
-def sync_directory(directory: Path) -> None:
-    """Wait until the disk has the names of the files."""
-    sync_file(directory)
-
-
-def sync_file(path: Path) -> None:
-    """Wait until the disk has a file."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def reserve(handle: int, n_bytes: int) -> None:
     """Make an open file longer by zeros that the disk really has room for, or leave it as it is.
 
@@ -90,32 +77,10 @@ def reserve(handle: int, n_bytes: int) -> None:
         raise
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file at once or not at all."""
-    temporary = partial(path)
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def write_figure(path: Path, figure: Figure) -> None:
     """Write a PNG at once or not at all."""
-    temporary = partial(path)
-    try:
+    with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=150)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def partial(path: Path) -> Path:
-    """Name a temporary neighbour of a file, on the same disk, to be renamed when complete."""
-    return path.with_name(f".{path.name}.{os.getpid()}.partial")
 
 
 def to_json(content: Mapping[str, Any]) -> str:

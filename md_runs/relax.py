@@ -14,8 +14,8 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
 from md_runs.errors import InputError
-from md_runs.output import write_text
 from md_runs.structures import append_structure
+from potentials.files import write_text
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}
 

@@ -18,10 +18,11 @@ from md_runs import session
 from md_runs.errors import InputError, NotConverged
 from md_runs.levels import Levels
 from md_runs.manifest import make_manifest
-from md_runs.output import check_free, claim, to_json, write_figure, write_text
+from md_runs.output import check_free, claim, to_json, write_figure
 from md_runs.session import ModelOptions
 from md_runs.states_report import plot_levels, refusal, states_lines, states_tables
 from md_runs.structures import write_structures
+from potentials.files import write_text
 
 DRAWN = 12  # structures in the figure at most
 screen = Console(highlight=False, soft_wrap=True)

@@ -22,8 +22,9 @@ from rich.table import Table
 from md_runs import options as opt
 from md_runs.errors import InputError, RunFailed, as_input_error, errors
 from md_runs.manifest import make_manifest, now
-from md_runs.output import MANIFEST, check_free, claim, to_json, write_figure, write_text
+from md_runs.output import MANIFEST, check_free, claim, to_json, write_figure
 from md_runs.report import errors_table
+from potentials.files import write_text
 from potentials.training import Training, finish, override, prepare, read_config
 
 CURVE = "learning_curve.png"

@@ -20,13 +20,13 @@ import h5py
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms, units
-from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from md_runs.output import partial, reserve, sync_file
+from md_runs.output import reserve
+from md_runs.structures import polarization_of, set_polarization
 from md_runs.superblock import mend_superblock
 from md_runs.versions import version_of
-from polcalc import PolarizedCalculator
+from potentials.files import replacing, sync_file
 
 Array = npt.NDArray[Any]
 
@@ -62,16 +62,12 @@ class TrajectoryWriter:
         if path.exists():
             raise FileExistsError(f"{path} exists.")
         self.room = 2 * self.block * 24 * (4 * len(atoms) + 3) + ROOM_BYTES  # for the largest block: two chunks of everything
-        temporary = partial(path)
-        try:
+        with replacing(path) as temporary:
             with temporary.open("xb") as empty:
                 reserve(empty.fileno(), self.room)
             with h5py.File(temporary, "w", libver=FORMAT) as file:
                 _write_header(file, author)
                 _make_datasets(file, atoms, self.block, self.has_cell, self.has_polarization)
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def cut_back(cls, path: Path, atoms: Atoms, n_frames: int, *, charge: float, multiplicity: int) -> TrajectoryWriter:
@@ -156,16 +152,6 @@ class TrajectoryWriter:
             reserve(file.fileno(), n_bytes)
 
 
-def polarization_of(atoms: Atoms) -> Array | None:
-    """Displacements of the moving points in Å, (N, 3), after an evaluation; None where the model has none."""
-    if not isinstance(atoms.calc, PolarizedCalculator):
-        return None
-    try:
-        return np.asarray(atoms.calc.polarization_vectors)
-    except PropertyNotImplementedError:
-        return None
-
-
 def open_trajectory(path: str | Path) -> h5py.File:
     """Open a trajectory to read, also one whose writer was killed within a write or while it opened the file."""
     try:
@@ -183,7 +169,10 @@ def open_trajectory(path: str | Path) -> h5py.File:
 
 
 def read_trajectory(path: str | Path, index: slice = slice(None)) -> Iterator[Atoms]:
-    """Yield frames in ASE units, with energy, forces, velocities, and charge, multiplicity, step and time_fs in ``info``."""
+    """Yield frames in ASE units, with energy, forces, velocities, and charge, multiplicity, step and time_fs in ``info``.
+
+    What moving points did is in the arrays ``polarization_vectors`` and ``virtual_points``.
+    """
     with open_trajectory(path) as file:
         particles, observables = file[PARTICLES], file[OBSERVABLES]
         n_frames = min(len(values) for values in _along_time(file))
@@ -205,6 +194,7 @@ def read_trajectory(path: str | Path, index: slice = slice(None)) -> Iterator[At
             atoms.info |= {"step": int(file[STEP][n]), "time_fs": float(file[TIME][n])}
             energy, forces = float(observables["potential_energy/value"][n]), particles["force/value"][n] * EV_PER_A
             atoms.calc = SinglePointCalculator(atoms, energy=energy, free_energy=energy, forces=forces)
+            set_polarization(atoms, file[POLARIZATION]["value"][n] if POLARIZATION in file else None)
             yield atoms
 
 

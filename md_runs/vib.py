@@ -25,12 +25,13 @@ from md_runs.constraints import constrain
 from md_runs.errors import InputError, NotConverged, errors
 from md_runs.figures import BLUE, GREY, LEGEND, ORANGE
 from md_runs.manifest import make_manifest, now
-from md_runs.output import MANIFEST, check_free, claim, to_json, write_figure, write_text
+from md_runs.output import MANIFEST, check_free, claim, to_json, write_figure
 from md_runs.relax import relax
 from md_runs.session import ModelOptions
 from md_runs.structures import write_structures
 from md_runs.vibrations import MONATOMIC, Gas, Geometry, Mode, Vibrations, analyse, free_atoms, largest_force, shape_of, thermochemistry
 from polcalc.calculator import DEFAULT
+from potentials.files import write_text
 
 AT_REST_EV_PER_A = 0.01  # a larger force belongs to no minimum
 SOFT_PER_CM = 100.0  # below it a mode is no harmonic vibration, and thermochemistry depends on it most
