@@ -115,7 +115,7 @@ def _draw(modes: np.ndarray, spectra: dict[int, tuple[np.ndarray, np.ndarray]], 
             ax.set_xlim(0, 4000)
             ax.set_ylim(0, 1.05 * density.max())
             ax.set_ylabel("modes per cm⁻¹")
-            ax.legend(loc="upper center", ncols=2)
+            ax.legend(loc="upper center", bbox_to_anchor=(0.54, 1))
         axes[-1].set_xlabel("wavenumber (cm⁻¹)")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)
