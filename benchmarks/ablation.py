@@ -13,10 +13,8 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +27,7 @@ from measure import machine
 
 from potentials.datasets import Frames, load_frames, split
 from potentials.datasets.hdf5 import write_hdf5
+from potentials.files import write_text
 from potentials.training import Training, finish, prepare
 from potentials.training.config import Config, from_dict
 from potentials.training.material import Material
@@ -70,11 +69,11 @@ def run_one(experiment: Experiment, run: Run, work: Path, results: Path, device:
     if result_file.exists():
         return _read_result(result_file, run)
     folder = work / experiment.name / run.key
-    with _claimed(folder, run):
-        material = _material(run, work / experiment.name, data)
-        training = Training(material, folder, device=device, resume=True, on_validation=lambda row: _say(run, row))
-        training.run()
-        result = _measure(experiment, run, training, device)
+    _claim(folder, run)
+    material = _material(run, work / experiment.name, data)
+    training = Training(material, folder, device=device, resume=True, on_validation=lambda row: _say(run, row))
+    training.run()
+    result = _measure(experiment, run, training, device)
     _write(result_file, json.dumps(result, indent=1) + "\n")
     return result
 
@@ -165,14 +164,12 @@ def _read_result(file: Path, run: Run) -> dict[str, Any]:
     return result
 
 
-@contextmanager
-def _claimed(folder: Path, run: Run) -> Iterator[None]:
+def _claim(folder: Path, run: Run) -> None:
     """Let a run start in an empty folder, or go on where the same run stopped."""
     started = folder / "run.json"
     if started.exists():
         _check_same(json.loads(started.read_text(encoding="utf-8")), run, str(started))
     _write(started, json.dumps(_plain(run.config), indent=1) + "\n")
-    yield
 
 
 def _check_same(before: dict[str, Any], run: Run, where: str) -> None:
@@ -205,9 +202,7 @@ def _say(run: Run, row: Mapping[str, Any]) -> None:
 
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    write_text(path, text)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -30,6 +29,8 @@ from torch import Tensor, nn
 
 sys.path.insert(0, str(Path(__file__).parent))
 from measure import machine, write
+
+from potentials.files import write_text
 
 Floats = npt.NDArray[np.float64]
 N_PARTICLES = 5
@@ -67,7 +68,8 @@ def main(given: Sequence[str] | None = None) -> None:
         for model in MODELS:
             file = arguments.work / f"{model}-{seed}-{arguments.steps}.json"
             if not file.exists() and arguments.only in file.stem:
-                _keep(file, train(model, seed, arguments.steps, data))
+                file.parent.mkdir(parents=True, exist_ok=True)
+                write_text(file, json.dumps(train(model, seed, arguments.steps, data)))
             if file.exists():
                 rows.append(json.loads(file.read_text()))
                 print(f"{file.stem}: {rows[-1]['test_mse']:.3g}", file=sys.stderr, flush=True)
@@ -250,13 +252,6 @@ def error(model: nn.Module, systems: Systems) -> float:
     """Mean square error of the final positions, per component."""
     predicted = torch.cat([model(*inputs) for inputs in zip(*(x.split(500) for x in systems[:3]), strict=True)])
     return float((predicted - systems.final).square().mean())
-
-
-def _keep(file: Path, row: dict[str, Any]) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.partial")
-    temporary.write_text(json.dumps(row))
-    os.replace(temporary, file)
 
 
 def text(report: Mapping[str, Any]) -> str:
