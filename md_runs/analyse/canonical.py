@@ -13,6 +13,7 @@ from scipy import stats
 from md_runs.analyse.series import N_DRIFT_BLOCKS, Floats, blocks_of, inefficiency, over_blocks
 from md_runs.statistics import Mean, block_average
 
+OFFSETS = 20  # ways to choose independent samples that are tried
 NEWTON_STEPS = 50
 NEWTON_TOLERANCE = 1e-10
 
@@ -25,7 +26,7 @@ class KineticTest(NamedTuple):
     temperature: Mean  # K
     variance: Mean  # over its theoretical value, 1
     distance: float  # Kolmogorov-Smirnov: largest difference of the cumulative distributions, of all samples
-    p_distribution: float  # of the same, of independent samples alone
+    p_distribution: float  # of independent samples alone; the median over the ways to choose them
     p_mean: float
     p_variance: float
 
@@ -48,17 +49,18 @@ def kinetic_test(energy: npt.ArrayLike, degrees_of_freedom: int, temperature_K: 
     values = np.asarray(energy, dtype=np.float64)
     shape, scale = degrees_of_freedom / 2, units.kB * temperature_K
     canonical = stats.gamma(shape, scale=scale).cdf
-    independent = values[:: math.ceil(inefficiency(values))]
+    stride = math.ceil(inefficiency(values))
+    p_values = [float(stats.kstest(values[offset::stride], canonical).pvalue) for offset in range(0, stride, -(-stride // OFFSETS))]
     mean = block_average(values)
     squares = block_average((values - shape * scale) ** 2 / (shape * scale**2))
     to_kelvin = 2 / (degrees_of_freedom * units.kB)
     return KineticTest(
         n_samples=len(values),
-        n_independent=len(independent),
+        n_independent=len(values[::stride]),
         temperature=Mean(mean.value * to_kelvin, mean.error * to_kelvin),
         variance=squares,
         distance=float(stats.kstest(values, canonical).statistic),
-        p_distribution=float(stats.kstest(independent, canonical).pvalue),
+        p_distribution=float(np.median(p_values)),
         p_mean=_p_value(mean, shape * scale),
         p_variance=_p_value(squares, 1.0),
     )
