@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import warnings
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from measure import machine, take_turns, write
 
 from polcalc import PolarizedCalculator
 from polcalc.calculator import DEFAULT
+from polcalc.domain import ExtrapolationWarning
 from potentials.checkpoint import load
 from potentials.datasets import Frames, load_frames
 from potentials.datasets.gaps import geometry_key
@@ -78,6 +80,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=RUNS / "organic", help="where relaxations and runs are kept")
     parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
     arguments = parser.parse_args()
+    warnings.simplefilter("ignore", ExtrapolationWarning)  # of stretched bonds and close contacts, which are there on purpose
     frames = load_frames(arguments.frames, data=arguments.data)
     folder = arguments.runs / load(arguments.model).sha256[:12]
     folder.mkdir(parents=True, exist_ok=True)

@@ -176,6 +176,13 @@ def test_the_command_goes_on_and_refuses_another_set(tmp_path: Path, monkeypatch
     assert other.exit_code == 2 and "same set" in other.output
 
 
+def test_nobody_publishes_the_set_and_that_is_said(tmp_path: Path) -> None:
+    done = CliRunner().invoke(app, ["data", "fetch", f"{NAME}:test", "--output", str(tmp_path)])
+    assert done.exit_code == 2 and "polcalc labels organic" in done.output
+    with pytest.raises(FileNotFoundError, match="polcalc labels organic"):
+        load_frames(f"{NAME}:train", data=tmp_path)
+
+
 def test_the_sample_that_comes_with_the_package() -> None:
     frames = load_frames(f"{NAME}-sample")
     assert len(frames) == 500 and frames.group is not None and frames.dipole is not None
