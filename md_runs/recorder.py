@@ -13,6 +13,7 @@ from ase import Atoms, units
 
 from md_runs.integrators import Integrator
 from md_runs.motion import kinetic_temperature
+from md_runs.structures import polarization_of, set_polarization
 from md_runs.trajectory import TrajectoryWriter
 
 COLUMNS = ("step", "time_ps", "potential_energy_eV", "kinetic_energy_eV", "total_energy_eV", "conserved_energy_eV", "temperature_K")
@@ -139,6 +140,7 @@ class Recorder:
         atoms: Atoms = self.atoms.copy()
         atoms.info |= {"charge": self.trajectory.charge, "multiplicity": self.trajectory.multiplicity}
         atoms.info |= {"step": self.step, "time_fs": self.time_fs}
+        set_polarization(atoms, polarization_of(self.atoms))
         return atoms
 
     def sync(self) -> dict[str, int]:

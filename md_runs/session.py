@@ -14,6 +14,7 @@ import torch
 from ase import Atoms
 
 from md_runs.errors import InputError, as_input_error
+from md_runs.structures import set_polarization
 from md_runs.versions import version_of
 from polcalc import PolarizedCalculator
 from polcalc.calculator import DEFAULT
@@ -154,6 +155,8 @@ def _read(path: Path) -> list[Atoms]:
         ) from error
     if not frames or not all(len(atoms) for atoms in frames):
         raise InputError(f"`STRUCTURE` must hold atoms; got {path} without any. Check the file.")
+    for atoms in frames:
+        set_polarization(atoms, None)  # a result of another model is no property of the structure
     return list(frames)
 
 

@@ -1,0 +1,177 @@
+"""What moving points did: columns of files, a picture, a table, and who is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.io import read, write
+from typer.testing import CliRunner, Result
+
+from md_runs.cli import app
+from md_runs.polarization import Polarized, draw, magnification, principal_axes, turned_degrees
+from md_runs.structures import append_structure
+from md_runs.trajectory import read_trajectory
+from polcalc import PolarizedCalculator
+from potentials.build import build
+from potentials.checkpoint import Card, save
+from tests.small import write_small_model
+
+
+def polcalc(*words: object) -> Result:
+    return CliRunner().invoke(app, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An untrained model with points that move far, and differently for a cation."""
+    torch.manual_seed(0)
+    spec = {
+        "cutoff": 4.5,
+        "architecture": {"name": "tensornet", "channels": 8, "n_layers": 2},
+        "radial": {"name": "exp_normal", "n_radial": 8},
+        "points": {"name": "moving"},
+        "state_factor": {"attributes": ["total_charge"], "strength": "per_channel"},
+        "embeddings": [{"name": "species"}, {"name": "total_charge"}],
+    }
+    potential = build(spec)
+    with torch.no_grad():
+        potential.trunk.points.weights.mul_(100.0)
+    path = tmp_path_factory.mktemp("model") / "moving.pt"
+    save(path, potential, Card(name="moving", elements=[1, 6, 8], states=[[0, 1, 10], [1, 2, 10]]))
+    return path
+
+
+@pytest.fixture
+def methanol(tmp_path: Path) -> Path:
+    path = tmp_path / "methanol.xyz"
+    write(path, molecule("CH3OH"))
+    return path
+
+
+def test_relaxed_structures_carry_their_vectors(model: Path, methanol: Path, tmp_path: Path) -> None:
+    done = polcalc("relax", methanol, "--model", model, "--steps", 2, "--output", tmp_path / "relaxed")
+    assert done.exit_code in (0, 1), done.output
+    atoms = read(tmp_path / "relaxed" / "relaxed.extxyz")
+    fresh = Atoms(atoms.numbers, atoms.positions, calculator=PolarizedCalculator(str(model), dtype="float64"))
+    fresh.get_potential_energy()
+    assert np.abs(fresh.calc.polarization_vectors).max() > 1e-3
+    assert np.allclose(atoms.arrays["polarization_vectors"], fresh.calc.polarization_vectors, atol=1e-6)
+    assert np.allclose(atoms.arrays["virtual_points"], fresh.calc.virtual_points, atol=1e-6)
+
+
+def test_runs_carry_them_in_every_file(model: Path, methanol: Path, tmp_path: Path) -> None:
+    words = ["--ensemble", "nve", "--bonds", "free", "--temperature-K", 10, "--steps", 4, "--trajectory-every", 2, "--dtype", "float64"]
+    done = polcalc("md", methanol, "--model", model, *words, "--extxyz", "--output", tmp_path / "run")
+    assert done.exit_code == 0, done.output
+    frames, texts = list(read_trajectory(tmp_path / "run" / "trajectory.h5md")), read(tmp_path / "run" / "trajectory.extxyz", ":")
+    assert len(frames) == len(texts) == 3
+    for frame, text in zip(frames, texts, strict=True):
+        assert np.abs(frame.arrays["polarization_vectors"]).max() > 1e-3
+        assert np.allclose(frame.arrays["virtual_points"] - frame.positions, frame.arrays["polarization_vectors"])
+        assert np.allclose(text.arrays["polarization_vectors"], frame.arrays["polarization_vectors"], atol=1e-7)
+    final = read(tmp_path / "run" / "final.extxyz")
+    assert np.allclose(final.arrays["polarization_vectors"], texts[-1].arrays["polarization_vectors"], atol=1e-7)
+
+
+def test_vectors_of_another_model_or_structure_are_not_written(model: Path, methanol: Path, tmp_path: Path) -> None:
+    """A file with columns, used with a model of fixed points; and a calculator that has gone on to another structure."""
+    with_columns = molecule("CH3OH")
+    with_columns.calc = PolarizedCalculator(str(model))
+    with_columns.get_potential_energy()
+    append_structure(tmp_path / "columns.extxyz", with_columns)
+    assert "virtual_points" in read(tmp_path / "columns.extxyz").arrays
+    fixed = write_small_model(tmp_path / "fixed.pt")
+    done = polcalc("relax", tmp_path / "columns.extxyz", "--model", fixed, "--steps", 1, "--output", tmp_path / "relaxed")
+    assert done.exit_code in (0, 1), done.output
+    assert "polarization_vectors" not in read(tmp_path / "relaxed" / "relaxed.extxyz").arrays
+    moved = with_columns.copy()
+    moved.rattle(0.1)
+    moved.calc = with_columns.calc
+    moved.get_potential_energy()
+    append_structure(tmp_path / "stale.extxyz", with_columns)
+    assert "polarization_vectors" not in read(tmp_path / "stale.extxyz").arrays
+
+
+def test_the_command_draws_and_tells_how_arrows_turn(model: Path, methanol: Path, tmp_path: Path) -> None:
+    picture, numbers = tmp_path / "p.png", tmp_path / "p.json"
+    done = polcalc("polarization", methanol, "--model", model, "--charges", "0,1", "--output", picture, "--json", numbers)
+    assert done.exit_code == 0, done.output
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "not dipoles" in done.output and "turned" in done.output
+    found = json.loads(numbers.read_text())
+    neutral, cation = found["states"]
+    assert (neutral["charge"], neutral["multiplicity"], cation["charge"], cation["multiplicity"]) == (0, 1, 1, 2)
+    atoms = molecule("CH3OH")
+    atoms.calc = PolarizedCalculator(str(model), dtype="float64", charge=1)
+    atoms.get_potential_energy()
+    assert np.allclose(cation["polarization_vectors_A"], atoms.calc.polarization_vectors, atol=1e-12)
+    assert max(neutral["turned_degrees"]) == pytest.approx(0, abs=1e-4) and max(cation["turned_degrees"]) > 1
+
+
+def test_one_state_is_that_of_the_structure(model: Path, tmp_path: Path) -> None:
+    atoms = molecule("CH3OH")
+    atoms.info |= {"charge": 1, "multiplicity": 2}
+    write(tmp_path / "cation.extxyz", atoms)
+    words = "polarization", tmp_path / "cation.extxyz", "--model", model, "--magnify", 3
+    done = polcalc(*words, "--output", tmp_path / "a.png")
+    assert done.exit_code == 0 and "charge +1, multiplicity 2" in done.output and "3 times" in done.output
+    done = polcalc(*words, "--charges", 0, "--output", tmp_path / "b.png")
+    assert done.exit_code == 0 and "charge 0, multiplicity 1" in done.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--output", "p.pdf"], "must end in .png"),
+        (["--charges", "0,one"], "must be whole numbers"),
+        (["--charges", "0,1", "--charge", "1"], "must stand alone"),
+        (["--charges", "3"], "charge"),
+        (["--magnify", "0"], "must be positive"),
+    ],
+)
+def test_what_is_refused(words: list[str], message: str, model: Path, methanol: Path, tmp_path: Path) -> None:
+    words = words if "--output" in words else [*words, "--output", str(tmp_path / "p.png")]
+    done = polcalc("polarization", methanol, "--model", model, *words)
+    assert done.exit_code == 2 and message in done.stderr
+    assert not list(tmp_path.glob("*.png"))
+
+
+def test_fixed_points_cannot_be_drawn_and_files_are_kept(model: Path, methanol: Path, tmp_path: Path) -> None:
+    done = polcalc("polarization", methanol, "--model", write_small_model(tmp_path / "fixed.pt"), "--output", tmp_path / "p.png")
+    assert done.exit_code == 2 and "must have moving points" in done.stderr
+    (tmp_path / "p.png").write_bytes(b"mine")
+    done = polcalc("polarization", methanol, "--model", model, "--output", tmp_path / "p.png")
+    assert done.exit_code == 2 and "exists" in done.stderr
+    assert (tmp_path / "p.png").read_bytes() == b"mine"
+
+
+def test_angles_between_vectors() -> None:
+    first = np.array([[1.0, 0, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0]])
+    second = np.array([[0, 2.0, 0], [-3, 0, 0], [1, 1, 0], [1, 0, 0]])
+    assert turned_degrees(first, second)[:3] == pytest.approx([90, 180, 45])
+    assert np.isnan(turned_degrees(first, second)[3])
+
+
+@pytest.mark.parametrize(("longest", "factor"), [(0.01, 100), (0.04, 20), (0.19, 5), (0.3, 2), (0.0, 1)])
+def test_arrows_are_magnified_by_a_round_number(longest: float, factor: float) -> None:
+    assert magnification([np.array([[0, 0, longest]]), np.zeros((1, 3))]) == pytest.approx(factor)
+
+
+def test_arrows_are_drawn_where_they_point(methanol: Path) -> None:
+    """In the plane of a planar molecule, to scale; none for a vector of zero."""
+    atoms = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    vectors = np.array([[0.1, 0.02, 0], [0, 0, 0], [0, 0, 0]])
+    figure = draw(atoms, [Polarized(0, 1, vectors)], 10.0, "water")
+    front, above = figure.axes
+    axes = principal_axes(atoms.positions)
+    assert np.allclose(axes @ axes.T, np.eye(3)) and np.linalg.det(axes) == pytest.approx(1)
+    (arrow,) = [text for text in front.texts if text.arrow_patch is not None]
+    assert np.subtract(arrow.xy, arrow.xyann) == pytest.approx((axes @ vectors[0] * 10)[:2])
+    (arrow,) = [text for text in above.texts if text.arrow_patch is not None]
+    assert np.linalg.norm(np.subtract(arrow.xy, arrow.xyann)) < 10 * np.linalg.norm(vectors[0])
