@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from md_runs import audit, build, doctor, import_torchmd, md, neb, report, session, states, train, vib
+from md_runs import audit, build, doctor, encodings, import_torchmd, md, neb, polarization, report, session, states, train, vib
 from md_runs import options as opt
 from md_runs.analyse import command as analyse
 from md_runs.data import app as data_commands
@@ -48,6 +48,8 @@ app.command("analyse")(clear_endings()(analyse.command))
 app.command("neb")(clear_endings()(neb.command))
 app.command("vib")(clear_endings()(vib.command))
 app.command("states")(clear_endings()(states.command))
+app.command("polarization")(clear_endings()(polarization.command))
+app.command("encodings")(clear_endings()(encodings.command))
 app.command("train")(clear_endings()(train.command))
 app.command("import-torchmd")(clear_endings()(import_torchmd.command))
 
