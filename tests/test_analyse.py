@@ -282,3 +282,16 @@ def test_text_is_escaped():
     assert not re.search(r"<script>|<i>|a<b", text)
     assert "10<sup>−5</sup>" in text
     assert analyse.to_csv(Table(("a",), [(0.1,), ("x,y",)])) == 'a\n0.1\n"x,y"\n'
+
+
+def test_what_else_was_logged_is_shown(only, tmp_path):
+    only(thermodynamics.further_columns)
+    run = make_run(tmp_path / "run", molecule("H2O"))
+    header, *lines = (run / "log.csv").read_text().splitlines()
+    longer = [f"{line},{1000 + n % 2},0.1" for n, line in enumerate(lines)]
+    (run / "log.csv").write_text("\n".join([f"{header},volume_A3,pressure_GPa", *longer]) + "\n")
+    assert invoke(run, "--output", tmp_path / "report").exit_code == 0
+    means = {row["quantity"]: row["mean"] for row in rows_of(tmp_path / "report" / "more_summary.csv")}
+    assert set(means) == {"volume_A3", "pressure_GPa"}
+    assert float(means["volume_A3"].split("\u00a0")[0]) == pytest.approx(1000.5, abs=0.1)
+    assert "Cell and pressure" in Outline((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).found["h2"]
