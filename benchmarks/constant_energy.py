@@ -33,7 +33,7 @@ from kept_runs import RUNS, complete
 from measure import machine, write
 
 from md_runs.analyse.section import COLOURS, STYLE
-from md_runs.analyse.series import fit_drift
+from md_runs.analyse.series import blocks_of, fit_drift
 from md_runs.statistics import Mean, fit_line
 from polcalc import PolarizedCalculator
 
@@ -42,7 +42,11 @@ TIMESTEPS_FS = (0.1, 0.2, 0.4, 0.6, 0.8)
 ORDER_PS, DRIFT_PS, DRIFT_STEP_FS = 0.5, 100.0, 0.5
 LOG_FS = 5.0  # between the energies of a drift
 DRIFT_STARTS = 1
-PRECISIONS = ("float64", "mixed", "float32")
+PRECISIONS = {
+    "float64": "float64",
+    "mixed": "network in float32, the rest in float64 (`--dtype float32`)",
+    "float32": "float32 throughout (not offered)",
+}
 N_ATOMS, MEV = 9, 1000.0
 
 
@@ -180,12 +184,7 @@ def _table(report: dict[str, Any]) -> str:
         "| precision | meV/atom/ps |",
         "|---|---|",
     ]
-    names = {
-        "float64": "float64",
-        "mixed": "network in float32, the rest in float64 (`--dtype float32`)",
-        "float32": "float32 throughout (not offered)",
-    }
-    for precision, name in names.items():
+    for precision, name in PRECISIONS.items():
         values = zip(report["drift_meV_per_atom_per_ps"][precision], report["drift_error_meV_per_atom_per_ps"][precision], strict=True)
         lines.append(f"| {name} | " + "; ".join(f"{value:+.1e} ± {error:.0e}" for value, error in values) + " |")
     return "\n".join(lines) + "\n"
@@ -205,14 +204,15 @@ def _draw(report: dict[str, Any], runs: list[Energies], path: Path) -> None:
         left.set_xlabel("time step (fs)")
         left.set_ylabel("energy fluctuation (meV/atom)")
         left.legend()
-        labels = ("float64", "network float32, rest float64", "float32 throughout")
+        labels = ("float64", "network float32, rest float64", "float32 throughout")[: len(runs)]
         for number, (run, label) in reversed(list(enumerate(zip(runs, labels, strict=True)))):
-            values = MEV / N_ATOMS * (run.energy_eV - run.energy_eV[: len(run.energy_eV) // 100].mean())
-            right.plot(run.time_ps, values, color=COLOURS[number], lw=0.5, alpha=0.8, label=label)
+            blocks = blocks_of(len(run.energy_eV), round(DRIFT_PS))  # of a picosecond: what fluctuates faster is no drift
+            means = MEV / N_ATOMS * np.array([run.energy_eV[block].mean() for block in blocks])
+            moments = [run.time_ps[block].mean() for block in blocks]
+            right.plot(moments, means - means[0], color=COLOURS[number], label=label)
         right.set_xlabel("time (ps)")
-        right.set_ylabel("energy − start (meV/atom)")
-        for handle in right.legend().get_lines():
-            handle.set_linewidth(2)
+        right.set_ylabel("energy, mean of 1 ps − start (meV/atom)")
+        right.legend()
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)
 
