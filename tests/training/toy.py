@@ -83,7 +83,7 @@ def material(chosen: Config, structures: Frames | None = None) -> Material:
     drawn = split(waters() if structures is None else structures, chosen.data.n_train, chosen.data.n_validation, 0)
     references = fit_reference_energies(drawn.train)
     scale = _scale(drawn.train, references)
-    spec = _complete(chosen.potential, scale, references)
+    spec = _complete(chosen.potential, scale, references, {})
     return Material(chosen, drawn.train, drawn.validation, drawn.validation, references, scale, spec)
 
 
