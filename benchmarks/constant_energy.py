@@ -7,7 +7,7 @@ step, if forces are the derivative of the energy; the slope of log(fluctuation) 
 first 0.5 ps, in which runs with different time steps stay together; later each has its own history of stretches excited more
 or less, and fluctuations that differ for that reason. The drift is the slope of the total energy over 100 ps of 0.5 fs steps, from one
 start: network in float32 and everything else in float64 (`--dtype float32`), all in float64, and everything in float32, which is not
-offered and here to see why: positions, momenta, forces and energy are rounded at every step.
+offered: positions, momenta, forces and energy are rounded at every step.
 
 Stopped, the command goes on where it was.
 """
@@ -211,8 +211,10 @@ def _draw(report: dict[str, Any], runs: list[Energies], path: Path) -> None:
             moments = [run.time_ps[block].mean() for block in blocks]
             right.plot(moments, means - means[0], color=COLOURS[number], label=label)
         right.set_xlabel("time (ps)")
-        right.set_ylabel("energy, mean of 1 ps − start (meV/atom)")
-        right.legend()
+        right.set_ylabel("mean of 1 ps − start (meV/atom)")
+        low, high = right.get_ylim()
+        right.set_ylim(low - 0.45 * (high - low), high)  # room for the legend
+        right.legend(loc="lower left")
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=130)
 
