@@ -84,6 +84,8 @@ class PolarizedCalculator(Calculator):
             raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}; got {dtype!r}. Pass one of these.")
         asked, model = model, _default() if model is None else model
         self.model = _placed(model, DTYPES[dtype], self._device) if isinstance(model, Model) else load(model, DTYPES[dtype], self._device)
+        if quantity := self.model.card.dataset.get("quantity"):
+            raise ValueError(f"`model` must predict energies; {asked} predicts: {quantity}. Use `potentials.potential.predict`.")
         self._engines = Selector(self.model.potential, self._device, engine)
         if asked is None:
             _announce(DEFAULT, self.model.card.description)

@@ -15,6 +15,7 @@ from potentials.architectures.tensornet import TensorNet
 from potentials.conditioning import EMBEDDINGS, StateFactor
 from potentials.points import POINTS
 from potentials.potential import Potential, Trunk
+from potentials.properties import PROPERTIES
 from potentials.radial import RADIAL
 from potentials.terms import TERMS
 
@@ -73,7 +74,7 @@ def build(spec: Mapping[str, Any]) -> Potential:
         ),
         architecture=architecture,
     )
-    terms = [_make(TERMS, "terms", term, channels=channels) for term in spec.get("terms", [{"name": "readout"}])]
+    terms = [_make({**TERMS, **PROPERTIES}, "terms", term, channels=channels) for term in spec.get("terms", [{"name": "readout"}])]
     return Potential(trunk, terms, dict(spec))
 
 

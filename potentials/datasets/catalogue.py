@@ -22,6 +22,7 @@ from potentials.datasets.npz import read_npz
 from potentials.datasets.organic import ORGANIC
 from potentials.datasets.own import OWN, shipped
 from potentials.datasets.plausible import check_units
+from potentials.datasets.qm9 import QM9
 from potentials.datasets.qmspin import QMSPIN
 from potentials.datasets.recipe import Part, Recipe, RemoteFile
 from potentials.datasets.rmd17 import RMD17
@@ -31,7 +32,7 @@ from potentials.datasets.structures import read_structures
 from potentials.datasets.units import Units
 
 RECIPES: dict[str, Recipe] = {"rmd17": RMD17, "md17": MD17, "md17-ccsdt": MD17_CCSDT, **CHARGED, **OWN, "organic-xtb": ORGANIC}
-RECIPES |= {"qmspin": QMSPIN, "spice": SPICE}
+RECIPES |= {"qmspin": QMSPIN, "spice": SPICE, "qm9": QM9}
 READERS: dict[str, Callable[[Path, Units | None], Frames]] = {
     ".npz": read_npz,
     ".h5": read_hdf5,
@@ -109,13 +110,13 @@ def data_folders(data: str | Path | None = None) -> list[Path]:
 
 @cache
 def known_files() -> dict[str, str]:
-    """Map the checksum of each part's first file to the name of the part."""
+    """Map the checksum of each part's first file to the name of the part; a file that stands for several quantities has no name."""
     found: dict[str, str] = {}
     for recipe in RECIPES.values():
         for name in recipe.names:
-            main = part_of(name)[1].files[0]
-            if main.sha256:
-                found.setdefault(main.sha256, name)
+            part = part_of(name)[1]
+            if part.files[0].sha256 and not part.quantity:
+                found.setdefault(part.files[0].sha256, name)
     return found
 
 
@@ -135,7 +136,8 @@ def _read_known(name: str, data: str | Path | None, path: Path | None = None) ->
         if file.sha256 and sums[file.name] != file.sha256:
             raise ValueError(f"`{found}` must have SHA-256 {file.sha256}; got {sums[file.name]}. Delete the file and fetch it again.")
     frames = part.read(paths)
-    return replace(frames, provenance=replace(recipe.provenance, name=name, sha256=sums, units=frames.provenance.units))
+    about = replace(recipe.provenance, name=name, sha256=sums, units=frames.provenance.units, quantity=part.quantity)
+    return replace(frames, provenance=about)
 
 
 def _present(name: str, file: RemoteFile, data: str | Path | None) -> Path:

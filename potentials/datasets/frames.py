@@ -40,6 +40,7 @@ class Provenance:
     url: str = ""
     sha256: dict[str, str] = field(default_factory=dict)  # file name -> checksum
     units: Units = EV_ANGSTROM  # what the file was written in; the arrays are converted
+    quantity: str = ""  # what ``energy`` holds, with its unit; empty: the energy in eV
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,6 +30,7 @@ class Part(NamedTuple):
 
     files: tuple[RemoteFile, ...]
     read: Callable[[Sequence[Path]], Frames]
+    quantity: str = ""  # what stands where others have the energy, with its unit; empty: the energy in eV
 
 
 class Recipe(NamedTuple):

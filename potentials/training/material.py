@@ -43,7 +43,7 @@ def prepare(config: Config, data: str | Path | None = None) -> Material:
     by_state = any(term.get("name") == "state_energies" for term in config.potential.get("terms", ()))
     references, states = fit_state_energies(train) if by_state else (fit_reference_energies(train), {})
     scale = _scale(train, references)
-    spec = _complete(config.potential, scale, references, states)
+    spec = _complete(config.potential, scale, references, states, (float(train.energy.std()), float(train.energy.mean())))
     build(spec)  # a wrong spec is said now
     return Material(config, train, validation, test, references, scale, spec)
 
@@ -55,10 +55,22 @@ def _scale(train: Frames, references: dict[int, float]) -> float:
     return float(np.sqrt(np.mean(subtract_reference_energies(train, references) ** 2 / train.n_atoms)))
 
 
-def _complete(spec: Mapping[str, Any], scale: float, references: dict[int, float], states: dict[tuple[int, int], float]) -> dict[str, Any]:
-    """Give the readout its scale and the energies of elements and states their values, where the spec leaves them open."""
+def _complete(
+    spec: Mapping[str, Any],
+    scale: float,
+    references: dict[int, float],
+    states: dict[tuple[int, int], float],
+    labels: tuple[float, float] = (1.0, 0.0),
+) -> dict[str, Any]:
+    """Give the readouts scale and shift and the energies of elements and states their values, where the spec leaves them open.
+
+    Parameters
+    ----------
+    labels : float, float   standard deviation and mean of what stands for the energy
+    """
     given: dict[str, dict[str, Any]] = {
         "readout": {"scale": scale},
+        "mean_readout": {"scale": labels[0] or 1.0, "shift": labels[1]},
         "reference_energies": {"energies_eV": {chemical_symbols[z]: energy for z, energy in references.items()}},
         "state_energies": {"energies_eV": [[charge, multiplicity, energy] for (charge, multiplicity), energy in states.items()]},
     }
