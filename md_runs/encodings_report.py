@@ -71,7 +71,7 @@ def draw_grams(encodings: Sequence[Encoding], grid: Array) -> Figure:
 def draw_similarity(found: Mapping[str, Any], kind: str) -> Figure:
     """Model × model, as they are and what training changed."""
     names = found["models"]
-    side = 2.4 + 0.55 * len(names)
+    side = 2.9 + 0.55 * len(names)
     figure = Figure(figsize=(2 * side + 1.2, side), layout="constrained")
     panels = figure.subplots(1, 2)
     for panel, key, title in zip(panels, ("similarity", "similarity_of_change"), ("tables", "change by training"), strict=True):
@@ -84,7 +84,7 @@ def draw_similarity(found: Mapping[str, Any], kind: str) -> Figure:
             panel.text(column, row, text, ha="center", va="center", fontsize=8, color=colour)
         panel.set_title(title, fontsize=10)
     figure.colorbar(image, ax=panels, label="linear CKA")
-    figure.suptitle(f"similarity, {kind}: " + "; ".join(summary_lines(found)), fontsize=9)
+    figure.suptitle("\n".join([f"similarity, {kind}", *summary_lines(found)]), fontsize=9)
     return figure
 
 

@@ -64,6 +64,7 @@ class Polarized(NamedTuple):
     charge: int  # e
     multiplicity: int  # 2S + 1
     vectors: Array  # (N, 3) Å
+    model: str = ""  # name
 
 
 def command(
@@ -94,7 +95,7 @@ def command(
     atoms = session.read_structure(structure)
     found = [polarize(atoms, chosen)] if not asked else [polarize(stateless(atoms), of_charge(chosen, q)) for q in asked]
     factor = magnify or magnification([state.vectors for state in found])
-    write_figure(output, draw(atoms, found, factor, f"{atoms.get_chemical_formula()}, {model or DEFAULT}"))
+    write_figure(output, draw(atoms, found, factor, f"{atoms.get_chemical_formula()}, {found[0].model}"))
     if json is not None:
         write_text(json, to_json(numbers(atoms, found, factor)))
     for state in found:
@@ -157,7 +158,7 @@ def polarize(atoms: Atoms, chosen: ModelOptions) -> Polarized:
     vectors, state = polarization_of(atoms), calculator.state
     if vectors is None or state is None:
         raise InputError(f"`--model` must have moving points; {chosen.model or DEFAULT} has fixed ones. Train one: docs/plugins.md.")
-    return Polarized(state.charge, state.multiplicity, vectors)
+    return Polarized(state.charge, state.multiplicity, vectors, calculator.model.card.name or calculator.model.path.stem)
 
 
 def turned_degrees(first: Array, second: Array) -> Array:
@@ -237,7 +238,8 @@ def _draw_view(panel: Axes, atoms: Atoms, arrows: Array, directions: Array) -> N
         radius, depth = DISC * covalent_radii[number], 1 + _depth(seen, [n])
         panel.add_patch(_disc(seen[n, :2], radius, jmol_colors[number], depth))
         if len(atoms) <= LABELLED:
-            panel.annotate(f"{chemical_symbols[number]}{n}", seen[n, :2], ha="center", va="center", fontsize=7, zorder=depth)
+            place = seen[n, :2] + radius * np.array([0.75, 0.75])  # beside the disc: arrows begin at its centre
+            panel.annotate(f"{chemical_symbols[number]}{n}", place, ha="left", va="bottom", fontsize=8, color="#404040", zorder=5)
     arrow = {"arrowstyle": "-|>,head_width=0.25,head_length=0.45", "color": ORANGE, "lw": 1.8, "shrinkA": 0, "shrinkB": 0}
     for start, step in zip(seen[:, :2], moved[:, :2], strict=True):
         if np.linalg.norm(step) > STILL_A:
