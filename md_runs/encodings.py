@@ -34,9 +34,17 @@ NearestA = Annotated[
         show_default=False,
     ),
 ]
+FarthestA = Annotated[
+    float | None,
+    typer.Option(
+        "--to-A",
+        help="Compare tables up to this distance: the longest one in the training data, for small molecules. Default: the shortest cutoff.",
+        show_default=False,
+    ),
+]
 
 
-def command(models: Models, from_a: NearestA = None, output: opt.Output = Path("polcalc-encodings")) -> None:
+def command(models: Models, from_a: NearestA = None, to_a: FarthestA = None, output: opt.Output = Path("polcalc-encodings")) -> None:
     """Show and compare the encodings of distances and angles that models learned.
 
     Writes, for each kind of table, figures of the tables, of their Gram matrices and of the similarity between models, similarity.csv and
@@ -47,16 +55,20 @@ def command(models: Models, from_a: NearestA = None, output: opt.Output = Path("
     with as_input_error():
         opened = {name: load(model, dtype=torch.float64) for name, model in zip(names, models, strict=True)}
     nearest = closest_A(list(opened.values())) if from_a is None else from_a
-    if not 0 <= nearest < (reach := min(model.potential.cutoff for model in opened.values())):
-        raise InputError(f"`--from-A` must be at least 0 and less than the shortest cutoff, {reach} Å; got {nearest} Å. Correct it.")
-    grids = {"distance": np.linspace(nearest, reach, SAMPLES), "angle": np.linspace(-1.0, 1.0, SAMPLES)}
+    cutoff = min(model.potential.cutoff for model in opened.values())
+    farthest = cutoff if to_a is None else to_a
+    if not 0 <= nearest < farthest <= cutoff:
+        raise InputError(
+            f"`--from-A` and `--to-A` must lie in this order between 0 and the shortest cutoff, {cutoff} Å; got {nearest} and {farthest} Å."
+        )
+    grids = {"distance": np.linspace(nearest, farthest, SAMPLES), "angle": np.linspace(-1.0, 1.0, SAMPLES)}
     grids["angular distance"] = grids["distance"]
     encodings = [found for name, model in opened.items() for found in encodings_of(name, model.potential, grids)]
     relations = related(opened)
     by_kind = {kind: [e for e in encodings if e.kind == kind] for kind in KINDS}
     report = {kind: compare(chosen, relations) for kind, chosen in by_kind.items() if chosen}
     about = {name: {"path": str(m.path), "sha256": m.sha256, "data": task_of(m), "seed": m.card.seed} for name, m in opened.items()}
-    claim(output, make_manifest("encodings", {"models": models, "from_A": nearest}, models=about, status="finished"))
+    claim(output, make_manifest("encodings", {"models": models, "from_A": nearest, "to_A": farthest}, models=about, status="finished"))
     write(output, encodings, grids, report, about)
     for kind, found in report.items():
         screen.print(similarity_table(kind, found))

@@ -151,7 +151,8 @@ def test_what_is_refused(tmp_path: Path) -> None:
     for words, message in (
         ([model, model], "once each"),
         ([tmp_path / "none.pt"], "must be a file"),
-        ([model, "--from-A", "4.0"], "less than the shortest cutoff"),
+        ([model, "--from-A", "4.0"], "between 0 and the shortest cutoff"),
+        ([model, "--to-A", "4.1"], "between 0 and the shortest cutoff"),
     ):
         done = polcalc("encodings", *words, "--output", tmp_path / "out")
         assert done.exit_code == 2 and message in done.stderr
