@@ -20,6 +20,7 @@ from md_runs.trajectory import read_trajectory
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, save
+from potentials.training import prepare, read_config
 from tests.small import write_small_model
 
 
@@ -175,3 +176,9 @@ def test_arrows_are_drawn_where_they_point(methanol: Path) -> None:
     assert np.subtract(arrow.xy, arrow.xyann) == pytest.approx((axes @ vectors[0] * 10)[:2])
     (arrow,) = [text for text in above.texts if text.arrow_patch is not None]
     assert np.linalg.norm(np.subtract(arrow.xy, arrow.xyann)) < 10 * np.linalg.norm(vectors[0])
+
+
+def test_the_configuration_of_the_documented_example() -> None:
+    """Its set comes with the package; the potential has moving points and sees the charge."""
+    spec = prepare(read_config(Path(__file__).parents[1] / "docs" / "plugins.toml")).spec
+    assert build(spec).trunk.points.reach > 0 and {"name": "total_charge"} in spec["embeddings"]
