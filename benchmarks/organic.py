@@ -24,6 +24,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.optimize import BFGS
 
 sys.path.insert(0, str(Path(__file__).parent))
+from kept_runs import RUNS, complete, status
 from measure import machine, take_turns, write
 
 from polcalc import PolarizedCalculator
@@ -35,7 +36,6 @@ from potentials.datasets.gaps import geometry_key
 from potentials.labels.gfn2 import Surface
 from potentials.training.data import StructureSet
 from potentials.training.evaluate import errors
-from runs import RUNS, complete, status
 
 FMAX, MOST_STEPS = 0.01, 500  # eV/Å
 HEAVY = 12  # atoms of the molecule that speed is measured on
