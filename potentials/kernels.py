@@ -18,8 +18,7 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.library import custom_op
+from torch import Tensor, library
 
 try:
     import potentials._kernels as _kernels
@@ -30,7 +29,7 @@ PART = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # which filter acts on each of the nine comp
 ODD = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0)  # parity of the components under u -> -u, and under transposition
 
 
-@custom_op("polcalc::convolve", mutates_args=())
+@library.custom_op("polcalc::convolve", mutates_args=())
 def convolve(filters: Tensor, values: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
     """Sum filter times neighbour value over pairs, both ways.
 
@@ -55,7 +54,7 @@ def convolve(filters: Tensor, values: Tensor, idx_i: Tensor, idx_j: Tensor) -> T
     return result.index_add_(1, idx_j, weights * values.index_select(1, idx_i))
 
 
-@custom_op("polcalc::contract", mutates_args=())
+@library.custom_op("polcalc::contract", mutates_args=())
 def contract(left: Tensor, right: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
     """Sum left_i ⊙ right_j + left_j ⊙ right_i over the components of I, A and S: (9, M, C) twice -> (P, 3, C)."""
     if _compiled(left, right):
@@ -98,7 +97,7 @@ def matrix_product(x: Tensor, y: Tensor) -> Tensor:
     return product
 
 
-@custom_op("polcalc::embed_slot", mutates_args=())
+@library.custom_op("polcalc::embed_slot", mutates_args=())
 def _embed_slot(k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_points: int) -> Tensor:
     """Derivative of Σ f Y ((c_i + n_j) g_i ± (c_j + n_i) g_j) with respect to slot k of (f, Y, (c, n), g), given the others."""
     shape = _embed_shape(k, others, len(idx_i), n_points)
@@ -112,7 +111,7 @@ def _embed_slot(k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_po
     return _EMBED_SLOTS[k](slots[0], slots[1], slots[2], slots[3], idx_i, idx_j)
 
 
-@custom_op("polcalc::product", mutates_args=())
+@library.custom_op("polcalc::product", mutates_args=())
 def _product(x: Tensor, y: Tensor, symmetric: bool, transposed: int) -> Tensor:
     """Compute XY (transposed = 0), XᵀY (1) or XYᵀ (2), symmetrised by the product in the other order if asked."""
     if _compiled(x, y):
