@@ -22,7 +22,6 @@ the data name no ``split_seed``. A comparison may have a budget of its own; its 
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,7 +32,7 @@ import numpy.typing as npt
 
 from potentials.datasets import Frames
 from potentials.datasets.gaps import geometry_key
-from potentials.training.config import Config, from_dict
+from potentials.training.config import Config, from_dict, read_toml
 
 LENGTHS = ("epochs", "steps", "seconds")
 KNOWN = {"title", "seeds", "columns", "budget", "data", "common", "comparison", "beside"}
@@ -78,13 +77,7 @@ def read_experiment(path: str | Path) -> Experiment:
     ValueError          not TOML, an unknown or missing entry, a budget that is not one length
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"`TABLE` must be a file; got {path}, which does not exist. Check the path.")
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"`TABLE` must be a TOML file; {path} is not: {error}. Correct it.") from error
-    return from_table(path.stem, table)
+    return from_table(path.stem, read_toml(path, "TABLE"))
 
 
 def from_table(name: str, table: Mapping[str, Any]) -> Experiment:

@@ -114,14 +114,17 @@ def read_config(path: str | Path) -> Config:
     FileNotFoundError   no such file
     ValueError          not TOML, an unknown or missing entry, a value of the wrong kind
     """
-    path = Path(path)
+    return from_dict(read_toml(Path(path), "CONFIG"))
+
+
+def read_toml(path: Path, argument: str) -> dict[str, Any]:
+    """Read a TOML file; errors name the argument that it was given as."""
     if not path.is_file():
-        raise FileNotFoundError(f"`CONFIG` must be a file; got {path}, which does not exist. Check the path.")
+        raise FileNotFoundError(f"`{argument}` must be a file; got {path}, which does not exist. Check the path.")
     try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"`CONFIG` must be a TOML file; {path} is not: {error}. Correct it.") from error
-    return from_dict(values)
+        raise ValueError(f"`{argument}` must be a TOML file; {path} is not: {error}. Correct it.") from error
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
