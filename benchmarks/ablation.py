@@ -15,22 +15,18 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 from comparison import curves, summarise, table
 from degeneracy import blind_floor, gap_mae_meV, predicted_energies
-from experiment import SPLITS, Experiment, Run, read_experiment
+from experiment import Experiment, Run, read_experiment
 from measure import machine
 
-from potentials.datasets import Frames, load_frames, split
-from potentials.datasets.hdf5 import write_hdf5
 from potentials.files import write_text
 from potentials.training import Training, finish, prepare
 from potentials.training.config import Config, from_dict
-from potentials.training.material import Material
 
 HERE = Path(__file__).parent
 HISTORY = ("step", "elapsed_s", "energy_mae_meV", "forces_mae_meV_per_A", "validation_loss")
@@ -70,8 +66,7 @@ def run_one(experiment: Experiment, run: Run, work: Path, results: Path, device:
         return _read_result(result_file, run)
     folder = work / experiment.name / run.key
     _claim(folder, run)
-    material = _material(run, work / experiment.name, data)
-    training = Training(material, folder, device=device, resume=True, on_validation=lambda row: _say(run, row))
+    training = Training(prepare(run.config, data), folder, device=device, resume=True, on_validation=lambda row: _say(run, row))
     training.run()
     result = _measure(experiment, run, training, device)
     _write(result_file, json.dumps(result, indent=1) + "\n")
@@ -98,32 +93,6 @@ def sum_up(experiment: Experiment, results: Path) -> str:
     return text
 
 
-def _material(run: Run, work: Path, data: Path | None) -> Material:
-    """Read the structures, split as the run says; without a test file, what the split leaves is the test."""
-    wanted = run.config.data
-    frames = load_frames(wanted.train, data=data)
-    config = run.config
-    if run.split != "group":
-        frames = replace(frames, group=SPLITS[run.split](frames))
-        config = replace(config, data=replace(wanted, train=str(_pool(frames, work, run))))
-    material = prepare(config, data)
-    if material.test is not None:
-        return material
-    rest = split(frames, wanted.n_train, wanted.n_validation, wanted.split_seed).test
-    if not len(rest):
-        raise ValueError(f"`n_train` + `n_validation` must leave structures of {wanted.train} to test; got none left. Take fewer.")
-    return material._replace(test=rest)
-
-
-def _pool(frames: Frames, work: Path, run: Run) -> Path:
-    """Keep structures whose groups were changed where training reads them."""
-    path = work / f"{run.data}-{run.split}.h5"
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_hdf5(path, frames)
-    return path
-
-
 def _measure(experiment: Experiment, run: Run, training: Training, device: str) -> dict[str, Any]:
     test = training.material.test
     assert test is not None
@@ -136,7 +105,6 @@ def _measure(experiment: Experiment, run: Run, training: Training, device: str) 
         "data": run.data,
         "plugin": run.plugin,
         "seed": run.seed,
-        "split": run.split,
         "budget": budget(run, device),
         "config": _plain(run.config),
         "training": summary | {"ms_per_step": round(60_000 * summary["minutes"] / summary["steps"], 2)},

@@ -12,9 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 sys.path.insert(0, str(Path(__file__).parent))
-from experiment import same_composition, same_geometry
+from experiment import same_composition
 
 from potentials.datasets import Frames
+from potentials.datasets.splits import same_geometry
 from potentials.potential import Potential, predict
 from potentials.training.data import StructureSet
 from potentials.training.evaluate import BATCH_ATOMS

@@ -7,8 +7,7 @@
     [budget]                 # epochs, steps (whole epochs of every run) or seconds: one of them
     epochs = 30
 
-    [data.NAME]              # as [data] of a training; and
-    split = "geometry"       # what stays together: "group" (as the set says), "geometry", or "label" (nothing)
+    [data.NAME]              # as [data] of a training; without a test file, what the split leaves is the test
 
     [common]                 # tables of a training that all runs share
     [comparison.NAME.base]   # tables of a training
@@ -22,7 +21,7 @@ the data name no ``split_seed``. A comparison may have a budget of its own; its 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,8 +30,8 @@ import numpy as np
 import numpy.typing as npt
 
 from potentials.datasets import Frames
-from potentials.datasets.gaps import geometry_key
-from potentials.training.config import Config, from_dict, read_toml
+from potentials.datasets.splits import numbered
+from potentials.training.config import REST, Config, from_dict, read_toml
 
 LENGTHS = ("epochs", "steps", "seconds")
 KNOWN = {"title", "seeds", "columns", "budget", "data", "common", "comparison", "beside"}
@@ -47,7 +46,6 @@ class Run:
     data: str
     plugin: str
     seed: int
-    split: str  # name in `SPLITS`
     budget: dict[str, float]  # one of `LENGTHS`
     config: Config
 
@@ -109,14 +107,11 @@ def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
 def _run(experiment: str, table: Mapping[str, Any], comparison: str, data: str, plugin: str, seed: int) -> Run:
     compared, source = table["comparison"][comparison], dict(table["data"][data])
     budget = dict(compared.get("budget", table.get("budget", {})))
-    split = source.pop("split", "group")
-    if split not in SPLITS:
-        raise ValueError(f"`split` must be one of {', '.join(SPLITS)}; got {split!r}. Correct {experiment}.")
     settings = merge(merge(table.get("common", {}), compared.get("base", {})), compared["plugin"][plugin])
-    about = {"name": f"{experiment}-{comparison}-{data}-{plugin}", "data": {"split_seed": seed, **source}, "seed": seed}
+    about = {"name": f"{experiment}-{comparison}-{data}-{plugin}", "data": {"split_seed": seed, "test": REST, **source}, "seed": seed}
     values = merge(settings, about)
     values["schedule"] = merge(settings.get("schedule", {}), _length(budget, values, experiment))
-    return Run(comparison, data, plugin, seed, split, budget, from_dict(values))
+    return Run(comparison, data, plugin, seed, budget, from_dict(values))
 
 
 def _length(budget: Mapping[str, float], values: Mapping[str, Any], experiment: str) -> dict[str, float]:
@@ -136,24 +131,6 @@ def _length(budget: Mapping[str, float], values: Mapping[str, Any], experiment: 
     return {"max_epochs": int(amount // per_epoch)}
 
 
-def same_geometry(frames: Frames) -> npt.NDArray[np.int64]:
-    """Number the geometries (S,): structures with the same atoms at the same places share one."""
-    rows = [frames.slice_of(n) for n in range(len(frames))]
-    return _numbered([geometry_key(frames.atomic_numbers[r], frames.positions[r], frames.cell[n]) for n, r in enumerate(rows)])
-
-
 def same_composition(frames: Frames) -> npt.NDArray[np.int64]:
     """Number the compositions (S,)."""
-    return _numbered([np.sort(frames.atomic_numbers[frames.slice_of(n)]).tobytes() for n in range(len(frames))])
-
-
-def _numbered(keys: list[bytes]) -> npt.NDArray[np.int64]:
-    numbers = {key: n for n, key in enumerate(dict.fromkeys(keys))}
-    return np.array([numbers[key] for key in keys], dtype=np.int64)
-
-
-SPLITS: dict[str, Callable[[Frames], npt.NDArray[np.int64] | None]] = {
-    "group": lambda frames: frames.group,
-    "geometry": same_geometry,
-    "label": lambda frames: None,
-}  # what a split keeps together: numbers (S,) of groups, or None
+    return numbered([np.sort(frames.atomic_numbers[frames.slice_of(n)]).tobytes() for n in range(len(frames))])

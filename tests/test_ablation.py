@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,7 @@ from ase.io import write
 
 from potentials.build import ARCHITECTURES, build
 from potentials.datasets import graphs, load_frames, make_frames, split
+from potentials.datasets.splits import same_geometry
 from potentials.potential import predict
 from potentials.training.material import _complete
 from tests.training import toy
@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 import ablation
 from comparison import check_budgets, measures, summarise, table
 from degeneracy import blind_floor, gap_mae_meV
-from experiment import SPLITS, from_table, merge, read_experiment, same_geometry
+from experiment import from_table, merge, read_experiment
 
 EXPERIMENTS = Path(__file__).parents[1] / "benchmarks" / "experiments"
 TABLES = sorted(EXPERIMENTS.glob("*.toml"))
@@ -275,7 +275,7 @@ def test_what_a_split_keeps_together(tmp_path):
     frames = load_frames(two_states(tmp_path))
     assert same_geometry(frames).tolist() == [*range(12), *range(12)]
     for kind, kept in (("geometry", True), ("label", False)):
-        drawn = split(replace(frames, group=SPLITS[kind](frames)), 12, 4, 0)
+        drawn = split(frames, 12, 4, 0, kind)
         ids = [set(part.positions[0::3, 0].tolist()) for part in drawn]
         assert (not ids[0] & ids[1] and not ids[0] & ids[2]) == kept
 

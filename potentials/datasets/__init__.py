@@ -2,12 +2,11 @@
 
 from potentials.datasets.catalogue import RECIPES, load_frames
 from potentials.datasets.frames import Frames, Provenance, graphs, join, make_frames, targets
+from potentials.datasets.splits import TOGETHER, Split, split
 from potentials.datasets.statistics import (
-    Split,
     Statistics,
     fit_reference_energies,
     fit_state_energies,
-    split,
     statistics,
     subtract_reference_energies,
 )
@@ -15,6 +14,7 @@ from potentials.datasets.units import Units, make_units
 
 __all__ = [
     "RECIPES",
+    "TOGETHER",
     "Frames",
     "Provenance",
     "Split",

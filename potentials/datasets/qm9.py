@@ -26,7 +26,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from potentials.datasets.frames import Frames, Provenance, make_frames
 from potentials.datasets.recipe import Part, Recipe, RemoteFile, choose, padded
-from potentials.datasets.statistics import split
+from potentials.datasets.splits import split
 from potentials.datasets.units import EV_ANGSTROM, HARTREE
 
 Array = npt.NDArray[np.float64]

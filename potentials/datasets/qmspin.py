@@ -30,7 +30,8 @@ from ase.data import atomic_numbers
 
 from potentials.datasets.frames import Frames, Provenance, make_frames
 from potentials.datasets.recipe import Part, Recipe, RemoteFile, choose, padded
-from potentials.datasets.statistics import atom_energies, split
+from potentials.datasets.splits import split
+from potentials.datasets.statistics import atom_energies
 from potentials.datasets.units import HARTREE, Units
 
 FORM = "qmspin[:SPLIT:PART]"

@@ -1,4 +1,4 @@
-"""What training needs to know of labelled structures: splits, reference energies, and the numbers of a model's card."""
+"""What training needs to know of labelled structures: reference energies, and the numbers of a model's card."""
 
 from __future__ import annotations
 
@@ -15,14 +15,6 @@ from potentials.datasets.units import HARTREE
 Array = npt.NDArray[Any]
 
 
-class Split(NamedTuple):
-    """Structures for training, for choosing when to stop, and what is left."""
-
-    train: Frames
-    validation: Frames
-    test: Frames
-
-
 class Statistics(NamedTuple):
     """What a model's card tells of its training data."""
 
@@ -32,33 +24,6 @@ class Statistics(NamedTuple):
     closest_distances_A: dict[str, float]  # "C-H" -> Å
     energy_range_eV: list[float]  # per atom, reference energies subtracted
     force_max_eV_per_A: float | None  # longest force vector
-
-
-def split(frames: Frames, n_train: int, n_validation: int, seed: int) -> Split:
-    """Draw structures at random, those of one group together.
-
-    Parameters
-    ----------
-    frames : Frames
-    n_train, n_validation : int   structures; with groups, the first groups that reach these numbers
-    seed : int                    the same seed gives the same split
-
-    Raises
-    ------
-    ValueError                    more structures than there are
-    """
-    if n_train < 0 or n_validation < 0 or n_train + n_validation > len(frames):
-        raise ValueError(
-            f"`n_train` + `n_validation` must be at most {len(frames)}, the structures of {frames.provenance.name or 'the set'}; "
-            f"got {n_train} + {n_validation}. Ask for fewer."
-        )
-    generator = np.random.default_rng(seed)
-    groups = np.arange(len(frames)) if frames.group is None else frames.group
-    names, members = np.unique(groups, return_inverse=True)
-    place = generator.permutation(len(names))[members]  # of each structure's group in the random order
-    order = np.argsort(place, kind="stable")
-    ends = np.searchsorted(place[order], _group_ends(place[order], (n_train, n_train + n_validation)))
-    return Split(*(frames.select(chosen) for chosen in np.split(order, ends)))
 
 
 def statistics(frames: Frames, references: dict[int, float] | None = None) -> Statistics:
@@ -158,9 +123,3 @@ def _composition(frames: Frames) -> tuple[Array, Array]:
     row = np.repeat(np.arange(len(frames)), frames.n_atoms)
     cells = np.bincount(row * len(elements) + column, minlength=len(frames) * len(elements))
     return cells.reshape(len(frames), len(elements)).astype(np.float64), elements
-
-
-def _group_ends(place: Array, wanted: tuple[int, int]) -> Array:
-    """Round numbers of structures up to whole groups: the first place that is not taken, for each number."""
-    taken = np.array([place[n - 1] + 1 if n else 0 for n in wanted])
-    return taken

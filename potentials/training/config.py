@@ -15,7 +15,10 @@ from typing import Any, get_args, get_origin, get_type_hints
 
 import torch
 
+from potentials.datasets.splits import check_together
+
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
+REST = "rest"  # of the structures that training and validation are drawn from
 
 
 @dataclass(frozen=True)
@@ -25,8 +28,9 @@ class DataConfig:
     train: str  # file or known set; training and validation structures are drawn from it
     n_train: int
     n_validation: int
-    test: str = ""  # file or known set, looked at once, at the end
+    test: str = ""  # file or known set, looked at once, at the end; "rest": what the split of `train` leaves
     split_seed: int = 0
+    split: str = "group"  # what stays together: "group" (as the set says), "geometry" (all its states), or "label" (nothing)
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,7 @@ class Config:
 
     def __post_init__(self) -> None:
         """Check what no later step would say clearly."""
+        check_together(self.data.split)
         schedule, training = self.schedule, self.training
         if schedule.max_epochs is None and schedule.time_budget_min is None:
             raise ValueError("`schedule` must have max_epochs or time_budget_min; got neither. Add one, or pass it as an option.")

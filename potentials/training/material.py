@@ -11,7 +11,7 @@ from ase.data import chemical_symbols
 
 from potentials.build import build
 from potentials.datasets import Frames, fit_reference_energies, fit_state_energies, load_frames, split, subtract_reference_energies
-from potentials.training.config import Config
+from potentials.training.config import REST, Config
 
 
 class Material(NamedTuple):
@@ -34,12 +34,15 @@ def prepare(config: Config, data: str | Path | None = None) -> Material:
     FileNotFoundError, ValueError   what is wrong with data or configuration
     """
     wanted = config.data
-    train, validation, _ = split(load_frames(wanted.train, data=data), wanted.n_train, wanted.n_validation, wanted.split_seed)
+    frames = load_frames(wanted.train, data=data)
+    train, validation, rest = split(frames, wanted.n_train, wanted.n_validation, wanted.split_seed, wanted.split)
     if len(train) < config.training.batch_size:
         raise ValueError(f"`batch_size` must be at most n_train = {len(train)}; got {config.training.batch_size}. Take a smaller one.")
     if not len(validation):
         raise ValueError("`n_validation` must be at least 1; got 0. Leave some structures to watch the training by.")
-    test = load_frames(wanted.test, data=data) if wanted.test else None
+    test = rest if wanted.test == REST else load_frames(wanted.test, data=data) if wanted.test else None
+    if wanted.test == REST and not len(rest):
+        raise ValueError(f"`n_train` + `n_validation` must leave structures of {wanted.train} to test; got none left. Take fewer.")
     by_state = any(term.get("name") == "state_energies" for term in config.potential.get("terms", ()))
     references, states = fit_state_energies(train) if by_state else (fit_reference_energies(train), {})
     scale = _scale(train, references)

@@ -19,7 +19,7 @@ from potentials.datasets.charged import zundel
 from potentials.datasets.own import card, shipped
 from potentials.datasets.plausible import unit_problems, work_ratio
 from potentials.datasets.repeats import find_repeats
-from potentials.datasets.statistics import split
+from potentials.datasets.splits import split
 
 Find = Callable[[str], Path]
 KCAL = kcal / mol
