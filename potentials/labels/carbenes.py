@@ -29,7 +29,7 @@ from potentials.labels.work import results
 NAME = "carbenes-st"
 SEED = 20260402
 TEMPERATURES_K = (300.0, 600.0)  # in turn
-GEOMETRIES = {1: 220, 2: 90, 3: 26, 4: 4, 5: 2}  # of each minimum, itself included, by the number of heavy atoms
+GEOMETRIES = {1: 240, 2: 96, 3: 26, 4: 3, 5: 2}  # of each minimum, itself included, by the number of heavy atoms
 STATES = (1, 3)  # multiplicities
 BOND = 1.3  # of the sum of covalent radii
 PARENTS = tuple(
