@@ -16,10 +16,11 @@ from ase.units import Bohr, Hartree, kcal, mol
 from potentials.datasets import RECIPES, fit_reference_energies, load_frames, statistics
 from potentials.datasets.catalogue import data_folders, find_file, known_files, part_of
 from potentials.datasets.charged import zundel
-from potentials.datasets.own import card, shipped
+from potentials.datasets.own import SHIPPED, card, shipped
 from potentials.datasets.plausible import unit_problems, work_ratio
+from potentials.datasets.qmspin import LARGEST_GAP
 from potentials.datasets.repeats import find_repeats
-from potentials.datasets.splits import split
+from potentials.datasets.splits import same_geometry, split
 
 Find = Callable[[str], Path]
 KCAL = kcal / mol
@@ -223,6 +224,23 @@ def test_toy_sets_come_with_the_package(name: str, tmp_path: Path) -> None:
     net = np.add.reduceat(frames.forces, frames.first[:-1])
     assert abs(net).max() < 1e-4
     np.testing.assert_allclose(np.add.reduceat(frames.partial_charges, frames.first[:-1]), frames.total_charge, atol=1e-4)
+
+
+def test_carbenes_come_with_the_package_in_both_states(tmp_path: Path) -> None:
+    """Both states of each geometry, one after the other; methylene's triplet lies below its singlet; small files all together."""
+    frames, about = load_frames("carbenes-st", data=tmp_path), card("carbenes-st")
+    assert len(frames) == about["labels"] >= 6000 and frames.group is not None and frames.forces is not None
+    assert len(np.unique(frames.group)) == about["parents"] >= 100
+    assert set(np.unique(frames.atomic_numbers)) == {1, 6, 7, 8, 9}
+    assert frames.multiplicity.tolist() == [1, 3] * (len(frames) // 2) and not frames.total_charge.any()
+    assert np.array_equal(same_geometry(frames), np.arange(len(frames)) // 2)
+    gap = np.diff(frames.energy.reshape(-1, 2))[:, 0]  # eV
+    assert abs(gap).max() < LARGEST_GAP * Hartree
+    methylene = np.add.reduceat(frames.atomic_numbers, frames.first[:-1])[::2] == 8  # electrons; no other carbene has so few
+    lowest = frames.energy[0::2][methylene].min() - frames.energy[1::2][methylene].min()
+    assert 0.4 < lowest < 0.8  # adiabatic; 0.39 eV by experiment, 0.61 in this functional and basis
+    np.testing.assert_allclose(np.add.reduceat(frames.forces, frames.first[:-1]), 0, atol=0.06)  # the grid of integration is not invariant
+    assert sum(path.stat().st_size for path in SHIPPED.glob("*.h5")) < 25e6
 
 
 def test_toy_charge_a_has_both_charges_at_each_geometry(tmp_path: Path) -> None:
