@@ -116,7 +116,8 @@ def fill(folder: Path) -> None:
     page = Path(__file__).with_suffix(".md")
     text = page.read_text(encoding="utf-8")
     for output in sorted(folder.glob("*.txt")):
-        printed = "\n".join(line.rstrip() for line in output.read_text(encoding="utf-8").splitlines())
+        lines = output.read_text(encoding="utf-8").replace(str(folder), "spin-states").splitlines()
+        printed = "\n".join(line.rstrip() for line in lines)
         mark = f"<!-- output: {output.stem} -->"
         text = re.sub(rf"{mark}\n(\n```text\n.*?```\n)?", lambda _, m=mark, p=printed: f"{m}\n\n```text\n{p}\n```\n", text, flags=re.DOTALL)
     page.write_text(text, encoding="utf-8")

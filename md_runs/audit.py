@@ -80,7 +80,7 @@ def command(
     if json:
         print(to_json({"model": str(calculator.model.path), "sha256": calculator.model.sha256} | result), end="")
     else:
-        screen.print(f"{calculator.model.path}, with {' and '.join(result['molecules'])}; states as charge/multiplicity", markup=False)
+        screen.print(f"{model}, with {' and '.join(result['molecules'])}; states as charge/multiplicity", markup=False)
         screen.print(_table(findings))
     if store:
         _store(calculator, result, quiet=json)
