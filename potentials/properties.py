@@ -42,12 +42,8 @@ class MeanReadout(nn.Module):
         return (self.shift + self.scale * values) / _n_atoms(graph)
 
 
-class DipoleMoment(nn.Module):
-    """|Σ q_i (r_i - r_c)| in D, with charges q_i of the atoms in e that add up to the total charge, and r_c the centre of mass.
-
-    For open molecules. Differs from arXiv 2202.02541: dipoles of the atoms themselves are left out, since a term sees no vectors of the
-    architecture.
-    """
+class _FromCenter(nn.Module):
+    """One number of each atom, and its place from the centre of mass."""
 
     masses: Tensor  # (Z,)
 
@@ -55,6 +51,14 @@ class DipoleMoment(nn.Module):
         super().__init__()
         self.network = _network(channels)
         self.register_buffer("masses", _masses())
+
+
+class DipoleMoment(_FromCenter):
+    """|Σ q_i (r_i - r_c)| in D, with charges q_i of the atoms in e that add up to the total charge, and r_c the centre of mass.
+
+    For open molecules. Differs from arXiv 2202.02541: dipoles of the atoms themselves are left out, since a term sees no vectors of the
+    architecture.
+    """
 
     def forward(self, graph: AtomicGraph, vectors: Tensor, scalars: Tensor) -> Tensor:
         """Return (N,) D, equal for all atoms of a molecule."""
@@ -65,15 +69,8 @@ class DipoleMoment(nn.Module):
         return safe_norm(dipole)[graph.batch] / DEBYE / n_atoms
 
 
-class SpatialExtent(nn.Module):
+class SpatialExtent(_FromCenter):
     """Σ q_i |r_i - r_c|² in bohr², with learned q_i and r_c the centre of mass (arXiv 2202.02541, section 3.4); for open molecules."""
-
-    masses: Tensor  # (Z,)
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.network = _network(channels)
-        self.register_buffer("masses", _masses())
 
     def forward(self, graph: AtomicGraph, vectors: Tensor, scalars: Tensor) -> Tensor:
         """Return (N,) bohr²."""

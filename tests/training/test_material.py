@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from potentials.datasets.hdf5 import write_hdf5
@@ -40,4 +39,3 @@ def test_a_rest_of_nothing_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"must leave structures of .*waters.h5 to test; got none left"):
         prepare(drawn_from(path, n_train=20))
     assert prepare(drawn_from(path, n_train=20, test="")).test is None
-    assert np.isfinite(prepare(drawn_from(path, split="label")).scale)
