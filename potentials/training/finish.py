@@ -64,7 +64,7 @@ def _card(training: Training, found: dict[str, Any], summary: dict[str, Any], co
         force_max_eV_per_A=known.force_max_eV_per_A,
         reference_energies_eV={chemical_symbols[z]: energy for z, energy in material.references.items()},
         dataset=_described(material.train) | {"n_train": len(material.train), "n_validation": len(material.validation)},
-        test_errors={} if material.test is None else {**_identified(material.test), **found["test"]},
+        test_errors={} if material.test is None else {"dataset": _described(material.test), **found["test"]},
         training={
             **summary,
             "validation_errors": found["validation"],
@@ -80,10 +80,6 @@ def _card(training: Training, found: dict[str, Any], summary: dict[str, Any], co
 def _described(frames: Frames) -> dict[str, Any]:
     source = asdict(frames.provenance)
     return {"name": source.pop("name"), "source": source.pop("url"), **source, "n_frames": len(frames)}
-
-
-def _identified(frames: Frames) -> dict[str, Any]:
-    return {"name": frames.provenance.name, "sha256": frames.provenance.sha256}
 
 
 def _version(package: str) -> str:

@@ -126,6 +126,7 @@ def test_the_model_file_holds_the_averaged_weights_and_its_card(tmp_path):
     graph = training.validation.batch(torch.arange(8))
     error = (predict(model.potential, graph.graph).forces - graph.targets.forces).abs().mean() * 1000
     assert model.card.test_errors["forces_mae_meV_per_A"] == pytest.approx(float(error), rel=1e-6)
+    assert model.card.test_errors["dataset"]["n_frames"] == model.card.test_errors["n_frames"] == 8
     assert model.card.elements == [1, 8] and model.card.states == [[0, 1, 16]] and model.card.seed == 0
     assert model.card.training["configuration_text"] == "name = 'toy'" and model.card.command == "polcalc train toy.toml"
     assert set(model.card.closest_distances_A) == {"H-H", "H-O"}
