@@ -7,7 +7,7 @@
 Sizes are those of the papers. Inference is energy and forces of one structure, eager, tensors ready; a training step is forward, forces,
 loss, backward and AdamW on 8 molecules of 9 or 21 atoms, or one of more. Plug-ins of an architecture, and the peer of the Equivariant
 Transformer, take turns in one process, so a busy machine slows all of them. Memory is what a fresh process grew by at its largest during
-one step, on a GPU what the allocator held at most.
+one step, on a GPU what the allocator held at most. Stopped, the command goes on where it was.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ def main(given: Sequence[str] | None = None) -> None:
         print(json.dumps(_memory(**task) if "contestant" in task else _times(**task)))
         return
     plugins = list(dict.fromkeys(["base", *(arguments.plugin or PLUGINS)]))
-    rows = []
+    about = machine(arguments.device)
+    report: dict[str, Any] = {"machine": about, "threads": arguments.threads, "cutoff_A": CUTOFF_A, "rows": []}
+    rows = _kept(report, arguments.output)
     for architecture in arguments.architecture or list(BASES):
         for n_atoms in arguments.atoms or list(SYSTEMS):
             for mode in MODES:
@@ -88,9 +90,22 @@ def main(given: Sequence[str] | None = None) -> None:
                     "device": arguments.device,
                     "threads": arguments.threads,
                 }
+                if all(_find([r for r in rows if r["mode"] == mode], architecture, plugin, n_atoms) for plugin in plugins):
+                    continue
                 rows += _measured(case, plugins, arguments.repeats, memory=not arguments.no_memory)
-    report = {"machine": machine(arguments.device), "threads": arguments.threads, "cutoff_A": CUTOFF_A, "rows": rows}
-    write(report, text(report), arguments.output)
+                report["rows"] = rows
+                write(report, text(report), arguments.output)
+
+
+def _kept(report: Mapping[str, Any], output: Path | None) -> list[dict[str, Any]]:
+    """Rows that an interrupted run of the same kind on the same machine has left."""
+    if output is None or not output.is_file():
+        return []
+    before = json.loads(output.read_text())
+    same = before["threads"] == report["threads"] and all(
+        before["machine"][k] == report["machine"][k] for k in ("processor", "device", "torch")
+    )
+    return list(before["rows"]) if same else []
 
 
 def spec(architecture: str, plugin: str) -> dict[str, Any]:

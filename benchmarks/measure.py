@@ -16,6 +16,7 @@ import numpy as np
 
 Call = Callable[[], Any]
 SERIES = 5  # timed calls of one contestant before the next has its turn
+SERIES_S = 2.0  # and not much longer than this, where calls are long
 
 
 def in_process(script: str, task: Mapping[str, Any], threads: int) -> Any:
@@ -57,8 +58,10 @@ def take_turns(ready: Mapping[str, Call], repeats: int) -> dict[str, dict[str, f
     processor: dict[str, list[float]] = {name: [] for name in ready}
     for _ in range(-(-repeats // SERIES)):
         for name, call in ready.items():
+            begin = time.perf_counter()
             call()
-            for _ in range(SERIES):
+            series = SERIES if time.perf_counter() - begin < SERIES_S else 1
+            for _ in range(series):
                 start, start_processor = time.perf_counter(), time.process_time()
                 call()
                 processor[name].append(1e3 * (time.process_time() - start_processor))

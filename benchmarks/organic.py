@@ -181,7 +181,7 @@ def _stable(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict
 
 def _speed(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Time energy and forces of a molecule of twelve heavy atoms, each number of threads in a process of its own."""
-    task = {"model": arguments.model, "frames": arguments.frames, "data": arguments.data and str(arguments.data), "repeats": arguments.repeats}
+    task = {"model": arguments.model, "frames": arguments.frames, "data": str(arguments.data or "") or None, "repeats": arguments.repeats}
     speed = {f"{threads} threads": in_process(__file__, task, threads) for threads in THREADS}
     return {"speed": speed, "tblite_over_model": speed[f"{THREADS[-1]} threads"]["tblite_over_model"]}
 
