@@ -42,6 +42,7 @@ def info_table(info: dict[str, Any]) -> Table:
     rows = {
         "model": card["name"] or info["model"],
         "": card["description"],
+        "where it fails": card["limits"],
         "file": info["path"],
         "SHA-256": info["sha256"],
         "architecture": f"{info['spec']['architecture']['name']}, {info['parameters']:,} parameters, cutoff {info['cutoff_A']:g} Å",

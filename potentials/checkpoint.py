@@ -32,6 +32,7 @@ class Card:
 
     name: str = ""
     description: str = ""
+    limits: str = ""  # where it fails, and what to take instead
     elements: list[int] = field(default_factory=list)  # atomic numbers seen in training
     states: list[list[int]] = field(default_factory=list)  # [charge, multiplicity, count]
     closest_distances_A: dict[str, float] = field(default_factory=dict)  # "C-H" -> Å, symbols sorted

@@ -83,6 +83,7 @@ class Config:
     data: DataConfig
     potential: dict[str, Any]  # spec; scale of the readout and reference energies come from the data where they are not given
     description: str = ""
+    limits: str = ""  # where the model will fail, and what to take instead: for its card
     seed: int = 0
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

@@ -57,6 +57,7 @@ def _card(training: Training, found: dict[str, Any], summary: dict[str, Any], co
     return Card(
         name=config.name,
         description=config.description,
+        limits=config.limits,
         elements=known.elements,
         states=known.states,
         closest_distances_A=known.closest_distances_A,

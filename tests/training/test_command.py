@@ -88,6 +88,8 @@ def test_what_a_training_leaves(trained):
     assert manifest["status"] == "finished" and manifest["sha256"] == report["sha256"] == load(trained / "run/model.pt").sha256
     assert report["errors"]["test"]["n_frames"] == 24 == len(read(trained / "toy.extxyz", ":"))
     assert load(trained / "run/model.pt").card.training["configuration_text"] == (trained / "train.toml").read_text()
+    shown = CliRunner().invoke(cli.app, ["info", str(trained / "run/model.pt")]).output
+    assert "where it fails" in shown and "take a better model for ice" in shown
 
 
 @pytest.mark.parametrize(

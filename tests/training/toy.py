@@ -97,6 +97,7 @@ def write_config(folder: Path, text: str = "", epochs: int = 30, optimizer: str 
     path = folder / "train.toml"
     path.write_text(
         f"""name = "toy"
+limits = "water alone; take a better model for ice"
 [data]
 train = "{folder / "toy.extxyz"}"
 n_train = 16
