@@ -135,6 +135,7 @@ ENGINES: dict[str, Callable[[Potential, torch.device], Engine]] = {
     "tabulated": Tabulated,
     "eager": Eager,
 }
+ONLY_ON = {"cuda-graph": "cuda", "native": "cpu"}  # types of devices; elsewhere they are not tried, unless asked for by name
 
 
 class Difference(NamedTuple):
@@ -181,7 +182,8 @@ class Selector:
             raise ValueError(f"`engine` must be one of auto, {', '.join(ENGINES)}; got {requested!r}. Pass one of these.")
         self.potential, self.device, self.requested = potential, device, requested
         self.eager = Eager(potential, device)
-        self._names = list(ENGINES) if requested == "auto" else [requested]  # the first is in use
+        fitting = [name for name in ENGINES if ONLY_ON.get(name, device.type) == device.type]
+        self._names = fitting if requested == "auto" else [requested]  # the first is in use
         self._engine: Engine | None = None
         self._skipped: dict[str, str] = {}
         self._difference: Difference | None = None

@@ -140,6 +140,12 @@ def test_a_wrong_engine_is_given_up_and_its_numbers_with_it(potential: Potential
     assert "not fast: differs" in str(selector.chosen)
 
 
+def test_engines_of_other_devices_are_not_named(potential: Potential) -> None:
+    assert "cuda-graph" not in str(Selector(potential, CPU).chosen)
+    with pytest.raises(ValueError, match=r"got 'cuda-graph': it needs a GPU"):
+        Selector(potential, CPU, "cuda-graph").evaluate(structure(molecule("CH4")))
+
+
 def test_an_engine_that_cannot_is_given_up(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
     def unbuilt(self: Fast, *arguments: Any) -> None:
         raise Unavailable("no compiler")
