@@ -16,6 +16,7 @@ from torch import Tensor
 
 from potentials import kernels
 from potentials.graph import AtomicGraph
+from potentials.stencils import Stencil
 
 
 class Points(NamedTuple):
@@ -45,9 +46,10 @@ class Edges(NamedTuple):
     direction: Tensor  # (P, 3) unit vectors from i to j
     length: Tensor  # (P,) Å, float64
     envelope: Tensor  # (P,)
-    radial: Tensor  # (P + 1, R) encoding of the length; the last row is that of zero length, for self loops
+    radial: Tensor  # (P + 1, R) encoding of the length; the first row is that of zero length, for self loops
     n_points: int
     angles: Angles | None = None  # for architectures that see angles
+    stencil: Stencil | None = None  # where ``radial`` is at nodes (G, R), from zero length on, and not at the pairs
 
     @property
     def receivers(self) -> Tensor:
@@ -183,7 +185,7 @@ def neighbor_convolution(filters: Tensor, values: Tensor, edges: Edges) -> Tenso
     -------
     (9, M, C)
     """
-    result: Tensor = kernels.convolve(filters * edges.envelope[:, None, None], values, edges.idx_i, edges.idx_j)
+    result: Tensor = kernels.convolve(edges.envelope, filters, values, edges.idx_i, edges.idx_j)
     return result
 
 
@@ -200,7 +202,7 @@ def neighbor_embedding(filters: Tensor, harmonics: Tensor, species: Tensor, edge
     -------
     (9, M, C)
     """
-    return kernels.embed_pairs(filters * edges.envelope[:, None, None], harmonics, species, edges.idx_i, edges.idx_j)
+    return kernels.embed_pairs(filters, harmonics * edges.envelope[:, None], species, edges.idx_i, edges.idx_j)
 
 
 def structure_sum(values: Tensor, graph: AtomicGraph) -> Tensor:

@@ -4,9 +4,10 @@ A form Φ(a, b, …, g) that is linear in each of its tensors defines one functi
 that slot, given the others. The value of a product is the slot of g; its gradients are the other slots; and the gradients of
 those are slots again. Force training, which differentiates twice, therefore needs nothing else.
 
-* `convolve`: y_i = Σ_j f_ij ⊙ x_j over undirected pairs, with the same filter both ways; its other slot is `contract`.
+* `convolve`: y_i = Σ_j φ_ij f_ij ⊙ x_j over undirected pairs, with the same envelope and filter both ways.
 * `embed_pairs`: y_i = Σ_j f_ij ⊙ Y(u_ij) ⊙ (c_i + n_j), the harmonics Y odd or even under i <-> j.
 * `symmetric_product` and `matrix_product`: 3x3 matrices XY + YX and XY, in nine orthonormal components.
+* `interpolate`: y_p = Σ_k w_pk t_(first_p + k), functions known at nodes, read between them.
 
 They are registered as operators of torch, so that autograd and compilation see through them. On the CPU the compiled
 extension `potentials._kernels` computes them where it was built; everything works without.
@@ -25,16 +26,17 @@ try:
 except ImportError:  # no compiler at installation
     _kernels = None
 
+STENCIL = 8  # nodes that a value between them is made of
 PART = (0, 1, 1, 1, 2, 2, 2, 2, 2)  # which filter acts on each of the nine components: I, A (3), S (5)
 ODD = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0)  # parity of the components under u -> -u, and under transposition
 
 
-@library.custom_op("polcalc::convolve", mutates_args=())
-def convolve(filters: Tensor, values: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
-    """Sum filter times neighbour value over pairs, both ways.
+def convolve(envelope: Tensor, filters: Tensor, values: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
+    """Sum envelope times filter times neighbour value over pairs, both ways.
 
     Parameters
     ----------
+    envelope : (P,)
     filters : (P, 3, C)    for I, A and S
     values : (9, M, C)
     idx_i, idx_j : (P,)
@@ -43,28 +45,27 @@ def convolve(filters: Tensor, values: Tensor, idx_i: Tensor, idx_j: Tensor) -> T
     -------
     (9, M, C)
     """
-    if _compiled(filters, values):
-        filters, values = filters.contiguous(), values.contiguous()
-        result = torch.zeros_like(values)
-        _kernels.convolve(*_sizes(idx_i, idx_j, values), _addresses(filters, values, result))
-        return result
-    weights = filters.transpose(0, 1)[list(PART)]  # (9, P, C)
-    result = values.new_zeros(values.shape)
-    result.index_add_(1, idx_i, weights * values.index_select(1, idx_j))
-    return result.index_add_(1, idx_j, weights * values.index_select(1, idx_i))
+    result: Tensor = _convolve_slot(3, envelope, filters, values, idx_i, idx_j)
+    return result
 
 
-@library.custom_op("polcalc::contract", mutates_args=())
-def contract(left: Tensor, right: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
-    """Sum left_i ⊙ right_j + left_j ⊙ right_i over the components of I, A and S: (9, M, C) twice -> (P, 3, C)."""
-    if _compiled(left, right):
-        left, right = left.contiguous(), right.contiguous()
-        result = left.new_empty(len(idx_i), 3, left.shape[-1])
-        _kernels.contract(*_sizes(idx_i, idx_j, left), _addresses(result, left, right))
+@library.custom_op("polcalc::convolve_slot", mutates_args=())
+def _convolve_slot(k: int, a: Tensor, b: Tensor, c: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
+    """Derivative of Σ φ f (x_j g_i + x_i g_j) with respect to slot k of (φ, f, x, g), given the others in order; x and g are alike."""
+    if _compiled(a, b, c):
+        tensors = [a.contiguous(), b.contiguous(), c.contiguous()]
+        result = c.new_zeros(c.shape) if k == 3 else c.new_empty(_convolve_shape(k, c, len(idx_i)))
+        tensors.insert(k, result)
+        _kernels.convolve(k, *_sizes(idx_i, idx_j, c), _addresses(*tensors))
         return result
-    both = left.index_select(1, idx_j) * right.index_select(1, idx_i)
-    both = both + left.index_select(1, idx_i) * right.index_select(1, idx_j)  # (9, P, C)
-    return _sum_parts(both)
+    if k == 3:
+        weights = (a[:, None, None] * b).transpose(0, 1)[list(PART)]  # (9, P, C)
+        result = c.new_zeros(c.shape)
+        result.index_add_(1, idx_i, weights * c.index_select(1, idx_j))
+        return result.index_add_(1, idx_j, weights * c.index_select(1, idx_i))
+    both = b.index_select(1, idx_j) * c.index_select(1, idx_i)
+    both = _sum_parts(both + b.index_select(1, idx_i) * c.index_select(1, idx_j))  # (P, 3, C)
+    return a[:, None, None] * both if k == 1 else (a * both).sum((1, 2))
 
 
 def embed_pairs(filters: Tensor, harmonics: Tensor, species: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
@@ -97,6 +98,23 @@ def matrix_product(x: Tensor, y: Tensor) -> Tensor:
     return product
 
 
+def interpolate(first: Tensor, weights: Tensor, nodes: Tensor) -> Tensor:
+    """Sum values at neighbouring nodes, each with its weight.
+
+    Parameters
+    ----------
+    first : (P,)         int64, the first of the nodes of each pair
+    weights : (P, K)     of this node and the following
+    nodes : (G, F)       values at the nodes
+
+    Returns
+    -------
+    (P, F)
+    """
+    result: Tensor = _interpolate_slot(2, weights, nodes, first, len(nodes))
+    return result
+
+
 @library.custom_op("polcalc::embed_slot", mutates_args=())
 def _embed_slot(k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_points: int) -> Tensor:
     """Derivative of Σ f Y ((c_i + n_j) g_i ± (c_j + n_i) g_j) with respect to slot k of (f, Y, (c, n), g), given the others."""
@@ -109,6 +127,26 @@ def _embed_slot(k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_po
         return result
     slots = [*others[:k], others[0].new_zeros(shape), *others[k:]]
     return _EMBED_SLOTS[k](slots[0], slots[1], slots[2], slots[3], idx_i, idx_j)
+
+
+@library.custom_op("polcalc::interpolate_slot", mutates_args=())
+def _interpolate_slot(k: int, left: Tensor, right: Tensor, first: Tensor, n_nodes: int) -> Tensor:
+    """Derivative of Σ w_pk t_(first_p + k) g_p with respect to slot k of (w, t, g), given the two others in order."""
+    shape = _interpolate_shape(k, right, len(first), n_nodes)
+    if _compiled(left, right):
+        result = left.new_zeros(shape) if k == 1 else left.new_empty(shape)
+        tensors = [left.contiguous(), right.contiguous()]
+        tensors.insert(k, result)
+        sizes = (len(first), STENCIL, tensors[2].shape[1])
+        _kernels.interpolate(k, result.dtype == torch.float64, sizes, first.data_ptr(), _addresses(*tensors))
+        return result
+    rows = first[:, None] + torch.arange(STENCIL, device=first.device)  # (P, K)
+    if k == 0:
+        return torch.einsum("pkf,pf->pk", left[rows], right)
+    if k == 2:
+        return torch.einsum("pk,pkf->pf", left, right[rows])
+    spread = left[:, :, None] * right[:, None]  # (P, K, F)
+    return right.new_zeros(shape).index_add_(0, rows.flatten(), spread.flatten(0, 1))
 
 
 @library.custom_op("polcalc::product", mutates_args=())
@@ -128,14 +166,9 @@ def _product(x: Tensor, y: Tensor, symmetric: bool, transposed: int) -> Tensor:
 # Shapes, for compilation, and derivatives: slots of the same forms.
 
 
-@convolve.register_fake
-def _(filters: Tensor, values: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
-    return values.new_empty(values.shape)
-
-
-@contract.register_fake
-def _(left: Tensor, right: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
-    return left.new_empty(len(idx_i), 3, left.shape[-1])
+@_convolve_slot.register_fake
+def _(k: int, a: Tensor, b: Tensor, c: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
+    return c.new_empty(_convolve_shape(k, c, len(idx_i)))
 
 
 @_embed_slot.register_fake
@@ -143,18 +176,29 @@ def _(k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_points: int)
     return others[0].new_empty(_embed_shape(k, others, len(idx_i), n_points))
 
 
+@_interpolate_slot.register_fake
+def _(k: int, left: Tensor, right: Tensor, first: Tensor, n_nodes: int) -> Tensor:
+    return right.new_empty(_interpolate_shape(k, right, len(first), n_nodes))
+
+
 @_product.register_fake
 def _(x: Tensor, y: Tensor, symmetric: bool, transposed: int) -> Tensor:
     return x.new_empty(x.shape)
 
 
-def _keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    ctx.save_for_backward(*inputs)
+def _keep_convolve(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.k = inputs[0]
+    ctx.save_for_backward(*inputs[1:])
 
 
 def _keep_embed(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     ctx.k, ctx.n_points = inputs[0], inputs[4]
     ctx.save_for_backward(*inputs[1], *inputs[2:4])
+
+
+def _keep_interpolate(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.k, ctx.n_nodes = inputs[0], inputs[4]
+    ctx.save_for_backward(*inputs[1:4])
 
 
 def _keep_product(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -163,13 +207,16 @@ def _keep_product(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _convolve_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    filters, values, idx_i, idx_j = ctx.saved_tensors
-    return contract(values, grad, idx_i, idx_j), convolve(filters, grad, idx_i, idx_j), None, None
-
-
-def _contract_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    left, right, idx_i, idx_j = ctx.saved_tensors
-    return convolve(grad, right, idx_i, idx_j), convolve(grad, left, idx_i, idx_j), None, None
+    *tensors, idx_i, idx_j = ctx.saved_tensors
+    tensors.insert(ctx.k, grad)
+    envelope, filters, values, others = tensors
+    slots = (
+        lambda: _convolve_slot(0, filters, values, others, idx_i, idx_j),
+        lambda: _convolve_slot(1, envelope, values, others, idx_i, idx_j),
+        lambda: _convolve_slot(3, envelope, filters, others, idx_i, idx_j),
+        lambda: _convolve_slot(3, envelope, filters, values, idx_i, idx_j),
+    )
+    return None, *(slot() for n, slot in enumerate(slots) if n != ctx.k), None, None
 
 
 def _embed_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
@@ -178,6 +225,14 @@ def _embed_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
     slots = [n for n in range(4) if n != ctx.k]
     gradients = [_embed_slot(n, [t for m, t in enumerate(tensors) if m != n], idx_i, idx_j, ctx.n_points) for n in slots]
     return None, gradients, None, None, None
+
+
+def _interpolate_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    left, right, first = ctx.saved_tensors
+    tensors = [left, right]
+    tensors.insert(ctx.k, grad)
+    slots = [_interpolate_slot(n, *(t for m, t in enumerate(tensors) if m != n), first, ctx.n_nodes) for n in range(3) if n != ctx.k]
+    return None, *slots, None, None
 
 
 def _product_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
@@ -190,9 +245,9 @@ def _product_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return _product(grad, y, symmetric, 0), _product(grad, x, symmetric, 1), None, None  # G = XYᵀ: G Y, Gᵀ X
 
 
-convolve.register_autograd(_convolve_gradient, setup_context=_keep)
-contract.register_autograd(_contract_gradient, setup_context=_keep)
+_convolve_slot.register_autograd(_convolve_gradient, setup_context=_keep_convolve)
 _embed_slot.register_autograd(_embed_gradient, setup_context=_keep_embed)
+_interpolate_slot.register_autograd(_interpolate_gradient, setup_context=_keep_interpolate)
 _product.register_autograd(_product_gradient, setup_context=_keep_product)
 
 
@@ -224,6 +279,15 @@ def _addresses(*tensors: Tensor) -> tuple[int, ...]:
 def _embed_shape(k: int, others: list[Tensor], n_pairs: int, n_points: int) -> tuple[int, ...]:
     channels = others[-1].shape[-1]
     return ((n_pairs, 3, channels), (n_pairs, 9), (2, n_points, channels), (9, n_points, channels))[k]
+
+
+def _interpolate_shape(k: int, right: Tensor, n_pairs: int, n_nodes: int) -> tuple[int, int]:
+    n_features = right.shape[1]  # of the result, or of the nodes
+    return ((n_pairs, STENCIL), (n_nodes, n_features), (n_pairs, n_features))[k]
+
+
+def _convolve_shape(k: int, c: Tensor, n_pairs: int) -> tuple[int, ...]:
+    return ((n_pairs,), (n_pairs, 3, c.shape[-1]), (), tuple(c.shape))[k]
 
 
 def _embed_weights(filters: Tensor, harmonics: Tensor) -> tuple[Tensor, Tensor]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,6 +14,9 @@ from potentials.conditioning import StateFactor
 from potentials.geometry import ENVELOPES, Edges, Points, pair_vectors, safe_norm, structure_sum
 from potentials.graph import AtomicGraph, Prediction
 from potentials.points import PointsModel
+from potentials.stencils import Stencil, nodes, stencil
+
+Encode = Callable[[Tensor, torch.dtype], tuple[Tensor, Stencil | None]]  # lengths (P,) Å -> encoding, and where it is to be read
 
 
 class Trunk(nn.Module):
@@ -48,7 +51,7 @@ class Trunk(nn.Module):
         self.embeddings, self.factor = nn.ModuleList(embeddings), factor
         self.points, self.architecture = points, architecture
 
-    def forward(self, graph: AtomicGraph, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward(self, graph: AtomicGraph, vectors: Tensor, *, on_nodes: bool = False) -> tuple[Tensor, Tensor | None]:
         """Return the scalars (N, C) and the displacement (N, 3) Å of moving points, if any."""
         scalars = self.embeddings[0](graph)
         for embedding in self.embeddings[1:]:
@@ -56,29 +59,40 @@ class Trunk(nn.Module):
         factors = self.points.spread(self.factor(graph))
         points = self.points.start(graph, vectors, self.envelope(safe_norm(vectors), self.cutoff))
         triplets = self.angular.triplets(points)
-        edges = self.edges_of(points, triplets, scalars.dtype)
+        encode = self.encode_nodes if on_nodes else self.encode_pairs
+        edges = self.edges_of(points, triplets, scalars.dtype, encode)
         state = self.architecture.start(self.points.spread(scalars), edges)
         for n, layer in enumerate(self.architecture.layers):
             moved = self.points.move(points, partial(self.architecture.vectors, state, edges), n)
             if moved is not points:
-                points, edges = moved, self.edges_of(moved, triplets, scalars.dtype)
+                points, edges = moved, self.edges_of(moved, triplets, scalars.dtype, encode)
             state = layer(state, edges, factors[n])
         return self.points.gather(self.architecture.scalars(state)), self.points.polarization(points)
 
-    def edges_of(self, points: Points, triplets: Triplets | None, dtype: torch.dtype) -> Edges:
+    def edges_of(self, points: Points, triplets: Triplets | None, dtype: torch.dtype, encode: Encode) -> Edges:
         """Encode the pairs of points, and the angles between them, in the dtype of the network."""
         length, direction = self.points.measure(points.vector)
-        both = self.radial(torch.cat([length, length.new_zeros(1)]).to(dtype))  # (P + 1, R), the last of a self loop
+        radial, stencil = encode(length, dtype)
         return Edges(
             idx_i=points.idx_i,
             idx_j=points.idx_j,
             direction=direction.to(dtype),
             length=length,
             envelope=points.envelope.to(dtype),
-            radial=both,
+            radial=radial,
             n_points=len(points.displacement),
             angles=self.angular(triplets, length.to(dtype), direction.to(dtype)),
+            stencil=stencil,
         )
+
+    def encode_pairs(self, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, None]:
+        """Encode zero length, for self loops, and the length of every pair: (1 + P, R)."""
+        return self.radial(torch.cat([length.new_zeros(1), length]).to(dtype)), None
+
+    def encode_nodes(self, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, Stencil]:
+        """Encode a grid of lengths (G, R), and say where every pair lies between its nodes."""
+        grid = nodes(self.cutoff + self.points.reach, length.device)
+        return self.radial(grid.to(dtype)), stencil(length, len(grid), dtype)
 
 
 class Energies(NamedTuple):
@@ -112,15 +126,15 @@ class Potential(nn.Module):
         """Dtype of the network; geometry and energy sums are float64 always."""
         return next(p.dtype for p in self.trunk.parameters() if p.is_floating_point())
 
-    def forward(self, graph: AtomicGraph) -> Energies:
-        """Return the energy of each atom."""
+    def forward(self, graph: AtomicGraph, *, on_nodes: bool = False) -> Energies:
+        """Return the energy of each atom; ``on_nodes``: with radial filters interpolated, to train (see `potentials.stencils`)."""
         if graph.cutoff < self.cutoff:
             raise ValueError(
                 f"`graph.cutoff` must be at least the potential's {self.cutoff} Å; got {graph.cutoff} Å. "
                 "Build the graph with the larger cutoff."
             )
         vectors = pair_vectors(graph)
-        scalars, polarization = self.trunk(graph, vectors)
+        scalars, polarization = self.trunk(graph, vectors, on_nodes=on_nodes)
         return Energies(sum(term(graph, vectors, scalars) for term in self.terms), polarization)
 
 

@@ -150,7 +150,7 @@ class Mixing(nn.Module):
 
 def normalize(tensors: Tensor) -> Tensor:
     """Divide by ‖X‖ + 1, the squared Frobenius norm."""
-    return tensors / (tensors.square().sum(0) + 1)
+    return tensors * (1 / (tensors.square().sum(0) + 1))
 
 
 def tensor_harmonics(direction: Tensor) -> Tensor:

@@ -1,11 +1,14 @@
 // The products of potentials/kernels.py for one instruction set. Included once per translation unit, inside a namespace
 // of its own, after a target pragma. Everything is row-major with the channels last; rows of C channels are vectorised.
 
+// A pair beyond the cutoff has envelope 0 and adds nothing.
 template <typename T>
-static void convolve(const Shape s, const long* idx_i, const long* idx_j, const T* filters, const T* field, T* out) {
+static void convolve(const Shape s, const long* idx_i, const long* idx_j, const T* envelope, const T* filters, const T* field, T* out) {
   const long C = s.channels, row = s.points * C;
   for (long p = 0; p < s.pairs; ++p) {
     const long i = idx_i[p] * C, j = idx_j[p] * C;
+    const T e = envelope[p];
+    if (e == 0) continue;
     for (int k = 0; k < 9; ++k) {
       const T* __restrict f = filters + (3 * p + kPart[k]) * C;
       const T* from_j = field + k * row + j;
@@ -13,32 +16,50 @@ static void convolve(const Shape s, const long* idx_i, const long* idx_j, const 
       T* to_i = out + k * row + i;
       T* to_j = out + k * row + j;
       if (i == j) {  // an image of the point itself: both directions reach the same row
-        for (long c = 0; c < C; ++c) to_i[c] += 2 * f[c] * from_j[c];
+        for (long c = 0; c < C; ++c) to_i[c] += 2 * e * f[c] * from_j[c];
         continue;
       }
 #pragma GCC ivdep
       for (long c = 0; c < C; ++c) {
-        to_i[c] += f[c] * from_j[c];
-        to_j[c] += f[c] * from_i[c];
+        const T weight = e * f[c];
+        to_i[c] += weight * from_j[c];
+        to_j[c] += weight * from_i[c];
       }
     }
   }
 }
 
 template <typename T>
-static void contract(const Shape s, const long* idx_i, const long* idx_j, T* filters, const T* left, const T* right) {
+static void contract(const Shape s, const long* idx_i, const long* idx_j, const T* envelope, T* filters, const T* left, const T* right) {
   const long C = s.channels, row = s.points * C;
   for (long p = 0; p < s.pairs; ++p) {
     const long i = idx_i[p] * C, j = idx_j[p] * C;
+    const T e = envelope[p];
     for (int t = 0; t < 3; ++t) {
       T* __restrict f = filters + (3 * p + t) * C;
       for (long c = 0; c < C; ++c) f[c] = 0;
     }
-    for (int k = 0; k < 9; ++k) {
+    for (int k = 0; k < 9 && e != 0; ++k) {
       T* __restrict f = filters + (3 * p + kPart[k]) * C;
       const T *li = left + k * row + i, *lj = left + k * row + j, *ri = right + k * row + i, *rj = right + k * row + j;
-      for (long c = 0; c < C; ++c) f[c] += lj[c] * ri[c] + li[c] * rj[c];
+      for (long c = 0; c < C; ++c) f[c] += e * (lj[c] * ri[c] + li[c] * rj[c]);
     }
+  }
+}
+
+template <typename T>
+static void overlap(const Shape s, const long* idx_i, const long* idx_j, T* envelope, const T* filters, const T* left, const T* right) {
+  const long C = s.channels, row = s.points * C;
+  for (long p = 0; p < s.pairs; ++p) {
+    const long i = idx_i[p] * C, j = idx_j[p] * C;
+    T sum = 0;
+    for (int k = 0; k < 9; ++k) {
+      const T* f = filters + (3 * p + kPart[k]) * C;
+      const T *li = left + k * row + i, *lj = left + k * row + j, *ri = right + k * row + i, *rj = right + k * row + j;
+#pragma omp simd reduction(+ : sum)
+      for (long c = 0; c < C; ++c) sum += f[c] * (lj[c] * ri[c] + li[c] * rj[c]);
+    }
+    envelope[p] = sum;
   }
 }
 
@@ -164,7 +185,50 @@ static void product(bool symmetric, int transposed, long n, const T* __restrict 
   }
 }
 
+// The three slots of interpolation; K neighbouring rows of the nodes, from the first on, belong to each pair.
+template <typename T>
+static void interpolate_result(const Stencils s, const long* first, const T* weights, const T* nodes, T* result) {
+  for (long p = 0; p < s.pairs; ++p) {
+    T* __restrict out = result + p * s.features;
+    for (long k = 0; k < s.width; ++k) {
+      const T w = weights[p * s.width + k];
+      const T* row = nodes + (first[p] + k) * s.features;
+      if (k == 0)
+        for (long f = 0; f < s.features; ++f) out[f] = w * row[f];
+      else
+        for (long f = 0; f < s.features; ++f) out[f] += w * row[f];
+    }
+  }
+}
+
+template <typename T>
+static void interpolate_nodes(const Stencils s, const long* first, const T* weights, T* nodes, const T* result) {
+  for (long p = 0; p < s.pairs; ++p) {
+    const T* in = result + p * s.features;
+    for (long k = 0; k < s.width; ++k) {
+      const T w = weights[p * s.width + k];
+      T* __restrict row = nodes + (first[p] + k) * s.features;
+      for (long f = 0; f < s.features; ++f) row[f] += w * in[f];
+    }
+  }
+}
+
+template <typename T>
+static void interpolate_weights(const Stencils s, const long* first, T* weights, const T* nodes, const T* result) {
+  for (long p = 0; p < s.pairs; ++p) {
+    const T* in = result + p * s.features;
+    for (long k = 0; k < s.width; ++k) {
+      const T* row = nodes + (first[p] + k) * s.features;
+      T sum = 0;
+#pragma omp simd reduction(+ : sum)
+      for (long f = 0; f < s.features; ++f) sum += row[f] * in[f];
+      weights[p * s.width + k] = sum;
+    }
+  }
+}
+
 template <typename T>
 static Table<T> table() {
-  return {convolve<T>, contract<T>, embed_filters<T>, embed_harmonics<T>, embed_species<T>, embed_result<T>, product<T>};
+  return {convolve<T>,     contract<T>, overlap<T>,             embed_filters<T>,     embed_harmonics<T>,    embed_species<T>,
+          embed_result<T>, product<T>,  interpolate_weights<T>, interpolate_nodes<T>, interpolate_result<T>};
 }

@@ -43,16 +43,19 @@ static T* at(Address address) {
 
 static Shape shape_of(const Sizes& s) { return {std::get<0>(s), std::get<1>(s), std::get<2>(s)}; }
 
+// Which of the slots of a convolution is the result: 0 envelope, 1 filters, 3 values.
 template <typename T>
-static void run_convolve(const Sizes& s, const Pair& pairs, const Triple& a) {
-  chosen<T>().convolve(shape_of(s), at<long>(std::get<0>(pairs)), at<long>(std::get<1>(pairs)), at<T>(std::get<0>(a)), at<T>(std::get<1>(a)),
-                       at<T>(std::get<2>(a)));
-}
-
-template <typename T>
-static void run_contract(const Sizes& s, const Pair& pairs, const Triple& a) {
-  chosen<T>().contract(shape_of(s), at<long>(std::get<0>(pairs)), at<long>(std::get<1>(pairs)), at<T>(std::get<0>(a)), at<T>(std::get<1>(a)),
-                       at<T>(std::get<2>(a)));
+static void run_convolve(int slot, const Sizes& s, const Pair& pairs, const Quad& a) {
+  const Shape shape = shape_of(s);
+  const long *i = at<long>(std::get<0>(pairs)), *j = at<long>(std::get<1>(pairs));
+  T *envelope = at<T>(std::get<0>(a)), *filters = at<T>(std::get<1>(a)), *left = at<T>(std::get<2>(a)), *right = at<T>(std::get<3>(a));
+  const Table<T>& table = chosen<T>();
+  switch (slot) {
+    case 0: return table.overlap(shape, i, j, envelope, filters, left, right);
+    case 1: return table.contract(shape, i, j, envelope, filters, left, right);
+    case 3: return table.convolve(shape, i, j, envelope, filters, left, right);
+    default: throw std::invalid_argument("slot must be 0, 1 or 3");
+  }
 }
 
 template <typename T>
@@ -75,14 +78,32 @@ static void run_product(bool symmetric, int transposed, long n, const Triple& a)
   chosen<T>().product(symmetric, transposed, n, at<T>(std::get<0>(a)), at<T>(std::get<1>(a)), at<T>(std::get<2>(a)));
 }
 
+template <typename T>
+static void run_interpolate(int slot, const Sizes& s, Address first_of_pair, const Triple& a) {
+  const Stencils sizes = {std::get<0>(s), std::get<1>(s), std::get<2>(s)};
+  const long* first = at<long>(first_of_pair);
+  T *weights = at<T>(std::get<0>(a)), *nodes = at<T>(std::get<1>(a)), *result = at<T>(std::get<2>(a));
+  const Table<T>& table = chosen<T>();
+  switch (slot) {
+    case 0: return table.interpolate_weights(sizes, first, weights, nodes, result);
+    case 1: return table.interpolate_nodes(sizes, first, weights, nodes, result);
+    case 2: return table.interpolate_result(sizes, first, weights, nodes, result);
+    default: throw std::invalid_argument("slot must be 0, 1 or 2");
+  }
+}
+
 PYBIND11_MODULE(_kernels, m) {
   m.doc() = "Compiled products of potentials.kernels, on addresses of contiguous arrays.";
   m.attr("instruction_set") = instruction_set();
-  m.def("convolve", [](bool f64, const Sizes& s, const Pair& p, const Triple& a) { f64 ? run_convolve<double>(s, p, a) : run_convolve<float>(s, p, a); });
-  m.def("contract", [](bool f64, const Sizes& s, const Pair& p, const Triple& a) { f64 ? run_contract<double>(s, p, a) : run_contract<float>(s, p, a); });
+  m.def("convolve", [](int slot, bool f64, const Sizes& s, const Pair& p, const Quad& a) {
+    f64 ? run_convolve<double>(slot, s, p, a) : run_convolve<float>(slot, s, p, a);
+  });
   m.def("embed_pairs",
         [](int slot, bool f64, const Sizes& s, const Pair& p, const Quad& a) { f64 ? run_embed<double>(slot, s, p, a) : run_embed<float>(slot, s, p, a); });
   m.def("product", [](bool f64, bool symmetric, int transposed, long n, const Triple& a) {
     f64 ? run_product<double>(symmetric, transposed, n, a) : run_product<float>(symmetric, transposed, n, a);
+  });
+  m.def("interpolate", [](int slot, bool f64, const Sizes& s, Address first, const Triple& a) {
+    f64 ? run_interpolate<double>(slot, s, first, a) : run_interpolate<float>(slot, s, first, a);
   });
 }

@@ -70,13 +70,15 @@ def objective(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Tar
 
     ``graph.positions`` must be a leaf that requires a gradient: compilation sees through `torch.autograd.grad` only then.
     """
-    value, displacement = misfit(potential, loss, graph, targets)
+    value, displacement = misfit(potential, loss, graph, targets, on_nodes=True)
     return value + penalties(potential) + potential.trunk.points.restraint(displacement)
 
 
-def misfit(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Targets) -> tuple[Tensor, Tensor | None]:
+def misfit(
+    potential: Potential, loss: Loss, graph: AtomicGraph, targets: Targets, *, on_nodes: bool = False
+) -> tuple[Tensor, Tensor | None]:
     """Evaluate the loss of a batch alone, and the displacement (N, 3) Å of moving points, if any."""
-    energies, displacement = potential(graph)
+    energies, displacement = potential(graph, on_nodes=on_nodes)
     energy = structure_sum(energies, graph)
     forces = None
     if targets.forces is not None:

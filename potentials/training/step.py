@@ -83,7 +83,7 @@ class Step:
         graph.positions.requires_grad_()
         loss = self.objective(self.potential, self.loss, graph, targets)
         self.optimizer.zero_grad()
-        loss.backward()
+        loss.backward(inputs=self.average.params)  # not by the positions
         self._average_gradients()
         return loss.detach(), torch.nn.utils.clip_grad_norm_(self.average.params, self.gradient_clip, foreach=True)
 

@@ -1,0 +1,26 @@
+"""Every variant has the same energy, forces and parameter gradients with its radial filters on nodes, as training has them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from potentials.geometry import structure_sum
+from potentials.potential import Potential
+from tests.contract.structures import ALL, graph_of
+
+
+@pytest.mark.parametrize("structure", ALL)
+def test_the_same_on_nodes(potential: Potential, structure: str) -> None:
+    graph = graph_of(ALL[structure](), potential.cutoff)
+    graph.positions.requires_grad_()
+    weights = [p for p in potential.parameters() if p.requires_grad]
+    found = []
+    for on_nodes in (False, True):
+        energy = structure_sum(potential(graph, on_nodes=on_nodes).energies, graph).sum()
+        (gradient,) = torch.autograd.grad(energy, graph.positions, create_graph=True)
+        loss = energy + gradient.square().sum()
+        by_weights = torch.autograd.grad(loss, weights, allow_unused=True)
+        found.append([energy.detach(), gradient.detach(), torch.cat([g.flatten() for g in by_weights if g is not None])])
+    for exact, near in zip(*found, strict=True):
+        assert (near - exact).abs().max() < 1e-3 * exact.abs().max()  # learned tables have kinks in their third derivative
