@@ -210,13 +210,9 @@ def _convolve_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     *tensors, idx_i, idx_j = ctx.saved_tensors
     tensors.insert(ctx.k, grad)
     envelope, filters, values, others = tensors
-    slots = (
-        lambda: _convolve_slot(0, filters, values, others, idx_i, idx_j),
-        lambda: _convolve_slot(1, envelope, values, others, idx_i, idx_j),
-        lambda: _convolve_slot(3, envelope, filters, others, idx_i, idx_j),
-        lambda: _convolve_slot(3, envelope, filters, values, idx_i, idx_j),
-    )
-    return None, *(slot() for n, slot in enumerate(slots) if n != ctx.k), None, None
+    slots = [(0, filters, values, others), (1, envelope, values, others), (3, envelope, filters, others), (3, envelope, filters, values)]
+    gradients = [_convolve_slot(k, a, b, c, idx_i, idx_j) for n, (k, a, b, c) in enumerate(slots) if n != ctx.k]
+    return None, *gradients, None, None
 
 
 def _embed_gradient(ctx: Any, grad: Tensor) -> tuple[Any, ...]:

@@ -14,7 +14,7 @@ from potentials.conditioning import StateFactor
 from potentials.geometry import ENVELOPES, Edges, Points, pair_vectors, safe_norm, structure_sum
 from potentials.graph import AtomicGraph, Prediction
 from potentials.points import PointsModel
-from potentials.stencils import Stencil, nodes, stencil
+from potentials.stencils import Nodes, Stencil
 
 Encode = Callable[[Tensor, torch.dtype], tuple[Tensor, Stencil | None]]  # lengths (P,) Å -> encoding, and where it is to be read
 
@@ -50,6 +50,7 @@ class Trunk(nn.Module):
         self.radial, self.angular = radial, angular
         self.embeddings, self.factor = nn.ModuleList(embeddings), factor
         self.points, self.architecture = points, architecture
+        self.nodes = Nodes(cutoff + points.reach)
 
     def forward(self, graph: AtomicGraph, vectors: Tensor, *, on_nodes: bool = False) -> tuple[Tensor, Tensor | None]:
         """Return the scalars (N, C) and the displacement (N, 3) Å of moving points, if any."""
@@ -91,8 +92,7 @@ class Trunk(nn.Module):
 
     def encode_nodes(self, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, Stencil]:
         """Encode a grid of lengths (G, R), and say where every pair lies between its nodes."""
-        grid = nodes(self.cutoff + self.points.reach, length.device)
-        return self.radial(grid.to(dtype)), stencil(length, len(grid), dtype)
+        return self.radial(self.nodes.lengths(length.device).to(dtype)), self.nodes.stencil(length, dtype)
 
 
 class Energies(NamedTuple):

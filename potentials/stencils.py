@@ -6,15 +6,16 @@ instead, where nothing depends on the positions, the network is differentiated o
 
 from __future__ import annotations
 
-from functools import cache
+import math
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from potentials import kernels
 from potentials.kernels import STENCIL
 
+DENOMINATOR = 2 ** (STENCIL - 1) * math.factorial(STENCIL - 1)
 SPACING = 0.0125  # Å between nodes; filters of 32 Gaussians within 4.5 Å are off by 2e-6 of their largest value, slopes by 4e-5
 
 
@@ -29,25 +30,35 @@ class Stencil(NamedTuple):
         return kernels.interpolate(self.first, self.weights, values)
 
 
-def nodes(end: float, device: torch.device) -> Tensor:
-    """Place nodes from 0 to ``end`` Å and a little beyond: (G,) float64."""
-    return SPACING * torch.arange(max(int(end / SPACING) + 2, STENCIL), dtype=torch.float64, device=device)
+class Nodes(nn.Module):
+    """A grid of lengths from 0 to ``end`` Å and a little beyond."""
+
+    matrix: Tensor
+
+    def __init__(self, end: float) -> None:
+        super().__init__()
+        self.count = max(int(end / SPACING) + 2, STENCIL)  # G
+        self.register_buffer("matrix", _lagrange(), persistent=False)  # of integers, which change of dtype leaves alone
+
+    def lengths(self, device: torch.device) -> Tensor:
+        """Return the grid (G,) Å, float64."""
+        return SPACING * torch.arange(self.count, dtype=torch.float64, device=device)
+
+    def stencil(self, length: Tensor, dtype: torch.dtype) -> Stencil:
+        """Find the nodes around each length (P,) Å, float64, and their weights; lengths beyond the last node are read there."""
+        x = length.clamp(max=(self.count - 1) * SPACING) / SPACING
+        first = (x.detach().long() - (STENCIL // 2 - 1)).clamp(0, self.count - STENCIL)
+        u = x - first - (STENCIL - 1) / 2  # from the middle of the stencil
+        powers = [torch.ones_like(u), u]
+        while len(powers) < STENCIL:
+            powers.append(powers[-1] * u)
+        weights = torch.stack(powers, dim=1) @ (self.matrix.double() / DENOMINATOR)
+        return Stencil(first, weights.to(dtype))
 
 
-def stencil(length: Tensor, n_nodes: int, dtype: torch.dtype) -> Stencil:
-    """Find the nodes around each length (P,) Å, float64, and their weights; lengths beyond the last node are read there."""
-    x = length.clamp(max=(n_nodes - 1) * SPACING) / SPACING
-    first = (x.detach().long() - (STENCIL // 2 - 1)).clamp(0, n_nodes - STENCIL)
-    u = x - first - (STENCIL - 1) / 2  # from the middle of the stencil
-    powers = [torch.ones_like(u), u]
-    for _ in range(2, STENCIL):
-        powers.append(powers[-1] * u)
-    weights = torch.stack(powers, dim=1) @ _lagrange(u.device)
-    return Stencil(first, weights.to(dtype))
-
-
-@cache
-def _lagrange(device: torch.device) -> Tensor:
-    """Coefficients of Lagrange's basis polynomials, lowest power first, a column for each: (K, K) float64."""
+def _lagrange() -> Tensor:
+    """Coefficients of Lagrange's basis polynomials times `DENOMINATOR`, lowest power first, a column for each: (K, K) int64."""
     places = torch.arange(STENCIL, dtype=torch.float64) - (STENCIL - 1) / 2
-    return torch.linalg.inv(torch.stack([places**n for n in range(STENCIL)], dim=1)).to(device)
+    basis: Tensor = torch.linalg.inv(torch.stack([places**n for n in range(STENCIL)], dim=1))
+    numerators: Tensor = (DENOMINATOR * basis).round().long()
+    return numerators

@@ -2,35 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from potentials.kernels import STENCIL
-from potentials.stencils import SPACING, nodes, stencil
+from potentials.stencils import SPACING, Nodes
 
+CPU = torch.device("cpu")
 END = 1.0  # Å
 LENGTHS = torch.tensor([0.0, 1e-3, 0.3, 4 * SPACING, 0.51, 0.99, 1.0], dtype=torch.float64)
 
 
-def test_polynomials_are_read_exactly() -> None:
-    grid = nodes(END, torch.device("cpu"))
-    found = stencil(LENGTHS, len(grid), torch.float64)
+@pytest.fixture
+def nodes() -> Nodes:
+    return Nodes(END).float()  # the matrix must not be rounded
+
+
+def test_polynomials_are_read_exactly(nodes: Nodes) -> None:
+    grid, found = nodes.lengths(CPU), nodes.stencil(LENGTHS, torch.float64)
     assert grid[0] == 0 and grid[-1] >= END
     assert int(found.first.min()) >= 0 and int(found.first.max()) + STENCIL <= len(grid)
     for degree in range(STENCIL):
         torch.testing.assert_close(found.interpolate(grid[:, None] ** degree)[:, 0], LENGTHS**degree, rtol=0, atol=1e-10)
 
 
-def test_lengths_beyond_the_last_node_are_read_there() -> None:
-    grid = nodes(END, torch.device("cpu"))
-    beyond = stencil(torch.tensor([50.0], dtype=torch.float64), len(grid), torch.float64)
+def test_lengths_beyond_the_last_node_are_read_there(nodes: Nodes) -> None:
+    grid, beyond = nodes.lengths(CPU), nodes.stencil(torch.tensor([50.0], dtype=torch.float64), torch.float64)
     torch.testing.assert_close(beyond.interpolate(grid[:, None])[0, 0], grid[-1], rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("check", [gradcheck, gradgradcheck])
-def test_derivatives_by_the_length(check) -> None:
-    grid = nodes(END, torch.device("cpu"))
+def test_derivatives_by_the_length(check: Callable[..., bool], nodes: Nodes) -> None:
+    grid = nodes.lengths(CPU)
     values = torch.stack([torch.sin(5 * grid), torch.exp(-grid)], dim=1).requires_grad_()
     length = (LENGTHS[1:-1] + 1e-4).requires_grad_()
-    assert check(lambda length, values: stencil(length, len(grid), torch.float64).interpolate(values), (length, values))
+    assert check(lambda length, values: nodes.stencil(length, torch.float64).interpolate(values), (length, values))

@@ -70,7 +70,8 @@ def objective(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Tar
 
     ``graph.positions`` must be a leaf that requires a gradient: compilation sees through `torch.autograd.grad` only then.
     """
-    value, displacement = misfit(potential, loss, graph, targets, on_nodes=True)
+    on_nodes = len(graph.idx_i) > potential.trunk.nodes.count  # whichever are fewer
+    value, displacement = misfit(potential, loss, graph, targets, on_nodes=on_nodes)
     return value + penalties(potential) + potential.trunk.points.restraint(displacement)
 
 
