@@ -19,6 +19,7 @@ class Engine:
     def evaluate(
         self,
         species: NDArray[np.int64],
+        kinds: NDArray[np.int64],
         positions: NDArray[np.float64],
         idx_i: NDArray[np.int64],
         idx_j: NDArray[np.int64],
@@ -26,5 +27,6 @@ class Engine:
         factors: NDArray[np.float64],
         gradients: bool,
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+    def set_species(self, table: NDArray[np.float64]) -> None: ...
     @property
     def bytes(self) -> int: ...

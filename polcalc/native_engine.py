@@ -2,7 +2,8 @@
 
 A potential is exported once: filters as tables of cubics in the distance, mixing matrices packed for the processor, the
 species embedding as one row per element and direction. Charges and the multiplicity enter each call as numbers, through
-the state factor. Without the compiled extension everything else works; `NativeEngine` then says why it does not.
+the state factor; where they are embedded as well, there is a row for each atom, made anew when the state or the atoms
+change. Without the compiled extension everything else works; `NativeEngine` then says why it does not.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from potentials.architectures.tensornet import TensorNet
-from potentials.conditioning import Species
+from potentials.conditioning import ChargeTable, Electronic, MultiplicityTable, PartialCharges, Species
+from potentials.graph import AtomicGraph
 from potentials.points import FixedPoints
 from potentials.potential import Potential
 from potentials.radial import RadialFilter
@@ -33,6 +35,7 @@ except ImportError:  # no compiler at installation
 Floats = NDArray[np.float64]
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], Floats | None]
 
+EMBEDDINGS = (Species, ChargeTable, MultiplicityTable, PartialCharges, Electronic)
 TABLE_TOLERANCES = {torch.float32: TOLERANCES[torch.float32], torch.float64: (1e-8, 1e-6)}  # value, slope; relative to the largest
 
 
@@ -81,6 +84,7 @@ class NativeEngine:
         settings, arrays = _export(exact, tables)
         self._engine = _native.Engine(settings, arrays, dtype == torch.float64, n_threads, self.instruction_set)
         self._n_species = settings["n_species"]
+        self._embedded = _EmbeddedState(exact) if any(type(e) is not Species for e in exact.trunk.embeddings) else None
         self._content: tuple[int, bytes] | None = None
         self._species = np.zeros(0, dtype=np.int64)
         self._state: tuple[float, int] | None = None
@@ -112,7 +116,13 @@ class NativeEngine:
         groups : (N,)            fragment of each atom, where charges and multiplicities are those of fragments
         """
         factors = self._state_factors(total_charge, multiplicity, partial_charges)
-        answer = Answer(*self._engine.evaluate(self._rows(numbers), positions, *pairs, factors, gradients))
+        rows = self._rows(numbers)
+        kinds = rows
+        if self._embedded:
+            kinds, table = self._embedded.rows(rows, total_charge, multiplicity, partial_charges, groups)
+            if table is not None:
+                self._engine.set_species(table)
+        answer = Answer(*self._engine.evaluate(rows, kinds, positions, *pairs, factors, gradients))
         if not self._constants:
             return answer
         constants = self._constants_of(len(numbers), total_charge, multiplicity, groups)
@@ -174,6 +184,70 @@ class NativeEngine:
         return factor
 
 
+class _EmbeddedState:
+    """What embeddings make of the atoms and their state: contributions as receiver and as sender, a row for each atom."""
+
+    def __init__(self, exact: Potential) -> None:
+        self._embeddings = exact.trunk.embeddings
+        self._pair: nn.Linear = exact.trunk.architecture.embedding.pair
+        self._known: list[Any] = []  # the atoms and the state of the last table
+        self._kinds = np.zeros(0, dtype=np.int64)
+
+    def rows(
+        self,
+        numbers: NDArray[np.int64],
+        total_charge: float | Floats,
+        multiplicity: int | NDArray[np.int64],
+        partial_charges: Floats | None,
+        groups: NDArray[np.int64] | None,
+    ) -> tuple[NDArray[np.int64], Floats | None]:
+        """Return the row of each atom (N,), and the table (N, 2, C) where it is not that of the call before."""
+        wanted = [numbers, total_charge, multiplicity, partial_charges, groups]
+        if len(self._known) == len(wanted) and all(map(_same, self._known, wanted)):
+            return self._kinds, None
+        table = self._table(numbers, total_charge, multiplicity, partial_charges, groups)
+        self._kinds = np.arange(len(numbers))
+        self._known = [x.copy() if isinstance(x, np.ndarray) else x for x in wanted]
+        return self._kinds, table
+
+    @torch.no_grad()
+    def _table(
+        self,
+        numbers: NDArray[np.int64],
+        total_charge: float | Floats,
+        multiplicity: int | NDArray[np.int64],
+        partial_charges: Floats | None,
+        groups: NDArray[np.int64] | None,
+    ) -> Floats:
+        n_atoms = len(numbers)
+        first = np.zeros(min(n_atoms, 1), dtype=np.int64) if groups is None else np.unique(groups, return_index=True)[1]
+        no_pairs, n_parts = torch.zeros(0, dtype=torch.int64), len(first)
+        graph = AtomicGraph(
+            atomic_numbers=torch.from_numpy(numbers),
+            positions=torch.zeros(n_atoms, 3, dtype=torch.float64),
+            cell=torch.zeros(n_parts, 3, 3, dtype=torch.float64),
+            pbc=torch.zeros(n_parts, 3, dtype=torch.bool),
+            batch=torch.zeros(n_atoms, dtype=torch.int64) if groups is None else torch.from_numpy(groups),
+            idx_i=no_pairs,
+            idx_j=no_pairs,
+            shift=torch.zeros(0, 3, dtype=torch.float64),
+            total_charge=torch.from_numpy(np.broadcast_to(np.asarray(total_charge, dtype=np.float64), n_atoms)[first]),
+            multiplicity=torch.from_numpy(np.broadcast_to(np.asarray(multiplicity, dtype=np.int64), n_atoms)[first]),
+            partial_charges=torch.zeros(n_atoms, dtype=torch.float64) if partial_charges is None else torch.from_numpy(partial_charges),
+            cutoff=0.0,
+        )
+        scalars = torch.stack([embedding(graph) for embedding in self._embeddings]).sum(0)  # (N, C)
+        central, neighbor = self._pair.weight.chunk(2, dim=1)
+        table: Floats = torch.stack([scalars @ central.T + self._pair.bias, scalars @ neighbor.T], dim=1).numpy()
+        return table
+
+
+def _same(before: Any, now: Any) -> bool:
+    if isinstance(before, np.ndarray) or isinstance(now, np.ndarray):
+        return before is not None and now is not None and np.array_equal(before, now)
+    return bool(before == now)
+
+
 def _check_supported(potential: Potential, dtype: torch.dtype) -> None:
     trunk = potential.trunk
     reasons = {
@@ -181,7 +255,7 @@ def _check_supported(potential: Potential, dtype: torch.dtype) -> None:
         f"its dtype must be float32 or float64, not {dtype}": dtype not in TABLE_TOLERANCES,
         f"the architecture is {type(trunk.architecture).__name__}, not TensorNet": type(trunk.architecture) is not TensorNet,
         "the points move": type(trunk.points) is not FixedPoints,
-        "an embedding is not of the element alone": not trunk.embeddings or any(type(e) is not Species for e in trunk.embeddings),
+        "it has an embedding that is not compiled": not trunk.embeddings or any(type(e) not in EMBEDDINGS for e in trunk.embeddings),
         "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,
         "it has an energy term that is not compiled": any(
             type(t) not in (Readout, ReferenceEnergies, StateEnergies, Offset, ZBL) for t in potential.terms

@@ -127,8 +127,9 @@ class RadialFilter(nn.Module):
     def forward(self, edges: Edges) -> tuple[Tensor, Tensor]:
         """Return the filter of each pair (P, T, C) and that of a self loop, at length zero (T, C)."""
         values = self.network(edges.radial)  # (1 + P, T * C), or at the nodes (G, T * C)
-        at_zero, at_pairs = values[0], values[1:] if edges.stencil is None else edges.stencil.interpolate(values)
-        return at_pairs.view(len(at_pairs), self.n_parts, -1), at_zero.view(self.n_parts, -1)
+        at_pairs = values[1:] if edges.stencil is None else edges.stencil.interpolate(values)
+        n_channels = values.shape[1] // self.n_parts  # C; without pairs a view could not infer it
+        return at_pairs.view(-1, self.n_parts, n_channels), values[0].view(self.n_parts, n_channels)
 
 
 def both_ways(filters: Tensor) -> Tensor:

@@ -77,6 +77,30 @@ def test_charged_states_agree_with_eager(group: str, strength: str) -> None:
     assert_agree(*answers(model, ethanol(), total_charge=-1.0, multiplicity=2, partial_charges=partial))
 
 
+STATE_EMBEDDINGS: dict[str, list[dict[str, Any]]] = {
+    "tables": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}],
+    "electronic": [{"name": "species"}, *({"name": "electronic", "attribute": a} for a in ("total_charge", "unpaired_electrons"))],
+    "partial charges": [{"name": "species"}, {"name": "partial_charges"}],
+}
+
+
+@pytest.mark.parametrize("embeddings", STATE_EMBEDDINGS)
+def test_embedded_states_agree_with_eager(embeddings: str) -> None:
+    """One engine, asked for one state after the other and for another molecule in between."""
+    model = potential(embeddings=STATE_EMBEDDINGS[embeddings])
+    engine, partial = NativeEngine(model, torch.float64), np.random.default_rng(0).normal(scale=0.3, size=9)
+    energies = []
+    for name, charge, multiplicity in [("CH3CH2OH", 0, 1), ("CH3CH2OH", 1, 2), ("H2O", 1, 2), ("CH3CH2OH", 1, 2), ("CH3CH2OH", 0, 3)]:
+        atoms = shaken(molecule(name))
+        charges = (charge + 1) * partial[: len(atoms)]
+        graph = from_ase(atoms, model.cutoff, charge=charge, multiplicity=multiplicity, partial_charges=charges)
+        state = {"total_charge": float(charge), "multiplicity": multiplicity, "partial_charges": charges}
+        answer = engine.evaluate(atoms.numbers, atoms.positions, (graph.idx_i.numpy(), graph.idx_j.numpy(), None), **state)
+        assert_agree(answer, predict(model, graph))
+        energies.append(answer.energy)
+    assert energies[1] == energies[3] and abs(energies[0] - energies[1]) > 1e-4
+
+
 @pytest.mark.parametrize(
     "spec",
     [

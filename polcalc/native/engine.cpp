@@ -43,6 +43,7 @@ class Engine : public AnyEngine {
  public:
   Engine(const Model& model, const Kernels<T>& kernels, int n_threads)
       : model_(model), kernels_(kernels), packed_(model_, kernels.panel), repulsion_(model_), pool_(n_threads) {
+    n_kinds_ = model_.n_species;
     reference_ = model_.at("reference", model_.n_species);
     model_.arrays["reference"];  // the rest is packed
     for (auto& [name, array] : model_.arrays)
@@ -60,6 +61,11 @@ class Engine : public AnyEngine {
     collect(s, answer);
   }
 
+  void set_species(const double* table, long n_kinds) override {
+    packed_.set_species(table, n_kinds);
+    n_kinds_ = n_kinds;
+  }
+
   long bytes() const override {
     std::size_t total = packed_.bytes() + fields_.bytes() + scratch_.bytes() + factors_.bytes() + edges_.bytes() + geometry_.bytes();
     return static_cast<long>(total + pairs_.capacity() * sizeof(Pair));
@@ -71,7 +77,8 @@ class Engine : public AnyEngine {
     for (long k = 0; k < 3 * s.n_atoms; ++k) total += s.positions[k] - s.positions[k];  // 0, or NaN
     if (!(total == 0)) throw std::invalid_argument("`positions` must be finite; got a number that is not. Check the structure.");
     for (long n = 0; n < s.n_atoms; ++n)
-      if (s.species[n] < 0 || s.species[n] >= model_.n_species) throw std::invalid_argument("native engine: species row out of range");
+      if (s.species[n] < 0 || s.species[n] >= model_.n_species || s.kinds[n] < 0 || s.kinds[n] >= n_kinds_)
+        throw std::invalid_argument("native engine: species row out of range");
     for (long p = 0; p < s.n_pairs; ++p)
       if (static_cast<unsigned long>(s.idx_i[p]) >= static_cast<unsigned long>(s.n_atoms) ||
           static_cast<unsigned long>(s.idx_j[p]) >= static_cast<unsigned long>(s.n_atoms))
@@ -138,7 +145,7 @@ class Engine : public AnyEngine {
         Edge<T>& edge = edges[e];
         edge.node = 9L * W * from;
         edge.entry = interval * kCoefficients * W;
-        edge.species = 2 * W * s.species[atom_[from]];
+        edge.species = 2 * W * s.kinds[atom_[from]];
         edge.t = T(t);
         edge.t2 = T(2 * t);
         edge.t3 = T(3 * t * t);
@@ -170,7 +177,7 @@ class Engine : public AnyEngine {
     c.edges = edges_.get();
     c.geometry = geometry_.get();
     species_.resize(N);
-    for (long n = 0; n < N; ++n) species_[n] = 2L * w.width * s.species[atom_[n]];
+    for (long n = 0; n < N; ++n) species_[n] = 2L * w.width * s.kinds[atom_[n]];
     c.species = species_.data();
     c.tensors = take(9 * one);
     c.mixed = take(9 * one);
@@ -251,6 +258,7 @@ class Engine : public AnyEngine {
   Repulsion repulsion_;
   Pool pool_;
   const double* reference_;
+  long n_kinds_ = 0;
   Context<T> context_{};
   int block_size_ = 1;
   std::vector<int> place_, atom_, block_start_;

@@ -23,7 +23,8 @@ struct Model {
 
 struct Structure {
   long n_atoms, n_pairs;
-  const long* species;      // (N) row in the species tables
+  const long* species;      // (N) row in the tables of elements
+  const long* kinds;        // (N) row in the species table of the network
   const double* positions;  // (N, 3) Å
   const long *idx_i, *idx_j;
   const double* shifts;     // (P, 3) Å, or null
@@ -41,6 +42,7 @@ class AnyEngine {
  public:
   virtual ~AnyEngine() = default;
   virtual void evaluate(const Structure&, const Answer&) = 0;
+  virtual void set_species(const double* table, long n_kinds) = 0;  // (n_kinds, 2, C)
   virtual long bytes() const = 0;
 };
 

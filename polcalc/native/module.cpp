@@ -30,17 +30,24 @@ class NativeModule {
       const Floats array = item.second.cast<Floats>();
       m.arrays[item.first.cast<std::string>()] = std::vector<double>(array.data(), array.data() + array.size());
     }
+    channels_ = m.channels;
     engine_ = make_engine(m, double_precision, n_threads, isa.empty() ? best_instruction_set() : isa);
   }
 
-  py::tuple evaluate(const Indices& species, const Floats& positions, const Indices& idx_i, const Indices& idx_j, const std::optional<Floats>& shifts,
+  void set_species(const Floats& table) {
+    if (table.ndim() != 3 || table.shape(1) != 2 || table.shape(2) != channels_) throw std::invalid_argument("native engine: species must be (n, 2, C)");
+    const std::lock_guard<std::mutex> lock(mutex_);
+    engine_->set_species(table.data(), table.shape(0));
+  }
+
+  py::tuple evaluate(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j, const std::optional<Floats>& shifts,
                      const Floats& factors, bool gradients) {
     const long N = species.size();
-    if (positions.size() != 3 * N || idx_i.size() != idx_j.size() || (shifts && shifts->size() != 3 * idx_i.size()) || factors.ndim() != 3 ||
+    if (kinds.size() != N || positions.size() != 3 * N || idx_i.size() != idx_j.size() || (shifts && shifts->size() != 3 * idx_i.size()) || factors.ndim() != 3 ||
         (factors.shape(1) != 1 && factors.shape(1) != N))
       throw std::invalid_argument("native engine: array shapes disagree");
     Floats energies(N), forces(gradients ? std::vector<long>{N, 3} : std::vector<long>{0, 3}), virial(std::vector<long>{3, 3});
-    const Structure structure{N,           idx_i.size(), reinterpret_cast<const long*>(species.data()), positions.data(),
+    const Structure structure{N,           idx_i.size(), reinterpret_cast<const long*>(species.data()), reinterpret_cast<const long*>(kinds.data()), positions.data(),
                               reinterpret_cast<const long*>(idx_i.data()), reinterpret_cast<const long*>(idx_j.data()),
                               shifts ? shifts->data() : nullptr, factors.data(), factors.shape(1), factors.shape(2)};
     const Answer answer{energies.mutable_data(), gradients ? forces.mutable_data() : nullptr, virial.mutable_data()};
@@ -59,6 +66,7 @@ class NativeModule {
 
  private:
   std::unique_ptr<AnyEngine> engine_;
+  int channels_ = 0;
   std::mutex mutex_;
 };
 
@@ -68,7 +76,8 @@ PYBIND11_MODULE(_native, m) {
   py::class_<NativeModule>(m, "Engine")
       .def(py::init<const py::dict&, const py::dict&, bool, int, const std::string&>(), py::arg("settings"), py::arg("arrays"), py::arg("double_precision"),
            py::arg("n_threads"), py::arg("instruction_set") = "")
-      .def("evaluate", &NativeModule::evaluate, py::arg("species"), py::arg("positions"), py::arg("idx_i"), py::arg("idx_j"), py::arg("shifts").none(true),
+      .def("evaluate", &NativeModule::evaluate, py::arg("species"), py::arg("kinds"), py::arg("positions"), py::arg("idx_i"), py::arg("idx_j"), py::arg("shifts").none(true),
            py::arg("factors"), py::arg("gradients"))
+      .def("set_species", &NativeModule::set_species, py::arg("table"))
       .def_property_readonly("bytes", &NativeModule::bytes);
 }

@@ -23,7 +23,7 @@ class Packed {
     w.n_layers = model.n_layers;
     w.one_sided = model.one_sided;
     w.inverse_spacing = T(model.n_intervals / model.cutoff);
-    w.species = rows("species", 2 * model.n_species);
+    set_species(model.at("species", 2L * model.n_species * C), model.n_species);
     w.table = table("table.0");
     w.self_loop = rows("self.0", 1);
     w.norm_scale = rows("norm.weight", 1);
@@ -50,8 +50,16 @@ class Packed {
     }
   }
 
+  // (n, 2, C): what an atom of each kind contributes as receiver and as sender
+  void set_species(const double* table, long n) {
+    T* to = species_.ensure(2 * n * width_);
+    for (long row = 0; row < 2 * n; ++row)
+      for (int c = 0; c < width_; ++c) to[row * width_ + c] = c < channels_ ? T(table[row * channels_ + c]) : T(0);
+    weights.species = to;
+  }
+
   std::size_t bytes() const {
-    std::size_t total = 0;
+    std::size_t total = species_.bytes();
     for (const auto& buffer : buffers_) total += buffer.bytes();
     return total;
   }
@@ -118,4 +126,5 @@ class Packed {
   const Model& model_;
   int panel_, channels_, width_;
   std::list<Buffer<T>> buffers_;
+  Buffer<T> species_;
 };
