@@ -22,7 +22,7 @@ PACKAGES = ("polcalc", "potentials", "md_runs")
 LAYERS = (
     ("potentials", "potentials._kernels", "polcalc._native"),  # the packages themselves hold nothing; compiled code
     ("potentials.kernels", "potentials.pairs", "potentials.splines", "potentials.files"),
-    ("potentials.graph",),
+    ("potentials.graph", "potentials.stencils"),
     ("potentials.geometry",),
     ("potentials.radial", "potentials.angular", "potentials.conditioning", "potentials.points"),
     ("potentials.terms", "potentials.properties"),
