@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
-from comparison import curves, summarise, table
+from comparison import picture, summarise, table
 from degeneracy import blind_floor, gap_mae_meV, predicted_energies
 from experiment import Experiment, Run, read_experiment
 from measure import machine
@@ -89,7 +89,7 @@ def sum_up(experiment: Experiment, results: Path) -> str:
     _write(results / f"{experiment.name}.json", json.dumps({"title": experiment.title, "rows": rows}, indent=1) + "\n")
     _write(results / f"{experiment.name}.md", text)
     if found:
-        curves(experiment.title, found).savefig(results / f"{experiment.name}.png", dpi=110)
+        picture(experiment.title, found).savefig(results / f"{experiment.name}.png", dpi=110)
     return text
 
 

@@ -25,6 +25,7 @@ COLUMNS = {
     "ms_per_step": "ms/step",
     "n_parameters": "parameters",
 }
+FEWEST = 4  # validations of a run that make a curve
 CURVES = {"energy_mae_meV": "energy_meV", "forces_mae_meV_per_A": "forces_meV_per_A"}  # error -> its floor
 STATE_NAMES = {1: "singlet", 2: "doublet", 3: "triplet"}
 
@@ -96,6 +97,35 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str],
     return "\n".join(lines)
 
 
+def picture(title: str, results: Sequence[Result]) -> Figure:
+    """Draw learning curves, or where runs were validated a few times only, where they ended."""
+    return (curves if max(len(r["history"]) for r in results) >= FEWEST else endings)(title, results)
+
+
+def endings(title: str, results: Sequence[Result]) -> Figure:
+    """Test errors relative to the mean of the first plug-in of their comparison, a dot for each run, a row for each data set."""
+    sets, comparisons, plugins = (list(dict.fromkeys(r[name] for r in results)) for name in ("data", "comparison", "plugin"))
+    figure = Figure(figsize=(11, 0.6 + 3.4 * len(sets)), layout="constrained")
+    panels = figure.subplots(len(sets), len(CURVES), squeeze=False)
+    for row, data in zip(panels, sets, strict=True):
+        for axis, measure in zip(row, CURVES, strict=True):
+            for place, comparison in enumerate(comparisons):
+                runs = [r for r in results if (r["data"], r["comparison"]) == (data, comparison)]
+                ends = {name: [r["errors"]["test"][measure] for r in runs if r["plugin"] == name] for name in plugins}
+                for n, (name, values) in enumerate(ends.items()):
+                    if values and ends[plugins[0]]:
+                        at = place + 0.2 * (n - (len(plugins) - 1) / 2)
+                        relative = np.array(values) / np.mean(ends[plugins[0]])
+                        axis.plot([at] * len(values), relative, "o", color=f"C{n}", ms=6, label=name if place == 0 else None)
+            axis.axhline(1.0, color="0.3", ls=":", lw=1)
+            axis.set_xticks(range(len(comparisons)), comparisons)
+            axis.set(title=data, ylabel=f"{COLUMNS[measure].split(' (')[0]}, relative to {plugins[0]}")
+            axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
+    figure.suptitle(title, fontsize=11)
+    return figure
+
+
 def curves(title: str, results: Sequence[Result]) -> Figure:
     """Validation errors against steps, a row for each comparison and data set, a line for each run; dotted the floor of the blind."""
     places = list(dict.fromkeys((r["comparison"], r["data"]) for r in results))
@@ -114,7 +144,8 @@ def curves(title: str, results: Sequence[Result]) -> Figure:
             axis.set(title=" / ".join(place), xlabel="step", ylabel=f"validation {COLUMNS[measure]}", yscale="log")
             axis.spines[["top", "right"]].set_visible(False)
     lines = [Line2D([], [], color=f"C{n}", label=plugin) for n, plugin in enumerate(plugins)]
-    lines.append(Line2D([], [], color="0.3", ls=":", label="floor of the blind"))
+    if any(run["blind_floor"][floor] for run in results for floor in CURVES.values()):
+        lines.append(Line2D([], [], color="0.3", ls=":", label="floor of the blind"))
     figure.legend(handles=lines, loc="outside right upper", frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=11)
     return figure
