@@ -19,6 +19,7 @@ from torch import Tensor
 from potentials.geometry import structure_sum
 from potentials.graph import AtomicGraph, Targets
 from potentials.potential import Potential
+from potentials.radial import LearnedEncoding
 from potentials.splines import SplineTable
 from potentials.training.config import LossConfig
 
@@ -70,7 +71,8 @@ def objective(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Tar
 
     ``graph.positions`` must be a leaf that requires a gradient: compilation sees through `torch.autograd.grad` only then.
     """
-    on_nodes = len(graph.idx_i) > potential.trunk.nodes.count  # whichever are fewer
+    smooth = not isinstance(potential.trunk.radial, LearnedEncoding)  # cubic splines have kinks that a polynomial between nodes smears
+    on_nodes = smooth and len(graph.idx_i) > potential.trunk.nodes.count  # whichever are fewer
     value, displacement = misfit(potential, loss, graph, targets, on_nodes=on_nodes)
     return value + penalties(potential) + potential.trunk.points.restraint(displacement)
 

@@ -8,10 +8,12 @@ import pytest
 import torch
 from torch.testing import assert_close
 
+from potentials.build import build
 from potentials.graph import Targets
+from potentials.potential import Trunk
 from potentials.training.config import LossConfig
 from potentials.training.data import StructureSet
-from potentials.training.loss import Loss, huber
+from potentials.training.loss import Loss, huber, objective
 from tests.training import toy
 
 SCALE = 0.7
@@ -53,3 +55,16 @@ def test_energies_alone():
 def test_an_unknown_loss_is_refused():
     with pytest.raises(ValueError, match=r"mse, mae, huber.*'cubic'"):
         Loss(LossConfig("cubic"), 1.0)
+
+
+@pytest.mark.parametrize(("radial", "n_nodes", "expected"), [("exp_normal", 2, True), ("exp_normal", 500, False), ("learned", 2, False)])
+def test_filters_are_on_nodes_where_these_are_fewer_and_the_encoding_is_smooth(monkeypatch, radial, n_nodes, expected):
+    potential = build(toy.SPEC | {"radial": {"name": radial}})
+    potential.trunk.nodes.count = n_nodes
+    used = []
+    exact = Trunk.encode_pairs
+    monkeypatch.setattr(Trunk, "encode_nodes", lambda trunk, length, dtype: used.append(True) or exact(trunk, length, dtype))
+    graph, labels = StructureSet(toy.waters(2), 4.0).batch(torch.tensor([0, 1]))
+    graph.positions.requires_grad_()
+    assert math.isfinite(float(objective(potential, Loss(LossConfig(), 1.0), graph, labels).detach()))
+    assert bool(used) == expected
