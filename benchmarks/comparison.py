@@ -118,7 +118,7 @@ def endings(title: str, results: Sequence[Result]) -> Figure:
                         relative = np.array(values) / np.mean(ends[plugins[0]])
                         axis.plot([at] * len(values), relative, "o", color=f"C{n}", ms=6, label=name if place == 0 else None)
             axis.axhline(1.0, color="0.3", ls=":", lw=1)
-            axis.set_xticks(range(len(comparisons)), comparisons)
+            axis.set_xticks(range(len(comparisons)), [name.replace("-", "\n") for name in comparisons])
             axis.set(title=data, ylabel=f"{COLUMNS[measure].split(' (')[0]}, relative to {plugins[0]}")
             axis.spines[["top", "right"]].set_visible(False)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
