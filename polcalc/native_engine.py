@@ -11,6 +11,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Mapping
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor, nn
 
 from potentials.architectures.tensornet import TensorNet
 from potentials.conditioning import ChargeTable, Electronic, MultiplicityTable, PartialCharges, Species
-from potentials.graph import AtomicGraph
+from potentials.graph import AtomicGraph, Fragments
 from potentials.points import FixedPoints
 from potentials.potential import Potential
 from potentials.radial import RadialFilter
@@ -85,6 +86,7 @@ class NativeEngine:
         self._engine = _native.Engine(settings, arrays, dtype == torch.float64, n_threads, self.instruction_set)
         self._n_species = settings["n_species"]
         self._embedded = _EmbeddedState(exact) if any(type(e) is not Species for e in exact.trunk.embeddings) else None
+        self._lock = Lock()
         self._content: tuple[int, bytes] | None = None
         self._species = np.zeros(0, dtype=np.int64)
         self._state: tuple[float, int] | None = None
@@ -117,12 +119,14 @@ class NativeEngine:
         """
         factors = self._state_factors(total_charge, multiplicity, partial_charges)
         rows = self._rows(numbers)
-        kinds = rows
-        if self._embedded:
-            kinds, table = self._embedded.rows(rows, total_charge, multiplicity, partial_charges, groups)
-            if table is not None:
-                self._engine.set_species(table)
-        answer = Answer(*self._engine.evaluate(rows, kinds, positions, *pairs, factors, gradients))
+        if self._embedded is None:
+            answer = Answer(*self._engine.evaluate(rows, rows, positions, *pairs, factors, gradients))
+        else:
+            with self._lock:  # the table and the evaluation with it belong together
+                table = self._embedded.table(rows, total_charge, multiplicity, partial_charges, groups)
+                if table is not None:
+                    self._engine.set_species(table)
+                answer = Answer(*self._engine.evaluate(rows, np.arange(len(rows)), positions, *pairs, factors, gradients))
         if not self._constants:
             return answer
         constants = self._constants_of(len(numbers), total_charge, multiplicity, groups)
@@ -167,10 +171,8 @@ class NativeEngine:
         """Share the energies of the electronic states over the atoms of their molecules: (N,) eV; those of one molecule are remembered."""
         if groups is None and (n_atoms, total_charge, multiplicity) == self._shared[0]:
             return self._shared[1]
-        batch = torch.zeros(n_atoms, dtype=torch.int64) if groups is None else torch.from_numpy(groups)
-        first = np.zeros(1, dtype=np.int64) if groups is None else np.unique(groups, return_index=True)[1]
-        charges, multiplicities = (torch.from_numpy(np.broadcast_to(x, n_atoms)[first]) for x in (total_charge, multiplicity))
-        shares = [term.shared(batch, charges, multiplicities) for term in self._constants]
+        parts = _parts(n_atoms, total_charge, multiplicity, groups)
+        shares = [term.shared(parts.batch, parts.charge, parts.multiplicity) for term in self._constants]
         constants: Floats = torch.stack(shares).sum(0).numpy()
         if groups is None:
             self._shared = (n_atoms, total_charge, multiplicity), constants
@@ -191,55 +193,52 @@ class _EmbeddedState:
         self._embeddings = exact.trunk.embeddings
         self._pair: nn.Linear = exact.trunk.architecture.embedding.pair
         self._known: list[Any] = []  # the atoms and the state of the last table
-        self._kinds = np.zeros(0, dtype=np.int64)
-
-    def rows(
-        self,
-        numbers: NDArray[np.int64],
-        total_charge: float | Floats,
-        multiplicity: int | NDArray[np.int64],
-        partial_charges: Floats | None,
-        groups: NDArray[np.int64] | None,
-    ) -> tuple[NDArray[np.int64], Floats | None]:
-        """Return the row of each atom (N,), and the table (N, 2, C) where it is not that of the call before."""
-        wanted = [numbers, total_charge, multiplicity, partial_charges, groups]
-        if len(self._known) == len(wanted) and all(map(_same, self._known, wanted)):
-            return self._kinds, None
-        table = self._table(numbers, total_charge, multiplicity, partial_charges, groups)
-        self._kinds = np.arange(len(numbers))
-        self._known = [x.copy() if isinstance(x, np.ndarray) else x for x in wanted]
-        return self._kinds, table
 
     @torch.no_grad()
-    def _table(
+    def table(
         self,
         numbers: NDArray[np.int64],
         total_charge: float | Floats,
         multiplicity: int | NDArray[np.int64],
         partial_charges: Floats | None,
         groups: NDArray[np.int64] | None,
-    ) -> Floats:
+    ) -> Floats | None:
+        """Return the table (N, 2, C), or None where it is that of the call before."""
+        state = [numbers, total_charge, multiplicity, partial_charges, groups]
+        if self._known and all(map(_same, self._known, state)):
+            return None
         n_atoms = len(numbers)
-        first = np.zeros(min(n_atoms, 1), dtype=np.int64) if groups is None else np.unique(groups, return_index=True)[1]
-        no_pairs, n_parts = torch.zeros(0, dtype=torch.int64), len(first)
+        parts = _parts(n_atoms, total_charge, multiplicity, groups)
+        no_pairs, n_parts = torch.zeros(0, dtype=torch.int64), len(parts.charge)
         graph = AtomicGraph(
             atomic_numbers=torch.from_numpy(numbers),
             positions=torch.zeros(n_atoms, 3, dtype=torch.float64),
             cell=torch.zeros(n_parts, 3, 3, dtype=torch.float64),
             pbc=torch.zeros(n_parts, 3, dtype=torch.bool),
-            batch=torch.zeros(n_atoms, dtype=torch.int64) if groups is None else torch.from_numpy(groups),
+            batch=parts.batch,
             idx_i=no_pairs,
             idx_j=no_pairs,
             shift=torch.zeros(0, 3, dtype=torch.float64),
-            total_charge=torch.from_numpy(np.broadcast_to(np.asarray(total_charge, dtype=np.float64), n_atoms)[first]),
-            multiplicity=torch.from_numpy(np.broadcast_to(np.asarray(multiplicity, dtype=np.int64), n_atoms)[first]),
+            total_charge=parts.charge,
+            multiplicity=parts.multiplicity,
             partial_charges=torch.zeros(n_atoms, dtype=torch.float64) if partial_charges is None else torch.from_numpy(partial_charges),
             cutoff=0.0,
         )
         scalars = torch.stack([embedding(graph) for embedding in self._embeddings]).sum(0)  # (N, C)
         central, neighbor = self._pair.weight.chunk(2, dim=1)
         table: Floats = torch.stack([scalars @ central.T + self._pair.bias, scalars @ neighbor.T], dim=1).numpy()
+        self._known = [x.copy() if isinstance(x, np.ndarray) else x for x in state]
         return table
+
+
+def _parts(
+    n_atoms: int, total_charge: float | Floats, multiplicity: int | NDArray[np.int64], groups: NDArray[np.int64] | None
+) -> Fragments:
+    """Say which atoms share a charge and a multiplicity: those of a group, or all."""
+    batch = torch.zeros(n_atoms, dtype=torch.int64) if groups is None else torch.from_numpy(groups)
+    first = np.zeros(min(n_atoms, 1), dtype=np.int64) if groups is None else np.unique(groups, return_index=True)[1]
+    charges, multiplicities = (torch.from_numpy(np.broadcast_to(x, n_atoms)[first]) for x in (total_charge, multiplicity))
+    return Fragments(batch, charges, multiplicities)
 
 
 def _same(before: Any, now: Any) -> bool:

@@ -221,6 +221,19 @@ def test_calls_from_several_python_threads() -> None:
         assert list(threads.map(energy, scales)) == expected
 
 
+def test_states_of_several_python_threads_do_not_mix() -> None:
+    atoms, engine = ethanol(), NativeEngine(potential(embeddings=STATE_EMBEDDINGS["tables"]), torch.float64)
+    idx_i, idx_j = np.triu_indices(len(atoms), 1)
+
+    def energy(charge: int) -> float:
+        return engine.evaluate(atoms.numbers, atoms.positions, (idx_i, idx_j, None), total_charge=float(charge), multiplicity=2).energy
+
+    charges = [-1, 1] * 200
+    expected = {charge: energy(charge) for charge in (-1, 1)}
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(energy, charges)) == [expected[charge] for charge in charges]
+
+
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork:DeprecationWarning")
 def test_a_forked_child_evaluates() -> None:
