@@ -12,17 +12,20 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
+from md_runs import options as opt
 from md_runs.errors import InputError, as_input_error, clear_endings, errors
 from md_runs.output import to_json
+from md_runs.session import read_structure
+from polcalc import electrons
 from potentials.datasets.checksum import checksum
 from potentials.datasets.frames import Frames
 from potentials.datasets.hdf5 import write_hdf5
 from potentials.datasets.organic import NAME, SAMPLE
 from potentials.files import write_text
-from potentials.labels import carbenes, organic, organic_files, toy_charge
+from potentials.labels import carbenes, molecule, organic, organic_files, toy_charge
 from potentials.labels.work import failures, run_jobs
 
-app = typer.Typer(help="Compute reference data: energies and forces of known sets of ours.", no_args_is_help=True)
+app = typer.Typer(help="Compute reference data: known sets of ours, and cheap labels of any molecule.", no_args_is_help=True)
 screen = Console(highlight=False, soft_wrap=True)
 
 Folder = Annotated[Path, typer.Option("--output", metavar="DIR", help="Folder of the run; given again, the run goes on.")]
@@ -85,6 +88,35 @@ def organic_xtb(
     screen.print(f"{output}: {about['labels']} labels of {about['molecules']} molecules, {about['test labels']} to test on", markup=False)
 
 
+@app.command("molecule")
+@clear_endings()
+def one_molecule(
+    structure: opt.Structure,
+    output: Folder = Path("polcalc-labels"),
+    labels: Annotated[int, typer.Option("--labels", metavar="N", min=1, help="How many geometries.")] = 24_000,
+    temperature_K: Annotated[float, typer.Option("--temperature-K", help="Of the dynamics on GFN2-xTB that draws them.")] = 600.0,
+    charge: opt.Charge = None,
+    multiplicity: opt.Multiplicity = None,
+    processes: Processes = 1,
+    limit: Limit = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="The same seed makes the same set, whatever the number of processes.")] = 0,
+) -> None:
+    """Compute GFN2-xTB labels of one molecule, to start a training from: milliseconds a label, tens of thousands in minutes.
+
+    Train on STRUCTURE.h5 first, then on your own labels with `start` in [training] naming the model that came of it.
+    """
+    _need("tblite")
+    atoms = read_structure(structure)
+    with as_input_error():
+        state = electrons.resolve(atoms, charge, multiplicity)
+        made = molecule.jobs(atoms, state.charge, state.multiplicity, temperature_K, labels, seed)
+    name = structure.stem
+    asked = {"charge": state.charge, "multiplicity": state.multiplicity, "temperature_K": temperature_K, "labels": labels, "seed": seed}
+    _same_set(output / name, asked | {"structure": checksum(structure)})
+    _run(name, made, molecule.compute, output / name, processes, limit)
+    _write(name, lambda _, folder: molecule.collect(made, folder, name), lambda _, frames: molecule.card(made, frames, seed), output)
+
+
 def _run(name: str, jobs: Mapping[str, Any], work: Callable[[Any], Any], folder: Path, processes: int, limit: int) -> None:
     chosen = dict(list(jobs.items())[:limit]) if limit else dict(jobs)
     for _ in track(run_jobs(chosen, work, folder, processes), total=len(chosen), description=name, console=errors, transient=True):
@@ -111,7 +143,7 @@ def _write_card(path: Path, about: Mapping[str, Any]) -> None:
     write_text(path, json.dumps(json.loads(to_json(about)), indent=1, ensure_ascii=False) + "\n")
 
 
-def _same_set(folder: Path, asked: dict[str, int]) -> None:
+def _same_set(folder: Path, asked: Mapping[str, Any]) -> None:
     """Refuse to put the jobs of two sets into one folder: their keys would be the same."""
     path = folder / "set.json"
     if path.is_file() and (found := json.loads(path.read_text(encoding="utf-8"))) != asked:

@@ -77,6 +77,9 @@ def command(
         claim(output, manifest)
     with as_input_error():
         training = Training(material, output, device=device, devices=devices, resume=resume, on_validation=_print_row)
+    if leads and not resume and material.start is not None:
+        made = f"; made fresh: {', '.join(training.fresh)}" if training.fresh else ""
+        screen.print(f"{chosen.name} starts from {chosen.training.start}{made}", markup=False)
     with _watch(training):
         try:
             training.run()

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase.build import molecule
+from ase.io import write
 from ase.units import kB
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from md_runs.cli import app
 from potentials.datasets import load_frames
 from potentials.datasets.checksum import checksum
 from potentials.labels import carbenes, toy_charge
+from potentials.labels import molecule as one_molecule
 from potentials.labels.method import Failed, Floats, Integers, Label
 from potentials.labels.sampling import hessian, langevin, relax, thermal_displacements
 from potentials.labels.work import failures, results, run_jobs
@@ -159,3 +161,39 @@ def _short_compute(piece: toy_charge.Piece) -> dict[str, Any]:
         patch.setattr(toy_charge, "SETTLE", 0)
         patch.setattr(toy_charge, "EVERY", 2)
         return _compute(piece)
+
+
+def test_labels_of_one_molecule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cation from a file: its state on every label, labels that are the method's, pieces as groups, and a refusal to mix two sets."""
+    pytest.importorskip("tblite", reason="needs tblite")
+    from potentials.labels.gfn2 import gfn2
+
+    monkeypatch.setattr(one_molecule, "PIECE", 3)
+    monkeypatch.setattr(one_molecule, "SETTLE", 2)
+    structure = tmp_path / "hydronium.xyz"
+    atoms = molecule("H2O")
+    atoms.append("H")
+    atoms.positions[-1] = [0.5, 0.0, 0.9]
+    write(structure, atoms)
+    arguments = ["labels", "molecule", str(structure), "--charge", "1", "--output", str(tmp_path), "--labels"]
+    done = CliRunner().invoke(app, [*arguments, "5"])
+    assert done.exit_code == 0, done.output
+    frames = load_frames(tmp_path / "hydronium.h5")
+    assert frames.total_charge.tolist() == [1] * 5 and frames.multiplicity.tolist() == [1] * 5
+    assert frames.group is not None and frames.group.tolist() == [0, 0, 0, 1, 1]
+    label = gfn2(atoms.numbers, frames.positions[4:8], 1, 1)
+    assert frames.energy[1] == pytest.approx(label.energy, abs=1e-5)
+    np.testing.assert_allclose(frames.forces[4:8], label.forces, atol=1e-3)  # type: ignore[index]
+    assert not np.array_equal(frames.positions[:4], frames.positions[12:16])  # pieces have seeds of their own
+    other = CliRunner().invoke(app, [*arguments, "6"])
+    assert other.exit_code == 2 and "same set" in other.output
+
+
+@pytest.mark.parametrize(
+    ("labels", "temperature_K", "pbc", "message"), [(0, 300.0, False, "labels"), (5, 0.0, False, "temp"), (5, 300.0, True, "periodic")]
+)
+def test_labels_of_one_molecule_refuse(labels: int, temperature_K: float, pbc: bool, message: str) -> None:
+    atoms = molecule("H2O")
+    atoms.pbc = pbc
+    with pytest.raises(ValueError, match=message):
+        one_molecule.jobs(atoms, 0, 1, temperature_K, labels, 0)

@@ -73,6 +73,7 @@ class TrainingConfig:
     compile: bool = False  # by torch.compile; needs a C++ compiler on the CPU
     validate_every_epochs: int = 5
     checkpoint_every_min: float = 1.0  # 0: after every step
+    start: str = ""  # model file or shipped model whose weights to start from; those it lacks are made fresh
 
 
 @dataclass(frozen=True)

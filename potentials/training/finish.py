@@ -34,7 +34,7 @@ def finish(training: Training, command: str, config_text: str = "") -> dict[str,
     found = {"validation": errors(potential, training.validation)}
     if material.test is not None:
         found["test"] = errors(potential, StructureSet(material.test, potential.cutoff, training.fabric.device))
-    summary = {
+    summary: dict[str, Any] = {
         "epochs": training.state.step / training.steps_per_epoch,
         "steps": training.state.step,
         "minutes": training.state.elapsed_s / 60,
@@ -44,6 +44,9 @@ def finish(training: Training, command: str, config_text: str = "") -> dict[str,
         "device": str(training.fabric.device.type),
         "devices": training.fabric.world_size,
     }
+    if material.start is not None:
+        start = material.start
+        summary["start"] = {"name": start.card.name, "sha256": start.sha256, "dataset": start.card.dataset.get("name", "")}
     card = _card(training, found, summary, command, config_text)
     checksum = save(training.output / MODEL, potential, card)
     report = {"name": material.config.name, "sha256": checksum, "training": summary, "errors": found, "history": training.state.history}

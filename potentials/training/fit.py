@@ -25,6 +25,7 @@ from potentials.training.logs import Logs, by_state
 from potentials.training.loss import Loss, misfit, objective, parameter_groups
 from potentials.training.material import Material
 from potentials.training.optimizers import make_optimizer
+from potentials.training.start import take_over
 from potentials.training.state import CHECKPOINT, State, load_state, save_state
 from potentials.training.step import GraphStep, Step, replayable
 
@@ -65,6 +66,7 @@ class Training:
         self.potential = build(material.spec).to(self.fabric.device)
         for parameter in self.potential.parameters():
             parameter.data = parameter.data.to(DTYPES[settings.dtype])
+        self.fresh = take_over(self.potential, material.start.potential) if material.start else []
         self.params = [p for p in self.potential.parameters() if p.requires_grad]
         self.average = Average(self.params, settings.ema_decay)
         self.optimizer = make_optimizer(self.config.optimizer, parameter_groups(self.potential), self.fabric.device)

@@ -10,8 +10,10 @@ import numpy as np
 from ase.data import chemical_symbols
 
 from potentials.build import build
+from potentials.checkpoint import Model, load
 from potentials.datasets import Frames, fit_reference_energies, fit_state_energies, load_frames, split, subtract_reference_energies
-from potentials.training.config import REST, Config
+from potentials.training.config import DTYPES, REST, Config
+from potentials.training.start import like_start, take_over
 
 
 class Material(NamedTuple):
@@ -24,6 +26,7 @@ class Material(NamedTuple):
     references: dict[int, float]  # atomic number -> eV
     scale: float  # σ of the loss, eV and eV/Å
     spec: dict[str, Any]
+    start: Model | None = None  # whose weights the training starts from
 
 
 def prepare(config: Config, data: str | Path | None = None) -> Material:
@@ -43,12 +46,26 @@ def prepare(config: Config, data: str | Path | None = None) -> Material:
     test = rest if wanted.test == REST else load_frames(wanted.test, data=data) if wanted.test else None
     if wanted.test == REST and not len(rest):
         raise ValueError(f"`n_train` + `n_validation` must leave structures of {wanted.train} to test; got none left. Take fewer.")
+    return assemble(config, train, validation, test)
+
+
+def assemble(config: Config, train: Frames, validation: Frames, test: Frames | None) -> Material:
+    """Complete the spec with the statistics of the training structures, and with the scale of the model to start from.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError   what is wrong with the spec or the model to start from
+    """
     by_state = any(term.get("name") == "state_energies" for term in config.potential.get("terms", ()))
     references, states = fit_state_energies(train) if by_state else (fit_reference_energies(train), {})
     scale = _scale(train, references)
-    spec = _complete(config.potential, scale, references, states, (float(train.energy.std()), float(train.energy.mean())))
-    build(spec)  # a wrong spec is said now
-    return Material(config, train, validation, test, references, scale, spec)
+    start = load(config.training.start, DTYPES[config.training.dtype]) if config.training.start else None
+    wished = like_start(config.potential, start.potential.spec) if start else config.potential
+    spec = _complete(wished, scale, references, states, (float(train.energy.std()), float(train.energy.mean())))
+    potential = build(spec)  # a wrong spec is said now
+    if start is not None:
+        take_over(potential, start.potential)  # and a start that does not fit it
+    return Material(config, train, validation, test, references, scale, spec, start)
 
 
 def _scale(train: Frames, references: dict[int, float]) -> float:

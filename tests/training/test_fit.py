@@ -71,6 +71,41 @@ def test_another_seed_gives_other_weights(tmp_path):
     assert not same(weights(train(tmp_path / "a", toy.config(seed=1))), weights(train(tmp_path / "b", toy.config(seed=2))))
 
 
+def test_a_training_goes_on_from_a_model_that_was_trained_elsewhere(tmp_path):
+    """Untouched weights give the start's energies but for the reference energies, whatever the force scale of the new labels."""
+    first = train(tmp_path / "first", toy.config(schedule={"max_epochs": 20}))
+    finish(first, "polcalc train")
+    (start,) = (tmp_path / "first").glob("model.pt")
+    chosen = toy.config(optimizer={"learning_rate": 1e-12}, training={"start": str(start)}, schedule={"max_epochs": 1})
+    (tmp_path / "second").mkdir()
+    stiffer = replace(toy.waters(), forces=3 * toy.waters().forces)
+    material = toy.material(chosen, stiffer)
+    second = Training(material, tmp_path / "second", device="cpu")
+    second.run()
+    assert material.scale > 2 * first.material.scale and second.fresh == []
+    ours, theirs = second.potential, load(start).potential
+    for name, weight in theirs.named_parameters():
+        torch.testing.assert_close(dict(ours.named_parameters())[name], weight, rtol=1e-6, atol=1e-9)
+    graph, _ = next(iter(second.validation.batches(max_atoms=512)))
+    found, wanted = predict(ours, graph), predict(theirs, graph)
+    torch.testing.assert_close(found.forces, wanted.forces, rtol=1e-5, atol=1e-6)
+    assert finish(second, "polcalc train")["training"]["start"]["sha256"] == load(start).sha256
+
+
+def test_a_start_may_lack_a_part_and_must_not_differ_in_one(tmp_path):
+    first = train(tmp_path / "first", toy.config(schedule={"max_epochs": 1}))
+    finish(first, "polcalc train")
+    start = str(tmp_path / "first" / "model.pt")
+    more = toy.SPEC | {"embeddings": [{"name": "species"}, {"name": "total_charge"}]}
+    assert Training(toy.material(toy.config(potential=more, training={"start": start})), tmp_path, device="cpu").fresh == [
+        "trunk.embeddings.1.negative",
+        "trunk.embeddings.1.positive",
+    ]
+    wider = toy.SPEC | {"architecture": {"name": "tensornet", "channels": 16, "n_layers": 1}}
+    with pytest.raises(ValueError, match="`start` must be a model of the same architecture"):
+        toy.material(toy.config(potential=wider, training={"start": start}))
+
+
 def test_training_learns(tmp_path):
     structures = toy.waters(24)
     start = train(tmp_path / "start", toy.config(schedule={"max_epochs": 1}, optimizer={"learning_rate": 1e-9}), structures)

@@ -12,11 +12,11 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 from potentials.build import build
-from potentials.datasets import Frames, fit_reference_energies, make_frames, split
+from potentials.datasets import Frames, make_frames, split
 from potentials.datasets.statistics import atom_energies
 from potentials.potential import Potential
 from potentials.training.config import Config, from_dict
-from potentials.training.material import Material, _complete, _scale
+from potentials.training.material import Material, assemble
 from tests.small import Springs
 
 SPEC: dict[str, Any] = {
@@ -81,10 +81,7 @@ def config(**changes: Any) -> Config:
 def material(chosen: Config, structures: Frames | None = None) -> Material:
     """Prepare a training without a file."""
     drawn = split(waters() if structures is None else structures, chosen.data.n_train, chosen.data.n_validation, 0)
-    references = fit_reference_energies(drawn.train)
-    scale = _scale(drawn.train, references)
-    spec = _complete(chosen.potential, scale, references, {})
-    return Material(chosen, drawn.train, drawn.validation, drawn.validation, references, scale, spec)
+    return assemble(chosen, drawn.train, drawn.validation, drawn.validation)
 
 
 def without_forces(structures: Frames) -> Frames:

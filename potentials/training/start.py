@@ -1,0 +1,41 @@
+"""A training that starts from a model: one of cheap labels, of more molecules, or without a plug-in.
+
+What a network learnt from many labels of a cheap method it need not learn again from few labels of a dear one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+
+from potentials.potential import Potential
+
+
+def like_start(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
+    """Give the readout of a spec the scale of the model it starts from, so that its weights mean what they meant."""
+    scales = [{"scale": term["scale"]} for term in start.get("terms", ()) if term.get("name") == "readout" and "scale" in term]
+    given = scales[0] if scales else {}
+    terms = spec.get("terms", [{"name": "readout"}, {"name": "reference_energies"}])
+    return {**spec, "terms": [(given if term.get("name") == "readout" else {}) | dict(term) for term in terms]}
+
+
+@torch.no_grad()
+def take_over(potential: Potential, start: Potential) -> list[str]:
+    """Copy the weights that both have; return the names of those that only ``potential`` has, which stay as they were made.
+
+    Raises
+    ------
+    ValueError   weights of one name differ in shape, or none is shared
+    """
+    theirs = {name: p for name, p in start.named_parameters() if p.numel()}
+    ours = {name: p for name, p in potential.named_parameters() if p.numel()}
+    shared = ours.keys() & theirs.keys()
+    differing = sorted(name for name in shared if ours[name].shape != theirs[name].shape)
+    if differing or not shared:
+        what = f"{differing[0]} of shape {tuple(theirs[differing[0]].shape)}" if differing else "nothing in common"
+        raise ValueError(f"`start` must be a model of the same architecture; got one with {what}. Make [potential] like its spec.")
+    for name in shared:
+        ours[name].copy_(theirs[name])
+    return sorted(ours.keys() - shared)
