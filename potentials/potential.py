@@ -16,8 +16,6 @@ from potentials.graph import AtomicGraph, Prediction
 from potentials.points import PointsModel
 from potentials.stencils import Nodes, Stencil
 
-Encode = Callable[[Tensor, torch.dtype], tuple[Tensor, Stencil | None]]  # lengths (P,) Å -> encoding, and where it is to be read
-
 
 class Trunk(nn.Module):
     """From a graph to scalars per atom.
@@ -52,7 +50,7 @@ class Trunk(nn.Module):
         self.points, self.architecture = points, architecture
         self.nodes = Nodes(cutoff + points.reach)
 
-    def forward(self, graph: AtomicGraph, vectors: Tensor, *, on_nodes: bool = False) -> tuple[Tensor, Tensor | None]:
+    def forward(self, graph: AtomicGraph, vectors: Tensor, encode: Encode) -> tuple[Tensor, Tensor | None]:
         """Return the scalars (N, C) and the displacement (N, 3) Å of moving points, if any."""
         scalars = self.embeddings[0](graph)
         for embedding in self.embeddings[1:]:
@@ -60,7 +58,6 @@ class Trunk(nn.Module):
         factors = self.points.spread(self.factor(graph))
         points = self.points.start(graph, vectors, self.envelope(safe_norm(vectors), self.cutoff))
         triplets = self.angular.triplets(points)
-        encode = self.encode_nodes if on_nodes else self.encode_pairs
         edges = self.edges_of(points, triplets, scalars.dtype, encode)
         state = self.architecture.start(self.points.spread(scalars), edges)
         for n, layer in enumerate(self.architecture.layers):
@@ -73,7 +70,7 @@ class Trunk(nn.Module):
     def edges_of(self, points: Points, triplets: Triplets | None, dtype: torch.dtype, encode: Encode) -> Edges:
         """Encode the pairs of points, and the angles between them, in the dtype of the network."""
         length, direction = self.points.measure(points.vector)
-        radial, stencil = encode(length, dtype)
+        radial, stencil = encode(self, length, dtype)
         return Edges(
             idx_i=points.idx_i,
             idx_j=points.idx_j,
@@ -86,13 +83,19 @@ class Trunk(nn.Module):
             stencil=stencil,
         )
 
-    def encode_pairs(self, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, None]:
-        """Encode zero length, for self loops, and the length of every pair: (1 + P, R)."""
-        return self.radial(torch.cat([length.new_zeros(1), length]).to(dtype)), None
 
-    def encode_nodes(self, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, Stencil]:
-        """Encode a grid of lengths (G, R), and say where every pair lies between its nodes."""
-        return self.radial(self.nodes.lengths(length.device).to(dtype)), self.nodes.stencil(length, dtype)
+# lengths (P,) Å -> their encoding, and where each is to be read in it
+Encode = Callable[[Trunk, Tensor, torch.dtype], tuple[Tensor, Stencil | None]]
+
+
+def at_pairs(trunk: Trunk, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, None]:
+    """Encode zero length, for self loops, and the length of every pair: (1 + P, R)."""
+    return trunk.radial(torch.cat([length.new_zeros(1), length]).to(dtype)), None
+
+
+def at_nodes(trunk: Trunk, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, Stencil]:
+    """Encode a grid of lengths (G, R), and say where every pair lies between its nodes: for training, see `potentials.stencils`."""
+    return trunk.radial(trunk.nodes.lengths(length.device).to(dtype)), trunk.nodes.stencil(length, dtype)
 
 
 class Energies(NamedTuple):
@@ -126,15 +129,15 @@ class Potential(nn.Module):
         """Dtype of the network; geometry and energy sums are float64 always."""
         return next(p.dtype for p in self.trunk.parameters() if p.is_floating_point())
 
-    def forward(self, graph: AtomicGraph, *, on_nodes: bool = False) -> Energies:
-        """Return the energy of each atom; ``on_nodes``: with radial filters interpolated, to train (see `potentials.stencils`)."""
+    def forward(self, graph: AtomicGraph, encode: Encode = at_pairs) -> Energies:
+        """Return the energy of each atom."""
         if graph.cutoff < self.cutoff:
             raise ValueError(
                 f"`graph.cutoff` must be at least the potential's {self.cutoff} Å; got {graph.cutoff} Å. "
                 "Build the graph with the larger cutoff."
             )
         vectors = pair_vectors(graph)
-        scalars, polarization = self.trunk(graph, vectors, on_nodes=on_nodes)
+        scalars, polarization = self.trunk(graph, vectors, encode)
         return Energies(sum(term(graph, vectors, scalars) for term in self.terms), polarization)
 
 

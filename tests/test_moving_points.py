@@ -18,7 +18,7 @@ from potentials.build import build
 from potentials.checkpoint import Card, save
 from potentials.geometry import rounded_unit_vectors, unit_vectors
 from potentials.graph import AtomicGraph, from_ase
-from potentials.potential import Potential, predict
+from potentials.potential import Potential, at_pairs, predict
 from potentials.tables import tabulated
 from tests.contract.structures import graph_of, tiny_crystal, triclinic_crystal
 
@@ -61,7 +61,7 @@ def test_points_that_do_not_move_are_the_base_model_with_doubled_points(links: s
         idx_j=torch.cat([one.idx_j + b for _, b in blocks] + [torch.arange(n) + n]),
         shift=torch.zeros(len(blocks) * len(one.idx_i) + n, 3, dtype=torch.float64),
     )
-    scalars, _ = plain.trunk(two, _vectors(two))
+    scalars, _ = plain.trunk(two, _vectors(two), at_pairs)
     expected = plain.terms[0](one, None, 0.5 * (scalars[:n] + scalars[n:]))
     assert_close(predict(potential, one).energies, expected, rtol=0.0, atol=1e-12)
     assert not moved(potential, one).any()

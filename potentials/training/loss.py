@@ -18,7 +18,7 @@ from torch import Tensor
 
 from potentials.geometry import structure_sum
 from potentials.graph import AtomicGraph, Targets
-from potentials.potential import Potential
+from potentials.potential import Encode, Potential, at_nodes, at_pairs
 from potentials.radial import LearnedEncoding
 from potentials.splines import SplineTable
 from potentials.training.config import LossConfig
@@ -72,16 +72,16 @@ def objective(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Tar
     ``graph.positions`` must be a leaf that requires a gradient: compilation sees through `torch.autograd.grad` only then.
     """
     smooth = not isinstance(potential.trunk.radial, LearnedEncoding)  # cubic splines have kinks that a polynomial between nodes smears
-    on_nodes = smooth and len(graph.idx_i) > potential.trunk.nodes.count  # whichever are fewer
-    value, displacement = misfit(potential, loss, graph, targets, on_nodes=on_nodes)
+    encode = at_nodes if smooth and len(graph.idx_i) > potential.trunk.nodes.count else at_pairs  # whichever are fewer
+    value, displacement = misfit(potential, loss, graph, targets, encode)
     return value + penalties(potential) + potential.trunk.points.restraint(displacement)
 
 
 def misfit(
-    potential: Potential, loss: Loss, graph: AtomicGraph, targets: Targets, *, on_nodes: bool = False
+    potential: Potential, loss: Loss, graph: AtomicGraph, targets: Targets, encode: Encode = at_pairs
 ) -> tuple[Tensor, Tensor | None]:
     """Evaluate the loss of a batch alone, and the displacement (N, 3) Å of moving points, if any."""
-    energies, displacement = potential(graph, on_nodes=on_nodes)
+    energies, displacement = potential(graph, encode)
     energy = structure_sum(energies, graph)
     forces = None
     if targets.forces is not None:

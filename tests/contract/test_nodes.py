@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from potentials.geometry import structure_sum
-from potentials.potential import Potential
+from potentials.potential import Potential, at_nodes, at_pairs
 from tests.contract.structures import ALL, graph_of
 from tests.contract.variants import Variant
 
@@ -18,8 +18,8 @@ def test_the_same_on_nodes(variant: Variant, potential: Potential, structure: st
     tolerance = 5e-3 if variant.radial == "learned" else 1e-4  # learned tables have kinks in their third derivative
     weights = [p for p in potential.parameters() if p.requires_grad]
     found = []
-    for on_nodes in (False, True):
-        energy = structure_sum(potential(graph, on_nodes=on_nodes).energies, graph).sum()
+    for encode in (at_pairs, at_nodes):
+        energy = structure_sum(potential(graph, encode).energies, graph).sum()
         (gradient,) = torch.autograd.grad(energy, graph.positions, create_graph=True)
         loss = energy + gradient.square().sum()
         by_weights = torch.autograd.grad(loss, weights, allow_unused=True)

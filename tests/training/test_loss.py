@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from potentials.build import build
 from potentials.graph import Targets
-from potentials.potential import Trunk
+from potentials.potential import at_pairs
 from potentials.training.config import LossConfig
 from potentials.training.data import StructureSet
 from potentials.training.loss import Loss, huber, objective
@@ -62,8 +62,7 @@ def test_filters_are_on_nodes_where_these_are_fewer_and_the_encoding_is_smooth(m
     potential = build(toy.SPEC | {"radial": {"name": radial}})
     potential.trunk.nodes.count = n_nodes
     used = []
-    exact = Trunk.encode_pairs
-    monkeypatch.setattr(Trunk, "encode_nodes", lambda trunk, length, dtype: used.append(True) or exact(trunk, length, dtype))
+    monkeypatch.setattr("potentials.training.loss.at_nodes", lambda *given: used.append(True) or at_pairs(*given))
     graph, labels = StructureSet(toy.waters(2), 4.0).batch(torch.tensor([0, 1]))
     graph.positions.requires_grad_()
     assert math.isfinite(float(objective(potential, Loss(LossConfig(), 1.0), graph, labels).detach()))
