@@ -1,8 +1,11 @@
 """The step with fixed tensors, which a CUDA graph replays, against the plain one on the CPU; the graph itself where there is a GPU."""
 
+import shutil
+
 import pytest
 import torch
 
+from potentials.potential import at_nodes, at_pairs
 from potentials.training.data import StructureSet
 from potentials.training.fit import Training
 from potentials.training.optimizers import make_optimizer
@@ -72,3 +75,22 @@ def test_the_graph_trains_the_same(tmp_path):
     graph = trained(tmp_path / "gpu", GraphStep, "cuda")
     for a, b in zip(plain.params, graph.params, strict=True):
         torch.testing.assert_close(a, b.cpu(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.slow  # compilation takes a minute
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of the compiler itself
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+@pytest.mark.parametrize("encode", [at_pairs, at_nodes])
+def test_a_compiled_step_trains_the_same(tmp_path, monkeypatch, encode):
+    monkeypatch.setattr("potentials.training.loss.at_pairs", encode)
+    found = []
+    for compiled in (False, True):
+        output = tmp_path / str(compiled)
+        output.mkdir()
+        training = Training(toy.material(toy.config(optimizer=ADAMW, training={"compile": compiled})), output, device="cpu")
+        training.run()
+        found.append(training)
+    eager, compiled = found
+    for a, b in zip(eager.params, compiled.params, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+    assert compiled.state.history[-1]["validation_loss"] < compiled.state.history[0]["validation_loss"]
