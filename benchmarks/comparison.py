@@ -17,6 +17,7 @@ COLUMNS = {
     "energy_rmse_meV_per_atom": "energy RMSE (meV/atom)",
     "energy_mae_meV_per_atom": "energy MAE (meV/atom)",
     "forces_rmse_meV_per_A": "force RMSE (meV/Å)",
+    "forces_max_meV_per_A": "largest force error (meV/Å)",
     "blind_energy_meV": "blind floor, energy (meV)",
     "blind_forces_meV_per_A": "blind floor, forces (meV/Å)",
     "singlet_energy_mae_meV": "singlet MAE (meV)",
