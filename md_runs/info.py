@@ -52,6 +52,7 @@ def info_table(info: dict[str, Any]) -> Table:
         "closest distances": ", ".join(f"{pair} {d:.2f} Å" for pair, d in card["closest_distances_A"].items()),
         "largest force": f"{card['force_max_eV_per_A']:.1f} eV/Å" if card["force_max_eV_per_A"] is not None else "",
         "trained on": _named(card["dataset"]),
+        "started from": _named(card["training"].get("start", {})),
         "tested on": _named(card["test_errors"].get("dataset", {})),
         "test errors": _errors(card["test_errors"]),
         "validation errors": _errors(card["training"].get("validation_errors", {})),

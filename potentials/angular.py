@@ -135,7 +135,7 @@ class LearnedAngular(nn.Module):
         n_intervals: int = 32,
         n_distance_intervals: int = 64,
         order: int = 2,
-        strength: float = 1e-3,
+        strength: float = 1.0,
     ) -> None:
         super().__init__()
         base = SphericalBessel(cutoff, n_angular, n_spherical)

@@ -95,7 +95,7 @@ class LearnedEncoding(nn.Module):
     """
 
     def __init__(
-        self, cutoff: float, n_radial: int = 32, *, base: str = "exp_normal", n_intervals: int = 64, order: int = 2, strength: float = 1e-3
+        self, cutoff: float, n_radial: int = 32, *, base: str = "exp_normal", n_intervals: int = 64, order: int = 2, strength: float = 1.0
     ) -> None:
         super().__init__()
         if base not in BASES:

@@ -59,13 +59,20 @@ def assemble(config: Config, train: Frames, validation: Frames, test: Frames | N
     by_state = any(term.get("name") == "state_energies" for term in config.potential.get("terms", ()))
     references, states = fit_state_energies(train) if by_state else (fit_reference_energies(train), {})
     scale = _scale(train, references)
-    start = load(config.training.start, DTYPES[config.training.dtype]) if config.training.start else None
+    start = _load_start(config) if config.training.start else None
     wished = like_start(config.potential, start.potential.spec) if start else config.potential
     spec = _complete(wished, scale, references, states, (float(train.energy.std()), float(train.energy.mean())))
     potential = build(spec)  # a wrong spec is said now
     if start is not None:
         take_over(potential, start.potential)  # and a start that does not fit it
     return Material(config, train, validation, test, references, scale, spec, start)
+
+
+def _load_start(config: Config) -> Model:
+    try:
+        return load(config.training.start, DTYPES[config.training.dtype])
+    except (FileNotFoundError, ValueError) as error:
+        raise type(error)(f"`start` of [training]: {error}") from error
 
 
 def _scale(train: Frames, references: dict[int, float]) -> float:

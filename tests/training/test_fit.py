@@ -104,6 +104,8 @@ def test_a_start_may_lack_a_part_and_must_not_differ_in_one(tmp_path):
     wider = toy.SPEC | {"architecture": {"name": "tensornet", "channels": 16, "n_layers": 1}}
     with pytest.raises(ValueError, match="`start` must be a model of the same architecture"):
         toy.material(toy.config(potential=wider, training={"start": start}))
+    with pytest.raises(FileNotFoundError, match=r"`start` of \[training\]: `model` must be a file"):
+        toy.material(toy.config(training={"start": "nowhere"}))
 
 
 def test_training_learns(tmp_path):
