@@ -14,6 +14,7 @@ from potentials.conditioning import StateFactor
 from potentials.geometry import ENVELOPES, Edges, Points, pair_vectors, safe_norm, structure_sum
 from potentials.graph import AtomicGraph, Prediction
 from potentials.points import PointsModel
+from potentials.splines import SplineTable
 from potentials.stencils import Nodes, Stencil
 
 
@@ -48,7 +49,7 @@ class Trunk(nn.Module):
         self.radial, self.angular = radial, angular
         self.embeddings, self.factor = nn.ModuleList(embeddings), factor
         self.points, self.architecture = points, architecture
-        self.nodes = Nodes(cutoff + points.reach)
+        self.nodes = Nodes(cutoff + points.reach, *(table.spacing for table in radial.modules() if isinstance(table, SplineTable)))
 
     def forward(self, graph: AtomicGraph, vectors: Tensor, encode: Encode) -> tuple[Tensor, Tensor | None]:
         """Return the scalars (N, C) and the displacement (N, 3) Å of moving points, if any."""

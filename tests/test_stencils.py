@@ -9,11 +9,12 @@ import torch
 from torch.autograd import gradcheck, gradgradcheck
 
 from potentials.kernels import STENCIL
-from potentials.stencils import SPACING, Nodes
+from potentials.splines import SplineTable
+from potentials.stencils import INTERVAL, Nodes
 
 CPU = torch.device("cpu")
 END = 1.0  # Å
-LENGTHS = torch.tensor([0.0, 1e-3, 0.3, 4 * SPACING, 0.51, 0.99, 1.0], dtype=torch.float64)
+LENGTHS = torch.tensor([0.0, 1e-3, 0.3, 4 * INTERVAL, 0.51, 0.99, 1.0], dtype=torch.float64)
 
 
 @pytest.fixture
@@ -40,3 +41,20 @@ def test_derivatives_by_the_length(check: Callable[..., bool], nodes: Nodes) -> 
     values = torch.stack([torch.sin(5 * grid), torch.exp(-grid)], dim=1).requires_grad_()
     length = (LENGTHS[1:-1] + 1e-4).requires_grad_()
     assert check(lambda length, values: nodes.stencil(length, torch.float64).interpolate(values), (length, values))
+
+
+def test_networks_of_a_cubic_spline_are_read_where_knots_are_ends_of_intervals() -> None:
+    """The slope as well; with intervals of another length the kinks in the third derivative show."""
+    torch.manual_seed(0)
+    table = SplineTable(0.0, END, 11, lambda x: torch.sin(9 * x[:, None] + torch.arange(3)))
+    table.table = torch.nn.Parameter(torch.randn_like(table.table).double())
+    length = torch.linspace(0.0, END, 501, dtype=torch.float64, requires_grad=True)
+    exact = torch.tanh(0.3 * table(length)).sum(1)
+    (slope,) = torch.autograd.grad(exact.sum(), length, retain_graph=True)
+    errors = []
+    for nodes in (Nodes(END, table.spacing), Nodes(END, 0.97 * table.spacing)):
+        found = nodes.stencil(length, torch.float64).interpolate(torch.tanh(0.3 * table(nodes.lengths(CPU)))).sum(1)
+        (found_slope,) = torch.autograd.grad(found.sum(), length)
+        errors.append([float((found - exact).detach().abs().max()), float((found_slope - slope).abs().max() / slope.abs().max())])
+    assert errors[0][0] < 1e-4 and errors[0][1] < 1e-3
+    assert errors[1][0] > 10 * errors[0][0] and errors[1][1] > 10 * errors[0][1]

@@ -19,7 +19,6 @@ from torch import Tensor
 from potentials.geometry import structure_sum
 from potentials.graph import AtomicGraph, Targets
 from potentials.potential import Encode, Potential, at_nodes, at_pairs
-from potentials.radial import LearnedEncoding
 from potentials.splines import SplineTable
 from potentials.training.config import LossConfig
 
@@ -71,8 +70,7 @@ def objective(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Tar
 
     ``graph.positions`` must be a leaf that requires a gradient: compilation sees through `torch.autograd.grad` only then.
     """
-    smooth = not isinstance(potential.trunk.radial, LearnedEncoding)  # cubic splines have kinks that a polynomial between nodes smears
-    encode = at_nodes if smooth and len(graph.idx_i) > potential.trunk.nodes.count else at_pairs  # whichever are fewer
+    encode = at_nodes if len(graph.idx_i) > potential.trunk.nodes.count else at_pairs  # whichever are fewer
     value, displacement = misfit(potential, loss, graph, targets, encode)
     return value + penalties(potential) + potential.trunk.points.restraint(displacement)
 

@@ -15,7 +15,6 @@ from tests.contract.variants import Variant
 def test_the_same_on_nodes(variant: Variant, potential: Potential, structure: str) -> None:
     graph = graph_of(ALL[structure](), potential.cutoff)
     graph.positions.requires_grad_()
-    tolerance = 5e-3 if variant.radial == "learned" else 1e-4  # learned tables have kinks in their third derivative
     weights = [p for p in potential.parameters() if p.requires_grad]
     found = []
     for encode in (at_pairs, at_nodes):
@@ -24,5 +23,5 @@ def test_the_same_on_nodes(variant: Variant, potential: Potential, structure: st
         loss = energy + gradient.square().sum()
         by_weights = torch.autograd.grad(loss, weights, allow_unused=True)
         found.append([energy.detach(), gradient.detach(), torch.cat([g.flatten() for g in by_weights if g is not None])])
-    for exact, near in zip(*found, strict=True):
+    for exact, near, tolerance in zip(*found, (1e-4, 1e-4, 2e-3), strict=True):  # one weight in millions needs more than 1e-4
         assert (near - exact).abs().max() < tolerance * exact.abs().max()
