@@ -67,15 +67,20 @@ class Edges(NamedTuple):
         return torch.cat([self.direction, -self.direction])
 
 
+def at(values: Tensor, indices: Tensor) -> Tensor:
+    """Rows of values (M, ...) at indices (P,). Plain indexing is the same, but its backward sums several times as slowly."""
+    return values.index_select(0, indices)
+
+
 def pair_vectors(graph: AtomicGraph) -> Tensor:
     """Compute r_ij of every pair: (P, 3) Å, float64."""
     offset = torch.einsum("pa,pab->pb", graph.shift, graph.cell[graph.batch[graph.idx_i]])
-    return graph.positions[graph.idx_j] - graph.positions[graph.idx_i] + offset
+    return at(graph.positions, graph.idx_j) - at(graph.positions, graph.idx_i) + offset
 
 
 def safe_norm(vectors: Tensor) -> Tensor:
     """Length along the last axis, with gradient zero (not NaN) at zero."""
-    squared = vectors.square().sum(-1)
+    squared = (vectors * vectors).sum(-1)
     at_zero = squared == 0
     return squared.masked_fill(at_zero, 1.0).sqrt().masked_fill(at_zero, 0.0)
 
@@ -92,7 +97,7 @@ def rounded_unit_vectors(vectors: Tensor, radius: float) -> tuple[Tensor, Tensor
     Within the radius 1/|v| is replaced by its Taylor polynomial in |v|² about the radius, to third order: no square root of zero, no
     kink where two points meet, three continuous derivatives everywhere, and beyond the radius nothing changes.
     """
-    x = vectors.square().sum(-1) / radius**2
+    x = (vectors * vectors).sum(-1) / radius**2
     inside = x < 1
     y = x.masked_fill(~inside, 1.0) - 1
     polynomial = 1 + y * (-1 / 2 + y * (3 / 8 + y * (-5 / 16)))
@@ -147,8 +152,8 @@ def neighbor_softmax(scores: Tensor, edges: Edges) -> Tensor:
     receivers = edges.receivers
     nothing = scores.new_zeros(edges.n_points, scores.shape[1])
     largest = nothing.scatter_reduce(0, receivers[:, None].expand_as(scores), scores.detach(), "amax")  # (M, H), at least 0
-    weights = torch.exp(scores - largest[receivers])
-    return weights / (torch.exp(-largest) + neighbor_sum(weights, edges))[receivers]
+    weights = torch.exp(scores - at(largest, receivers))
+    return weights / at(torch.exp(-largest) + neighbor_sum(weights, edges), receivers)
 
 
 def neighbor_vectors(messages: Tensor, weights: Tensor, edges: Edges) -> Tensor:

@@ -12,7 +12,7 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from potentials.geometry import Points, rounded_unit_vectors, unit_vectors
+from potentials.geometry import Points, at, rounded_unit_vectors, unit_vectors
 from potentials.graph import AtomicGraph
 
 Reader = Callable[[Tensor], Tensor]  # weights (C,) -> one vector for each point (M, 3), mixed from those of the architecture
@@ -143,7 +143,7 @@ class MovingPoints(nn.Module):
         step = vectors(self.weights[layer - self.n_silent]).chunk(2)[1].to(moving.dtype)
         new = torch.cat([nuclei, self._clip(moving + step)])
         change = new - points.displacement
-        return points._replace(displacement=new, vector=points.vector + change[points.idx_j] - change[points.idx_i])
+        return points._replace(displacement=new, vector=points.vector + at(change, points.idx_j) - at(change, points.idx_i))
 
     def measure(self, vectors: Tensor) -> tuple[Tensor, Tensor]:
         """Return length and direction, without a kink where points meet."""
@@ -164,7 +164,7 @@ class MovingPoints(nn.Module):
         return self.strength * displacement.square().sum(-1).mean()
 
     def _clip(self, displacement: Tensor) -> Tensor:
-        squared = displacement.square().sum(-1, keepdim=True)  # (N, 1)
+        squared = (displacement * displacement).sum(-1, keepdim=True)  # (N, 1)
         return displacement * (1 + squared / self.max_displacement**2).rsqrt()
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, angle_sum, neighbor_sum, neighbor_vectors
+from potentials.geometry import Edges, angle_sum, at, neighbor_sum, neighbor_vectors
 from potentials.radial import RadialFilter, both_ways
 
 
@@ -107,7 +107,7 @@ class Embedding(nn.Module):
     def forward(self, scalars: Tensor, edges: Edges) -> Tensor:
         """Return (2P, C)."""
         distance = both_ways(self.filter(edges)[0][:, 0])
-        return nn.functional.silu(self.receiver(scalars)[edges.receivers] + self.sender(scalars)[edges.senders] + distance)
+        return nn.functional.silu(at(self.receiver(scalars), edges.receivers) + at(self.sender(scalars), edges.senders) + distance)
 
 
 class Output(nn.Module):
@@ -161,7 +161,7 @@ class Interaction(nn.Module):
         silu = nn.functional.silu
         others = silu(self.other(messages)) * both_ways(self.filter(edges)[0][:, 0])
         others = silu(self.down(others))  # (2P, I)
-        met = others[edges.angles.incoming] * self.expand(self.angles(edges))  # (T, I)
+        met = at(others, edges.angles.incoming) * self.expand(self.angles(edges))  # (T, I)
         h = silu(self.own(messages)) + silu(self.up(angle_sum(met, edges)))
         return self.after(silu(self.skip(self.before(h))) + messages)  # type: ignore[no-any-return]
 

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, neighbor_sum, neighbor_vectors
+from potentials.geometry import Edges, at, neighbor_sum, neighbor_vectors
 from potentials.radial import RadialFilter, both_ways
 
 
@@ -78,6 +78,6 @@ class Layer(nn.Module):
         """Update the scalars."""
         h = state.scalars
         distance = both_ways(self.filter(edges)[0][:, 0])  # (2P, C)
-        messages = self.message(self.receiver(h)[edges.receivers] + self.sender(h)[edges.senders] + distance)
+        messages = self.message(at(self.receiver(h), edges.receivers) + at(self.sender(h), edges.senders) + distance)
         messages = self.gate(messages) * messages
         return State(h + self.update(torch.cat([h, neighbor_sum(messages, edges)], dim=1)), messages)

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, neighbor_softmax, neighbor_sum
+from potentials.geometry import Edges, at, neighbor_softmax, neighbor_sum
 from potentials.radial import RadialFilter, both_ways
 
 Features = tuple[Tensor, ...]  # by degree: (rows, 2l+1, C_l)
@@ -139,7 +139,7 @@ class Attention(nn.Module):
         """Return what each point gathers."""
         i, j, harmonics = edges.receivers, edges.senders, self.harmonics(edges.directions)
         pairs = zip(self.receiver(features), self.sender(features), strict=True)
-        message = self.message(tuple(a[i] + b[j] for a, b in pairs), harmonics, both_ways(self.filter(edges)[0][:, 0]))
+        message = self.message(tuple(at(a, i) + at(b, j) for a, b in pairs), harmonics, both_ways(self.filter(edges)[0][:, 0]))
         scores = leaky(self.score(message[0][:, 0])).unflatten(1, self.attend.shape)  # (2P, H, C / H)
         attention = neighbor_softmax((scores * self.attend).sum(-1), edges)  # (2P, H)
         values = self.heads(self.value(self.gate(message), harmonics, self.weights))

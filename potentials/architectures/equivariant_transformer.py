@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, neighbor_sum
+from potentials.geometry import Edges, at, neighbor_sum
 from potentials.radial import RadialFilter, both_ways
 
 
@@ -79,7 +79,7 @@ class NeighborEmbedding(nn.Module):
     def forward(self, scalars: Tensor, edges: Edges) -> Tensor:
         """Return (M, C)."""
         filters = both_ways(self.filter(edges)[0][:, 0])  # (2P, C)
-        around = neighbor_sum(filters * self.neighbor(scalars)[edges.senders], edges)
+        around = neighbor_sum(filters * at(self.neighbor(scalars), edges.senders), edges)
         return self.combine(torch.cat([scalars, around], dim=1))  # type: ignore[no-any-return]
 
 
@@ -102,9 +102,9 @@ class Layer(nn.Module):
         query, key, value = self.query(x), self.key(x), self.value(x).view(len(x), 3, -1)
         filters, filter_self = self.filter(edges)  # (P, 4, C), (4, C)
         i, j = edges.receivers, edges.senders
-        weighted, s1, s2 = self.attend(query[i], key[j], value[j], both_ways(filters))  # (2P, C) each
+        weighted, s1, s2 = self.attend(at(query, i), at(key, j), at(value, j), both_ways(filters))  # (2P, C) each
         own, own_s1, _ = self.attend(query, key, value, filter_self)  # (M, C) each; its direction is 0
-        vectors = state.vectors[j] * s1[:, None] + edges.directions[:, :, None] * s2[:, None]  # (2P, 3, C)
+        vectors = at(state.vectors, j) * s1[:, None] + edges.directions[:, :, None] * s2[:, None]  # (2P, 3, C)
         y = own + neighbor_sum(weighted, edges)
         around = state.vectors * own_s1[:, None] + neighbor_sum(vectors, edges)
         o1, o2, o3 = self.output(y).chunk(3, dim=-1)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, neighbor_sum, neighbor_vectors
+from potentials.geometry import Edges, at, neighbor_sum, neighbor_vectors
 from potentials.radial import RadialFilter, both_ways
 
 
@@ -72,7 +72,7 @@ class Interaction(nn.Module):
     def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
         """Update the scalars."""
         filters = both_ways(self.filter(edges)[0][:, 0])  # (2P, C)
-        messages = filters * self.mix(state.scalars)[edges.senders]
+        messages = filters * at(self.mix(state.scalars), edges.senders)
         return State(state.scalars + self.update(neighbor_sum(messages, edges)), messages)
 
 
