@@ -215,7 +215,10 @@ def _measured(case: dict[str, Any], plugins: Sequence[str], repeats: int, *, mem
     rows: list[dict[str, Any]] = in_process(__file__, case | {"plugins": list(plugins), "repeats": repeats}, case["threads"])
     for row in rows if memory else ():
         if "error" not in row:
-            row["memory_MiB"] = in_process(__file__, case | {"contestant": row["contestant"]}, case["threads"])
+            try:
+                row["memory_MiB"] = in_process(__file__, case | {"contestant": row["contestant"]}, case["threads"])
+            except RuntimeError as error:  # its time stands: a step of its own may need memory that a process with others had by then
+                row["memory_error"] = str(error).splitlines()[-1]
     return rows
 
 
@@ -276,8 +279,8 @@ def text(report: Mapping[str, Any]) -> str:
         f"{r['architecture']}, {r['contestant']}, {r['n_atoms']} atoms, {r['mode']}" for r in report["rows"] if _exceeds(report["rows"], r)
     ]:
         lines += [f"Beyond the limits {LIMITS} times the base: {'; '.join(beyond)}.", ""]
-    for error in dict.fromkeys(f"{r['architecture']}, {r['contestant']}: {r['error']}" for r in report["rows"] if "error" in r):
-        lines.append(f"Not measured: {error}")
+    failed = [(r, r.get("error", r.get("memory_error"))) for r in report["rows"]]
+    lines += [f"Not measured: {r['architecture']}, {r['contestant']}, {r['n_atoms']} atoms, {r['mode']}: {why}" for r, why in failed if why]
     return "\n".join(lines) + "\n"
 
 
