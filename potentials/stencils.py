@@ -48,7 +48,7 @@ class Nodes(nn.Module):
 
     def __init__(self, end: float, knots: float = INTERVAL) -> None:
         super().__init__()
-        self.interval = knots / math.ceil(knots / INTERVAL * (1 - ROUNDING))
+        self.interval = knots / max(round(knots / INTERVAL), 1)
         self.n_intervals = math.ceil(end / self.interval * (1 - ROUNDING))
         self.count = self.n_intervals * N_PIECES + 1  # G
         self.register_buffer("matrix", _lagrange(), persistent=False)  # of integers, which change of dtype leaves alone
