@@ -212,7 +212,11 @@ def _contestant(architecture: str, contestant: str, n_atoms: int, mode: str, dev
 
 def _measured(case: dict[str, Any], plugins: Sequence[str], repeats: int, *, memory: bool) -> list[dict[str, Any]]:
     """Rows of one architecture, size and mode."""
-    rows: list[dict[str, Any]] = in_process(__file__, case | {"plugins": list(plugins), "repeats": repeats}, case["threads"])
+    try:
+        rows: list[dict[str, Any]] = in_process(__file__, case | {"plugins": list(plugins), "repeats": repeats}, case["threads"])
+    except RuntimeError as error:  # the process died, of memory most likely: a result as well
+        where = {name: case[name] for name in ("architecture", "n_atoms", "mode")}
+        return [where | {"contestant": name, "error": str(error).splitlines()[-1][:200]} for name in plugins]
     for row in rows if memory else ():
         if "error" not in row:
             try:
