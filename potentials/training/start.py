@@ -27,8 +27,10 @@ def take_over(potential: Potential, start: Potential) -> list[str]:
 
     Raises
     ------
-    ValueError   weights of one name differ in shape, or none is shared
+    ValueError   weights of one name differ in shape, none is shared, or the cutoffs differ: lengths would be encoded otherwise
     """
+    if potential.cutoff != start.cutoff:
+        raise ValueError(f"`start` must be a model of cutoff {potential.cutoff} Å, as [potential]; got {start.cutoff} Å. Take its cutoff.")
     theirs = {name: p for name, p in start.named_parameters() if p.numel()}
     ours = {name: p for name, p in potential.named_parameters() if p.numel()}
     shared = ours.keys() & theirs.keys()
