@@ -4,7 +4,7 @@
     python benchmarks/ablation.py TABLE.toml --only moving --device cuda      # a part of the runs, on a GPU
     python benchmarks/ablation.py TABLE.toml --list
 
-A table says what is run (`experiment`). Each run leaves one JSON in RESULTS/<table>/, and is skipped when that is there; until then its
+One table or several. A table says what is run (`experiment`). Each run leaves one JSON in RESULTS/<table>/, and is skipped when that is there; until then its
 checkpoint lies in WORK/<table>/, from where it goes on after an interruption. The summary of what has finished is RESULTS/<table>.md
 and .json. Runs of one comparison that differ in budget are never put together: the table is refused.
 """
@@ -34,7 +34,7 @@ HISTORY = ("step", "elapsed_s", "energy_mae_meV", "forces_mae_meV_per_A", "valid
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("table", type=Path, help="experiment, a TOML file")
+    parser.add_argument("tables", metavar="table", type=Path, nargs="+", help="experiment, a TOML file; one or more")
     parser.add_argument("--only", default="", help="runs whose name holds this text")
     parser.add_argument("--list", action="store_true", help="show the runs and which are finished; run nothing")
     parser.add_argument("--summary", action="store_true", help="sum up what is finished; run nothing")
@@ -44,19 +44,25 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--results", type=Path, default=HERE / "results" / "ablation")
     options = parser.parse_args(arguments)
     try:
-        experiment = read_experiment(options.table)
-        if options.list:
-            _list(experiment, options.results)
-            return
-        chosen = [run for run in experiment.runs if options.only in run.key]
-        if not chosen:
-            raise ValueError(f"`--only` must name runs of {experiment.name}; got {options.only!r}. See --list.")
-        finished(experiment, options.results)  # what is refused is refused before hours of training
-        for run in () if options.summary else chosen:
-            run_one(experiment, run, options.work, options.results, options.device, options.data)
-        print(sum_up(experiment, options.results))
+        experiments = [read_experiment(table) for table in options.tables]
+        for experiment in experiments:
+            if options.list:
+                _list(experiment, options.results)
+            else:
+                _run(experiment, options)
     except (ValueError, FileNotFoundError) as error:
         parser.exit(2, f"{error}\n")
+
+
+def _run(experiment: Experiment, options: argparse.Namespace) -> None:
+    """Train what is missing, and print the summary."""
+    chosen = [run for run in experiment.runs if options.only in run.key]
+    if not chosen:
+        raise ValueError(f"`--only` must name runs of {experiment.name}; got {options.only!r}. See --list.")
+    finished(experiment, options.results)  # what is refused is refused before hours of training
+    for run in () if options.summary else chosen:
+        run_one(experiment, run, options.work, options.results, options.device, options.data)
+    print(sum_up(experiment, options.results))
 
 
 def run_one(experiment: Experiment, run: Run, work: Path, results: Path, device: str = "cpu", data: Path | None = None) -> dict[str, Any]:
