@@ -44,6 +44,7 @@ def command(
         raise InputError(f"`--output` must be a new file; got {output}, which exists. Choose another name.")
     frames, n_open = build(smiles, conformers, seed, multiplicity)
     with as_input_error():
+        output.parent.mkdir(parents=True, exist_ok=True)
         write_structures(output, frames)
     first = frames[0]
     number = "" if conformers == 1 else f", {len(frames)} different conformers"

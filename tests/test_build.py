@@ -68,7 +68,7 @@ def test_what_is_refused(smiles: str, said: str) -> None:
 
 
 def test_the_command_writes_what_other_commands_read(tmp_path: Path) -> None:
-    path = tmp_path / "ion.xyz"
+    path = tmp_path / "new" / "ion.xyz"
     done = CliRunner().invoke(app, ["build", "C[NH3+]", "-o", str(path)])
     assert done.exit_code == 0 and "charge +1, multiplicity 1" in done.output
     atoms = ase.io.read(path)
@@ -76,4 +76,4 @@ def test_the_command_writes_what_other_commands_read(tmp_path: Path) -> None:
     before = path.read_bytes()
     for arguments in (["CCO", "-o", str(path)], ["CCO", "-o", str(tmp_path / "a.pdb")], ["C1CC", "-o", str(tmp_path / "b.xyz")]):
         assert CliRunner().invoke(app, ["build", *arguments]).exit_code == 2
-    assert path.read_bytes() == before and sorted(p.name for p in tmp_path.iterdir()) == ["ion.xyz"]
+    assert path.read_bytes() == before and sorted(p.name for p in tmp_path.rglob("*.*")) == ["ion.xyz"]
