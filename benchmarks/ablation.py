@@ -4,9 +4,9 @@
     python benchmarks/ablation.py TABLE.toml --only moving --device cuda      # a part of the runs, on a GPU
     python benchmarks/ablation.py TABLE.toml --list
 
-One table or several. A table says what is run (`experiment`). Each run leaves one JSON in RESULTS/<table>/, and is skipped when that is there; until then its
-checkpoint lies in WORK/<table>/, from where it goes on after an interruption. The summary of what has finished is RESULTS/<table>.md
-and .json. Runs of one comparison that differ in budget are never put together: the table is refused.
+One table or several. A table says what is run (`experiment`). Each run leaves one JSON in RESULTS/<table>/, and is skipped when that is
+there; until then its checkpoint lies in WORK/<table>/, from where it goes on after an interruption. The summary of what has finished is
+RESULTS/<table>.md and .json. Runs of one comparison that differ in budget are never put together: the table is refused.
 """
 
 from __future__ import annotations
