@@ -68,7 +68,7 @@ class Edges(NamedTuple):
 
 
 def at(values: Tensor, indices: Tensor) -> Tensor:
-    """Rows of values (M, ...) at indices (P,). Plain indexing is the same, but its backward sums several times as slowly."""
+    """Rows of values (M, ...) at indices (P,). The same as plain indexing, with the cheaper backward."""
     return values.index_select(0, indices)
 
 
