@@ -24,6 +24,7 @@ from degeneracy import blind_floor, gap_mae_meV, predicted_energies
 from experiment import Experiment, Run, read_experiment
 from measure import machine
 
+from polcalc.native_training import GRADIENTS
 from potentials.files import write_text
 from potentials.training import Training, finish, prepare
 from potentials.training.config import Config, from_dict
@@ -72,7 +73,8 @@ def run_one(experiment: Experiment, run: Run, work: Path, results: Path, device:
         return _read_result(result_file, run)
     folder = work / experiment.name / run.key
     _claim(folder, run)
-    training = Training(prepare(run.config, data), folder, device=device, resume=True, on_validation=lambda row: _say(run, row))
+    material = prepare(run.config, data)
+    training = Training(material, folder, device=device, resume=True, on_validation=lambda row: _say(run, row), gradients=GRADIENTS)
     training.run()
     result = _measure(experiment, run, training, device)
     _write(result_file, json.dumps(result, indent=1) + "\n")

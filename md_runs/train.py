@@ -24,6 +24,7 @@ from md_runs.errors import InputError, RunFailed, as_input_error, errors
 from md_runs.manifest import make_manifest, now
 from md_runs.output import MANIFEST, check_free, claim, to_json, write_figure
 from md_runs.report import errors_table
+from polcalc.native_training import GRADIENTS
 from potentials.files import write_text
 from potentials.training import Training, finish, override, prepare, read_config
 
@@ -76,7 +77,7 @@ def command(
     if leads and not resume:
         claim(output, manifest)
     with as_input_error():
-        training = Training(material, output, device=device, devices=devices, resume=resume, on_validation=_print_row)
+        training = Training(material, output, device=device, devices=devices, resume=resume, on_validation=_print_row, gradients=GRADIENTS)
     if leads and not resume and material.start is not None:
         made = f"; made fresh: {', '.join(training.fresh)}" if training.fresh else ""
         screen.print(f"{chosen.name} starts from {chosen.training.start}{made}", markup=False)

@@ -1,6 +1,7 @@
 """TensorNet on the CPU: energy, forces and virial of one structure per call."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,5 +29,19 @@ class Engine:
         gradients: bool,
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
     def set_species(self, table: NDArray[np.float64]) -> None: ...
+    def set_arrays(self, arrays: Mapping[str, NDArray[np.floating[Any]]]) -> None: ...
+    def clear_gradients(self, factor_rows: int) -> None: ...
+    def add_gradients(
+        self,
+        species: NDArray[np.int64],
+        kinds: NDArray[np.int64],
+        positions: NDArray[np.float64],
+        idx_i: NDArray[np.int64],
+        idx_j: NDArray[np.int64],
+        shifts: NDArray[np.float64] | None,
+        factors: NDArray[np.floating[Any]],
+        seeds: NDArray[np.float64],
+    ) -> None: ...
+    def gradients(self) -> dict[str, NDArray[np.float64]]: ...
     @property
     def bytes(self) -> int: ...

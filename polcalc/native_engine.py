@@ -74,7 +74,7 @@ class NativeEngine:
     """
 
     def __init__(self, potential: Potential, dtype: torch.dtype = torch.float32, n_threads: int = 1, instruction_set: str = "") -> None:
-        _check_supported(potential, dtype)
+        check_supported(potential, dtype)
         exact = copy.deepcopy(potential).double().cpu()
         self.cutoff, self.dtype, self.n_threads = potential.cutoff, dtype, n_threads
         self.instruction_set = instruction_set or _native.instruction_set
@@ -82,7 +82,7 @@ class NativeEngine:
         self._constants = [term for term in exact.terms if isinstance(term, StateEnergies)]
         self._shared: tuple[Any, Floats] = (None, np.zeros(0))
         tables, self.table_error = _tabulate(exact, dtype)
-        settings, arrays = _export(exact, tables)
+        settings, arrays = export(exact, tables)
         self._engine = _native.Engine(settings, arrays, dtype == torch.float64, n_threads, self.instruction_set)
         self._n_species = settings["n_species"]
         self._embedded = _EmbeddedState(exact) if any(type(e) is not Species for e in exact.trunk.embeddings) else None
@@ -247,7 +247,8 @@ def _same(before: Any, now: Any) -> bool:
     return bool(before == now)
 
 
-def _check_supported(potential: Potential, dtype: torch.dtype) -> None:
+def check_supported(potential: Potential, dtype: torch.dtype) -> None:
+    """Raise `Unsupported` where the engine lacks what a potential has."""
     trunk = potential.trunk
     reasons = {
         "the extension polcalc._native was not compiled at installation": _native is None,
@@ -282,12 +283,12 @@ class _Filter(nn.Module):
 
 
 def _tabulate(exact: Potential, dtype: torch.dtype) -> tuple[list[Tensor], TableError]:
-    """Tabulate the filters of the embedding and of the layers on one grid: coefficients (intervals, 4, 3 C) each."""
+    """Tabulate the filters of the embedding and of the layers on one grid: values and slopes at the knots (K, 2, 3 C) each."""
     net = exact.trunk.architecture
     filters = [_Filter(part.filter.network, exact) for part in (net.embedding, *net.layers)]
     tables = [tabulate_filter(nn.Identity(), f, exact.cutoff, TABLE_TOLERANCES[dtype]) for f in filters]
     error = TableError(*(max(values) for values in zip(*(t.error for t in tables), strict=True)))
-    return [_refined(t.coefficients, error.intervals) for t in tables], error
+    return [_at_knots(_refined(t.coefficients, error.intervals)) for t in tables], error
 
 
 def _refined(coefficients: Tensor, n_intervals: int) -> Tensor:
@@ -300,6 +301,13 @@ def _refined(coefficients: Tensor, n_intervals: int) -> Tensor:
     return coefficients
 
 
+def _at_knots(coefficients: Tensor) -> Tensor:
+    """Return values and slopes, by the number of the knot, at the ends of cubics (K - 1, 4, F): (K, 2, F)."""
+    c0, c1, c2, c3 = coefficients[-1]
+    last = torch.stack([c0 + c1 + c2 + c3, c1 + 2 * c2 + 3 * c3])
+    return torch.cat([coefficients[:, :2], last[None]])
+
+
 def _self_loop(radial_filter: RadialFilter, exact: Potential) -> Tensor:
     """Return the filter of a self loop, (3, C); no envelope acts on it."""
     values: Tensor = radial_filter.network(exact.trunk.radial(torch.zeros(1, dtype=torch.float64)))
@@ -307,7 +315,7 @@ def _self_loop(radial_filter: RadialFilter, exact: Potential) -> Tensor:
 
 
 @torch.no_grad()
-def _export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict[str, Floats]]:
+def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict[str, Floats]]:
     """Settings and arrays of the compiled engine; its names follow the paper's order."""
     trunk, net = exact.trunk, exact.trunk.architecture
     readout = next(t for t in exact.terms if type(t) is Readout)
@@ -344,7 +352,7 @@ def _export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dic
         "channels": channels,
         "n_layers": net.n_layers,
         "n_species": n_species,
-        "n_intervals": len(tables[0]),
+        "n_intervals": len(tables[0]) - 1,
         "head": head[0].out_features,
         "one_sided": net.group == "SO(3)",
         "repulsion": bool(zbl),

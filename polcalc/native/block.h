@@ -22,6 +22,8 @@ struct Block {  // a block of atoms; its scratch: two fields, and four rows of t
   T* field(T* array) const { return array + 9L * w.width * first; }
   Vec<T> factor(int layer, long n, int v) const { return load(c.layers[layer].factor + c.layers[layer].factor_stride * (first + n) + v); }
 
+  T* factor_place(T* gradients, int layer, long n, int v) const { return gradients + c.layers[layer].factor_stride * (first + n) + v; }
+
   // Call f(n, v, place in a field, place in rows of width) for every vector of channels of every atom
   template <typename F>
   void each(F f) const {
@@ -55,6 +57,15 @@ static inline Vec<T> filter_both(const T* entry, int part, const Edge<T>& edge, 
   const Vec<T> c1 = load(p + kTile), c2 = load(p + 2 * kTile), c3 = load(p + 3 * kTile);
   slope = c1 + edge.t2 * c2 + edge.t3 * c3;
   return load(p) + edge.t * (c1 + edge.t * (c2 + edge.t * c3));
+}
+
+template <typename T>
+static inline void add(T* to, Vec<T> x) { store(to, load(to) + x); }
+// The gradient of a value to the cubic it was read from
+template <typename T>
+static inline void add_to_table(T* table, const Edge<T>& edge, int v, int part, Vec<T> gradient) {
+  T* p = const_cast<T*>(entry_of(static_cast<const T*>(table), edge, v)) + part * 4 * kTile;
+  for (int power = 0; power < 4; ++power, p += kTile, gradient *= edge.t) add(p, gradient);
 }
 
 // ---- rows: standardise n numbers (the padding holds zeros and does not count), and the gradient of it
@@ -99,6 +110,10 @@ static void silu(int rows, int length, const T* x, const T* bias, T* value, T* s
       store(value + v, z * s);
       store(slope + v, s * (T(1) + z * (T(1) - s)));
     }
+}
+template <typename T>
+static void copy(long length, const T* x, T* to) {
+  for (long v = 0; v < length; v += lanes<T>) store(to + v, load(x + v));
 }
 template <typename T>
 static void scale_by(long length, T* x, const T* by) {

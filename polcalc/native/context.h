@@ -61,6 +61,20 @@ struct Weights {
   LayerWeights<T> layers[kMaxLayers];
 };
 
+// Gradients by the weights, in the layout of what they belong to; matrices (outputs, inputs), padded.
+template <typename T>
+struct LayerGradients {
+  T *table, *self_loop, *factor;
+  T *mix_in[3], *mix_out[3];
+};
+
+template <typename T>
+struct Gradients {
+  T *species, *table, *self_loop, *norm_scale, *norm_shift, *gate_bias_1, *gate_bias_2, *read_scale, *read_shift, *read_bias, *head_bias, *head_row, *head_constant;
+  T *mix[3], *gate_1, *gate_2, *read, *head_1;
+  LayerGradients<T> layers[kMaxLayers];
+};
+
 template <typename T>
 struct LayerFields {
   T *x, *y, *m, *c, *d;      // nine components: normalised, mixed, message, normalised product, its mixture
@@ -73,6 +87,8 @@ template <typename T>
 struct Context {
   const Weights<T>* w;
   bool gradients;
+  const T* seeds;                // (N) weight of the energy of each atom in what is differentiated, or null: 1
+  const Gradients<T>* training;  // where gradients by the weights are added, by one thread; null: gradients by positions are wanted
   int n_blocks, block_size;  // atoms per block, at most
   const int* block_start;  // (n_blocks + 1)
   const long* species;     // (N) offset of the species row
@@ -82,6 +98,7 @@ struct Context {
   T *tensors, *mixed, *carried;       // nine components: before and after the first mixing; gradient kept across a barrier
   T *gates, *gate_slopes;             // three components
   T *hidden_slopes;                   // (atoms, hidden)
+  T *hidden_values;                   // (atoms, hidden), in training alone
   T *standardised, *inverse_deviation;  // one component; (atoms)
   double* energies;                   // (N), network units
   T* scratch;                         // per thread

@@ -56,6 +56,7 @@ static void embed(const Block<T>& b) {
   }
   multiply<T>(b.count, norms, w.gate_1, b.rows[1]);
   silu<T>(b.count, w.hidden, b.rows[1], w.gate_bias_1, b.rows[2], b.own(c.hidden_slopes, w.hidden));
+  if (c.training) copy(static_cast<long>(b.count) * w.hidden, b.rows[2], b.own(c.hidden_values, w.hidden));
   multiply<T>(b.count, b.rows[2], w.gate_2, b.rows[1]);
   silu<T>(b.count, 3 * W, b.rows[1], w.gate_bias_2, gates, b.own(c.gate_slopes, 3 * W));
   mix<T>(b.count, b.field(c.tensors), w.mix, mixed);
@@ -98,6 +99,43 @@ static void embed_edge_back(const Weights<T>& w, const Edge<T>& edge, const T* r
   for (int k = 0; k < 3; ++k) geometry.gradient[k] = total * geometry.unit[k] + (to_unit[k] - radial * geometry.unit[k]) / geometry.length;
 }
 
+// The same for the table and the species
+template <typename T>
+static void embed_edge_train(const Weights<T>& w, const Edge<T>& edge, const T* receiving, const T* grad, const Gradients<T>& to, T* to_receiving) {
+  T* to_sending = to.species + edge.species + w.width;
+  for (int v = 0; v < w.width; v += lanes<T>) {
+    const T *entry = entry_of(w.table, edge, v), *g = grad + nine(v);
+    const Vec<T> z = load(receiving + v) + load(w.species + edge.species + w.width + v);
+    Vec<T> on[3] = {load(g) * T(1.7320508075688772), Vec<T>{}, Vec<T>{}}, to_z{};
+    for (int k = 0; k < 8; ++k) on[kPart[k + 1]] += edge.harmonics[k] * load(g + (k + 1) * kTile);
+    for (int part = 0; part < 3; ++part) {
+      to_z += filter_value(entry, part, edge.t) * on[part];
+      add_to_table(to.table, edge, v, part, z * on[part]);
+    }
+    add(to_receiving + v, to_z);
+    add(to_sending + v, to_z);
+  }
+}
+
+template <typename T>
+static void embed_train(const Block<T>& b, const T* to_tensors) {
+  const Context<T>& c = b.c;
+  const Weights<T>& w = b.w;
+  const Gradients<T>& to = *c.training;
+  const int W = w.width;
+  for (long n = 0; n < b.count; ++n) {
+    const T *species = w.species + c.species[b.first + n], *grad = to_tensors + 9 * W * n;
+    T* to_species = to.species + c.species[b.first + n];
+    for (int v = 0; v < W; v += lanes<T>) {
+      const Vec<T> g = load(grad + nine(v)), through = g * load(w.self_loop + v);
+      add(to.self_loop + v, g * (load(species + v) + load(species + W + v)));
+      add(to_species + v, through);
+      add(to_species + W + v, through);
+    }
+    for (long e = c.row_start[b.first + n]; e < c.row_start[b.first + n + 1]; ++e) embed_edge_train(w, c.edges[e], species, grad, to, to_species);
+  }
+}
+
 // From the gradient to the first X, in grad, to that of every pair of the block
 template <typename T>
 static void embed_back(const Block<T>& b, T* grad, T* to_tensors) {
@@ -117,12 +155,24 @@ static void embed_back(const Block<T>& b, T* grad, T* to_tensors) {
     store9(grad + at, g);
   });
   scale_by<T>(3L * b.count * W, to_gates, b.own(c.gate_slopes, 3 * W));
+  if (c.training) {
+    sum_rows<T>(b.count, 3 * W, to_gates, c.training->gate_bias_2);
+    outer<T>(b.count, to_gates, 3 * W, b.own(c.hidden_values, w.hidden), w.hidden, c.training->gate_2);
+  }
   multiply<T>(b.count, to_gates, w.gate_2_back, b.rows[1]);
   scale_by<T>(static_cast<long>(b.count) * w.hidden, b.rows[1], b.own(c.hidden_slopes, w.hidden));
+  if (c.training) {
+    const T* standardised = b.own(c.standardised, W);
+    for (long n = 0; n < b.count; ++n) affine<T>(W, standardised + n * W, w.norm_scale, w.norm_shift, b.rows[2] + n * W);
+    sum_rows<T>(b.count, w.hidden, b.rows[1], c.training->gate_bias_1);
+    outer<T>(b.count, b.rows[1], w.hidden, b.rows[2], W, c.training->gate_1);
+  }
   multiply<T>(b.count, b.rows[1], w.gate_1_back, b.rows[0]);
+  if (c.training) affine_train<T>(b.count, W, b.rows[0], b.own(c.standardised, W), c.training->norm_scale, c.training->norm_shift);
   for (long n = 0; n < b.count; ++n)
     standardise_back<T>(w.channels, W, b.own(c.standardised, W) + n * W, b.own(c.inverse_deviation, 1)[n], w.norm_scale, b.rows[0] + n * W,
                         b.rows[1] + n * W);
+  if (c.training) mix_outer<T>(b.count, grad, tensors, W, c.training->mix);
   mix<T>(b.count, grad, w.mix_back, to_tensors);
   b.each([&](long, int, long at, long row) {
     Vec<T> g[9], x[9];
@@ -132,6 +182,7 @@ static void embed_back(const Block<T>& b, T* grad, T* to_tensors) {
     for (int k = 0; k < 9; ++k) g[k] += to_norm * x[k];
     store9(to_tensors + at, g);
   });
+  if (c.training) return embed_train(b, to_tensors);
   for (long n = 0; n < b.count; ++n)
     for (long e = c.row_start[b.first + n]; e < c.row_start[b.first + n + 1]; ++e)
       embed_edge_back(w, c.edges[e], w.species + c.species[b.first + n], to_tensors + 9 * W * n, c.geometry[e]);

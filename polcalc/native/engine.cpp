@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <stdexcept>
 
+#include "gradients.h"
 #include "packing.h"
 #include "repulsion.h"
 
@@ -42,12 +43,10 @@ template <typename T>
 class Engine : public AnyEngine {
  public:
   Engine(const Model& model, const Kernels<T>& kernels, int n_threads)
-      : model_(model), kernels_(kernels), packed_(model_, kernels.panel), repulsion_(model_), pool_(n_threads) {
+      : model_(model), kernels_(kernels), packed_(std::make_unique<Packed<T>>(model_, kernels.panel)), repulsion_(model_), pool_(n_threads) {
     n_kinds_ = model_.n_species;
     reference_ = model_.at("reference", model_.n_species);
-    model_.arrays["reference"];  // the rest is packed
-    for (auto& [name, array] : model_.arrays)
-      if (name != "reference" && name.rfind("zbl", 0) != 0) std::vector<double>().swap(array);
+    forget_packed();
   }
 
   void evaluate(const Structure& s, const Answer& answer) override {
@@ -56,18 +55,43 @@ class Engine : public AnyEngine {
     order_atoms(s);
     make_blocks(s.n_atoms);
     make_edges(s);
-    make_fields(s, answer.forces != nullptr);
+    make_fields(s, answer.forces != nullptr, nullptr);
     run();
     collect(s, answer);
   }
 
+  void set_arrays(std::map<std::string, std::vector<double>>&& arrays) override {
+    for (auto& [name, array] : arrays) model_.arrays[name] = std::move(array);
+    packed_ = std::make_unique<Packed<T>>(model_, kernels_.panel);
+    n_kinds_ = model_.n_species;
+    forget_packed();
+  }
+
+  void clear_gradients(long factor_rows) override {
+    if (pool_.n_threads != 1) throw std::invalid_argument("native engine: gradients by weights are summed by one thread");
+    if (!store_) store_ = std::make_unique<GradientStore<T>>(model_, packed_->weights.width, model_.n_layers);
+    store_->clear(n_kinds_, factor_rows);
+  }
+
+  void add_gradients(const Structure& s, const double* seeds) override {
+    if (s.n_atoms == 0) return;
+    check(s);
+    order_atoms(s);
+    make_blocks(s.n_atoms);
+    make_edges(s);
+    make_fields(s, true, seeds);
+    run();
+  }
+
+  std::map<std::string, std::vector<double>> gradients() const override { return store_->collect(); }
+
   void set_species(const double* table, long n_kinds) override {
-    packed_.set_species(table, n_kinds);
+    packed_->set_species(table, n_kinds);
     n_kinds_ = n_kinds;
   }
 
   long bytes() const override {
-    std::size_t total = packed_.bytes() + fields_.bytes() + scratch_.bytes() + factors_.bytes() + edges_.bytes() + geometry_.bytes();
+    std::size_t total = packed_->bytes() + fields_.bytes() + scratch_.bytes() + factors_.bytes() + edges_.bytes() + geometry_.bytes();
     return static_cast<long>(total + pairs_.capacity() * sizeof(Pair));
   }
 
@@ -128,7 +152,7 @@ class Engine : public AnyEngine {
     Edge<T>* edges = edges_.ensure(2 * pairs_.size() + 1);
     Geometry* geometry = geometry_.ensure(2 * pairs_.size() + 1);
     const double per_length = model_.n_intervals / model_.cutoff;
-    const long W = packed_.weights.width;
+    const long W = packed_->weights.width;
     for (Pair& pair : pairs_) {
       pair.there = row_start_[pair.i + 1]++;
       pair.back = row_start_[pair.j + 1]++;
@@ -156,11 +180,16 @@ class Engine : public AnyEngine {
     // while filling, entry n + 1 advanced from the start of atom n to that of atom n + 1
   }
 
-  void make_fields(const Structure& s, bool gradients) {
-    const Weights<T>& w = packed_.weights;
+  void forget_packed() {
+    for (auto& [name, array] : model_.arrays)
+      if (name != "reference" && name.rfind("zbl", 0) != 0) std::vector<double>().swap(array);
+  }
+
+  void make_fields(const Structure& s, bool gradients, const double* seeds) {
+    const Weights<T>& w = packed_->weights;
     const long N = s.n_atoms, one = N * w.width;
     const long per_layer = 5 * 9 + 2;
-    long needed = (3 * 9 + 7 + per_layer * w.n_layers) * one + N * w.hidden + padded(N);
+    long needed = (3 * 9 + 7 + per_layer * w.n_layers) * one + 2 * N * w.hidden + 2 * padded(N);
     T* next = fields_.ensure(needed);
     const auto take = [&next](long n) {
       T* here = next;
@@ -186,13 +215,18 @@ class Engine : public AnyEngine {
     c.gate_slopes = take(3 * one);
     c.standardised = take(one);
     c.hidden_slopes = take(N * w.hidden);
+    c.hidden_values = take(N * w.hidden);
     for (int l = 0; l < w.n_layers; ++l) {
       LayerFields<T>& f = c.layers[l];
       for (T** field : {&f.x, &f.y, &f.m, &f.c, &f.d}) *field = take(9 * one);
       f.x_scale = take(one);
       f.c_scale = take(one);
     }
-    c.inverse_deviation = take(N);
+    c.inverse_deviation = take(padded(N));
+    T* weights = take(padded(N));
+    for (long n = 0; seeds && n < N; ++n) weights[n] = T(seeds[atom_[n]]);
+    c.seeds = seeds ? weights : nullptr;
+    c.training = seeds ? &store_->gradients : nullptr;
     energies_.resize(N);
     c.energies = energies_.data();
     c.scratch_size = scratch_elements(w, block_size_);
@@ -202,7 +236,7 @@ class Engine : public AnyEngine {
 
   // Rows of the padded width: one per layer, or one per layer and atom in the internal order.
   void spread_factors(const Structure& s) {
-    const Weights<T>& w = packed_.weights;
+    const Weights<T>& w = packed_->weights;
     const long rows = s.factor_atoms;
     T* out = factors_.ensure(w.n_layers * rows * w.width);
     for (int l = 0; l < w.n_layers; ++l) {
@@ -254,7 +288,8 @@ class Engine : public AnyEngine {
 
   Model model_;
   const Kernels<T>& kernels_;
-  Packed<T> packed_;
+  std::unique_ptr<Packed<T>> packed_;
+  std::unique_ptr<GradientStore<T>> store_;
   Repulsion repulsion_;
   Pool pool_;
   const double* reference_;

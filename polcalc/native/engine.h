@@ -43,6 +43,11 @@ class AnyEngine {
   virtual ~AnyEngine() = default;
   virtual void evaluate(const Structure&, const Answer&) = 0;
   virtual void set_species(const double* table, long n_kinds) = 0;  // (n_kinds, 2, C)
+  virtual void set_arrays(std::map<std::string, std::vector<double>>&&) = 0;  // new weights, of the names and sizes of the Model
+  // Gradients by the weights of Σ_n seed_n E_n, in units of the network, summed over structures; the engine must have one thread
+  virtual void clear_gradients(long factor_rows) = 0;
+  virtual void add_gradients(const Structure&, const double* seeds) = 0;
+  virtual std::map<std::string, std::vector<double>> gradients() const = 0;
   virtual long bytes() const = 0;
 };
 

@@ -75,14 +75,17 @@ static void layer_back(const Block<T>& b, int layer, const T* grad, T* other) {
   const LayerFields<T>& f = b.c.layers[layer];
   const int W = b.w.width;
   T *carried = b.field(b.c.carried), *ys = b.field(f.y), *ms = b.field(f.m), *cs = b.field(f.c), *ds = b.field(f.d), *scales = b.own(f.c_scale, W);
+  const LayerGradients<T>* to = b.c.training ? &b.c.training->layers[layer] : nullptr;
   b.each([&](long n, int v, long at, long) {
     Vec<T> g[9], d[9], to_d[9];
     load9(grad + at, g);
     load9(ds + at, d);
     store9(carried + at, g);
+    if (to) add(b.factor_place(to->factor, layer, n, v), square_along<T>(d, g));
     update_back<T>(d, b.factor(layer, n, v), g, to_d);
     store9(ds + at, to_d);
   });
+  if (to) mix_outer<T>(b.count, ds, cs, W, to->mix_out);
   mix<T>(b.count, ds, w.mix_out_back, other);
   b.each([&](long n, int v, long at, long row) {
     Vec<T> g[9], x[9], y[9], to_y[9], to_m[9];
@@ -91,8 +94,14 @@ static void layer_back(const Block<T>& b, int layer, const T* grad, T* other) {
     normalise_back<T>(x, load(scales + row), g);
     load9(ys + at, y);
     load9(ms + at, x);
+    if (to && !b.w.one_sided) {
+      product<T>(false, y, x, splat<T>(1), to_y);
+      add(b.factor_place(to->factor, layer, n, v), dot<T>(g, to_y));
+    }
     product_back<T>(b.w.one_sided, y, x, b.factor(layer, n, v), g, to_y, to_m);
     for (int k = 0; k < 9; ++k) to_y[k] += to_m[k] * load(w.self_loop + kPart[k] * W + v);
+    if (to)
+      for (int k = 0; k < 9; ++k) add(to->self_loop + kPart[k] * W + v, to_m[k] * y[k]);
     store9(ms + at, to_m);
     store9(ds + at, to_y);
   });
@@ -125,6 +134,32 @@ static void message_group_back(int width, const T* table, const Edge<T>* edges, 
   for (int g = 0; g < G; ++g) geometry[g].along += sum<T>(along[g]);
 }
 
+// The same without lengths: gradients to Y, and to the table
+template <typename T, int G>
+static void message_group_train(int width, const T* table, const Edge<T>* edges, const T* field, const T* from, T* to, T* to_table) {
+  for (int v = 0; v < width; v += lanes<T>)
+#pragma GCC unroll 3
+    for (int part = 0; part < 3; ++part) {
+      Vec<T> f[G], on[G] = {};
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) f[g] = filter_value(entry_of(table, edges[g], v), part, edges[g].t);
+#pragma GCC unroll 5
+      for (int k = kFirst[part]; k < kFirst[part + 1]; ++k) {
+        const Vec<T> y = load(from + nine(v) + k * kTile);
+        Vec<T> total = load(to + nine(v) + k * kTile);
+#pragma GCC unroll 4
+        for (int g = 0; g < G; ++g) {
+          const Vec<T> grad = load(field + edges[g].node + nine(v) + k * kTile);
+          total += f[g] * grad;
+          on[g] += y * grad;
+        }
+        store(to + nine(v) + k * kTile, total);
+      }
+#pragma GCC unroll 4
+      for (int g = 0; g < G; ++g) add_to_table(to_table, edges[g], v, part, on[g]);
+    }
+}
+
 // Gradients through the messages: to Y, in place of d, and to the length of every edge; then to the input of the layer
 template <typename T>
 static void backward_layer(const Block<T>& b, int layer) {
@@ -135,10 +170,18 @@ static void backward_layer(const Block<T>& b, int layer) {
   T *xs = b.field(f.x), *ys = b.field(f.y), *ds = b.field(f.d), *carried = b.field(c.carried), *grad = b.scratch_a, *scales = b.own(f.x_scale, W);
   for (long n = 0; n < b.count; ++n) {
     T *y = ys + 9 * W * n, *to = ds + 9 * W * n;
-    b.groups(
-        n, [&](long e) { message_group_back<T, POLCALC_GROUP>(W, table, c.edges + e, f.m, y, to, c.geometry + e); },
-        [&](long e) { message_group_back<T, 1>(W, table, c.edges + e, f.m, y, to, c.geometry + e); });
+    if (c.training) {
+      T* to_table = c.training->layers[layer].table;
+      b.groups(
+          n, [&](long e) { message_group_train<T, POLCALC_GROUP>(W, table, c.edges + e, f.m, y, to, to_table); },
+          [&](long e) { message_group_train<T, 1>(W, table, c.edges + e, f.m, y, to, to_table); });
+    } else {
+      b.groups(
+          n, [&](long e) { message_group_back<T, POLCALC_GROUP>(W, table, c.edges + e, f.m, y, to, c.geometry + e); },
+          [&](long e) { message_group_back<T, 1>(W, table, c.edges + e, f.m, y, to, c.geometry + e); });
+    }
   }
+  if (c.training) mix_outer<T>(b.count, ds, xs, W, c.training->layers[layer].mix_in);
   mix<T>(b.count, ds, b.w.layers[layer].mix_in_back, grad);
   b.each([&](long, int, long at, long row) {
     Vec<T> g[9], x[9], beside[9];

@@ -26,10 +26,7 @@ class NativeModule {
     m.cutoff = settings["cutoff"].cast<double>();
     m.scale = settings["scale"].cast<double>();
     m.offset = settings["offset"].cast<double>();
-    for (auto item : arrays) {
-      const Floats array = item.second.cast<Floats>();
-      m.arrays[item.first.cast<std::string>()] = std::vector<double>(array.data(), array.data() + array.size());
-    }
+    m.arrays = arrays_of(arrays);
     channels_ = m.channels;
     engine_ = make_engine(m, double_precision, n_threads, isa.empty() ? best_instruction_set() : isa);
   }
@@ -40,16 +37,33 @@ class NativeModule {
     engine_->set_species(table.data(), table.shape(0));
   }
 
+  void set_arrays(const py::dict& arrays) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    engine_->set_arrays(arrays_of(arrays));
+  }
+
+  void clear_gradients(long factor_rows) { engine_->clear_gradients(factor_rows); }
+
+  void add_gradients(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j, const std::optional<Floats>& shifts,
+                     const Floats& factors, const Floats& seeds) {
+    if (seeds.size() != species.size()) throw std::invalid_argument("native engine: array shapes disagree");
+    const Structure structure = structure_of(species, kinds, positions, idx_i, idx_j, shifts, factors);
+    py::gil_scoped_release release;
+    const std::lock_guard<std::mutex> lock(mutex_);
+    engine_->add_gradients(structure, seeds.data());
+  }
+
+  py::dict gradients() const {
+    py::dict found;
+    for (const auto& [name, array] : engine_->gradients()) found[name.c_str()] = py::array_t<double>(array.size(), array.data());
+    return found;
+  }
+
   py::tuple evaluate(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j, const std::optional<Floats>& shifts,
                      const Floats& factors, bool gradients) {
     const long N = species.size();
-    if (kinds.size() != N || positions.size() != 3 * N || idx_i.size() != idx_j.size() || (shifts && shifts->size() != 3 * idx_i.size()) || factors.ndim() != 3 ||
-        (factors.shape(1) != 1 && factors.shape(1) != N))
-      throw std::invalid_argument("native engine: array shapes disagree");
+    const Structure structure = structure_of(species, kinds, positions, idx_i, idx_j, shifts, factors);
     Floats energies(N), forces(gradients ? std::vector<long>{N, 3} : std::vector<long>{0, 3}), virial(std::vector<long>{3, 3});
-    const Structure structure{N,           idx_i.size(), reinterpret_cast<const long*>(species.data()), reinterpret_cast<const long*>(kinds.data()), positions.data(),
-                              reinterpret_cast<const long*>(idx_i.data()), reinterpret_cast<const long*>(idx_j.data()),
-                              shifts ? shifts->data() : nullptr, factors.data(), factors.shape(1), factors.shape(2)};
     const Answer answer{energies.mutable_data(), gradients ? forces.mutable_data() : nullptr, virial.mutable_data()};
     for (int k = 0; k < 9; ++k) answer.virial[k] = 0;
     {
@@ -65,6 +79,26 @@ class NativeModule {
   long bytes() const { return engine_->bytes(); }
 
  private:
+  static std::map<std::string, std::vector<double>> arrays_of(const py::dict& arrays) {
+    std::map<std::string, std::vector<double>> found;
+    for (auto item : arrays) {
+      const Floats array = item.second.cast<Floats>();
+      found[item.first.cast<std::string>()] = std::vector<double>(array.data(), array.data() + array.size());
+    }
+    return found;
+  }
+
+  static Structure structure_of(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j,
+                                const std::optional<Floats>& shifts, const Floats& factors) {
+    const long N = species.size();
+    if (kinds.size() != N || positions.size() != 3 * N || idx_i.size() != idx_j.size() || (shifts && shifts->size() != 3 * idx_i.size()) || factors.ndim() != 3 ||
+        (factors.shape(1) != 1 && factors.shape(1) != N))
+      throw std::invalid_argument("native engine: array shapes disagree");
+    return {N,           idx_i.size(), reinterpret_cast<const long*>(species.data()), reinterpret_cast<const long*>(kinds.data()), positions.data(),
+            reinterpret_cast<const long*>(idx_i.data()), reinterpret_cast<const long*>(idx_j.data()),
+            shifts ? shifts->data() : nullptr, factors.data(), factors.shape(1), factors.shape(2)};
+  }
+
   std::unique_ptr<AnyEngine> engine_;
   int channels_ = 0;
   std::mutex mutex_;
@@ -78,6 +112,11 @@ PYBIND11_MODULE(_native, m) {
            py::arg("n_threads"), py::arg("instruction_set") = "")
       .def("evaluate", &NativeModule::evaluate, py::arg("species"), py::arg("kinds"), py::arg("positions"), py::arg("idx_i"), py::arg("idx_j"), py::arg("shifts").none(true),
            py::arg("factors"), py::arg("gradients"))
+      .def("set_arrays", &NativeModule::set_arrays, py::arg("arrays"))
+      .def("clear_gradients", &NativeModule::clear_gradients, py::arg("factor_rows"))
+      .def("add_gradients", &NativeModule::add_gradients, py::arg("species"), py::arg("kinds"), py::arg("positions"), py::arg("idx_i"), py::arg("idx_j"),
+           py::arg("shifts").none(true), py::arg("factors"), py::arg("seeds"))
+      .def("gradients", &NativeModule::gradients)
       .def("set_species", &NativeModule::set_species, py::arg("table"))
       .def_property_readonly("bytes", &NativeModule::bytes);
 }

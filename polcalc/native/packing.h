@@ -87,16 +87,22 @@ class Packed {
   const T* rows(const std::string& name, int n) { return spread(model_.at(name, static_cast<std::size_t>(n) * channels_), Axis{channels_, n}); }
   const T* row(const std::string& name, int length) { return spread(model_.at(name, length), Axis{length, 1}); }
 
-  // (intervals, power, part, C) to [interval][channels / 16][part][power][16]
+  // Values and slopes at the knots (intervals + 1, 2, part, C), slopes by the number of the knot, to cubics between them:
+  // [interval][channels / 16][part][power][16]
   const T* table(const std::string& name) {
-    const long C = channels_, n_intervals = model_.n_intervals;
-    const double* from = model_.at(name, static_cast<std::size_t>(n_intervals) * 12 * C);
+    const long C = channels_, n_intervals = model_.n_intervals, row = 3 * C;
+    const double* from = model_.at(name, static_cast<std::size_t>(n_intervals + 1) * 2 * row);
     T* to = zeros(static_cast<std::size_t>(n_intervals) * 12 * width_);
-    for (long n = 0; n < n_intervals; ++n)
-      for (int power = 0; power < 4; ++power)
-        for (int part = 0; part < 3; ++part)
-          for (long c = 0; c < C; ++c)
-            to[n * 12 * width_ + c / kTile * (kCoefficients * kTile) + (part * 4 + power) * kTile + c % kTile] = T(from[((n * 4 + power) * 3 + part) * C + c]);
+    for (long n = 0; n < n_intervals; ++n, from += 2 * row)
+      for (long part = 0; part < 3; ++part)
+        for (long c = 0; c < C; ++c) {
+          const double *at = from + part * C + c, left = at[0], slope = at[row], rise = at[2 * row] - left, end = at[3 * row];
+          T* cubic = to + n * 12 * width_ + c / kTile * (kCoefficients * kTile) + part * 4 * kTile + c % kTile;
+          cubic[0] = T(left);
+          cubic[kTile] = T(slope);
+          cubic[2 * kTile] = T(3 * rise - 2 * slope - end);
+          cubic[3 * kTile] = T(slope + end - 2 * rise);
+        }
     return to;
   }
 

@@ -12,6 +12,7 @@
 #include "tensors.h"
 
 #include "block.h"
+#include "outer.h"
 
 template <typename T>
 static void layer_back(const Block<T>& b, int layer, const T* grad, T* other);

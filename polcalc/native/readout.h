@@ -29,10 +29,29 @@ static void read_out(const Block<T>& b, T* grad) {
     b.c.energies[b.first + n] = double(sum<T>(total)) + double(w.head_constant);
   }
   if (!b.c.gradients) return;
-  for (long n = 0; n < b.count; ++n) scale_by<T>(w.head, head_slopes + n * w.head, w.head_row);
+  const Gradients<T>* to = b.c.training;
+  for (long n = 0; n < b.count; ++n) {
+    const T seed = b.c.seeds ? b.c.seeds[b.first + n] : T(1);
+    if (to) {
+      *to->head_constant += seed;
+      for (int v = 0; v < w.head; v += lanes<T>) add(to->head_row + v, seed * load(hidden + n * w.head + v));
+    }
+    T* row = head_slopes + n * w.head;
+    for (int v = 0; v < w.head; v += lanes<T>) store(row + v, load(row + v) * load(w.head_row + v) * seed);
+  }
+  if (to) {
+    sum_rows<T>(b.count, w.head, head_slopes, to->head_bias);
+    outer<T>(b.count, head_slopes, w.head, features, W, to->head_1);
+  }
   multiply<T>(b.count, head_slopes, w.head_1_back, features);
   scale_by<T>(static_cast<long>(b.count) * W, features, slopes);
+  if (to) {
+    for (long n = 0; n < b.count; ++n) affine<T>(3 * W, norms + 3 * n * W, w.read_scale, w.read_shift, hidden + 3 * n * W);
+    sum_rows<T>(b.count, W, features, to->read_bias);
+    outer<T>(b.count, features, W, hidden, 3 * W, to->read);
+  }
   multiply<T>(b.count, features, w.read_back, hidden);
+  if (to) affine_train<T>(b.count, 3 * W, hidden, norms, to->read_scale, to->read_shift);
   for (long n = 0; n < b.count; ++n) {
     T* row = hidden + 3 * n * W;
     standardise_back<T>(3 * w.channels, 3 * W, norms + 3 * n * W, deviations[n], w.read_scale, row, row);

@@ -101,6 +101,19 @@ static inline void update_back(const Vec<T>* d, Vec<T> factor, const Vec<T>* gra
 }
 
 template <typename T>
+static inline Vec<T> dot(const Vec<T>* a, const Vec<T>* b);
+
+// Gradient to the factor of the update
+template <typename T>
+static inline Vec<T> square_along(const Vec<T>* d, const Vec<T>* grad) {
+  Vec<T> e[9], s[9], c[9];
+  to_matrix<T>(d, e);
+  matrix_product<T, false, false, false>(e, e, s);
+  to_components<T>(s, c);
+  return dot<T>(grad, c);
+}
+
+template <typename T>
 static inline Vec<T> dot(const Vec<T>* a, const Vec<T>* b) {
   Vec<T> s = a[0] * b[0];
   for (int k = 1; k < 9; ++k) s += a[k] * b[k];

@@ -70,7 +70,7 @@ class TrainingConfig:
     batch_size: int = 8  # over all devices together
     ema_decay: float = 0.999  # of the averaged weights, which are validated and saved
     dtype: str = "float32"  # of the network
-    compile: bool = False  # by torch.compile; needs a C++ compiler on the CPU
+    gradients: str = "autograd"  # how the loss is differentiated; "compiled" for one molecule, "native" for TensorNet on the CPU
     validate_every_epochs: int = 5
     checkpoint_every_min: float = 1.0  # 0: after every step
     start: str = ""  # model file or shipped model whose weights to start from; those it lacks are made fresh
@@ -136,8 +136,17 @@ def read_toml(path: Path, argument: str) -> dict[str, Any]:
 
 def from_dict(values: Mapping[str, Any]) -> Config:
     """Make a configuration of plain values; None stands for an entry that is not there."""
-    config: Config = _make(Config, values, "")
+    config: Config = _make(Config, _upgraded(values), "")
     return config
+
+
+def _upgraded(values: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Take over what older configurations called ``compile``: a choice between two ways of what now are three."""
+    training = values.get("training", {})
+    if not isinstance(training, Mapping) or "compile" not in training:
+        return values
+    rest = {name: value for name, value in training.items() if name != "compile"}
+    return {**values, "training": {"gradients": "compiled" if training["compile"] else "autograd"} | rest}
 
 
 def override(config: Config, *, max_epochs: int | None = None, time_budget_min: float | None = None, seed: int | None = None) -> Config:

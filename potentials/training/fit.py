@@ -22,7 +22,7 @@ from potentials.training.config import DTYPES, Config, from_dict, override
 from potentials.training.data import StructureSet, epoch_order
 from potentials.training.evaluate import errors
 from potentials.training.logs import Logs, by_state
-from potentials.training.loss import Loss, misfit, objective, parameter_groups
+from potentials.training.loss import Gradients, Loss, autograd, compiled, misfit, parameter_groups
 from potentials.training.material import Material
 from potentials.training.optimizers import make_optimizer
 from potentials.training.start import take_over
@@ -31,6 +31,10 @@ from potentials.training.step import GraphStep, Step, replayable
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
+
+
+GRADIENTS: dict[str, Gradients] = {"autograd": autograd, "compiled": compiled}
+NO_OTHERS: Mapping[str, Gradients] = {}
 
 
 class Training:
@@ -44,6 +48,11 @@ class Training:
     devices : int                processes, each with a device of its own
     resume : bool                go on from the checkpoint in ``output``, if there is one yet
     on_validation : callable     told each row of the history
+    gradients : name -> function ways to differentiate besides those of `GRADIENTS`, for the configuration to choose from
+
+    Raises
+    ------
+    ValueError                   the configuration does not fit the devices, the checkpoint, or the ways to differentiate
     """
 
     def __init__(
@@ -55,6 +64,7 @@ class Training:
         devices: int = 1,
         resume: bool = False,
         on_validation: Callable[[Mapping[str, Any]], None] = lambda row: None,
+        gradients: Mapping[str, Gradients] = NO_OTHERS,
     ) -> None:
         self.config, self.material, self.output, self.on_validation = material.config, material, output, on_validation
         settings = self.config.training
@@ -77,7 +87,7 @@ class Training:
         if resume and (output / CHECKPOINT).exists():
             self._resume()
         self.logs = Logs(output, self.state.history, self.state.step) if self.fabric.is_global_zero else None
-        self._step = self._make_step()
+        self._step = self._make_step({**GRADIENTS, **gradients})
         self._order = (-1, torch.empty(0))
         self.done = 0.0  # fraction of the training, for those who watch
 
@@ -128,10 +138,13 @@ class Training:
         torch.set_rng_state(state.random)
         self.state = state
 
-    def _make_step(self) -> Step:
+    def _make_step(self, ways: Mapping[str, Gradients]) -> Step:
+        chosen = self.config.training.gradients
+        if chosen not in ways:
+            raise ValueError(f"`gradients` must be one of {', '.join(ways)}; got {chosen!r}. Correct [training].")
         kind = GraphStep if replayable(self.train, self.optimizer, self.fabric) else Step
-        parts = (self.potential, compiled() if self.config.training.compile else objective, self.loss, self.train)
-        return kind(*parts, self.optimizer, self.average, self.config.optimizer.gradient_clip, self.fabric)
+        differentiate = ways[chosen](self.potential, self.loss)
+        return kind(differentiate, self.train, self.optimizer, self.average, self.config.optimizer.gradient_clip, self.fabric)
 
     def _warm_up(self) -> None:
         indices = self._share(torch.arange(self.config.training.batch_size))
@@ -221,13 +234,6 @@ def _check_same(before: Config, now: Config) -> None:
         raise ValueError(
             f"`--resume` must have the configuration it started with; {', '.join(differing)} differ. Start in another directory."
         )
-
-
-def compiled() -> Callable[..., Tensor]:
-    """Compile the loss with its forces in one graph, as training on forces needs."""
-    torch._dynamo.config.trace_autograd_ops = True
-    torch._functorch.config.donated_buffer = False
-    return torch.compile(objective, fullgraph=True)
 
 
 def _fabric(device: str, devices: int) -> Fabric:

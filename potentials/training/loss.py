@@ -65,6 +65,34 @@ class Loss:
         return loss + self.force_weight * self.mean((forces - targets.forces) / self.scale, self.delta)
 
 
+Differentiate = Callable[[AtomicGraph, Targets], Tensor]  # the loss of a batch; adds its gradients to those of the parameters
+Gradients = Callable[[Potential, Loss], Differentiate]  # a way to differentiate
+
+
+def autograd(potential: Potential, loss: Loss) -> Differentiate:
+    """Differentiate by torch, whatever the potential."""
+    return _by_autograd(potential, loss, objective)
+
+
+def compiled(potential: Potential, loss: Loss) -> Differentiate:
+    """Differentiate by torch, loss and forces compiled into one graph; for structures of one molecule, whose batches have one shape."""
+    torch._dynamo.config.trace_autograd_ops = True
+    torch._functorch.config.donated_buffer = False
+    return _by_autograd(potential, loss, torch.compile(objective, fullgraph=True))
+
+
+def _by_autograd(potential: Potential, loss: Loss, evaluate: Callable[..., Tensor]) -> Differentiate:
+    params = [p for p in potential.parameters() if p.requires_grad]
+
+    def differentiate(graph: AtomicGraph, targets: Targets) -> Tensor:
+        graph.positions.requires_grad_()
+        value = evaluate(potential, loss, graph, targets)
+        value.backward(inputs=params)  # not by the positions
+        return value.detach()
+
+    return differentiate
+
+
 def objective(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Targets) -> Tensor:
     """Evaluate what training minimises on a batch, to be differentiated by the parameters: the loss and every penalty.
 

@@ -7,21 +7,18 @@ or atoms and pairs in equal numbers), on one device, with an optimizer that keep
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
-from potentials.potential import Potential
 from potentials.training.average import Average
 from potentials.training.data import Batch, StructureSet
-from potentials.training.loss import Loss
+from potentials.training.loss import Differentiate
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
-Objective = Callable[..., Tensor]
 WARM_UP = 3  # runs before a capture, as torch asks for
 
 
@@ -30,7 +27,7 @@ class Step:
 
     Parameters
     ----------
-    potential, objective, loss      what is minimised
+    differentiate : callable        loss of a batch; adds its gradients to those of the parameters
     structures : StructureSet       to train on
     optimizer : Optimizer
     average : Average               of the parameters that are trained
@@ -40,16 +37,14 @@ class Step:
 
     def __init__(
         self,
-        potential: Potential,
-        objective: Objective,
-        loss: Loss,
+        differentiate: Differentiate,
         structures: StructureSet,
         optimizer: torch.optim.Optimizer,
         average: Average,
         gradient_clip: float,
         fabric: Fabric,
     ) -> None:
-        self.potential, self.objective, self.loss, self.structures = potential, objective, loss, structures
+        self.differentiate, self.structures = differentiate, structures
         self.optimizer, self.average, self.gradient_clip, self.fabric = optimizer, average, gradient_clip, fabric
 
     def __call__(self, indices: Tensor, learning_rate: float, n_steps: int) -> tuple[float, float]:
@@ -79,13 +74,10 @@ class Step:
 
     def _gradients(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Evaluate loss and clipped gradients."""
-        graph, targets = batch
-        graph.positions.requires_grad_()
-        loss = self.objective(self.potential, self.loss, graph, targets)
         self.optimizer.zero_grad()
-        loss.backward(inputs=self.average.params)  # not by the positions
+        loss = self.differentiate(*batch)
         self._average_gradients()
-        return loss.detach(), torch.nn.utils.clip_grad_norm_(self.average.params, self.gradient_clip, foreach=True)
+        return loss, torch.nn.utils.clip_grad_norm_(self.average.params, self.gradient_clip, foreach=True)
 
     def _update(self, weight: float | Tensor) -> None:
         self.optimizer.step()

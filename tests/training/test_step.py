@@ -21,7 +21,7 @@ def trained(output, kind, device="cpu"):
     output.mkdir()
     training = Training(toy.material(toy.config(optimizer=ADAMW)), output, device=device)
     old = training._step
-    training._step = kind(old.potential, old.objective, old.loss, old.structures, old.optimizer, old.average, old.gradient_clip, old.fabric)
+    training._step = kind(old.differentiate, old.structures, old.optimizer, old.average, old.gradient_clip, old.fabric)
     training.run()
     return training
 
@@ -51,7 +51,7 @@ def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path, monkeypatch)
     monkeypatch.setattr(GraphStep, "capture", lambda self: None)
     training = Training(toy.material(toy.config(optimizer=ADAMW)), tmp_path)
     old = training._step
-    step = GraphStep(old.potential, old.objective, old.loss, old.structures, old.optimizer, old.average, old.gradient_clip, old.fabric)
+    step = GraphStep(old.differentiate, old.structures, old.optimizer, old.average, old.gradient_clip, old.fabric)
     step.prepare(4)
     with torch.no_grad():
         training.params[0].fill_(float("nan"))
@@ -84,10 +84,10 @@ def test_the_graph_trains_the_same(tmp_path):
 def test_a_compiled_step_trains_the_same(tmp_path, monkeypatch, encode):
     monkeypatch.setattr("potentials.training.loss.at_pairs", encode)
     found = []
-    for compiled in (False, True):
-        output = tmp_path / str(compiled)
+    for gradients in ("autograd", "compiled"):
+        output = tmp_path / gradients
         output.mkdir()
-        training = Training(toy.material(toy.config(optimizer=ADAMW, training={"compile": compiled})), output, device="cpu")
+        training = Training(toy.material(toy.config(optimizer=ADAMW, training={"gradients": gradients})), output, device="cpu")
         training.run()
         found.append(training)
     eager, compiled = found

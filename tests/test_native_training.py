@@ -1,0 +1,186 @@
+"""Gradients by the weights in compiled code: against autograd, in every part that a TensorNet may have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+
+from polcalc import native_training
+from polcalc.native_engine import Unsupported
+from polcalc.native_training import GRADIENTS, NativeGradients
+from potentials.build import build
+from potentials.datasets import Frames, make_frames
+from potentials.potential import Potential
+from potentials.training.config import LossConfig, from_dict
+from potentials.training.data import Batch, StructureSet
+from potentials.training.fit import Training
+from potentials.training.loss import Loss, autograd
+from tests.training import toy
+
+pytest.importorskip("polcalc._native", reason="the extension polcalc._native was not compiled", exc_type=ImportError)
+
+BASE: dict[str, Any] = toy.SPEC | {
+    "architecture": {"name": "tensornet", "channels": 24, "n_layers": 2},  # not a whole number of vectors
+    "terms": [{"name": "readout", "scale": 2.0}, {"name": "reference_energies", "energies_eV": {"H": -13.0, "O": -2000.0}}],
+}
+EMBEDDED = [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}, {"name": "electronic", "attribute": "total_charge"}]
+FACTOR = ["total_charge", "unpaired_electrons", "partial_charges"]
+VARIANTS: dict[str, dict[str, Any]] = {
+    "plain": {"state_factor": {"attributes": []}},
+    "one layer": {"architecture": {"name": "tensornet", "channels": 8, "n_layers": 1}},
+    "SO(3)": {"architecture": {"name": "tensornet", "channels": 24, "n_layers": 2, "group": "SO(3)"}},
+    "factor fixed": {"state_factor": {"attributes": FACTOR, "strength": "fixed"}},
+    "factor per layer": {"state_factor": {"attributes": FACTOR, "strength": "per_layer"}},
+    "factor per channel": {"state_factor": {"attributes": FACTOR, "strength": "per_channel"}},
+    "embedded": {"embeddings": EMBEDDED},
+    "partial charges": {"embeddings": [{"name": "species"}, {"name": "partial_charges"}]},
+    "bessel": {"radial": {"name": "bessel", "n_radial": 6}, "envelope": "polynomial"},
+    "learned": {"radial": {"name": "learned", "base": "exp_normal", "n_radial": 8, "n_intervals": 16, "strength": 0.1}},
+    "terms": {
+        "terms": [
+            {"name": "readout"},
+            {"name": "reference_energies", "energies_eV": {"H": -13.0}},
+            {"name": "state_energies", "energies_eV": [[1, 1, 3.0]]},
+            {"name": "offset", "energy_eV": -7.0},
+            {"name": "zbl"},
+        ]
+    },
+}
+
+
+def model(changes: dict[str, Any], dtype: torch.dtype = torch.float64) -> Potential:
+    torch.manual_seed(3)
+    return build(BASE | changes).to(dtype)
+
+
+def batch(potential: Potential, structures: Frames | None = None) -> Batch:
+    """Three kinds of molecules, one of them with a charge; labels far from what the model says."""
+    found = StructureSet(toy.mixture() if structures is None else structures, potential.cutoff).batch(torch.tensor([0, 4, 5, 10, 11]))
+    charges = torch.from_numpy(np.random.default_rng(0).normal(scale=0.2, size=len(found.graph.batch)))
+    return found._replace(graph=found.graph._replace(partial_charges=charges, multiplicity=torch.tensor([1, 1, 3, 1, 1])))
+
+
+def gradients(potential: Potential, differentiate: Any, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
+    potential.zero_grad()
+    value = differentiate(*batch)
+    return float(value), {name: p.grad.clone() for name, p in potential.named_parameters() if p.grad is not None}
+
+
+def largest_difference(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
+    """Of any tensor, relative to its own norm or a thousandth of the largest."""
+    smallest = 1e-3 * max(float(g.norm()) for g in expected.values())
+    return max(float((found[name] - g).norm()) / max(float(g.norm()), smallest) for name, g in expected.items() if g.numel())
+
+
+@pytest.mark.parametrize("loss", ["mse", "huber"])
+@pytest.mark.parametrize("name", VARIANTS)
+def test_gradients_are_those_of_autograd(name: str, loss: str) -> None:
+    potential = model(VARIANTS[name])
+    how = Loss(LossConfig(loss, energy_weight=2.0, delta=0.5), scale=1.5)
+    given = batch(potential)
+    value, expected = gradients(potential, autograd(potential, how), given)
+    native, found = gradients(potential, NativeGradients(potential, how), given)
+    assert native == pytest.approx(value, rel=1e-4)
+    assert found.keys() == {name for name, g in expected.items() if g.numel()} | {name for name in found if name in expected}
+    assert largest_difference(found, expected) < 3e-3
+
+
+def test_the_error_is_of_second_order_in_the_displacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native_training, "INTERVAL", 0.004)  # so that tables do not count
+    potential = model({})
+    how, given = Loss(LossConfig(energy_weight=0.0), 1.0), batch(potential)
+    _, expected = gradients(potential, autograd(potential, how), given)
+    differences = []
+    for displacement in (0.08, 0.04):
+        monkeypatch.setattr(native_training, "DISPLACEMENT", displacement)
+        differences.append(largest_difference(gradients(potential, NativeGradients(potential, how), given)[1], expected))
+    assert differences[0] / differences[1] == pytest.approx(4.0, rel=0.1)
+
+
+def test_without_forces_nothing_is_displaced() -> None:
+    potential = model({})
+    how, given = Loss(LossConfig(), 1.0), batch(potential, toy.without_forces(toy.mixture()))
+    _, expected = gradients(potential, autograd(potential, how), given)
+    assert largest_difference(gradients(potential, NativeGradients(potential, how), given)[1], expected) < 1e-5  # of the tables
+
+
+def test_periodic_images_are_seen() -> None:
+    atoms = bulk("MgO", "rocksalt", 4.2)
+    rng = np.random.default_rng(0)
+    n, structures = len(atoms), 5
+    frames = make_frames(
+        n_atoms=np.full(structures, n),
+        atomic_numbers=np.tile(atoms.numbers, structures),
+        positions=np.concatenate([atoms.positions + rng.normal(scale=0.1, size=(n, 3)) for _ in range(structures)]),
+        energy=rng.normal(size=structures),
+        forces=rng.normal(size=(structures * n, 3)),
+        cell=np.tile(atoms.cell.array, (structures, 1, 1)),
+        pbc=np.ones((structures, 3), dtype=bool),
+        total_charge=np.zeros(structures),
+        multiplicity=1,
+    )
+    potential = model({})
+    how, given = Loss(LossConfig(), 1.0), StructureSet(frames, potential.cutoff).batch(torch.arange(structures))
+    _, expected = gradients(potential, autograd(potential, how), given)
+    assert largest_difference(gradients(potential, NativeGradients(potential, how), given)[1], expected) < 3e-3
+
+
+def test_single_precision_is_enough() -> None:
+    potential = model({}, torch.float32)
+    how, given = Loss(LossConfig(), 1.0), batch(potential)
+    _, found = gradients(potential, NativeGradients(potential, how), given)
+    _, expected = gradients(potential.double(), autograd(potential, how), given)
+    assert largest_difference({name: g.double() for name, g in found.items()}, expected) < 3e-3
+
+
+def test_gradients_are_added_and_frozen_weights_left_alone() -> None:
+    potential = model({})
+    frozen = potential.trunk.architecture.output.weight
+    frozen.requires_grad_(False)
+    native = NativeGradients(potential, Loss(LossConfig(), 1.0))
+    given = batch(potential)
+    _, once = gradients(potential, native, given)
+    native(*given)
+    assert frozen.grad is None
+    for name, p in potential.named_parameters():
+        if p.grad is not None:
+            torch.testing.assert_close(p.grad, 2 * once[name])
+
+
+def test_a_training_goes_as_with_autograd(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="needs Lightning: pip install 'polcalc[train]'")
+
+    def trained(folder: str, gradients: str, ways: Any = GRADIENTS) -> Training:
+        (tmp_path / folder).mkdir()
+        config = toy.config(schedule={"max_epochs": 6}, training={"gradients": gradients})
+        training = Training(toy.material(config), tmp_path / folder, device="cpu", gradients=ways)
+        training.run()
+        return training
+
+    native, again, expected = trained("one", "native"), trained("two", "native"), trained("three", "autograd")
+    last, first = native.state.history[-1]["validation_loss"], native.state.history[0]["validation_loss"]
+    assert last == pytest.approx(expected.state.history[-1]["validation_loss"], rel=0.01)
+    assert last < 0.99 * first
+    for a, b in zip(native.params, again.params, strict=True):
+        assert torch.equal(a, b)
+    with pytest.raises(ValueError, match="`gradients` must be one of autograd, compiled; got 'native'"):
+        trained("four", "native", ways={})
+
+
+def test_other_architectures_are_refused() -> None:
+    potential = build(
+        {"cutoff": 4.0, "architecture": {"name": "schnet", "channels": 8, "n_layers": 1}, "radial": {"name": "gaussian", "n_radial": 8}}
+    )
+    with pytest.raises(Unsupported, match="not TensorNet"):
+        NativeGradients(potential, Loss(LossConfig(), 1.0))
+
+
+@pytest.mark.parametrize(("compile_", "gradients_"), [(True, "compiled"), (False, "autograd")])
+def test_older_configurations_are_understood(compile_: bool, gradients_: str) -> None:
+    values = {"name": "x", "data": {"train": "x", "n_train": 1, "n_validation": 1}, "potential": {}, "schedule": {"max_epochs": 1}}
+    assert from_dict(values | {"training": {"compile": compile_}}).training.gradients == gradients_
