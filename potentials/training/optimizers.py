@@ -25,6 +25,8 @@ class SOAP(torch.optim.Optimizer):
     betas : (float, float)   of the gradient average, and of its square and the preconditioners
     eps : float
     refresh_every : int      steps between updates of the eigenbasis, each one QR step of power iteration
+    average_every : int      steps between gradients that the preconditioners take in
+    largest : int            rows or columns of a matrix; a side with more of them is not turned
 
     Source: arXiv 2409.11321, algorithm 3. Differs: no weight decay; the first step only fills the preconditioners.
     """
@@ -36,8 +38,11 @@ class SOAP(torch.optim.Optimizer):
         betas: tuple[float, float] = (0.95, 0.95),
         eps: float = 1e-8,
         refresh_every: int = 10,
+        average_every: int = 1,
+        largest: int = 10_000,
     ) -> None:
-        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "refresh_every": refresh_every})
+        defaults = {"lr": lr, "betas": betas, "eps": eps}
+        super().__init__(params, defaults | {"refresh_every": refresh_every, "average_every": average_every, "largest": largest})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -60,21 +65,46 @@ class SOAP(torch.optim.Optimizer):
 
     def _step_matrices(self, params: list[Tensor], state: dict[str, Any], group: dict[str, Any]) -> None:
         grads = torch.cat([_tall(p.grad) for p in params])  # type: ignore[arg-type]
-        memory = group["betas"][1]
         if not state:
-            state |= {"step": 0, "left": (1 - memory) * grads @ grads.mT, "right": (1 - memory) * grads.mT @ grads}
-            state |= {"mean": torch.zeros_like(grads), "square": torch.zeros_like(grads)}
-            state |= {"basis_left": _eigenvectors(state["left"]), "basis_right": _eigenvectors(state["right"])}
+            state |= {"step": 0, "mean": torch.zeros_like(grads), "square": torch.zeros_like(grads)}
+            for side in (side for side, dim in SIDES.items() if grads.shape[dim] <= group["largest"]):
+                state[side] = (1 - group["betas"][1]) * _spread(grads, side)
+                state[f"basis_{side}"] = _eigenvectors(state[side])
             return
-        update = _adam(state["basis_left"].mT @ grads @ state["basis_right"], state, group)
-        update = state["basis_left"] @ update @ state["basis_right"].mT
+        update = _turned_back(_adam(_turned(grads, state), state, group), state)
         counts = [_tall(p).shape[0] for p in params]
         for p, u in zip(params, update.split(counts), strict=True):
             p.sub_(_like(u, p), alpha=group["lr"])
-        state["left"].baddbmm_(grads, grads.mT, beta=memory, alpha=1 - memory)
-        state["right"].baddbmm_(grads.mT, grads, beta=memory, alpha=1 - memory)
+        if state["step"] % group["average_every"] == 0:
+            memory = group["betas"][1] ** group["average_every"]
+            for side in SIDES.keys() & state:
+                state[side].baddbmm_(*_factors(grads, side), beta=memory, alpha=1 - memory)
         if state["step"] % group["refresh_every"] == 0:
             _refresh(state)
+
+
+SIDES = {"left": -2, "right": -1}  # of a matrix, and their dimension
+
+
+def _factors(grads: Tensor, side: str) -> tuple[Tensor, Tensor]:
+    return (grads, grads.mT) if side == "left" else (grads.mT, grads)
+
+
+def _spread(grads: Tensor, side: str) -> Tensor:
+    left, right = _factors(grads, side)
+    return left @ right
+
+
+def _turned(x: Tensor, state: dict[str, Any]) -> Tensor:
+    """Express matrices in the eigenbases."""
+    x = state["basis_left"].mT @ x if "left" in state else x
+    return x @ state["basis_right"] if "right" in state else x
+
+
+def _turned_back(x: Tensor, state: dict[str, Any]) -> Tensor:
+    """Undo `_turned`."""
+    x = state["basis_left"] @ x if "left" in state else x
+    return x @ state["basis_right"].mT if "right" in state else x
 
 
 def _by_shape(params: list[Tensor]) -> dict[tuple[int, ...], list[Tensor]]:
@@ -116,15 +146,17 @@ def _eigenvectors(matrix: Tensor) -> Tensor:
 
 def _refresh(state: dict[str, Any]) -> None:
     """Turn the eigenbases by one step of power iteration, and the averages with them."""
-    mean = state["basis_left"] @ state["mean"] @ state["basis_right"].mT
-    for side, dim in (("left", -2), ("right", -1)):
+    mean = _turned_back(state["mean"], state)
+    for side, dim in SIDES.items():
+        if side not in state:
+            continue
         basis, matrix = state[f"basis_{side}"], state[side]
         power = matrix @ basis
         order = (basis * power).sum(-2).argsort(dim=-1, descending=True)  # (B, n), by estimated eigenvalue
         state[f"basis_{side}"] = torch.linalg.qr(power.gather(-1, order[:, None, :].expand_as(power)))[0]
         index = (order[:, :, None] if dim == -2 else order[:, None, :]).expand_as(state["square"])
         state["square"] = state["square"].gather(dim, index)
-    state["mean"] = state["basis_left"].mT @ mean @ state["basis_right"]
+    state["mean"] = _turned(mean, state)
 
 
 def _adamw(params: Iterable[Any], lr: float, device: torch.device, weight_decay: float = 0.0, **options: Any) -> torch.optim.Optimizer:

@@ -65,6 +65,39 @@ def test_a_vector_takes_the_steps_of_adam():
     assert_close(*found)
 
 
+def test_sides_that_are_too_large_are_not_turned():
+    """With none turned it is Adam, one step late; with the smaller one turned it is neither Adam nor the whole."""
+    generator = torch.Generator().manual_seed(5)
+    start, weight, goal = (torch.randn(5, 3, dtype=torch.float64, generator=generator) for _ in range(3))
+
+    def path(optimizer_of, steps=8):
+        w = start.clone().requires_grad_()
+        optimizer = optimizer_of([w])
+        for _ in range(steps):
+            optimizer.zero_grad()
+            (weight * (w - goal)).square().sum().backward()
+            optimizer.step()
+        return w.detach()
+
+    adam = path(lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.9, 0.9)), steps=7)
+    none, smaller, both = (path(lambda p, n=n: SOAP(p, lr=0.1, betas=(0.9, 0.9), largest=n)) for n in (2, 3, 5))
+    assert_close(none, adam)
+    assert min((smaller - none).abs().max(), (smaller - both).abs().max()) > 1e-3
+
+
+def test_preconditioners_take_in_every_nth_gradient():
+    """Of gradients that do not change, the average is the same whatever the n."""
+    found = []
+    for every in (1, 4):
+        w = torch.zeros(3, 2, dtype=torch.float64).requires_grad_()
+        optimizer = SOAP([w], lr=0.0, average_every=every)
+        for _ in range(9):
+            w.grad = torch.arange(6, dtype=torch.float64).view(3, 2)
+            optimizer.step()
+        found.append(optimizer.state[w]["left"])
+    assert_close(*found)
+
+
 def test_the_bases_stay_orthonormal():
     torch.manual_seed(4)
     w = torch.randn(2, 4, 6).requires_grad_()
