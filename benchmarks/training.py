@@ -57,8 +57,9 @@ def _worker(molecule: str, channels: int, batch: int, threads: int, repeats: int
     contestants: dict[str, Callable[[], Callable[[], None]]] = {
         "torchmd-net, plain torch": lambda: _peer(frames, channels, True),
         "torchmd-net, its kernels": lambda: _peer(frames, channels, False),
-        "polcalc, eager": lambda: _ours(frames, channels, False),
-        "polcalc, compiled": lambda: _ours(frames, channels, True),
+        "polcalc, eager": lambda: _ours(frames, channels, "autograd"),
+        "polcalc, compiled": lambda: _ours(frames, channels, "compiled"),
+        "polcalc, native": lambda: _ours(frames, channels, "native"),
     }
     ready, _, errors = prepare_all(contestants, warm_up=3)
     timings = take_turns(ready, repeats)
@@ -73,30 +74,30 @@ def _frames(atoms: Atoms, n: int) -> list[Atoms]:
     return frames
 
 
-def _step(parameters: list[Any], loss: Callable[[], Any]) -> Callable[[], None]:
+def _step(parameters: list[Any], add_gradients: Callable[[], object]) -> Callable[[], None]:
     import torch
 
     optimizer = torch.optim.AdamW(parameters, lr=1e-4, fused=True)
 
     def step() -> None:
-        value = loss()
         optimizer.zero_grad()
-        value.backward()
+        add_gradients()
         torch.nn.utils.clip_grad_norm_(parameters, 10.0, foreach=True)
         optimizer.step()
 
     return step
 
 
-def _ours(frames: list[Atoms], channels: int, compiled: bool) -> Callable[[], None]:
+def _ours(frames: list[Atoms], channels: int, way: str) -> Callable[[], None]:
     import torch
 
+    from polcalc.native_training import GRADIENTS as NATIVE
     from potentials.build import build
     from potentials.datasets import make_frames
     from potentials.training.config import LossConfig
     from potentials.training.data import StructureSet
-    from potentials.training.fit import compiled as compile_objective
-    from potentials.training.loss import Loss, objective
+    from potentials.training.fit import GRADIENTS
+    from potentials.training.loss import Loss
 
     rng = np.random.default_rng(0)
     counts = np.array([len(frame) for frame in frames])
@@ -109,15 +110,10 @@ def _ours(frames: list[Atoms], channels: int, compiled: bool) -> Callable[[], No
     )
     torch.manual_seed(0)
     potential = build({"cutoff": 4.5, "architecture": {"name": "tensornet", "channels": channels, "n_layers": 2}})
-    structures, loss = StructureSet(labelled, 4.5), Loss(LossConfig(), 1.0)
-    function = compile_objective() if compiled else objective
-
-    def evaluate() -> Any:
-        graph, targets = structures.batch(torch.arange(len(frames)))
-        graph.positions.requires_grad_()
-        return function(potential, loss, graph, targets)
-
-    return _step([p for p in potential.parameters() if p.requires_grad], evaluate)
+    structures = StructureSet(labelled, 4.5)
+    differentiate = (GRADIENTS | NATIVE)[way](potential, Loss(LossConfig(), 1.0))
+    numbers = torch.arange(len(frames))
+    return _step([p for p in potential.parameters() if p.requires_grad], lambda: differentiate(*structures.batch(numbers)))
 
 
 def _peer(frames: list[Atoms], channels: int, plain: bool) -> Callable[[], None]:
@@ -134,9 +130,9 @@ def _peer(frames: list[Atoms], channels: int, plain: bool) -> Callable[[], None]
     generator = torch.Generator().manual_seed(0)
     energies, forces = torch.randn(len(frames), 1, generator=generator), torch.randn(len(positions), 3, generator=generator)
 
-    def evaluate() -> Any:
+    def evaluate() -> None:
         energy, force = model(numbers, positions.clone().requires_grad_(), batch)
-        return (energy - energies).square().mean() + (force - forces).square().mean()
+        ((energy - energies).square().mean() + (force - forces).square().mean()).backward()
 
     return _step([p for p in model.parameters() if p.requires_grad], evaluate)
 

@@ -56,6 +56,12 @@ class ChargeTable(nn.Module):
         rows = functional.embedding(molecules.charge.round().long() + len(self.negative), table)  # (F, C)
         return rows[molecules.batch]
 
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Add nothing, yet: for a model that goes on from one without this table."""
+        self.negative.zero_()
+        self.positive.zero_()
+
 
 class MultiplicityTable(nn.Module):
     """Embed the multiplicity by a row for each value; the singlet is 0. Beyond the table it raises IndexError.
@@ -75,6 +81,11 @@ class MultiplicityTable(nn.Module):
         table = torch.cat([torch.zeros_like(self.table[:1]), self.table])
         molecules = graph.molecules
         return functional.embedding(molecules.multiplicity - 1, table)[molecules.batch]
+
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Add nothing, yet: for a model that goes on from one without this table."""
+        self.table.zero_()
 
 
 class PartialCharges(nn.Module):

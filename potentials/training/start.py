@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from potentials.conditioning import ChargeTable, MultiplicityTable
 from potentials.potential import Potential
 
 
@@ -23,7 +24,9 @@ def like_start(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, A
 
 @torch.no_grad()
 def take_over(potential: Potential, start: Potential) -> list[str]:
-    """Copy the weights that both have; return the names of those that only ``potential`` has, which stay as they were made.
+    """Copy the weights that both have; return the names of those that only ``potential`` has.
+
+    These stay as they were made, but for tables of charge and multiplicity: they start at zero, so that every state starts as it was.
 
     Raises
     ------
@@ -40,4 +43,9 @@ def take_over(potential: Potential, start: Potential) -> list[str]:
         raise ValueError(f"`start` must be a model of the same architecture; got one with {what}. Make [potential] like its spec.")
     for name in shared:
         ours[name].copy_(theirs[name])
-    return sorted(ours.keys() - shared)
+    fresh = ours.keys() - shared
+    for name, module in potential.named_modules():
+        parts = {f"{name}.{part}" for part, _ in module.named_parameters()}
+        if isinstance(module, ChargeTable | MultiplicityTable) and parts <= fresh:
+            module.silence()
+    return sorted(fresh)

@@ -92,6 +92,23 @@ def test_a_training_goes_on_from_a_model_that_was_trained_elsewhere(tmp_path):
     assert finish(second, "polcalc train")["training"]["start"]["sha256"] == load(start).sha256
 
 
+def test_tables_of_the_state_that_the_start_lacks_start_at_zero(tmp_path):
+    """Every state then starts with the energies of the start; and the tables learn."""
+    first = train(tmp_path / "first", toy.config(schedule={"max_epochs": 1}))
+    finish(first, "polcalc train")
+    start = str(tmp_path / "first" / "model.pt")
+    more = toy.SPEC | {"embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}]}
+    (tmp_path / "second").mkdir()
+    chosen = toy.config(data={"n_train": 8, "n_validation": 4}, potential=more, training={"start": start})
+    second = Training(toy.material(chosen, toy.mixture()), tmp_path / "second", device="cpu")
+    graph, _ = next(iter(second.validation.batches(max_atoms=512)))
+    graph = graph._replace(total_charge=torch.ones_like(graph.total_charge), multiplicity=torch.full_like(graph.multiplicity, 3))
+    theirs = load(start, torch.float32).potential
+    torch.testing.assert_close(predict(second.potential, graph).forces, predict(theirs, graph).forces)
+    second.run()
+    assert second.potential.trunk.embeddings[1].positive[0].detach().abs().max() > 0
+
+
 def test_a_start_may_lack_a_part_and_must_not_differ_in_one(tmp_path):
     first = train(tmp_path / "first", toy.config(schedule={"max_epochs": 1}))
     finish(first, "polcalc train")
