@@ -22,7 +22,10 @@ from potentials.training.fit import Training
 from potentials.training.loss import Loss, autograd
 from tests.training import toy
 
-pytest.importorskip("polcalc._native", reason="the extension polcalc._native was not compiled", exc_type=ImportError)
+native = pytest.importorskip("polcalc._native", reason="the extension polcalc._native was not compiled", exc_type=ImportError)
+
+ORDER = ("baseline", "avx2", "avx512")
+INSTRUCTION_SETS = ORDER[: ORDER.index(native.instruction_set) + 1]
 
 BASE: dict[str, Any] = toy.SPEC | {
     "architecture": {"name": "tensornet", "channels": 24, "n_layers": 2},  # not a whole number of vectors
@@ -136,6 +139,22 @@ def test_single_precision_is_enough() -> None:
     _, found = gradients(potential, NativeGradients(potential, how), given)
     _, expected = gradients(potential.double(), autograd(potential, how), given)
     assert largest_difference({name: g.double() for name, g in found.items()}, expected) < 3e-3
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("isa", INSTRUCTION_SETS)
+def test_instruction_sets_agree(isa: str, dtype: torch.dtype) -> None:
+    potential = model(VARIANTS["factor per channel"], dtype)
+    how, given = Loss(LossConfig(), 1.0), batch(potential)
+    _, found = gradients(potential, NativeGradients(potential, how, isa), given)
+    _, best = gradients(potential, NativeGradients(potential, how), given)
+    assert largest_difference(found, best) < (2e-3 if dtype == torch.float32 else 1e-9)
+
+
+def test_gradients_must_be_cleared_first() -> None:
+    engine = NativeGradients(model({}), Loss(LossConfig(), 1.0))._engine
+    with pytest.raises(ValueError, match="clear them first"):
+        engine.gradients()
 
 
 def test_gradients_are_added_and_frozen_weights_left_alone() -> None:

@@ -75,6 +75,7 @@ class Engine : public AnyEngine {
 
   void add_gradients(const Structure& s, const double* seeds) override {
     if (s.n_atoms == 0) return;
+    if (!store_ || s.factor_atoms != store_->factor_rows()) throw std::invalid_argument("native engine: clear the gradients first, for as many rows of factors");
     check(s);
     order_atoms(s);
     make_blocks(s.n_atoms);
@@ -83,7 +84,10 @@ class Engine : public AnyEngine {
     run();
   }
 
-  std::map<std::string, std::vector<double>> gradients() const override { return store_->collect(); }
+  std::map<std::string, std::vector<double>> gradients() const override {
+    if (!store_) throw std::invalid_argument("native engine: there are no gradients; clear them first");
+    return store_->collect();
+  }
 
   void set_species(const double* table, long n_kinds) override {
     packed_->set_species(table, n_kinds);

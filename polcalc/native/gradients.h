@@ -60,6 +60,8 @@ class GradientStore {
     factor_rows_ = factor_rows;
   }
 
+  long factor_rows() const { return factor_rows_; }
+
   std::map<std::string, std::vector<double>> collect() const {
     std::map<std::string, std::vector<double>> arrays;
     for (const Slot& slot : slots_) {
