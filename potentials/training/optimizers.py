@@ -140,8 +140,9 @@ def _adam(grads: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor
 
 
 def _eigenvectors(matrix: Tensor) -> Tensor:
-    vectors: Tensor = torch.linalg.eigh(matrix)[1]
-    return vectors.flip(-1)
+    """Find them in double precision: of matrices that are singular in single precision LAPACK may return NaN."""
+    vectors: Tensor = torch.linalg.eigh(matrix.double())[1]
+    return vectors.flip(-1).to(matrix.dtype)
 
 
 def _refresh(state: dict[str, Any]) -> None:
