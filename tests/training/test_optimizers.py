@@ -98,17 +98,17 @@ def test_preconditioners_take_in_every_nth_gradient():
     assert_close(*found)
 
 
-def test_gradients_that_fade_out_leave_everything_finite():
-    """Their products reach the smallest numbers of single precision, on which an eigensolver in single precision returned NaN."""
-    scale = 1e-3 * 10.0 ** -torch.linspace(0, 24, 32)
-    weights = [torch.zeros(64, 32).requires_grad_() for _ in range(20)]
-    optimizer = SOAP(weights, refresh_every=1)
-    for step in range(3):
-        for seed, w in enumerate(weights):
-            w.grad = scale * torch.randn(64, 32, generator=torch.Generator().manual_seed(seed + 100 * step))
+def test_no_eigensolver_is_asked_in_single_precision(monkeypatch):
+    """It returned NaN for products of gradients that fade out to denormal numbers; here it always does."""
+    solve = torch.linalg.eigh
+    monkeypatch.setattr(torch.linalg, "eigh", lambda m: solve(m) if m.dtype == torch.float64 else [x * torch.nan for x in solve(m)])
+    w = torch.randn(6, 4).requires_grad_()
+    optimizer = SOAP([w], refresh_every=1)
+    for _ in range(3):
+        optimizer.zero_grad()
+        (w**4).sum().backward()
         optimizer.step()
-    assert all(torch.isfinite(w).all() for w in weights)
-    assert optimizer.state[weights[0]]["basis_right"].isfinite().all()
+    assert torch.isfinite(w).all()
 
 
 def test_the_bases_stay_orthonormal():
