@@ -22,7 +22,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from polcalc.native_engine import check_supported, export
+from polcalc.native_engine import Unsupported, check_supported, export
 from potentials.geometry import structure_sum
 from potentials.graph import AtomicGraph, Targets
 from potentials.potential import Potential
@@ -57,6 +57,9 @@ class NativeGradients:
 
     def __init__(self, potential: Potential, loss: Loss, instruction_set: str = "") -> None:
         check_supported(potential, potential.dtype)
+        where = next(potential.parameters()).device.type
+        if where != "cpu":
+            raise Unsupported(f"`gradients` must not be native on {where}: the engine runs on the CPU. Pass --device cpu, or take autograd.")
         self.potential, self.loss = potential, loss
         net, n_intervals = potential.trunk.architecture, math.ceil(potential.cutoff / INTERVAL)
         self._filters: list[RadialFilter] = [net.embedding.filter, *(layer.filter for layer in net.layers)]

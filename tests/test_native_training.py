@@ -191,12 +191,14 @@ def test_a_training_goes_as_with_autograd(tmp_path: Path) -> None:
         trained("four", "native", ways={})
 
 
-def test_other_architectures_are_refused() -> None:
+def test_other_architectures_and_devices_are_refused() -> None:
     potential = build(
         {"cutoff": 4.0, "architecture": {"name": "schnet", "channels": 8, "n_layers": 1}, "radial": {"name": "gaussian", "n_radial": 8}}
     )
     with pytest.raises(Unsupported, match="not TensorNet"):
         NativeGradients(potential, Loss(LossConfig(), 1.0))
+    with pytest.raises(Unsupported, match="`gradients` must not be native on meta"):
+        NativeGradients(model({}).to("meta"), Loss(LossConfig(), 1.0))
 
 
 @pytest.mark.parametrize(("compile_", "gradients_"), [(True, "compiled"), (False, "autograd")])
