@@ -59,7 +59,7 @@ class NativeGradients:
         check_supported(potential, potential.dtype)
         where = next(potential.parameters()).device.type
         if where != "cpu":
-            raise Unsupported(f"`gradients` must not be native on {where}: the engine runs on the CPU. Pass --device cpu, or take autograd.")
+            raise Unsupported(f"`gradients` must not be native on {where}: it runs on the CPU. Pass --device cpu, or take autograd.")
         self.potential, self.loss = potential, loss
         net, n_intervals = potential.trunk.architecture, math.ceil(potential.cutoff / INTERVAL)
         self._filters: list[RadialFilter] = [net.embedding.filter, *(layer.filter for layer in net.layers)]
