@@ -21,6 +21,13 @@ struct Model {
   const double* at(const std::string& name, std::size_t size) const;  // throws if absent or of another size
 };
 
+struct Axis {  // of an array: `parts` runs of `length`, each padded
+  int length, parts;
+  int size() const { return length * parts; }
+  int wide() const { return static_cast<int>(padded(length)) * parts; }
+  int place(int n) const { return n / length * static_cast<int>(padded(length)) + n % length; }
+};
+
 struct Structure {
   long n_atoms, n_pairs;
   const long* species;      // (N) row in the tables of elements

@@ -79,12 +79,6 @@ class GradientStore {
   }
 
  private:
-  struct Axis {  // `parts` runs of `length`, each padded
-    int length, parts;
-    int size() const { return length * parts; }
-    int wide() const { return static_cast<int>(padded(length)) * parts; }
-    int place(int n) const { return n / length * static_cast<int>(padded(length)) + n % length; }
-  };
   struct Slot {
     std::string name;
     T** place;

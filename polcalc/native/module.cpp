@@ -42,7 +42,10 @@ class NativeModule {
     engine_->set_arrays(arrays_of(arrays));
   }
 
-  void clear_gradients(long factor_rows) { engine_->clear_gradients(factor_rows); }
+  void clear_gradients(long factor_rows) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    engine_->clear_gradients(factor_rows);
+  }
 
   void add_gradients(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j, const std::optional<Floats>& shifts,
                      const Floats& factors, const Floats& seeds) {
@@ -53,7 +56,8 @@ class NativeModule {
     engine_->add_gradients(structure, seeds.data());
   }
 
-  py::dict gradients() const {
+  py::dict gradients() {
+    const std::lock_guard<std::mutex> lock(mutex_);
     py::dict found;
     for (const auto& [name, array] : engine_->gradients()) found[name.c_str()] = py::array_t<double>(array.size(), array.data());
     return found;

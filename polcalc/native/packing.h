@@ -65,13 +65,6 @@ class Packed {
   }
 
  private:
-  struct Axis {  // `parts` runs of `length`, each padded
-    int length, parts;
-    int size() const { return length * parts; }
-    int wide() const { return static_cast<int>(padded(length)) * parts; }
-    int place(int n) const { return n / length * static_cast<int>(padded(length)) + n % length; }
-  };
-
   T* zeros(std::size_t n) {
     buffers_.emplace_back();
     T* data = buffers_.back().ensure(n);
