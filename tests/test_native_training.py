@@ -15,7 +15,7 @@ from polcalc.native_engine import Unsupported
 from polcalc.native_training import GRADIENTS, NativeGradients
 from potentials.build import build
 from potentials.datasets import Frames, make_frames
-from potentials.potential import Potential
+from potentials.potential import Potential, predict
 from potentials.training.config import LossConfig, from_dict
 from potentials.training.data import Batch, StructureSet
 from potentials.training.fit import Training
@@ -62,10 +62,12 @@ def model(changes: dict[str, Any], dtype: torch.dtype = torch.float64) -> Potent
 
 
 def batch(potential: Potential, structures: Frames | None = None) -> Batch:
-    """Three kinds of molecules, one of them with a charge; labels far from what the model says."""
+    """Three kinds of molecules, one of them with a charge; energies within eV of what the model says, so that forces count as well."""
     found = StructureSet(toy.mixture() if structures is None else structures, potential.cutoff).batch(torch.tensor([0, 4, 5, 10, 11]))
     charges = torch.from_numpy(np.random.default_rng(0).normal(scale=0.2, size=len(found.graph.batch)))
-    return found._replace(graph=found.graph._replace(partial_charges=charges, multiplicity=torch.tensor([1, 1, 3, 1, 1])))
+    graph = found.graph._replace(partial_charges=charges, multiplicity=torch.tensor([1, 1, 3, 1, 1]))
+    energy = predict(potential, graph, forces=False).energy + torch.tensor([0.7, -1.0, 0.4, 1.3, -0.2], dtype=torch.float64)
+    return Batch(graph, found.targets._replace(energy=energy))
 
 
 def gradients(potential: Potential, differentiate: Any, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
