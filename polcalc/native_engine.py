@@ -357,6 +357,7 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
         "one_sided": net.group == "SO(3)",
         "repulsion": bool(zbl),
         "cutoff": exact.cutoff,
+        "crowding": 0.0,
         "scale": float(readout.scale),
         "offset": sum(float(t.energy) for t in exact.terms if type(t) is Offset),
     }

@@ -36,7 +36,8 @@ except ImportError:  # no compiler at installation; `check_supported` says so
     _native = None  # type: ignore[assignment]
 
 DISPLACEMENT = 0.003  # Å, of the atom that moves most
-INTERVAL = 0.018  # Å, of a table: filters are steepest at short distances, where a coarser one would let them grow rough unseen
+INTERVAL = 0.012  # Å, between the first knots of a table
+CROWDING = 1.0  # 1/Å; knots lie 1 + CROWDING · length times as far apart: between coarser ones filters grow rough unseen where they are steep
 REACH = 9  # knots that a slope at a knot is made of
 DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
@@ -48,6 +49,7 @@ class NativeGradients:
     ----------
     potential : Potential   TensorNet with fixed points; its weights may change between calls
     loss : Loss
+    n_threads : int         of the compiled part; 0: as many as torch's. Sums depend on their number by rounding, on nothing else
     instruction_set : str   "avx512", "avx2" or "baseline"; empty: the best that the processor has
 
     Raises
@@ -55,23 +57,26 @@ class NativeGradients:
     Unsupported             what the potential has and the native engine has not
     """
 
-    def __init__(self, potential: Potential, loss: Loss, instruction_set: str = "") -> None:
+    def __init__(self, potential: Potential, loss: Loss, n_threads: int = 0, instruction_set: str = "") -> None:
         check_supported(potential, potential.dtype)
         where = next(potential.parameters()).device.type
         if where != "cpu":
             raise Unsupported(f"`gradients` must not be native on {where}: it runs on the CPU. Pass --device cpu, or take autograd.")
         self.potential, self.loss = potential, loss
-        net, n_intervals = potential.trunk.architecture, math.ceil(potential.cutoff / INTERVAL)
+        net = potential.trunk.architecture
+        self._lengths = _knots(potential.cutoff)  # (K + 1,) Å
+        n_intervals = len(self._lengths) - 1
         self._filters: list[RadialFilter] = [net.embedding.filter, *(layer.filter for layer in net.layers)]
         exact = copy.deepcopy(potential).double().cpu()
         tables = [torch.zeros(n_intervals + 1, 2, 3 * net.channels)] * len(self._filters)
         settings, arrays = export(exact, tables)
         self._scale = settings["scale"]
-        self._engine = _native.Engine(settings | {"offset": 0.0}, arrays, potential.dtype == torch.float64, 1, instruction_set)
+        settings |= {"offset": 0.0, "crowding": CROWDING}
+        double_precision, n_threads = potential.dtype == torch.float64, n_threads or torch.get_num_threads()
+        self._engine = _native.Engine(settings, arrays, double_precision, n_threads, instruction_set)
         self._constants = [term for term in potential.terms if isinstance(term, StateEnergies | Offset)]
         self._weights = self._named_weights()
         self._no_species = np.zeros((settings["n_species"], 2, net.channels))
-        self._lengths = torch.linspace(0.0, potential.cutoff, n_intervals + 1, dtype=torch.float64)  # (K + 1,) Å
         self._slopes = _differences(n_intervals + 1, REACH).to(potential.dtype)  # (K + 1, K + 1), by the number of the knot
 
     def __call__(self, graph: AtomicGraph, targets: Targets) -> Tensor:
@@ -155,7 +160,7 @@ class NativeGradients:
         self._engine.add_gradients(**structure | {"positions": moved}, seeds=seeds.numpy())
 
     def _take_over(self, made: dict[str, Tensor]) -> None:
-        found = {name: torch.from_numpy(array).to(made["species"].dtype) for name, array in self._engine.gradients().items()}
+        found = {name: torch.from_numpy(array) for name, array in self._engine.gradients().items()}
         with torch.no_grad():
             for name, p in self._weights.items():
                 parts = [found[name]] if name in found else [found[f"{name}.{part}"] for part in "IAS"]
@@ -182,6 +187,13 @@ def _add_gradient(p: nn.Parameter, gradient: Tensor) -> None:
 
 
 GRADIENTS: dict[str, Gradients] = {"native": NativeGradients}
+
+
+def _knots(cutoff: float) -> Tensor:
+    """Place the knots (K + 1,) Å of a table, at even steps of ln(1 + CROWDING · length)."""
+    end = math.log1p(CROWDING * cutoff)
+    n_intervals = math.ceil(end / (CROWDING * INTERVAL))
+    return torch.expm1(torch.linspace(0.0, end, n_intervals + 1, dtype=torch.float64)) / CROWDING
 
 
 def _differences(n_knots: int, reach: int) -> Tensor:

@@ -148,9 +148,29 @@ def test_single_precision_is_enough() -> None:
 def test_instruction_sets_agree(isa: str, dtype: torch.dtype) -> None:
     potential = model(VARIANTS["factor per channel"], dtype)
     how, given = Loss(LossConfig(), 1.0), batch(potential)
-    _, found = gradients(potential, NativeGradients(potential, how, isa), given)
+    _, found = gradients(potential, NativeGradients(potential, how, instruction_set=isa), given)
     _, best = gradients(potential, NativeGradients(potential, how), given)
     assert largest_difference(found, best) < (2e-3 if dtype == torch.float32 else 1e-9)
+
+
+def test_threads_share_a_batch_and_sum_in_the_same_order_each_time() -> None:
+    potential = model(VARIANTS["embedded"])
+    how, given = Loss(LossConfig(), 1.0), batch(potential)
+    _, alone = gradients(potential, NativeGradients(potential, how, n_threads=1), given)
+    _, shared = gradients(potential, NativeGradients(potential, how, n_threads=3), given)
+    _, again = gradients(potential, NativeGradients(potential, how, n_threads=3), given)
+    assert largest_difference(shared, alone) < 1e-10
+    assert all(torch.equal(g, again[name]) for name, g in shared.items())
+
+
+def test_knots_lie_closer_at_short_distances() -> None:
+    knots = native_training._knots(4.5)
+    spacing = knots.diff()
+    assert knots[0] == 0 and float(knots[-1]) == pytest.approx(4.5)
+    middle = 0.5 * (knots[1:] + knots[:-1])
+    ratio = spacing / (native_training.INTERVAL * (1 + native_training.CROWDING * middle))
+    torch.testing.assert_close(ratio, ratio[:1].expand_as(ratio), rtol=1e-4, atol=0.0)
+    assert 0.98 < float(ratio[0]) <= 1
 
 
 def test_gradients_must_be_cleared_first() -> None:

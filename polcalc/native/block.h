@@ -6,10 +6,11 @@ struct Block {  // a block of atoms; its scratch: two fields, and four rows of t
   const Weights<T>& w;
   const long first;
   const int count;
+  const Gradients<T>* const training;  // where this thread adds gradients by the weights, or null
   T *scratch_a, *scratch_b, *rows[4];
 
   Block(const Context<T>& context, int block, int thread)
-      : c(context), w(*context.w), first(c.block_start[block]), count(c.block_start[block + 1] - c.block_start[block]) {
+      : c(context), w(*context.w), first(c.block_start[block]), count(c.block_start[block + 1] - c.block_start[block]), training(c.training ? c.training + thread : nullptr) {
     const long row = 3L * w.width > w.hidden ? 3L * w.width : w.hidden;
     scratch_a = c.scratch + thread * c.scratch_size;
     scratch_b = scratch_a + 9L * w.width * c.block_size;

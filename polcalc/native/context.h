@@ -31,6 +31,7 @@ struct Edge {  // directed: message from j to the owner i
 
 struct Geometry {  // of a directed edge, float64
   double unit[3], length;
+  double density;      // of the knots at this length, 1/Å
   double along;        // dE/dlength of the filters, in table intervals
   double gradient[3];  // dE/dvector in total
 };
@@ -47,7 +48,6 @@ struct Weights {
   int channels, width, hidden, head;  // C, and the padded sizes of C, 2C, C/2
   int n_layers;
   bool one_sided;    // SO(3): 2 Y M instead of a (Y M + M Y)
-  T inverse_spacing;  // 1/Å
   const T* species;  // (S, 2, width): contribution of the receiving and of the sending atom
   const T* table;    // of the embedding
   const T* self_loop;  // (width): √3 f^I(0)
@@ -88,7 +88,7 @@ struct Context {
   const Weights<T>* w;
   bool gradients;
   const T* seeds;                // (N) weight of the energy of each atom in what is differentiated, or null: 1
-  const Gradients<T>* training;  // where gradients by the weights are added, by one thread; null: gradients by positions are wanted
+  const Gradients<T>* training;  // where each thread adds gradients by the weights; null: gradients by positions are wanted
   int n_blocks, block_size;  // atoms per block, at most
   const int* block_start;  // (n_blocks + 1)
   const long* species;     // (N) offset of the species row

@@ -56,7 +56,7 @@ static void embed(const Block<T>& b) {
   }
   multiply<T>(b.count, norms, w.gate_1, b.rows[1]);
   silu<T>(b.count, w.hidden, b.rows[1], w.gate_bias_1, b.rows[2], b.own(c.hidden_slopes, w.hidden));
-  if (c.training) copy(static_cast<long>(b.count) * w.hidden, b.rows[2], b.own(c.hidden_values, w.hidden));
+  if (b.training) copy(static_cast<long>(b.count) * w.hidden, b.rows[2], b.own(c.hidden_values, w.hidden));
   multiply<T>(b.count, b.rows[2], w.gate_2, b.rows[1]);
   silu<T>(b.count, 3 * W, b.rows[1], w.gate_bias_2, gates, b.own(c.gate_slopes, 3 * W));
   mix<T>(b.count, b.field(c.tensors), w.mix, mixed);
@@ -95,7 +95,7 @@ static void embed_edge_back(const Weights<T>& w, const Edge<T>& edge, const T* r
   const double to_unit[3] = {root2 * (s[0] + y * s[3] + z * s[6] + x * s[7]) - h * x * s[5],
                              root2 * (s[1] + x * s[3] + z * s[4] - y * s[7]) - h * y * s[5], root2 * (s[2] + y * s[4] + x * s[6]) + 2 * h * z * s[5]};
   const double radial = x * to_unit[0] + y * to_unit[1] + z * to_unit[2];
-  const double total = (geometry.along + sum<T>(along)) * w.inverse_spacing;
+  const double total = (geometry.along + sum<T>(along)) * geometry.density;
   for (int k = 0; k < 3; ++k) geometry.gradient[k] = total * geometry.unit[k] + (to_unit[k] - radial * geometry.unit[k]) / geometry.length;
 }
 
@@ -121,7 +121,7 @@ template <typename T>
 static void embed_train(const Block<T>& b, const T* to_tensors) {
   const Context<T>& c = b.c;
   const Weights<T>& w = b.w;
-  const Gradients<T>& to = *c.training;
+  const Gradients<T>& to = *b.training;
   const int W = w.width;
   for (long n = 0; n < b.count; ++n) {
     const T *species = w.species + c.species[b.first + n], *grad = to_tensors + 9 * W * n;
@@ -155,24 +155,24 @@ static void embed_back(const Block<T>& b, T* grad, T* to_tensors) {
     store9(grad + at, g);
   });
   scale_by<T>(3L * b.count * W, to_gates, b.own(c.gate_slopes, 3 * W));
-  if (c.training) {
-    sum_rows<T>(b.count, 3 * W, to_gates, c.training->gate_bias_2);
-    outer<T>(b.count, to_gates, 3 * W, b.own(c.hidden_values, w.hidden), w.hidden, c.training->gate_2);
+  if (b.training) {
+    sum_rows<T>(b.count, 3 * W, to_gates, b.training->gate_bias_2);
+    outer<T>(b.count, to_gates, 3 * W, b.own(c.hidden_values, w.hidden), w.hidden, b.training->gate_2);
   }
   multiply<T>(b.count, to_gates, w.gate_2_back, b.rows[1]);
   scale_by<T>(static_cast<long>(b.count) * w.hidden, b.rows[1], b.own(c.hidden_slopes, w.hidden));
-  if (c.training) {
+  if (b.training) {
     const T* standardised = b.own(c.standardised, W);
     for (long n = 0; n < b.count; ++n) affine<T>(W, standardised + n * W, w.norm_scale, w.norm_shift, b.rows[2] + n * W);
-    sum_rows<T>(b.count, w.hidden, b.rows[1], c.training->gate_bias_1);
-    outer<T>(b.count, b.rows[1], w.hidden, b.rows[2], W, c.training->gate_1);
+    sum_rows<T>(b.count, w.hidden, b.rows[1], b.training->gate_bias_1);
+    outer<T>(b.count, b.rows[1], w.hidden, b.rows[2], W, b.training->gate_1);
   }
   multiply<T>(b.count, b.rows[1], w.gate_1_back, b.rows[0]);
-  if (c.training) affine_train<T>(b.count, W, b.rows[0], b.own(c.standardised, W), c.training->norm_scale, c.training->norm_shift);
+  if (b.training) affine_train<T>(b.count, W, b.rows[0], b.own(c.standardised, W), b.training->norm_scale, b.training->norm_shift);
   for (long n = 0; n < b.count; ++n)
     standardise_back<T>(w.channels, W, b.own(c.standardised, W) + n * W, b.own(c.inverse_deviation, 1)[n], w.norm_scale, b.rows[0] + n * W,
                         b.rows[1] + n * W);
-  if (c.training) mix_outer<T>(b.count, grad, tensors, W, c.training->mix);
+  if (b.training) mix_outer<T>(b.count, grad, tensors, W, b.training->mix);
   mix<T>(b.count, grad, w.mix_back, to_tensors);
   b.each([&](long, int, long at, long row) {
     Vec<T> g[9], x[9];
@@ -182,7 +182,7 @@ static void embed_back(const Block<T>& b, T* grad, T* to_tensors) {
     for (int k = 0; k < 9; ++k) g[k] += to_norm * x[k];
     store9(to_tensors + at, g);
   });
-  if (c.training) return embed_train(b, to_tensors);
+  if (b.training) return embed_train(b, to_tensors);
   for (long n = 0; n < b.count; ++n)
     for (long e = c.row_start[b.first + n]; e < c.row_start[b.first + n + 1]; ++e)
       embed_edge_back(w, c.edges[e], w.species + c.species[b.first + n], to_tensors + 9 * W * n, c.geometry[e]);

@@ -39,6 +39,15 @@ std::uint64_t interleaved(const double* r) {  // Morton code of the cell of a po
   return code;
 }
 
+struct Knots {  // of the tables: number u(d) = n ln(1 + cd) / ln(1 + cd_max), or nd/d_max without crowding
+  double crowding, scale;
+
+  explicit Knots(const Model& model)
+      : crowding(model.crowding), scale(model.n_intervals / (crowding > 0 ? std::log1p(crowding * model.cutoff) : model.cutoff)) {}
+  double number(double length) const { return scale * (crowding > 0 ? std::log1p(crowding * length) : length); }
+  double density(double length) const { return crowding > 0 ? scale * crowding / (1 + crowding * length) : scale; }
+};
+
 template <typename T>
 class Engine : public AnyEngine {
  public:
@@ -60,22 +69,26 @@ class Engine : public AnyEngine {
     collect(s, answer);
   }
 
-  void set_arrays(std::map<std::string, std::vector<double>>&& arrays) override {
-    for (auto& [name, array] : arrays) model_.arrays[name] = std::move(array);
-    packed_ = std::make_unique<Packed<T>>(model_, kernels_.panel);
+  void set_array(const std::string& name, const double* data, long size) override { model_.arrays[name].assign(data, data + size); }
+
+  void pack() override {
+    packed_->pack();
     n_kinds_ = model_.n_species;
-    forget_packed();
   }
 
   void clear_gradients(long factor_rows) override {
-    if (pool_.n_threads != 1) throw std::invalid_argument("native engine: gradients by weights are summed by one thread");
-    if (!store_) store_ = std::make_unique<GradientStore<T>>(model_, packed_->weights.width, model_.n_layers);
-    store_->clear(n_kinds_, factor_rows);
+    while (stores_.size() < static_cast<std::size_t>(pool_.n_threads))
+      stores_.push_back(std::make_unique<GradientStore<T>>(model_, packed_->weights.width, model_.n_layers));
+    gradients_.clear();
+    for (auto& store : stores_) {
+      store->clear(n_kinds_, factor_rows);
+      gradients_.push_back(store->gradients);
+    }
   }
 
   void add_gradients(const Structure& s, const double* seeds) override {
     if (s.n_atoms == 0) return;
-    if (!store_ || s.factor_atoms != store_->factor_rows()) throw std::invalid_argument("native engine: clear the gradients first, for as many rows of factors");
+    if (stores_.empty() || s.factor_atoms != stores_[0]->factor_rows()) throw std::invalid_argument("native engine: clear the gradients first, for as many rows of factors");
     check(s);
     order_atoms(s);
     make_blocks(s.n_atoms);
@@ -84,9 +97,9 @@ class Engine : public AnyEngine {
     run();
   }
 
-  std::map<std::string, std::vector<double>> gradients() const override {
-    if (!store_) throw std::invalid_argument("native engine: there are no gradients; clear them first");
-    return store_->collect();
+  void gradients(const Place& place) const override {
+    if (stores_.empty()) throw std::invalid_argument("native engine: there are no gradients; clear them first");
+    for (const auto& store : stores_) store->add_to(place);
   }
 
   void set_species(const double* table, long n_kinds) override {
@@ -155,14 +168,15 @@ class Engine : public AnyEngine {
     for (long n = 2; n < N + 2; ++n) row_start_[n] += row_start_[n - 1];
     Edge<T>* edges = edges_.ensure(2 * pairs_.size() + 1);
     Geometry* geometry = geometry_.ensure(2 * pairs_.size() + 1);
-    const double per_length = model_.n_intervals / model_.cutoff;
+    const Knots knots{model_};
     const long W = packed_->weights.width;
     for (Pair& pair : pairs_) {
       pair.there = row_start_[pair.i + 1]++;
       pair.back = row_start_[pair.j + 1]++;
-      const double at = pair.length * per_length;
+      const double at = knots.number(pair.length);
       const long interval = std::min<long>(static_cast<long>(at), model_.n_intervals - 1);
       const double t = at - static_cast<double>(interval), inverse = pair.length > 0 ? 1 / pair.length : 0.0;
+      const double density = knots.density(pair.length);
       const double x = pair.vector[0] * inverse, y = pair.vector[1] * inverse, z = pair.vector[2] * inverse;
       constexpr double r = 1.4142135623730951, h = 0.40824829046386302;
       const double harmonics[8] = {r * x, r * y, r * z, r * x * y, r * y * z, h * (2 * z * z - x * x - y * y), r * x * z, (x * x - y * y) / r};
@@ -178,7 +192,7 @@ class Engine : public AnyEngine {
         edge.t2 = T(2 * t);
         edge.t3 = T(3 * t * t);
         for (int k = 0; k < 8; ++k) edge.harmonics[k] = T(k < 3 ? sign * harmonics[k] : harmonics[k]);
-        geometry[e] = {{sign * x, sign * y, sign * z}, pair.length > 0 ? pair.length : 1.0, 0, {0, 0, 0}};
+        geometry[e] = {{sign * x, sign * y, sign * z}, pair.length > 0 ? pair.length : 1.0, density, 0, {0, 0, 0}};
       }
     }
     // while filling, entry n + 1 advanced from the start of atom n to that of atom n + 1
@@ -230,7 +244,7 @@ class Engine : public AnyEngine {
     T* weights = take(padded(N));
     for (long n = 0; seeds && n < N; ++n) weights[n] = T(seeds[atom_[n]]);
     c.seeds = seeds ? weights : nullptr;
-    c.training = seeds ? &store_->gradients : nullptr;
+    c.training = seeds ? gradients_.data() : nullptr;
     energies_.resize(N);
     c.energies = energies_.data();
     c.scratch_size = scratch_elements(w, block_size_);
@@ -266,7 +280,7 @@ class Engine : public AnyEngine {
           const Job& j = *static_cast<const Job*>(p);
           j.run(*j.context, phase, block, thread);
         },
-        &job);
+        &job, context_.training ? 1 : pool_.n_threads);
   }
 
   void collect(const Structure& s, const Answer& answer) {
@@ -293,7 +307,8 @@ class Engine : public AnyEngine {
   Model model_;
   const Kernels<T>& kernels_;
   std::unique_ptr<Packed<T>> packed_;
-  std::unique_ptr<GradientStore<T>> store_;
+  std::vector<std::unique_ptr<GradientStore<T>>> stores_;  // of each thread
+  std::vector<Gradients<T>> gradients_;                    // where they lie
   Repulsion repulsion_;
   Pool pool_;
   const double* reference_;

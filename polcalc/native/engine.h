@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdlib>
+#include <functional>
 #include <map>
 #include <memory>
 #include <new>
@@ -15,6 +16,7 @@ struct Model {
   int channels, n_layers, n_species, n_intervals, head;
   bool one_sided, repulsion;  // SO(3); with the ZBL term
   double cutoff;              // Å
+  double crowding;            // 1/Å: knots lie 1 + crowding · length times as far apart as at length 0
   double scale, offset;       // eV: of the network's energies; added once per structure
   std::map<std::string, std::vector<double>> arrays;
 
@@ -45,16 +47,20 @@ struct Answer {
   double* virial;    // (3, 3) eV, dE/dstrain, symmetric; with forces only
 };
 
+// Where an array of a name and size lies, of zeros, in the precision of the engine
+using Place = std::function<void*(const std::string&, long)>;
+
 class AnyEngine {
  public:
   virtual ~AnyEngine() = default;
   virtual void evaluate(const Structure&, const Answer&) = 0;
   virtual void set_species(const double* table, long n_kinds) = 0;  // (n_kinds, 2, C)
-  virtual void set_arrays(std::map<std::string, std::vector<double>>&&) = 0;  // new weights, of the names and sizes of the Model
-  // Gradients by the weights of Σ_n seed_n E_n, in units of the network, summed over structures; the engine must have one thread
+  virtual void set_array(const std::string& name, const double* data, long size) = 0;  // a new weight, of a name and size of the Model
+  virtual void pack() = 0;                                                             // after the last of them
+  // Gradients by the weights of Σ_n seed_n E_n, in units of the network, summed over structures
   virtual void clear_gradients(long factor_rows) = 0;
   virtual void add_gradients(const Structure&, const double* seeds) = 0;
-  virtual std::map<std::string, std::vector<double>> gradients() const = 0;
+  virtual void gradients(const Place&) const = 0;
   virtual long bytes() const = 0;
 };
 

@@ -1,4 +1,4 @@
-// Gradients by the weights: kept in the padded layout of the kernels, handed out in that of the arrays of a Model.
+// Gradients by the weights that one thread found: kept in the padded layout of the kernels, handed out in that of the arrays of a Model.
 #pragma once
 
 #include <functional>
@@ -32,13 +32,13 @@ class GradientStore {
     matrix("read.weight", &g.read, {C_, 1}, {C_, 3});
     matrix("head_1.weight", &g.head_1, {head_, 1}, {C_, 1});
     mixing("mix", g.mix);
-    slots_.push_back({"table.0", &g.table, table, [this](const T* from, double* to) { from_table(from, to); }, 2L * (n_intervals_ + 1) * 3 * C_});
+    slots_.push_back({"table.0", &g.table, table, [this](const T* from, T* to) { from_table(from, to); }, 2L * (n_intervals_ + 1) * 3 * C_});
     for (int l = 0; l < model.n_layers; ++l) {
       const std::string n = std::to_string(l + 1);
       rows("self." + n, &g.layers[l].self_loop, {C_, 3});
       mixing("mix_in." + n, g.layers[l].mix_in);
       mixing("mix_out." + n, g.layers[l].mix_out);
-      slots_.push_back({"table." + n, &g.layers[l].table, table, [this](const T* from, double* to) { from_table(from, to); }, 2L * (n_intervals_ + 1) * 3 * C_});
+      slots_.push_back({"table." + n, &g.layers[l].table, table, [this](const T* from, T* to) { from_table(from, to); }, 2L * (n_intervals_ + 1) * 3 * C_});
     }
   }
 
@@ -62,20 +62,16 @@ class GradientStore {
 
   long factor_rows() const { return factor_rows_; }
 
-  std::map<std::string, std::vector<double>> collect() const {
-    std::map<std::string, std::vector<double>> arrays;
-    for (const Slot& slot : slots_) {
-      std::vector<double>& to = arrays[slot.name];
-      to.resize(slot.n);
-      slot.copy(*slot.place, to.data());
-    }
-    const auto plain = [this](const T* from, long n, std::vector<double>& to) {
-      for (long row = 0; row < n; ++row)
-        for (int c = 0; c < C_; ++c) to.push_back(double(from[row * width_ + c]));
+  // Add everything to the arrays whose places `place(name, size)` says
+  void add_to(const Place& place) const {
+    for (const Slot& slot : slots_) slot.add(*slot.place, static_cast<T*>(place(slot.name, slot.n)));
+    const auto plain = [this](const T* from, long n, T* to) {
+      for (long row = 0; row < n; ++row, from += width_)
+        for (int c = 0; c < C_; ++c) *to++ += from[c];
     };
-    plain(gradients.species, 2 * n_kinds_, arrays["species"]);
-    for (int l = 0; l < n_layers_; ++l) plain(gradients.layers[l].factor, factor_rows_, arrays["factor"]);
-    return arrays;
+    plain(gradients.species, 2 * n_kinds_, static_cast<T*>(place("species", 2 * n_kinds_ * C_)));
+    T* factor = static_cast<T*>(place("factor", n_layers_ * factor_rows_ * C_));
+    for (int l = 0; l < n_layers_; ++l) plain(gradients.layers[l].factor, factor_rows_, factor + l * factor_rows_ * C_);
   }
 
  private:
@@ -83,40 +79,39 @@ class GradientStore {
     std::string name;
     T** place;
     long size;  // padded
-    std::function<void(const T*, double*)> copy;
+    std::function<void(const T*, T*)> add;
     long n;  // handed out
   };
 
   void rows(const std::string& name, T** place, Axis axis) {
-    const auto copy = [axis](const T* from, double* to) {
-      for (int n = 0; n < axis.size(); ++n) to[n] = double(from[axis.place(n)]);
+    const auto add = [axis](const T* from, T* to) {
+      for (int n = 0; n < axis.size(); ++n) to[n] += from[axis.place(n)];
     };
-    slots_.push_back({name, place, axis.wide(), copy, axis.size()});
+    slots_.push_back({name, place, axis.wide(), add, axis.size()});
   }
-  static void from_matrix(Axis outputs, Axis inputs, const T* from, double* to) {
+  static void from_matrix(Axis outputs, Axis inputs, const T* from, T* to) {
     for (int r = 0; r < outputs.size(); ++r)
-      for (int c = 0; c < inputs.size(); ++c) *to++ = double(from[static_cast<long>(outputs.place(r)) * inputs.wide() + inputs.place(c)]);
+      for (int c = 0; c < inputs.size(); ++c) *to++ += from[static_cast<long>(outputs.place(r)) * inputs.wide() + inputs.place(c)];
   }
   void matrix(const std::string& name, T** place, Axis outputs, Axis inputs) {
-    const auto copy = [outputs, inputs](const T* from, double* to) { from_matrix(outputs, inputs, from, to); };
-    slots_.push_back({name, place, static_cast<long>(outputs.wide()) * inputs.wide(), copy, static_cast<long>(outputs.size()) * inputs.size()});
+    const auto add = [outputs, inputs](const T* from, T* to) { from_matrix(outputs, inputs, from, to); };
+    slots_.push_back({name, place, static_cast<long>(outputs.wide()) * inputs.wide(), add, static_cast<long>(outputs.size()) * inputs.size()});
   }
   void mixing(const std::string& name, T** places) {
     const char* const parts[3] = {".I", ".A", ".S"};
     for (int part = 0; part < 3; ++part) matrix(name + parts[part], &places[part], {C_, 1}, {C_, 1});
   }
   // From cubics to values and slopes at the knots, as Packed::table
-  void from_table(const T* from, double* to) const {
+  void from_table(const T* from, T* to) const {
     const long row = 3L * C_;
-    for (long k = 0; k < 2 * row * (n_intervals_ + 1); ++k) to[k] = 0;
     for (long n = 0; n < n_intervals_; ++n, to += 2 * row)
       for (long part = 0; part < 3; ++part)
         for (long c = 0; c < C_; ++c) {
           const T* cubic = from + n * 12 * width_ + c / kTile * (kCoefficients * kTile) + part * 4 * kTile + c % kTile;
-          const double g2 = double(cubic[2 * kTile]), g3 = double(cubic[3 * kTile]), rise = 3 * g2 - 2 * g3;
-          double* at = to + part * C_ + c;
-          at[0] += double(cubic[0]) - rise;
-          at[row] += double(cubic[kTile]) - 2 * g2 + g3;
+          const T g2 = cubic[2 * kTile], g3 = cubic[3 * kTile], rise = 3 * g2 - 2 * g3;
+          T* at = to + part * C_ + c;
+          at[0] += cubic[0] - rise;
+          at[row] += cubic[kTile] - 2 * g2 + g3;
           at[2 * row] += rise;
           at[3 * row] += g3 - g2;
         }

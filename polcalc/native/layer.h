@@ -75,7 +75,7 @@ static void layer_back(const Block<T>& b, int layer, const T* grad, T* other) {
   const LayerFields<T>& f = b.c.layers[layer];
   const int W = b.w.width;
   T *carried = b.field(b.c.carried), *ys = b.field(f.y), *ms = b.field(f.m), *cs = b.field(f.c), *ds = b.field(f.d), *scales = b.own(f.c_scale, W);
-  const LayerGradients<T>* to = b.c.training ? &b.c.training->layers[layer] : nullptr;
+  const LayerGradients<T>* to = b.training ? &b.training->layers[layer] : nullptr;
   b.each([&](long n, int v, long at, long) {
     Vec<T> g[9], d[9], to_d[9];
     load9(grad + at, g);
@@ -170,8 +170,8 @@ static void backward_layer(const Block<T>& b, int layer) {
   T *xs = b.field(f.x), *ys = b.field(f.y), *ds = b.field(f.d), *carried = b.field(c.carried), *grad = b.scratch_a, *scales = b.own(f.x_scale, W);
   for (long n = 0; n < b.count; ++n) {
     T *y = ys + 9 * W * n, *to = ds + 9 * W * n;
-    if (c.training) {
-      T* to_table = c.training->layers[layer].table;
+    if (b.training) {
+      T* to_table = b.training->layers[layer].table;
       b.groups(
           n, [&](long e) { message_group_train<T, POLCALC_GROUP>(W, table, c.edges + e, f.m, y, to, to_table); },
           [&](long e) { message_group_train<T, 1>(W, table, c.edges + e, f.m, y, to, to_table); });
@@ -181,7 +181,7 @@ static void backward_layer(const Block<T>& b, int layer) {
           [&](long e) { message_group_back<T, 1>(W, table, c.edges + e, f.m, y, to, c.geometry + e); });
     }
   }
-  if (c.training) mix_outer<T>(b.count, ds, xs, W, c.training->layers[layer].mix_in);
+  if (b.training) mix_outer<T>(b.count, ds, xs, W, b.training->layers[layer].mix_in);
   mix<T>(b.count, ds, b.w.layers[layer].mix_in_back, grad);
   b.each([&](long, int, long at, long row) {
     Vec<T> g[9], x[9], beside[9];

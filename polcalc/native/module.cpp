@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <mutex>
 
 #include "engine.h"
@@ -24,10 +25,12 @@ class NativeModule {
     m.one_sided = settings["one_sided"].cast<bool>();
     m.repulsion = settings["repulsion"].cast<bool>();
     m.cutoff = settings["cutoff"].cast<double>();
+    m.crowding = settings["crowding"].cast<double>();
     m.scale = settings["scale"].cast<double>();
     m.offset = settings["offset"].cast<double>();
     m.arrays = arrays_of(arrays);
     channels_ = m.channels;
+    double_precision_ = double_precision;
     engine_ = make_engine(m, double_precision, n_threads, isa.empty() ? best_instruction_set() : isa);
   }
 
@@ -39,7 +42,11 @@ class NativeModule {
 
   void set_arrays(const py::dict& arrays) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    engine_->set_arrays(arrays_of(arrays));
+    for (auto item : arrays) {
+      const Floats array = item.second.cast<Floats>();
+      engine_->set_array(item.first.cast<std::string>(), array.data(), array.size());
+    }
+    engine_->pack();
   }
 
   void clear_gradients(long factor_rows) {
@@ -59,7 +66,10 @@ class NativeModule {
   py::dict gradients() {
     const std::lock_guard<std::mutex> lock(mutex_);
     py::dict found;
-    for (const auto& [name, array] : engine_->gradients()) found[name.c_str()] = py::array_t<double>(array.size(), array.data());
+    engine_->gradients([this, &found](const std::string& name, long size) {
+      if (!found.contains(name.c_str())) found[name.c_str()] = double_precision_ ? zeros<double>(size) : zeros<float>(size);
+      return found[name.c_str()].cast<py::array>().mutable_data();
+    });
     return found;
   }
 
@@ -83,6 +93,13 @@ class NativeModule {
   long bytes() const { return engine_->bytes(); }
 
  private:
+  template <typename T>
+  static py::array zeros(long size) {
+    py::array_t<T> made(size);
+    std::fill_n(made.mutable_data(), size, T(0));
+    return made;
+  }
+
   static std::map<std::string, std::vector<double>> arrays_of(const py::dict& arrays) {
     std::map<std::string, std::vector<double>> found;
     for (auto item : arrays) {
@@ -105,6 +122,7 @@ class NativeModule {
 
   std::unique_ptr<AnyEngine> engine_;
   int channels_ = 0;
+  bool double_precision_ = false;
   std::mutex mutex_;
 };
 

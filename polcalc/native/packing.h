@@ -11,18 +11,20 @@ class Packed {
  public:
   Weights<T> weights{};
 
-  Packed(const Model& model, int panel) : model_(model), panel_(panel) {
+  Packed(const Model& model, int panel) : model_(model), panel_(panel), channels_(model.channels), width_(static_cast<int>(padded(channels_))) { pack(); }
+
+  // From the arrays of the Model as they are now
+  void pack() {
+    const Model& model = model_;
     Weights<T>& w = weights;
-    const int C = model.channels;
-    channels_ = C;
-    width_ = static_cast<int>(padded(C));
+    const int C = channels_;
+    next_ = buffers_.begin();
     w.channels = C;
     w.width = width_;
     w.hidden = static_cast<int>(padded(2 * C));
     w.head = static_cast<int>(padded(model.head));
     w.n_layers = model.n_layers;
     w.one_sided = model.one_sided;
-    w.inverse_spacing = T(model.n_intervals / model.cutoff);
     set_species(model.at("species", 2L * model.n_species * C), model.n_species);
     w.table = table("table.0");
     w.self_loop = rows("self.0", 1);
@@ -66,6 +68,7 @@ class Packed {
 
  private:
   T* zeros(std::size_t n) {
+    if (next_ != buffers_.end()) return (next_++)->get();  // of the last time: only what is not padding is written again
     buffers_.emplace_back();
     T* data = buffers_.back().ensure(n);
     for (std::size_t k = 0; k < n; ++k) data[k] = 0;
@@ -125,5 +128,6 @@ class Packed {
   const Model& model_;
   int panel_, channels_, width_;
   std::list<Buffer<T>> buffers_;
+  typename std::list<Buffer<T>>::iterator next_;
   Buffer<T> species_;
 };

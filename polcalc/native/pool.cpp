@@ -48,7 +48,7 @@ Pool::~Pool() {
   delete workers_;
 }
 
-void Pool::run(int n_phases, int n_tasks, Task task, const void* context) {
+void Pool::run(int n_phases, int n_tasks, Task task, const void* context, int n_shares) {
   if (n_threads == 1 || n_tasks == 1 || process_ != this_process()) {
     for (int p = 0; p < n_phases; ++p)
       for (int k = 0; k < n_tasks; ++k) task(context, p, k, 0);
@@ -57,6 +57,7 @@ void Pool::run(int n_phases, int n_tasks, Task task, const void* context) {
   const std::uint64_t job = (stamp_.load(std::memory_order_relaxed) >> kPhaseBits) + 1, stamp = job << kPhaseBits;
   n_phases_ = n_phases;
   n_tasks_ = n_tasks;
+  n_shares_ = n_shares;
   task_ = task;
   context_ = context;
   for (int t = 0; t < n_threads; ++t) shares_[t].last = static_cast<int>(static_cast<long>(n_tasks) * (t + 1) / n_threads);
@@ -92,7 +93,7 @@ void Pool::participate(int thread, std::uint64_t job) {
     const std::uint64_t stamp = stamp_.load(std::memory_order_acquire);
     const int phase = static_cast<int>(stamp & ((1u << kPhaseBits) - 1));
     if (stamp >> kPhaseBits != job || phase == n_phases_.load(std::memory_order_relaxed)) return;
-    for (int k = 0; k < n_threads; ++k) {
+    for (int k = 0; k < n_shares_.load(std::memory_order_relaxed); ++k) {
       Share& share = shares_[(thread + k) % n_threads];
       for (int task; claim(share, stamp, task);) {
         task_.load(std::memory_order_relaxed)(context_.load(std::memory_order_relaxed), phase, task, thread);

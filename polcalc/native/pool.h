@@ -1,7 +1,7 @@
 // A small persistent thread pool for work in phases. Every phase is a set of tasks; a phase starts when the one before is done.
 //
 // Tasks are claimed, own share first, then those of others: a thread that the system has put aside delays nobody, because
-// the threads that run take its tasks. The claim carries the job and the phase, so that a late thread cannot claim amiss.
+// the threads that run take its tasks, unless each is to do its own. The claim carries the job and the phase, so that a late thread cannot claim amiss.
 #pragma once
 
 #include <atomic>
@@ -21,7 +21,8 @@ class Pool {
   Pool& operator=(const Pool&) = delete;
 
   // Run all tasks of all phases on the caller and the workers; returns when the last is done. At most 63 phases, 2^24 tasks.
-  void run(int n_phases, int n_tasks, Task task, const void* context);
+  // A thread works through so many shares, its own first: of one share, it is known which thread does which task.
+  void run(int n_phases, int n_tasks, Task task, const void* context, int n_shares);
 
   const int n_threads;
 
@@ -39,7 +40,7 @@ class Pool {
   std::vector<Share> shares_;
   alignas(64) std::atomic<std::uint64_t> stamp_{0};  // job * 64 + phase
   alignas(64) std::atomic<int> done_{0};
-  std::atomic<int> n_phases_{0}, n_tasks_{0};
+  std::atomic<int> n_phases_{0}, n_tasks_{0}, n_shares_{0};
   std::atomic<Task> task_{nullptr};
   std::atomic<const void*> context_{nullptr};
   std::atomic<int> sleeping_{0};

@@ -29,7 +29,7 @@ static void read_out(const Block<T>& b, T* grad) {
     b.c.energies[b.first + n] = double(sum<T>(total)) + double(w.head_constant);
   }
   if (!b.c.gradients) return;
-  const Gradients<T>* to = b.c.training;
+  const Gradients<T>* to = b.training;
   for (long n = 0; n < b.count; ++n) {
     const T seed = b.c.seeds ? b.c.seeds[b.first + n] : T(1);
     if (to) {
