@@ -27,7 +27,12 @@ struct Axis {  // of an array: `parts` runs of `length`, each padded
   int length, parts;
   int size() const { return length * parts; }
   int wide() const { return static_cast<int>(padded(length)) * parts; }
-  int place(int n) const { return n / length * static_cast<int>(padded(length)) + n % length; }
+  std::vector<int> places() const {
+    std::vector<int> found;
+    for (int part = 0; part < parts; ++part)
+      for (int n = 0; n < length; ++n) found.push_back(part * static_cast<int>(padded(length)) + n);
+    return found;
+  }
 };
 
 struct Structure {

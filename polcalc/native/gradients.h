@@ -84,17 +84,19 @@ class GradientStore {
   };
 
   void rows(const std::string& name, T** place, Axis axis) {
-    const auto add = [axis](const T* from, T* to) {
-      for (int n = 0; n < axis.size(); ++n) to[n] += from[axis.place(n)];
+    const auto add = [places = axis.places()](const T* from, T* to) {
+      for (int place : places) *to++ += from[place];
     };
     slots_.push_back({name, place, axis.wide(), add, axis.size()});
   }
-  static void from_matrix(Axis outputs, Axis inputs, const T* from, T* to) {
-    for (int r = 0; r < outputs.size(); ++r)
-      for (int c = 0; c < inputs.size(); ++c) *to++ += from[static_cast<long>(outputs.place(r)) * inputs.wide() + inputs.place(c)];
-  }
   void matrix(const std::string& name, T** place, Axis outputs, Axis inputs) {
-    const auto add = [outputs, inputs](const T* from, T* to) { from_matrix(outputs, inputs, from, to); };
+    const auto add = [rows = outputs.places(), inputs](const T* from, T* to) {
+      for (int row : rows)
+        for (int part = 0; part < inputs.parts; ++part) {
+          const T* run = from + static_cast<long>(row) * inputs.wide() + part * padded(inputs.length);
+          for (int k = 0; k < inputs.length; ++k) *to++ += run[k];
+        }
+    };
     slots_.push_back({name, place, static_cast<long>(outputs.wide()) * inputs.wide(), add, static_cast<long>(outputs.size()) * inputs.size()});
   }
   void mixing(const std::string& name, T** places) {

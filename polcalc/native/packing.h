@@ -77,7 +77,7 @@ class Packed {
 
   const T* spread(const double* from, Axis axis) {
     T* to = zeros(axis.wide());
-    for (int n = 0; n < axis.size(); ++n) to[axis.place(n)] = T(from[n]);
+    for (int place : axis.places()) to[place] = T(*from++);
     return to;
   }
   const T* rows(const std::string& name, int n) { return spread(model_.at(name, static_cast<std::size_t>(n) * channels_), Axis{channels_, n}); }
@@ -105,11 +105,12 @@ class Packed {
   // weight[row * row_step + column * column_step] as a matrix from inputs (columns) to outputs (rows)
   Matrix<T> pack(const double* weight, Axis inputs, Axis outputs, long row_step, long column_step) {
     T* to = zeros(static_cast<std::size_t>(inputs.wide()) * outputs.wide());
-    for (int r = 0; r < outputs.size(); ++r)
-      for (int c = 0; c < inputs.size(); ++c) {
-        const long n = outputs.place(r), k = inputs.place(c);
-        to[n / panel_ * panel_ * inputs.wide() + k * panel_ + n % panel_] = T(weight[r * row_step + c * column_step]);
-      }
+    const std::vector<int> rows = outputs.places(), columns = inputs.places();
+    for (int r = 0; r < outputs.size(); ++r) {
+      const double* from = weight + r * row_step;
+      T* column = to + static_cast<long>(rows[r] / panel_) * panel_ * inputs.wide() + rows[r] % panel_;
+      for (int c = 0; c < inputs.size(); ++c) column[static_cast<long>(columns[c]) * panel_] = T(from[c * column_step]);
+    }
     return {to, inputs.wide(), outputs.wide()};
   }
   void both(const double* weight, Axis inputs, Axis outputs, Matrix<T>& forward, Matrix<T>& back) {
