@@ -12,6 +12,7 @@ import torch
 
 from potentials.conditioning import ChargeTable, MultiplicityTable
 from potentials.potential import Potential
+from potentials.training.widen import widened
 
 
 def like_start(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
@@ -27,6 +28,7 @@ def take_over(potential: Potential, start: Potential) -> list[str]:
     """Copy the weights that both have; return the names of those that only ``potential`` has.
 
     These stay as they were made, but for tables of charge and multiplicity: they start at zero, so that every state starts as it was.
+    A TensorNet may have a multiple of the channels: it starts as one that predicts the same.
 
     Raises
     ------
@@ -34,7 +36,9 @@ def take_over(potential: Potential, start: Potential) -> list[str]:
     """
     if potential.cutoff != start.cutoff:
         raise ValueError(f"`start` must be a model of cutoff {potential.cutoff} Å, as [potential]; got {start.cutoff} Å. Take its cutoff.")
-    theirs = {name: p for name, p in start.named_parameters() if p.numel()}
+    as_wide = _channels(potential) == _channels(start)
+    weights = dict(start.named_parameters()) if as_wide else widened(start, potential)
+    theirs = {name: p for name, p in weights.items() if p.numel()}
     ours = {name: p for name, p in potential.named_parameters() if p.numel()}
     shared = ours.keys() & theirs.keys()
     differing = sorted(name for name in shared if ours[name].shape != theirs[name].shape)
@@ -49,3 +53,7 @@ def take_over(potential: Potential, start: Potential) -> list[str]:
         if isinstance(module, ChargeTable | MultiplicityTable) and parts <= fresh:
             module.silence()
     return sorted(fresh)
+
+
+def _channels(potential: Potential) -> int:
+    return int(potential.spec["architecture"]["channels"])

@@ -118,9 +118,9 @@ def test_a_start_may_lack_a_part_and_must_not_differ_in_one(tmp_path):
         "trunk.embeddings.1.negative",
         "trunk.embeddings.1.positive",
     ]
-    wider = toy.SPEC | {"architecture": {"name": "tensornet", "channels": 16, "n_layers": 1}}
+    other = toy.SPEC | {"radial": {"name": "exp_normal", "n_radial": 6}}
     with pytest.raises(ValueError, match="`start` must be a model of the same architecture"):
-        toy.material(toy.config(potential=wider, training={"start": start}))
+        toy.material(toy.config(potential=other, training={"start": start}))
     with pytest.raises(ValueError, match=r"cutoff 5.0 Å, as \[potential\]; got 4.0 Å"):
         toy.material(toy.config(potential=toy.SPEC | {"cutoff": 5.0}, training={"start": start}))
     with pytest.raises(FileNotFoundError, match=r"`start` of \[training\]: `model` must be a file"):
