@@ -37,7 +37,7 @@ except ImportError:  # no compiler at installation; `check_supported` says so
 
 DISPLACEMENT = 0.003  # Å, of the atom that moves most
 INTERVAL = 0.012  # Å, between the first knots of a table
-CROWDING = 1.0  # 1/Å: knots lie 1 + CROWDING · length times as far apart. Between coarse ones filters grow rough unseen, where they are steep
+CROWDING = 1.0  # 1/Å: knots lie 1 + CROWDING · length times as far apart. Between coarse ones steep filters grow rough unseen
 REACH = 9  # knots that a slope at a knot is made of
 DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
