@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.progress import track
 
-from md_runs import audit, build, doctor, encodings, import_torchmd, md, neb, polarization, report, session, states, train, vib
+from md_runs import audit, build, doctor, encodings, import_torchmd, md, neb, polarization, report, session, specialise, states, train, vib
 from md_runs import options as opt
 from md_runs.analyse import command as analyse
 from md_runs.data import app as data_commands
@@ -51,6 +51,7 @@ app.command("states")(clear_endings()(states.command))
 app.command("polarization")(clear_endings()(polarization.command))
 app.command("encodings")(clear_endings()(encodings.command))
 app.command("train")(clear_endings()(train.command))
+app.command("specialise")(clear_endings()(specialise.command))
 app.command("import-torchmd")(clear_endings()(import_torchmd.command))
 
 

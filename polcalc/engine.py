@@ -16,9 +16,12 @@ from polcalc.cuda_graph import CudaGraph
 from polcalc.evaluation import Engine, Evaluation, Kind, Structure, Unavailable
 from polcalc.native_engine import NativeEngine, Unsupported
 from polcalc.neighbors import NeighborList, Reference
+from potentials.experts import Experts
 from potentials.graph import AtomicGraph, Fragments, collate, to_device
 from potentials.potential import Potential, predict
 from potentials.tables import tabulated
+
+State = tuple[int, int]  # charge in e, multiplicity
 
 ENERGY_TOLERANCE = 2e-5  # eV per atom: ten times the float32 rounding of a network of usual size
 FORCE_TOLERANCE = 2e-4  # eV/Å
@@ -128,6 +131,52 @@ class Native(Engine):
         return Evaluation(answer.energy, answer.energies, answer.forces, stress)
 
 
+class ByExpert(Engine):
+    """One engine for each electronic state that has weights of its own, made when first needed.
+
+    Parameters
+    ----------
+    make : callable        makes an engine of a potential
+    potential : Experts
+    """
+
+    def __init__(self, make: Callable[[Potential, torch.device], Engine], potential: Experts, device: torch.device) -> None:
+        self.make, self.potential, self.device = make, potential, device
+        self._engines: dict[State | None, Engine] = {None: make(potential.shared, device)}
+        self._last = self._engines[None]
+
+    @property
+    def neighbors(self) -> NeighborList | None:
+        """The pair list of the last structure, where its engine keeps one."""
+        return getattr(self._last, "neighbors", None)
+
+    def evaluate(self, structure: Structure) -> Evaluation:
+        """Evaluate one structure."""
+        self._last = self._engine(_expert_of(structure, self.potential))
+        return self._last.evaluate(structure)
+
+    def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
+        """Evaluate the structures of each state together."""
+        states = [_expert_of(structure, self.potential) for structure in structures]
+        found: dict[int, Evaluation] = {}
+        for state in dict.fromkeys(states):
+            chosen = [n for n, other in enumerate(states) if other == state]
+            found.update(zip(chosen, self._engine(state).evaluate_many([structures[n] for n in chosen]), strict=True))
+        return [found[n] for n in range(len(structures))]
+
+    def _engine(self, state: State | None) -> Engine:
+        if state not in self._engines:
+            assert state is not None
+            self._engines[state] = self.make(self.potential.of(*state), self.device)
+        return self._engines[state]
+
+
+def _expert_of(structure: Structure, potential: Experts) -> State | None:
+    """Return the state whose weights answer; None: those that all states share."""
+    state = structure.charge, structure.multiplicity
+    return state if structure.fragments is None and potential.has(*state) else None
+
+
 # the fastest first, `eager` last
 ENGINES: dict[str, Callable[[Potential, torch.device], Engine]] = {
     "cuda-graph": CudaGraph,
@@ -136,6 +185,13 @@ ENGINES: dict[str, Callable[[Potential, torch.device], Engine]] = {
     "eager": Eager,
 }
 ONLY_ON = {"cuda-graph": "cuda", "native": "cpu"}  # types of devices; elsewhere they are not tried, unless asked for by name
+
+
+def make_engine(name: str, potential: Potential, device: torch.device) -> Engine:
+    """Make the engine of a name, or one for each state where states have weights of their own; only `eager` needs none."""
+    if isinstance(potential, Experts) and name != "eager":
+        return ByExpert(ENGINES[name], potential, device)
+    return ENGINES[name](potential, device)
 
 
 class Difference(NamedTuple):
@@ -232,7 +288,7 @@ class Selector:
         while self._engine is None:
             try:
                 name = self._names[0]
-                self._engine = self.eager if name == "eager" else ENGINES[name](self.potential, self.device)
+                self._engine = self.eager if name == "eager" else make_engine(name, self.potential, self.device)
             except Unavailable as reason:
                 self._give_up(str(reason))
         return self._engine
@@ -251,7 +307,7 @@ class Selector:
         kind = structure.kind
         if len(structure.positions) > COMPARED_ATOMS:  # eager takes a megabyte per atom; an engine of its own keeps the pair list in use
             structure = _cut_out(structure)
-            evaluation = ENGINES[self._names[0]](self.potential, self.device).evaluate(structure)
+            evaluation = make_engine(self._names[0], self.potential, self.device).evaluate(structure)
         reference = self.eager.evaluate(structure)
         steepness = STEEPNESS_TOLERANCE * np.abs(reference.forces).max(initial=0.0)
         energy = abs(evaluation.energy - reference.energy) / len(structure.positions)

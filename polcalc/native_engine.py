@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from potentials.architectures.tensornet import TensorNet
 from potentials.conditioning import ChargeTable, Electronic, MultiplicityTable, PartialCharges, Species
+from potentials.experts import Experts
 from potentials.graph import AtomicGraph, Fragments
 from potentials.points import FixedPoints
 from potentials.potential import Potential
@@ -254,6 +255,7 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
         "the extension polcalc._native was not compiled at installation": _native is None,
         f"its dtype must be float32 or float64, not {dtype}": dtype not in TABLE_TOLERANCES,
         f"the architecture is {type(trunk.architecture).__name__}, not TensorNet": type(trunk.architecture) is not TensorNet,
+        "its states have weights of their own": isinstance(potential, Experts),
         "the points move": type(trunk.points) is not FixedPoints,
         "it has an embedding that is not compiled": not trunk.embeddings or any(type(e) not in EMBEDDINGS for e in trunk.embeddings),
         "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,

@@ -13,6 +13,7 @@ from potentials.architectures.equivariant_transformer import EquivariantTransfor
 from potentials.architectures.schnet import SchNet
 from potentials.architectures.tensornet import TensorNet
 from potentials.conditioning import EMBEDDINGS, StateFactor
+from potentials.experts import Experts
 from potentials.points import POINTS
 from potentials.potential import Potential, Trunk
 from potentials.properties import PROPERTIES
@@ -37,13 +38,14 @@ def build(spec: Mapping[str, Any]) -> Potential:
     ----------
     spec : dict
         ``cutoff`` (Å); ``envelope`` ("cosine" or "polynomial"); ``architecture``, ``radial``, ``angular``, ``points``: a name and
-        constructor arguments each; ``embeddings`` and ``terms``: lists of those; ``state_factor``: arguments of `StateFactor`.
+        constructor arguments each; ``embeddings`` and ``terms``: lists of those; ``state_factor``: arguments of `StateFactor`;
+        ``experts``: list of [charge, multiplicity] with weights of their own.
 
     Raises
     ------
     ValueError   an unknown name or argument
     """
-    known = {"cutoff", "envelope", "architecture", "radial", "angular", "points", "embeddings", "terms", "state_factor"}
+    known = {"cutoff", "envelope", "architecture", "radial", "angular", "points", "embeddings", "terms", "state_factor", "experts"}
     if unknown := set(spec) - known:
         raise ValueError(f"`spec` must hold only {', '.join(sorted(known))}; got {', '.join(sorted(unknown))}. Remove it.")
     cutoff = float(spec["cutoff"])
@@ -75,7 +77,8 @@ def build(spec: Mapping[str, Any]) -> Potential:
         architecture=architecture,
     )
     terms = [_make({**TERMS, **PROPERTIES}, "terms", term, channels=channels) for term in spec.get("terms", [{"name": "readout"}])]
-    return Potential(trunk, terms, dict(spec))
+    potential = Potential(trunk, terms, {name: value for name, value in spec.items() if name != "experts"})
+    return Experts(potential, [(int(q), int(m)) for q, m in spec["experts"]]) if "experts" in spec else potential
 
 
 def _angular(spec: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -30,6 +30,7 @@ class DataConfig:
     n_validation: int
     test: str = ""  # file or known set, looked at once, at the end; "rest": what the split of `train` leaves
     split_seed: int = 0
+    states: list[list[int]] = field(default_factory=list)  # [charge, multiplicity] of what is taken after the split; none: all
     split: str = "group"  # what stays together: "group" (as the set says), "geometry" (all its states), or "label" (nothing)
 
 
@@ -74,6 +75,7 @@ class TrainingConfig:
     validate_every_epochs: int = 5
     checkpoint_every_min: float = 1.0  # 0: after every step
     start: str = ""  # model file or shipped model whose weights to start from; those it lacks are made fresh
+    fixed: list[str] = field(default_factory=list)  # parts whose weights stay as they start, by name: "filter"
 
 
 @dataclass(frozen=True)
@@ -182,4 +184,4 @@ def _value(hint: Any, value: Any, where: str) -> Any:
 def _kinds(hint: Any) -> tuple[type, ...]:
     """Plain types that a hint such as ``float | None`` or ``dict[str, Any]`` admits."""
     named = get_args(hint) if isinstance(hint, UnionType) else (get_origin(hint) or hint,)
-    return tuple(k for k in (bool, int, float, str, dict, type(None)) if k in named)
+    return tuple(k for k in (bool, int, float, str, dict, list, type(None)) if k in named)

@@ -67,8 +67,8 @@ def _card(training: Training, found: dict[str, Any], summary: dict[str, Any], co
         energy_range_eV=known.energy_range_eV,
         force_max_eV_per_A=known.force_max_eV_per_A,
         reference_energies_eV={chemical_symbols[z]: energy for z, energy in material.references.items()},
-        dataset=_described(material.train) | {"n_train": len(material.train), "n_validation": len(material.validation)},
-        test_errors={} if material.test is None else {"dataset": _described(material.test), **found["test"]},
+        dataset=described(material.train) | {"n_train": len(material.train), "n_validation": len(material.validation)},
+        test_errors={} if material.test is None else {"dataset": described(material.test), **found["test"]},
         training={
             **summary,
             "validation_errors": found["validation"],
@@ -81,7 +81,8 @@ def _card(training: Training, found: dict[str, Any], summary: dict[str, Any], co
     )
 
 
-def _described(frames: Frames) -> dict[str, Any]:
+def described(frames: Frames) -> dict[str, Any]:
+    """Say where structures come from, and how many they are."""
     source = asdict(frames.provenance)
     return {"name": source.pop("name"), "source": source.pop("url"), **source, "n_frames": len(frames)}
 

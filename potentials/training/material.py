@@ -39,14 +39,15 @@ def prepare(config: Config, data: str | Path | None = None) -> Material:
     wanted = config.data
     frames = load_frames(wanted.train, data=data)
     train, validation, rest = split(frames, wanted.n_train, wanted.n_validation, wanted.split_seed, wanted.split)
-    if len(train) < config.training.batch_size:
-        raise ValueError(f"`batch_size` must be at most n_train = {len(train)}; got {config.training.batch_size}. Take a smaller one.")
     if not len(validation):
         raise ValueError("`n_validation` must be at least 1; got 0. Leave some structures to watch the training by.")
+    train, validation = (_of_states(part, wanted.states) for part in (train, validation))
+    if len(train) < config.training.batch_size:
+        raise ValueError(f"`batch_size` must be at most n_train = {len(train)}; got {config.training.batch_size}. Take a smaller one.")
     test = rest if wanted.test == REST else load_frames(wanted.test, data=data) if wanted.test else None
     if wanted.test == REST and not len(rest):
         raise ValueError(f"`n_train` + `n_validation` must leave structures of {wanted.train} to test; got none left. Take fewer.")
-    return assemble(config, train, validation, test)
+    return assemble(config, train, validation, None if test is None else _of_states(test, wanted.states))
 
 
 def assemble(config: Config, train: Frames, validation: Frames, test: Frames | None) -> Material:
@@ -66,6 +67,18 @@ def assemble(config: Config, train: Frames, validation: Frames, test: Frames | N
     if start is not None:
         take_over(potential, start.potential)  # and a start that does not fit it
     return Material(config, train, validation, test, references, scale, spec, start)
+
+
+def _of_states(frames: Frames, states: list[list[int]]) -> Frames:
+    """Take the structures of some states, or of all where none is named."""
+    if not states:
+        return frames
+    chosen = np.zeros(len(frames), dtype=bool)
+    for charge, multiplicity in states:
+        chosen |= (frames.total_charge == charge) & (frames.multiplicity == multiplicity)
+    if not chosen.any():
+        raise ValueError(f"`states` must be among those of the data; got {states}, of which there is none. Correct [data].")
+    return frames.select(np.flatnonzero(chosen))
 
 
 def _load_start(config: Config) -> Model:

@@ -1,0 +1,98 @@
+"""Weights of its own for each electronic state: capacity that costs no time, since a structure is in one state.
+
+A network of one size must say with the same weights what a molecule is as a neutral singlet, as an anion, as a triplet. Here every state
+has a copy of the network, an expert, trained further on labels of that state alone. Filters of distances stay shared: they are tables,
+the largest part of a model in memory, and what few labels of one state say of them at short distances must not be trusted.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from potentials.graph import AtomicGraph
+from potentials.potential import Encode, Energies, Potential, at_pairs
+from potentials.radial import RadialFilter
+
+
+class Experts(Potential):
+    """A potential, and an expert for each of some states; other states, and fragments with states of their own, are left to the potential.
+
+    Parameters
+    ----------
+    shared : Potential               knows all states
+    states : (charge, multiplicity)  those with an expert, which starts as the shared potential
+
+    Source: a mixture of linear experts (arXiv 2506.23971) that the state alone decides. Differs: one expert per state, not a mixture.
+    """
+
+    def __init__(self, shared: Potential, states: Sequence[tuple[int, int]]) -> None:
+        super().__init__(shared.trunk, list(shared.terms), {**shared.spec, "experts": [list(state) for state in states]})
+        self._shared_spec = shared.spec
+        kept = {id(part): part for part in shared_parts(shared)}
+        self.experts = nn.ModuleDict({_name(*state): copy.deepcopy(shared, dict(kept)) for state in states})
+
+    @property
+    def shared(self) -> Potential:
+        """The potential that knows all states, on the same weights."""
+        return Potential(self.trunk, list(self.terms), self._shared_spec)
+
+    def of(self, charge: float, multiplicity: int) -> Potential:
+        """Return the expert of a state, or the shared potential."""
+        return self.experts[_name(charge, multiplicity)] if self.has(charge, multiplicity) else self.shared  # type: ignore[return-value]
+
+    def has(self, charge: float, multiplicity: int) -> bool:
+        """Whether a state has an expert."""
+        return _name(charge, multiplicity) in self.experts
+
+    def forward(self, graph: AtomicGraph, encode: Encode = at_pairs) -> Energies:
+        """Return the energy of each atom; structures of one state are evaluated together."""
+        if graph.fragments is not None:
+            return super().forward(graph, encode)
+        energies = graph.positions.new_zeros(len(graph.batch))
+        polarization = None
+        for expert, structures in self._by_expert(graph):
+            part, atoms = _selected(graph, structures)
+            found = expert(part, encode)
+            energies = energies.index_copy(0, atoms, found.energies)
+            if found.polarization is not None:
+                whole = torch.zeros_like(graph.positions) if polarization is None else polarization
+                polarization = whole.index_copy(0, atoms, found.polarization)
+        return Energies(energies, polarization)
+
+    def _by_expert(self, graph: AtomicGraph) -> Iterator[tuple[Potential, Tensor]]:
+        """Yield potentials, and which structures (S,) each is to evaluate."""
+        states = torch.stack([graph.total_charge, graph.multiplicity.to(graph.total_charge)], dim=1)
+        for charge, multiplicity in torch.unique(states, dim=0).tolist():
+            yield self.of(charge, int(multiplicity)), (states == states.new_tensor([charge, multiplicity])).all(1)
+
+
+def shared_parts(potential: Potential) -> list[nn.Module]:
+    """Return the modules that experts share with the potential: the encoding of distances, and the filters on it."""
+    return [potential.trunk.radial, *(module for module in potential.modules() if isinstance(module, RadialFilter))]
+
+
+def _name(charge: float, multiplicity: int) -> str:
+    return f"{charge:+g},{multiplicity}".replace(".", "_")
+
+
+def _selected(graph: AtomicGraph, structures: Tensor) -> tuple[AtomicGraph, Tensor]:
+    """Take some structures (S,) out of a batch; return the numbers of their atoms with them."""
+    if bool(structures.all()):
+        return graph, torch.arange(len(graph.batch), device=graph.batch.device)
+    of_atoms = structures[graph.batch]
+    atoms, pairs = of_atoms.nonzero().flatten(), of_atoms[graph.idx_i].nonzero().flatten()
+    place, number = (mask.cumsum(0) - 1 for mask in (of_atoms, structures))  # in the part
+    parts: dict[str, Any] = {
+        "batch": number[graph.batch[atoms]],
+        "idx_i": place[graph.idx_i[pairs]],
+        "idx_j": place[graph.idx_j[pairs]],
+        "shift": graph.shift[pairs],
+    }
+    parts |= {name: getattr(graph, name)[atoms] for name in ("atomic_numbers", "positions", "partial_charges")}
+    parts |= {name: getattr(graph, name)[structures] for name in ("cell", "pbc", "total_charge", "multiplicity")}
+    return graph._replace(**parts), atoms

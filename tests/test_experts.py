@@ -1,0 +1,229 @@
+"""Weights of its own for each state: the right ones answer, in batches, engines and files, and they are trained from one base."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.build import molecule
+from ase.io import write
+from typer.testing import CliRunner
+
+from md_runs import cli
+from polcalc import PolarizedCalculator
+from polcalc.engine import ByExpert, Selector, Structure, make_engine
+from polcalc.native_engine import NativeEngine, Unsupported
+from potentials.build import build
+from potentials.checkpoint import Card, load, save
+from potentials.experts import Experts, shared_parts
+from potentials.graph import AtomicGraph, Fragments, collate, from_ase
+from potentials.potential import predict
+from potentials.training import Training, prepare, read_config
+from potentials.training.specialise import combine
+from tests.training import toy
+
+STATES = [(0, 1), (1, 2)]
+SPEC: dict[str, Any] = toy.SPEC | {
+    "embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}],
+    "terms": [{"name": "readout", "scale": 2.0}, {"name": "reference_energies", "energies_eV": {"H": -13.0, "O": -2000.0}}],
+}
+CPU = torch.device("cpu")
+
+
+def experts(changes: dict[str, Any] | None = None) -> Experts:
+    """Experts that differ from what they share."""
+    torch.manual_seed(1)
+    made = build(SPEC | (changes or {}) | {"experts": [list(state) for state in STATES]}).double()
+    assert isinstance(made, Experts)
+    with torch.no_grad():
+        for expert in made.experts.values():
+            for name, p in expert.named_parameters():
+                if "filter" not in name:
+                    p.add_(0.1 * torch.randn_like(p))
+    return made
+
+
+def single(potential: Experts) -> Experts:
+    """Cast the network; energies of elements stay float64."""
+    for p in potential.parameters():
+        p.data = p.data.float()
+    return potential
+
+
+def graph(name: str, charge: int, multiplicity: int) -> AtomicGraph:
+    return from_ase(molecule(name), 4.0, charge=charge, multiplicity=multiplicity)
+
+
+GIVEN = [("H2O", 0, 1), ("H2O", 1, 2), ("CH3OH", 0, 1), ("OH", 0, 2), ("H2O", 0, 3), ("H2O2", 1, 2)]
+
+
+def of_oxygen(given: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
+    return [("H2O2" if name == "CH3OH" else name, q, m) for name, q, m in given]
+
+
+@pytest.mark.parametrize("changes", [{}, {"points": {"name": "moving"}}], ids=["fixed points", "moving points"])
+def test_a_batch_of_several_states_is_that_of_each_alone(changes: dict[str, Any]) -> None:
+    potential = experts(changes)
+    given = of_oxygen(GIVEN)
+    batch = predict(potential, collate([graph(*one) for one in given]))
+    start = 0
+    for n, (name, charge, multiplicity) in enumerate(given):
+        alone = predict(potential.of(charge, multiplicity), graph(name, charge, multiplicity))
+        end = start + len(alone.energies)
+        torch.testing.assert_close(batch.energy[n], alone.energy[0])
+        torch.testing.assert_close(batch.forces[start:end], alone.forces)
+        if alone.polarization is not None:
+            torch.testing.assert_close(batch.polarization[start:end], alone.polarization)
+        start = end
+
+
+def test_an_expert_answers_for_its_state_and_the_shared_weights_for_others() -> None:
+    potential = experts()
+    water = molecule("H2O")
+    for charge, multiplicity in [(0, 1), (1, 2), (0, 3), (-1, 2)]:
+        one = from_ase(water, 4.0, charge=charge, multiplicity=multiplicity)
+        own, shared = predict(potential, one).energy, predict(potential.shared, one).energy
+        assert bool((own - shared).abs() > 1e-4) == ((charge, multiplicity) in STATES)
+    fragments = from_ase(water, 4.0)._replace(fragments=Fragments(torch.zeros(3, dtype=torch.int64), torch.zeros(1), torch.ones(1).long()))
+    torch.testing.assert_close(predict(potential, fragments).energy, predict(potential.shared, fragments).energy)
+
+
+def test_filters_are_shared_and_all_else_is_not() -> None:
+    potential = experts()
+    own, base = potential.of(0, 1), potential.shared
+    assert [a is b for a, b in zip(shared_parts(own), shared_parts(base), strict=True)] == [True] * len(shared_parts(base))
+    ids = {id(p) for part in shared_parts(base) for p in part.parameters()}
+    others = {id(p) for p in base.parameters()} - ids
+    assert {id(p) for p in own.parameters()} & {id(p) for p in base.parameters()} == ids and others
+
+
+@pytest.mark.parametrize("name", ["native", "tabulated", "eager"])
+def test_every_engine_evaluates_with_the_weights_of_the_state(name: str) -> None:
+    if name == "native":
+        pytest.importorskip("polcalc._native", reason="the extension polcalc._native was not compiled", exc_type=ImportError)
+    potential = single(experts())
+    engine = make_engine(name, potential, CPU)
+    structures = []
+    for kind, charge, multiplicity in of_oxygen(GIVEN):
+        atoms = molecule(kind)
+        structures.append(Structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, charge, multiplicity))
+    expected = [predict(potential.of(s.charge, s.multiplicity), graph_of(s)) for s in structures]
+    for found in (engine.evaluate_many(structures), [engine.evaluate(s) for s in structures]):
+        for evaluation, wanted in zip(found, expected, strict=True):
+            assert evaluation.energy == pytest.approx(float(wanted.energy), abs=2e-4)
+            np.testing.assert_allclose(evaluation.forces, wanted.forces.numpy(), atol=2e-4)
+    selector = Selector(potential, CPU, name)
+    assert selector.evaluate(structures[0]).energy == pytest.approx(float(expected[0].energy), abs=2e-4)
+    if name != "eager":
+        assert isinstance(engine, ByExpert) and engine.neighbors is not None
+
+
+def graph_of(s: Structure) -> AtomicGraph:
+    return from_ase(Atoms(numbers=s.atomic_numbers, positions=s.positions), 4.0, charge=s.charge, multiplicity=s.multiplicity)
+
+
+def test_the_native_engine_itself_wants_one_state() -> None:
+    pytest.importorskip("polcalc._native", reason="the extension polcalc._native was not compiled", exc_type=ImportError)
+    with pytest.raises(Unsupported, match="its states have weights of their own"):
+        NativeEngine(experts(), torch.float64)
+
+
+def test_a_file_holds_experts_once(tmp_path: Path) -> None:
+    potential = single(experts())
+    save(tmp_path / "experts.pt", potential, Card(name="x", elements=[1, 8], states=[[0, 1, 5], [1, 2, 5], [0, 3, 5]]))
+    opened = load(tmp_path / "experts.pt").potential
+    assert isinstance(opened, Experts) and opened.spec["experts"] == [[0, 1], [1, 2]]
+    assert shared_parts(opened.of(0, 1))[0] is shared_parts(opened.shared)[0]
+    for a, b in zip(potential.parameters(), opened.parameters(), strict=True):
+        assert torch.equal(a, b)
+    calculator = PolarizedCalculator(tmp_path / "experts.pt", charge=1, device="cpu")
+    water = molecule("H2O")
+    water.calc = calculator
+    wanted = predict(opened.of(1, 2), from_ase(water, 4.0, charge=1, multiplicity=2))
+    assert water.get_potential_energy() == pytest.approx(float(wanted.energy), abs=1e-4)
+    calculator.set(charge=0)
+    wanted = predict(opened.of(0, 1), from_ase(water, 4.0))
+    assert water.get_potential_energy() == pytest.approx(float(wanted.energy), abs=1e-4)
+
+
+def two_states(folder: Path) -> Path:
+    """Write labels of water and of its cation, a configuration, and a base that knows both."""
+    neutral, cation = toy.labelled("H2O", 24, 0), toy.labelled("H2O", 24, 1, charge=1)
+    for atoms in cation:
+        atoms.info["multiplicity"] = 2
+    structures = [atoms for pair in zip(neutral, cation, strict=True) for atoms in pair]
+    config = toy.write_config(folder, epochs=4)
+    write(folder / "toy.extxyz", structures)
+    config.write_text(config.read_text(encoding="utf-8").replace("n_train = 16", "n_train = 32"), encoding="utf-8")
+    torch.manual_seed(0)
+    potential = build(SPEC | {"state_factor": {"attributes": []}})
+    save(folder / "base.pt", potential, Card(name="base", elements=[1, 8], states=[[0, 1, 16], [1, 2, 16]]))
+    return config
+
+
+def run(*words: object) -> Any:
+    return CliRunner().invoke(cli.app, ["specialise", *map(str, words)])
+
+
+def test_the_command_trains_an_expert_for_each_state(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="needs Lightning: pip install 'polcalc[train]'")
+    config, base = two_states(tmp_path), tmp_path / "base.pt"
+    found = run(base, config, "--output", tmp_path / "out")
+    assert found.exit_code == 0, found.output
+    assert "charge+0-multiplicity1" in found.output and "charge+1-multiplicity2" in found.output
+    made, before = load(tmp_path / "out" / "model.pt"), load(base)
+    assert isinstance(made.potential, Experts)
+    for charge, multiplicity in STATES:
+        alone = load(tmp_path / "out" / f"charge{charge:+d}-multiplicity{multiplicity}" / "model.pt")
+        assert [state[:2] for state in alone.card.states] == [[charge, multiplicity]]
+        for name, p in made.potential.of(charge, multiplicity).named_parameters():
+            assert torch.equal(p, alone.potential.get_parameter(name))
+            if "filter" in name or "mix" in name or "network" in name:
+                assert torch.equal(p, before.potential.get_parameter(name)) == ("filter" in name)
+    assert made.card.test_errors["n_frames"] == 48 and set(made.card.training["experts"]) == {
+        "charge+0-multiplicity1",
+        "charge+1-multiplicity2",
+    }
+    errors = {(row["charge"], row["multiplicity"]): row for row in made.card.test_errors["by_state"]}
+    assert set(errors) == set(STATES)
+    again = run(base, config, "--output", tmp_path / "out")
+    assert again.exit_code == 0 and again.output.count("done before") == 2
+
+
+def test_what_cannot_be_specialised_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="needs Lightning: pip install 'polcalc[train]'")
+    config, base = two_states(tmp_path), tmp_path / "base.pt"
+    assert "`--state` must be a state that the base was trained on" in run(base, config, "--state", "2,1").output
+    assert "such as -1,2; got 'singlet'" in run(base, config, "--state", "singlet").output
+    opened = load(base)
+    one, both = (replace(opened.card, states=states) for states in ([[0, 1, 4]], [[0, 1, 4], [1, 2, 4]]))
+    with pytest.raises(ValueError, match="must know one state each"):
+        combine(opened, [opened._replace(card=both)])
+    with pytest.raises(ValueError, match="no two the same"):
+        combine(opened, [opened._replace(card=one)] * 2)
+    other = load(base)._replace(card=one)
+    with torch.no_grad():
+        other.potential.trunk.architecture.embedding.filter.network.weight.add_(1.0)
+    with pytest.raises(ValueError, match="must have the filters of the base"):
+        combine(opened, [other])
+    other = opened._replace(card=one, potential=build(SPEC))
+    with pytest.raises(ValueError, match="must have the spec of the base"):
+        combine(opened, [other])
+
+
+def test_parts_are_fixed_and_states_chosen(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="needs Lightning: pip install 'polcalc[train]'")
+    chosen = read_config(two_states(tmp_path))
+    material = prepare(replace(chosen, data=replace(chosen.data, states=[[1, 2]])))
+    assert (len(material.train), len(material.validation)) == (16, 4)
+    for frames in (material.train, material.validation, material.test):
+        assert set(frames.multiplicity.tolist()) == {2}
+    with pytest.raises(ValueError, match=r"`states` must be among those of the data; got \[\[0, 3\]\]"):
+        prepare(replace(chosen, data=replace(chosen.data, states=[[0, 3]])))
+    with pytest.raises(ValueError, match=r"`fixed` must name parts of the potential, such as .*filter.*; got filters"):
+        Training(prepare(replace(chosen, training=replace(chosen.training, fixed=["filters"]))), tmp_path)
