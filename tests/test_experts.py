@@ -227,3 +227,13 @@ def test_parts_are_fixed_and_states_chosen(tmp_path: Path) -> None:
         prepare(replace(chosen, data=replace(chosen.data, states=[[0, 3]])))
     with pytest.raises(ValueError, match=r"`fixed` must name parts of the potential, such as .*filter.*; got filters"):
         Training(prepare(replace(chosen, training=replace(chosen.training, fixed=["filters"]))), tmp_path)
+
+
+def test_a_training_starts_from_the_expert_of_its_state(tmp_path: Path) -> None:
+    config, potential = read_config(two_states(tmp_path)), single(experts())
+    save(tmp_path / "experts.pt", potential, Card(name="x", elements=[1, 8], states=[[0, 1, 5], [1, 2, 5]]))
+    config = replace(config, potential=SPEC, training=replace(config.training, start=str(tmp_path / "experts.pt")))
+    name = "trunk.architecture.output.weight"
+    for states, wanted in ([[[1, 2]], potential.of(1, 2)], [[], potential.shared]):
+        start = prepare(replace(config, data=replace(config.data, states=states))).start
+        assert start is not None and torch.equal(start.potential.get_parameter(name), wanted.get_parameter(name))

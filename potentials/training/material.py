@@ -12,6 +12,7 @@ from ase.data import chemical_symbols
 from potentials.build import build
 from potentials.checkpoint import Model, load
 from potentials.datasets import Frames, fit_reference_energies, fit_state_energies, load_frames, split, subtract_reference_energies
+from potentials.experts import Experts
 from potentials.training.config import DTYPES, REST, Config
 from potentials.training.start import like_start, take_over
 
@@ -60,7 +61,7 @@ def assemble(config: Config, train: Frames, validation: Frames, test: Frames | N
     by_state = any(term.get("name") == "state_energies" for term in config.potential.get("terms", ()))
     references, states = fit_state_energies(train) if by_state else (fit_reference_energies(train), {})
     scale = _scale(train, references)
-    start = _load_start(config) if config.training.start else None
+    start = _load_start(config, train) if config.training.start else None
     wished = like_start(config.potential, start.potential.spec) if start else config.potential
     spec = _complete(wished, scale, references, states, (float(train.energy.std()), float(train.energy.mean())))
     potential = build(spec)  # a wrong spec is said now
@@ -81,11 +82,16 @@ def _of_states(frames: Frames, states: list[list[int]]) -> Frames:
     return frames.select(np.flatnonzero(chosen))
 
 
-def _load_start(config: Config) -> Model:
+def _load_start(config: Config, train: Frames) -> Model:
+    """Open the model to start from; of experts that of the state to be trained, or what they share where there are several."""
     try:
-        return load(config.training.start, DTYPES[config.training.dtype])
+        start = load(config.training.start, DTYPES[config.training.dtype])
     except (FileNotFoundError, ValueError) as error:
         raise type(error)(f"`start` of [training]: {error}") from error
+    if not isinstance(start.potential, Experts):
+        return start
+    states = set(zip(train.total_charge.tolist(), train.multiplicity.tolist(), strict=True))
+    return start._replace(potential=start.potential.of(*states.pop()) if len(states) == 1 else start.potential.shared)
 
 
 def _scale(train: Frames, references: dict[int, float]) -> float:
