@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import torch
 
 from potentials.build import build
+from potentials.experts import compact, expanded
 from potentials.files import write_bytes
 from potentials.potential import Potential
 
@@ -73,7 +74,7 @@ class Model(NamedTuple):
 
 def save(path: str | Path, potential: Potential, card: Card) -> str:
     """Write a model file at once or not at all; return its SHA-256."""
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in potential.state_dict().items()}
+    weights = compact({name: tensor.detach().cpu().contiguous() for name, tensor in potential.state_dict().items()})
     return _write(Path(path), {"format": FORMAT, "spec": potential.spec, "weights": weights, "card": card.to_dict()})
 
 
@@ -109,7 +110,7 @@ def load(model: str | Path, dtype: torch.dtype = torch.float32, device: torch.de
     content = _upgraded(content, path)
     potential = build(content["spec"])
     _cast_network(potential, dtype)  # first, so that float64 weights are not rounded on the way
-    potential.load_state_dict(content["weights"])
+    potential.load_state_dict(expanded(content["weights"]))
     return Model(potential.to(device).eval(), Card.from_dict(content["card"]), hashlib.sha256(data).hexdigest(), path)
 
 

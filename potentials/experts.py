@@ -1,14 +1,14 @@
 """Weights of its own for each electronic state: capacity that costs no time, since a structure is in one state.
 
-A network of one size must say with the same weights what a molecule is as a neutral singlet, as an anion, as a triplet. Here every state
-has a copy of the network, an expert, trained further on labels of that state alone. Filters of distances stay shared: they are tables,
-the largest part of a model in memory, and what few labels of one state say of them at short distances must not be trusted.
+A network of one size must say with the same weights what a molecule is as a neutral singlet, as an anion, as a triplet. Here every
+state has a copy of the network, an expert, trained further on labels of that state alone. A file holds what an expert differs by, in half
+precision.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from torch import Tensor, nn
 
 from potentials.graph import AtomicGraph
 from potentials.potential import Encode, Energies, Potential, at_pairs
-from potentials.radial import RadialFilter
+
+PREFIX = "experts."  # of the names of their weights
 
 
 class Experts(Potential):
@@ -33,8 +34,7 @@ class Experts(Potential):
     def __init__(self, shared: Potential, states: Sequence[tuple[int, int]]) -> None:
         super().__init__(shared.trunk, list(shared.terms), {**shared.spec, "experts": [list(state) for state in states]})
         self._shared_spec = shared.spec
-        kept = {id(part): part for part in shared_parts(shared)}
-        self.experts = nn.ModuleDict({_name(*state): copy.deepcopy(shared, dict(kept)) for state in states})
+        self.experts = nn.ModuleDict({_name(*state): copy.deepcopy(shared) for state in states})
 
     @property
     def shared(self) -> Potential:
@@ -71,9 +71,22 @@ class Experts(Potential):
             yield self.of(charge, int(multiplicity)), (states == states.new_tensor([charge, multiplicity])).all(1)
 
 
-def shared_parts(potential: Potential) -> list[nn.Module]:
-    """Return the modules that experts share with the potential: the encoding of distances, and the filters on it."""
-    return [potential.trunk.radial, *(module for module in potential.modules() if isinstance(module, RadialFilter))]
+def compact(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Replace the weights of experts by their differences from the shared ones, in half precision; what is not single stays exact."""
+    return {name: (x - _shared(weights, name)).half() if _is_compact(name, x, torch.float32) else x for name, x in weights.items()}
+
+
+def expanded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Undo `compact`, but for rounding."""
+    return {name: x.float() + _shared(weights, name) if _is_compact(name, x, torch.float16) else x for name, x in weights.items()}
+
+
+def _is_compact(name: str, weight: Tensor, dtype: torch.dtype) -> bool:
+    return name.startswith(PREFIX) and weight.dtype == dtype
+
+
+def _shared(weights: Mapping[str, Tensor], name: str) -> Tensor:
+    return weights[name.removeprefix(PREFIX).partition(".")[2]]
 
 
 def _name(charge: float, multiplicity: int) -> str:

@@ -75,7 +75,6 @@ class TrainingConfig:
     validate_every_epochs: int = 5
     checkpoint_every_min: float = 1.0  # 0: after every step
     start: str = ""  # model file or shipped model whose weights to start from; those it lacks are made fresh
-    fixed: list[str] = field(default_factory=list)  # parts whose weights stay as they start, by name: "filter"
 
 
 @dataclass(frozen=True)

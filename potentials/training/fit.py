@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from potentials.build import build
-from potentials.potential import Potential
 from potentials.training.average import Average
 from potentials.training.config import DTYPES, Config, from_dict, override
 from potentials.training.data import StructureSet, epoch_order
@@ -78,7 +77,6 @@ class Training:
         for parameter in self.potential.parameters():
             parameter.data = parameter.data.to(DTYPES[settings.dtype])
         self.fresh = take_over(self.potential, material.start.potential) if material.start else []
-        _fix(self.potential, settings.fixed)
         self.params = [p for p in self.potential.parameters() if p.requires_grad]
         self.average = Average(self.params, settings.ema_decay)
         self.optimizer = make_optimizer(self.config.optimizer, parameter_groups(self.potential), self.fabric.device)
@@ -226,19 +224,6 @@ class Training:
         if loss < self.state.best_loss:
             self.state.best_loss, self.state.best_epoch = loss, self.epoch
             self.state.best = [value.clone() for value in self.average.values]
-
-
-def _fix(potential: Potential, parts: Sequence[str]) -> None:
-    """Let the weights of some parts stay as they are."""
-    names = {name: set(name.split(".")) for name, _ in potential.named_parameters()}
-    if unknown := [part for part in parts if not any(part in of for of in names.values())]:
-        known = sorted({part for of in names.values() for part in of if not part.isdigit()})
-        raise ValueError(
-            f"`fixed` must name parts of the potential, such as {', '.join(known)}; got {', '.join(unknown)}. Correct [training]."
-        )
-    for name, p in potential.named_parameters():
-        if names[name] & set(parts):
-            p.requires_grad_(False)
 
 
 def _check_same(before: Config, now: Config) -> None:

@@ -8,9 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from potentials.checkpoint import Card, Model, load, save
+from potentials.checkpoint import Card, Model, load, save, store_card
 from potentials.datasets import load_frames
 from potentials.experts import Experts
 from potentials.training.config import Config
@@ -21,7 +19,6 @@ from potentials.training.fit import Training
 from potentials.training.loss import Gradients
 from potentials.training.material import prepare
 
-FIXED = ["filter"]  # shared by all experts
 State = tuple[int, int]  # charge in e, multiplicity
 
 
@@ -32,7 +29,7 @@ def expert_config(config: Config, base: Model, state: State) -> Config:
         name=f"{config.name} {_folder(state)}",
         data=replace(config.data, states=[list(state)]),
         potential=base.potential.spec,
-        training=replace(config.training, start=str(base.path), fixed=FIXED),
+        training=replace(config.training, start=str(base.path)),
     )
 
 
@@ -65,7 +62,7 @@ def combine(base: Model, experts: Sequence[Model]) -> Experts:
 
     Raises
     ------
-    ValueError   an expert of several states or of one that is there already, of another spec, or with filters of its own
+    ValueError   an expert of several states, of one that is there already, or of another spec
     """
     states: list[State] = []
     for expert in experts:
@@ -76,11 +73,7 @@ def combine(base: Model, experts: Sequence[Model]) -> Experts:
             raise ValueError(f"`experts` must have the spec of the base; {expert.path} has another. Start its training from the base.")
         states.append((int(of[0][0]), int(of[0][1])))
     combined = Experts(copy.deepcopy(base.potential), states)
-    shared = {name for name, p in base.potential.named_parameters() if set(name.split(".")) & set(FIXED)}
     for state, expert in zip(states, experts, strict=True):
-        for name, p in expert.potential.named_parameters():
-            if name in shared and not torch.equal(p, base.potential.get_parameter(name)):
-                raise ValueError(f"`experts` must have the filters of the base; {expert.path} differs in {name}. Fix them in its training.")
         combined.of(*state).load_state_dict(expert.potential.state_dict())
     return combined
 
@@ -90,7 +83,8 @@ def save_combined(
 ) -> dict[str, Any]:
     """Write the model of all experts in a folder, with the errors of the whole in its card; return these."""
     experts = [load(path) for path in sorted(output.glob(f"*/{MODEL}"))]
-    potential = combine(base, experts)
+    save(output / MODEL, combine(base, experts), base.card)
+    potential = load(output / MODEL).potential  # as rounded in the file
     test = load_frames(config.data.test, data=data)
     found = errors(potential, StructureSet(test, potential.cutoff))
     training: dict[str, Any] = {
@@ -110,7 +104,7 @@ def save_combined(
         command=command,
         audit={},
     )
-    save(output / MODEL, potential, Card.from_dict(card.to_dict()))
+    store_card(output / MODEL, Card.from_dict(card.to_dict()))
     return found
 
 
