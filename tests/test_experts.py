@@ -222,6 +222,8 @@ def test_a_training_starts_from_the_expert_of_its_state(tmp_path: Path) -> None:
     save(tmp_path / "experts.pt", potential, Card(name="x", elements=[1, 8], states=[[0, 1, 5], [1, 2, 5]]))
     config = replace(config, potential=SPEC, training=replace(config.training, start=str(tmp_path / "experts.pt")))
     name = "trunk.architecture.output.weight"
+    potential = load(tmp_path / "experts.pt").potential  # as rounded
+    assert isinstance(potential, Experts)
     for states, wanted in ([[[1, 2]], potential.of(1, 2)], [[], potential.shared]):
         start = prepare(replace(config, data=replace(config.data, states=states))).start
         assert start is not None and torch.equal(start.potential.get_parameter(name), wanted.get_parameter(name))
