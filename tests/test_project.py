@@ -28,6 +28,7 @@ LAYERS = (
     ("potentials.terms", "potentials.properties"),
     ("potentials.architectures",),
     ("potentials.potential",),
+    ("potentials.experts",),
     ("potentials.build",),
     ("potentials.checkpoint",),
     ("potentials.tables", "potentials.import_torchmd", "potentials.datasets", "potentials.labels", "potentials.training"),
