@@ -9,6 +9,10 @@ so that nothing but energies is ever differentiated by the weights. ε v is `DIS
 second order in it and far below what one batch says of the next.
 
 What depends on the weights alone, tables of filters and embedded species, is made and differentiated by torch.
+
+A difference sees nothing that turns within a few ε. Where no label lies, at short distances, rare steps can therefore raise filters to
+walls that no later step takes down. A penalty on their second differences from knot to knot, far below the loss where filters are as
+smooth as they need to be, keeps them from growing.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ except ImportError:  # no compiler at installation; `check_supported` says so
 DISPLACEMENT = 0.003  # Å, of the atom that moves most
 INTERVAL = 0.012  # Å, between the first knots of a table
 CROWDING = 1.0  # 1/Å: knots lie 1 + CROWDING · length times as far apart. Between coarse ones steep filters grow rough unseen
+ROUGHNESS = 0.02  # factor of the penalty on bends of the filters
 REACH = 9  # knots that a slope at a knot is made of
 DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
@@ -89,11 +94,12 @@ class NativeGradients:
         self._engine.clear_gradients(len(graph.batch))
         for sign in (1, -1):
             self._add(structure, graph, by_energy, by_forces, sign)
-        self._take_over(made)
+        bends = roughness([made[f"table.{k}"][:, 0] for k in range(len(self._filters))])
+        self._take_over(made, bends)
         penalty = penalties(self.potential)
         if penalty.requires_grad:
             penalty.backward()
-        return value + penalty.detach()
+        return value + penalty.detach() + bends.detach()
 
     def _made(self, graph: AtomicGraph) -> dict[str, Tensor]:
         """Make what the engine is given that is not a weight itself: a graph of torch leads back from it to the weights."""
@@ -159,7 +165,7 @@ class NativeGradients:
         seeds = self._scale * (0.5 * by_energy - sign * slope)[graph.batch]
         self._engine.add_gradients(**structure | {"positions": moved}, seeds=seeds.numpy())
 
-    def _take_over(self, made: dict[str, Tensor]) -> None:
+    def _take_over(self, made: dict[str, Tensor], penalty: Tensor) -> None:
         found = {name: torch.from_numpy(array) for name, array in self._engine.gradients().items()}
         with torch.no_grad():
             for name, p in self._weights.items():
@@ -170,7 +176,14 @@ class NativeGradients:
         if factor.requires_grad:
             by_factor = found["factor"].view(len(factor), -1, self.potential.trunk.architecture.channels)
             roots.append((factor, by_factor if factor.shape[2] > 1 else by_factor.sum(2, keepdim=True)))
+        if penalty.requires_grad:
+            roots.append((penalty, torch.ones_like(penalty)))
         torch.autograd.backward([x for x, _ in roots], [grad.view(x.shape) for x, grad in roots])
+
+
+def roughness(tables: list[Tensor]) -> Tensor:
+    """Penalise bends: the squared second differences of filters from knot to knot (K + 1, 3 C), a mean over filters, summed over knots."""
+    return ROUGHNESS * torch.stack([table.diff(n=2, dim=0).square().mean(1).sum() for table in tables]).sum()
 
 
 def _by_predictions(loss: Loss, graph: AtomicGraph, targets: Targets, energies: Tensor, forces: Tensor) -> tuple[Tensor, Tensor, Tensor]:

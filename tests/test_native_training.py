@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from ase.build import bulk
+from ase.build import bulk, molecule
 
 from polcalc import native_training
 from polcalc.native_engine import Unsupported
 from polcalc.native_training import GRADIENTS, NativeGradients
 from potentials.build import build
+from potentials.checkpoint import load
 from potentials.datasets import Frames, make_frames
+from potentials.graph import from_ase
 from potentials.potential import Potential, predict
 from potentials.training.config import LossConfig, from_dict
 from potentials.training.data import Batch, StructureSet
@@ -54,6 +56,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
         ]
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def no_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Autograd knows of no penalty on bends; those that test it put it back."""
+    monkeypatch.setattr(native_training, "ROUGHNESS", 0.0)
 
 
 def model(changes: dict[str, Any], dtype: torch.dtype = torch.float64) -> Potential:
@@ -151,6 +159,46 @@ def test_instruction_sets_agree(isa: str, dtype: torch.dtype) -> None:
     _, found = gradients(potential, NativeGradients(potential, how, instruction_set=isa), given)
     _, best = gradients(potential, NativeGradients(potential, how), given)
     assert largest_difference(found, best) < (2e-3 if dtype == torch.float32 else 1e-9)
+
+
+def test_bends_of_the_filters_are_penalised(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The penalty is added to the loss, and its gradient to that of the filters, which finite differences of it confirm."""
+    potential = model({})
+    how, given = Loss(LossConfig(), 1.0), batch(potential)
+    plain, without = gradients(potential, NativeGradients(potential, how), given)
+    monkeypatch.setattr(native_training, "ROUGHNESS", 10.0)
+    value, found = gradients(potential, NativeGradients(potential, how), given)
+    native = NativeGradients(potential, how)
+    weight = potential.trunk.architecture.layers[0].filter.network[2].weight
+
+    def penalty() -> float:
+        made = native._made(given.graph)
+        return float(native_training.roughness([made[f"table.{k}"][:, 0] for k in range(3)]).detach())
+
+    assert value - plain == pytest.approx(penalty(), rel=1e-9) and penalty() > 1e-6
+    step = 1e-4
+    with torch.no_grad():
+        weight[3, 5] += step
+        above = penalty()
+        weight[3, 5] -= 2 * step
+        below = penalty()
+        weight[3, 5] += step
+    name = "trunk.architecture.layers.0.filter.network.2.weight"
+    assert float((found[name] - without[name])[3, 5]) == pytest.approx((above - below) / (2 * step), rel=1e-4)
+    assert torch.equal(found["terms.0.network.0.weight"], without["terms.0.network.0.weight"])
+
+
+def test_the_penalty_tells_walls_from_filters_as_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bump of height 10 where no label lies costs more than everything that a shipped model was trained to."""
+    potential = load("ethanol-rmd17").potential
+    native = NativeGradients(potential, Loss(LossConfig(), 1.0))
+    graph = from_ase(molecule("CH3CH2OH"), potential.cutoff)
+    tables = [native._made(graph)[f"table.{k}"][:, 0].detach() for k in range(3)]
+    monkeypatch.setattr(native_training, "ROUGHNESS", 0.02)
+    as_trained = float(native_training.roughness(tables))
+    knots = native._lengths[:, None]
+    walled = [table + 10 * torch.exp(-(((knots - 0.6) / 0.05) ** 2)) for table in tables]
+    assert as_trained < 0.01 < 1 < float(native_training.roughness(walled))
 
 
 def test_threads_share_a_batch_and_sum_in_the_same_order_each_time() -> None:
