@@ -54,6 +54,7 @@ def command(
     if unknown := [s for s in wanted if s not in known]:
         raise InputError(f"`--state` must be a state that the base was trained on, {known}; got {unknown}. Leave it out.")
     output.mkdir(parents=True, exist_ok=True)
+    screen.print(f"{len(wanted)} experts, {processes} at a time; each writes log.csv in its folder of {output}", markup=False)
     with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
         tasks = [pool.submit(_train, chosen, base, one, output, data, line) for one in wanted]
         for task in tasks:
