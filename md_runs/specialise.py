@@ -39,9 +39,9 @@ def command(
     data: DataFolder = None,
     processes: Processes = 1,
 ) -> None:
-    """Train an expert for each state from BASE and write them as one model.
+    """Train an expert for each state from MODEL and write them as one model.
 
-    CONFIG.toml says how long and with which optimizer each is trained, on which data; the spec is that of the base. Interrupted, the same
+    CONFIG.toml says how long and with which optimizer each is trained, on which data; the spec is that of MODEL. Interrupted, the same
     command goes on. Writes model.pt, and a folder for each state.
     """
     line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])

@@ -10,9 +10,9 @@ second order in it and far below what one batch says of the next.
 
 What depends on the weights alone, tables of filters and embedded species, is made and differentiated by torch.
 
-A difference sees nothing that turns within a few ε. Where no label lies, at short distances, rare steps can therefore raise filters to
-walls that no later step takes down. A penalty on their second differences from knot to knot, far below the loss where filters are as
-smooth as they need to be, keeps them from growing.
+Where few labels lie, at short distances, long trainings raised filters to walls: where energies turn within a few ε the difference is off,
+and no later step takes a wall down. A penalty on the second differences of filters from knot to knot, far below the loss where they are as
+smooth as they need to be, keeps walls from growing.
 """
 
 from __future__ import annotations
