@@ -35,7 +35,7 @@ def model_info(model: str) -> dict[str, Any]:
 
 def info_table(info: dict[str, Any]) -> Table:
     """Lay the facts out for a person."""
-    card = info["card"]
+    card, architecture = info["card"], info["spec"]["architecture"]["name"]
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold", no_wrap=True)
     table.add_column(overflow="fold")
@@ -45,7 +45,7 @@ def info_table(info: dict[str, Any]) -> Table:
         "where it fails": card["limits"],
         "file": info["path"],
         "SHA-256": info["sha256"],
-        "architecture": f"{info['spec']['architecture']['name']}, {info['parameters']:,} parameters, cutoff {info['cutoff_A']:g} Å",
+        "architecture": f"{architecture}, {info['parameters']:,} parameters{_sets(info['spec'])}, cutoff {info['cutoff_A']:g} Å",
         "elements": " ".join(chemical_symbols[z] for z in card["elements"]),
         "states": ", ".join(f"charge {q:+d} multiplicity {m} ({n} frames)" for q, m, n in card["states"]),
         "units": ", ".join(f"{quantity} {unit}" for quantity, unit in card["units"].items()),
@@ -65,6 +65,12 @@ def info_table(info: dict[str, Any]) -> Table:
         if value:
             table.add_row(name, value)
     return table
+
+
+def _sets(spec: dict[str, Any]) -> str:
+    """Say how the parameters are shared out over states."""
+    n_states = len(spec.get("experts", ()))
+    return f" in {n_states + 1} sets, one for each of {n_states} states and one for all others" if n_states else ""
 
 
 def _errors(values: dict[str, Any]) -> Table | str:

@@ -227,3 +227,9 @@ def test_a_training_starts_from_the_expert_of_its_state(tmp_path: Path) -> None:
     for states, wanted in ([[[1, 2]], potential.of(1, 2)], [[], potential.shared]):
         start = prepare(replace(config, data=replace(config.data, states=states))).start
         assert start is not None and torch.equal(start.potential.get_parameter(name), wanted.get_parameter(name))
+
+
+def test_info_says_how_many_sets_of_weights_there_are(tmp_path: Path) -> None:
+    save(tmp_path / "experts.pt", single(experts()), Card(name="x", elements=[1, 8], states=[[0, 1, 5], [1, 2, 5]]))
+    found = CliRunner().invoke(cli.app, ["info", str(tmp_path / "experts.pt")], env={"COLUMNS": "200"})
+    assert "in 3 sets, one for each of 2 states and one for all others" in found.output, found.output
