@@ -20,7 +20,7 @@ from md_runs.train import ConfigFile, DataFolder
 from polcalc.native_training import GRADIENTS
 from potentials.checkpoint import load
 from potentials.training import Config, read_config
-from potentials.training.specialise import State, save_combined, train_experts
+from potentials.training.specialise import State, save_combined, train_expert
 
 screen = Console(highlight=False, soft_wrap=True)
 
@@ -69,9 +69,7 @@ def command(
 
 def _train(config: Config, base: str, state: State, output: Path, data: Path | None, line: str) -> str:
     torch.set_num_threads(1)
-    said: list[str] = []
-    train_experts(config, load(base), [state], output, data=data, gradients=GRADIENTS, command=line, say=said.append)
-    return said[0] if said else f"charge {state[0]:+d}, multiplicity {state[1]}: done before"
+    return train_expert(config, load(base), state, output, data=data, gradients=GRADIENTS, command=line)
 
 
 def _read(word: str) -> State:

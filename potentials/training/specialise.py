@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from potentials.checkpoint import Card, Model, load, save, store_card
+from potentials.checkpoint import Model, load, save
 from potentials.datasets import load_frames
-from potentials.experts import Experts
+from potentials.experts import Experts, compact, expanded
 from potentials.training.config import Config
 from potentials.training.data import StructureSet
 from potentials.training.evaluate import errors
@@ -33,28 +33,26 @@ def expert_config(config: Config, base: Model, state: State) -> Config:
     )
 
 
-def train_experts(
+def train_expert(
     config: Config,
     base: Model,
-    states: Iterable[State],
+    state: State,
     output: Path,
     *,
     data: Path | None = None,
     gradients: Mapping[str, Gradients],
     command: str = "",
-    say: Callable[[str], None] = lambda line: None,
-) -> None:
-    """Train an expert for each state, in a folder of its own; those that are there already are left, those cut off go on."""
-    for state in states:
-        folder = output / _folder(state)
-        if (folder / MODEL).is_file():
-            continue
-        folder.mkdir(parents=True, exist_ok=True)
-        training = Training(prepare(expert_config(config, base, state), data), folder, device="cpu", resume=True, gradients=gradients)
-        before = errors(training.potential, training.validation)
-        training.run()
-        report = finish(training, command)
-        say(f"{_folder(state)}: {_words(before)} -> {_words(report['errors']['validation'])} on {before['n_frames']} structures")
+) -> str:
+    """Train the expert of a state in a folder of its own, unless it is there already; what was cut off goes on. Say what came of it."""
+    folder = output / _folder(state)
+    if (folder / MODEL).is_file():
+        return f"{_folder(state)}: done before"
+    folder.mkdir(parents=True, exist_ok=True)
+    training = Training(prepare(expert_config(config, base, state), data), folder, device="cpu", resume=True, gradients=gradients)
+    before = errors(training.potential, training.validation)
+    training.run()
+    report = finish(training, command)
+    return f"{_folder(state)}: {_words(before)} -> {_words(report['errors']['validation'])} on {before['n_frames']} structures"
 
 
 def combine(base: Model, experts: Sequence[Model]) -> Experts:
@@ -83,8 +81,8 @@ def save_combined(
 ) -> dict[str, Any]:
     """Write the model of all experts in a folder, with the errors of the whole in its card; return these."""
     experts = [load(path) for path in sorted(output.glob(f"*/{MODEL}"))]
-    save(output / MODEL, combine(base, experts), base.card)
-    potential = load(output / MODEL).potential  # as rounded in the file
+    potential = combine(base, experts)
+    potential.load_state_dict(expanded(compact(potential.state_dict())))  # as rounded in the file
     test = load_frames(config.data.test, data=data)
     found = errors(potential, StructureSet(test, potential.cutoff))
     training: dict[str, Any] = {
@@ -104,7 +102,7 @@ def save_combined(
         command=command,
         audit={},
     )
-    store_card(output / MODEL, Card.from_dict(card.to_dict()))
+    save(output / MODEL, potential, card)
     return found
 
 
