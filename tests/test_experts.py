@@ -30,7 +30,11 @@ from tests.training import toy
 STATES = [(0, 1), (1, 2)]
 SPEC: dict[str, Any] = toy.SPEC | {
     "embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}],
-    "terms": [{"name": "readout", "scale": 2.0}, {"name": "reference_energies", "energies_eV": {"H": -13.0, "O": -2000.0}}],
+    "terms": [
+        {"name": "readout", "scale": 2.0},
+        {"name": "reference_energies", "energies_eV": {"H": -13.0, "O": -2000.0}},
+        {"name": "state_energies", "energies_eV": [[1, 2, 3.0]]},  # shared by the atoms of a molecule: it must be known which they are
+    ],
 }
 CPU = torch.device("cpu")
 
