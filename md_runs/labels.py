@@ -23,6 +23,7 @@ from potentials.datasets.hdf5 import write_hdf5
 from potentials.datasets.organic import NAME, SAMPLE
 from potentials.files import write_text
 from potentials.labels import carbenes, molecule, organic, organic_files, toy_charge
+from potentials.labels.organic_molecules import FIRST
 from potentials.labels.work import failures, run_jobs
 
 app = typer.Typer(help="Compute reference data: known sets of ours, and cheap labels of any molecule.", no_args_is_help=True)
@@ -70,7 +71,7 @@ def organic_xtb(
     output: Folder = Path("polcalc-labels"),
     processes: Processes = 1,
     limit: Limit = 0,
-    molecules: Annotated[int, typer.Option("--molecules", min=200, help="Molecules to train on.")] = organic.N_TRAIN,
+    molecules: Annotated[int, typer.Option("--molecules", min=200, help="Molecules to train on; a run goes on with more.")] = organic.N_TRAIN,
     test_molecules: Annotated[int, typer.Option("--test-molecules", min=1, help="Molecules never trained on.")] = organic.N_TEST,
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same set, whatever the number of processes.")] = organic.SEED,
 ) -> None:
@@ -79,7 +80,7 @@ def organic_xtb(
     _need("rdkit")
     folder = output / NAME
     jobs = organic.make_jobs(molecules, test_molecules, seed)
-    _same_set(folder, {"molecules": molecules, "test_molecules": test_molecules, "seed": seed})
+    _same_set(folder, {"molecules": min(molecules, FIRST), "test_molecules": test_molecules, "seed": seed})
     _run(NAME, jobs, organic.compute, folder, processes, limit)
     with as_input_error():
         about = organic_files.write_set(jobs, folder, output)

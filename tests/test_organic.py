@@ -16,7 +16,7 @@ pytest.importorskip("tblite", reason="needs tblite")
 from md_runs.cli import app
 from potentials.datasets import load_frames, split
 from potentials.datasets.organic import NAME
-from potentials.labels import organic
+from potentials.labels import organic, organic_molecules
 from potentials.labels.gfn2 import Surface, gfn2
 from potentials.labels.method import Failed
 from potentials.labels.organic import Job
@@ -42,6 +42,13 @@ def test_molecules_are_different_of_the_wanted_elements_and_in_the_same_order_ag
         assert 1 <= graph.GetNumAtoms() <= 12
         if not parent.small:
             assert Chem.GetFormalCharge(graph) == 0 and not any(atom.GetNumRadicalElectrons() for atom in graph.GetAtoms())
+
+
+def test_a_larger_set_begins_with_a_smaller_one_and_has_its_test_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(organic_molecules, "FIRST", 120)
+    small, large = parents(120, 10, seed=3), parents(150, 10, seed=3)
+    assert large[:130] == small and len(large) == len({parent.smiles for parent in large}) == 160
+    assert all(parent.further and not parent.test for parent in large[130:]) and not any(parent.further for parent in small)
 
 
 @pytest.mark.parametrize("smiles", ["COOC", "CNNNC", "C1=CC1", "C=C=C", "CC#CO", "C1CC2CC12", "FN(C)C", "c1[nH]c2cc1OC2", "CC(O)(O)O"])
@@ -164,6 +171,16 @@ def test_a_job_is_decided_by_its_seed_and_its_files_can_be_trained_on(tmp_path: 
     np.testing.assert_allclose(train.energy, first["energy"], atol=1e-9)
 
 
+def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(organic, "_labelled", lambda species, scenes, *_: asked.append(scenes) or [])
+    asked: list[tuple[str, ...]] = []
+    for n, further in enumerate((False, True, True)):
+        with pytest.raises(Failed, match="no frame"):
+            organic.compute(Job(n, Parent("CO", further=further), (1, 1, n)))
+    assert asked[0] == organic.SCENES and [len(scenes) for scenes in asked[1:]] == [organic.FURTHER_SCENES] * 2
+    assert asked[1] != asked[2] and set(asked[1] + asked[2]) <= set(organic.SCENES)
+
+
 def test_the_command_goes_on_and_refuses_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(organic, "make_jobs", lambda *_: {f"{n:05d}": Job(n, Parent("CO"), (1, 1, n)) for n in range(3)})
     monkeypatch.setattr(organic, "SCENES", ("modes",))
@@ -172,6 +189,8 @@ def test_the_command_goes_on_and_refuses_another_set(tmp_path: Path, monkeypatch
         done = CliRunner().invoke(app, [*arguments, limit])
         assert done.exit_code == 0, done.output
         assert len(list((tmp_path / NAME).glob("*.npz"))) == int(limit)
+    more = CliRunner().invoke(app, [*arguments, "3", "--molecules", str(organic_molecules.FIRST + 100)])
+    assert more.exit_code == 0 and len(list((tmp_path / NAME).glob("*.npz"))) == 3, more.output
     other = CliRunner().invoke(app, [*arguments, "1", "--seed", "5"])
     assert other.exit_code == 2 and "same set" in other.output
 

@@ -27,8 +27,10 @@ from potentials.labels.sampling import langevin
 SEED = 20261121
 N_TRAIN, N_TEST = 5600, 500  # molecules
 KINDS = {"molecule": 0.62, "protonated": 0.13, "deprotonated": 0.13, "radical": 0.12}  # share of the grown molecules
+FURTHER_KINDS = {"molecule": 0.35, "protonated": 0.22, "deprotonated": 0.22, "radical": 0.21}  # states of ions err most on new molecules
 SCENES = ("dynamics",) * 4 + ("modes",) * 4 + ("stretched", "contact", "pair", "pair")  # of a molecule
 SMALL_SCENES = ("dynamics",) * 10 + ("modes",) * 8 + ("stretched",) * 10 + ("contact",) * 4 + ("pair",) * 16  # of one by name
+FURTHER_SCENES = 5  # of a further molecule, drawn from those: energies of new molecules want more molecules, not more of each
 MOST_ATOMS_OF_PAIR = 24
 TEMPERATURES_K = (300.0, 1000.0)
 EVERY, TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 7, 2.0, 20.0, 4.0
@@ -69,13 +71,17 @@ def make_jobs(n_train: int = N_TRAIN, n_test: int = N_TEST, seed: int = SEED) ->
 def compute(job: Job) -> dict[str, Any]:
     """Draw and label the geometries of one job: flat arrays, and how many were left out for which reason."""
     rng = np.random.default_rng(job.seed)
-    kind = "molecule" if job.parent.small else str(rng.choice(list(KINDS), p=list(KINDS.values())))
+    kinds = FURTHER_KINDS if job.parent.further else KINDS
+    kind = "molecule" if job.parent.small else str(rng.choice(list(kinds), p=list(kinds.values())))
     try:
         species = make_species(job.parent, kind, rng)
     except Failed:
         species = make_species(job.parent, "molecule", rng)
     left_out: Counter[str] = Counter()
-    frames = list(_labelled(species, SMALL_SCENES if job.parent.small else SCENES, rng, left_out))
+    scenes = SMALL_SCENES if job.parent.small else SCENES
+    if job.parent.further:
+        scenes = tuple(rng.choice(scenes, FURTHER_SCENES, replace=False).tolist())
+    frames = list(_labelled(species, scenes, rng, left_out))
     if not frames:
         raise Failed(f"no frame is left: {dict(left_out)}")
     return _arrays(frames, job.number) | {"left_out": np.array(json.dumps(left_out))}

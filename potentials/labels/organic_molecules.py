@@ -58,6 +58,7 @@ SMALL = (  # SMILES and multiplicity: inorganic ones, ions and radicals that no 
     *(("C[OH2+]", 1), ("C=[OH+]", 1), ("[CH3+]", 1), ("C[S-]", 1), ("C[O]", 2), ("C[CH2]", 2), ("C[NH]", 2), ("[CH]=O", 2), ("[CH2]O", 2)),
     *(("N#[C]", 2), ("[O]O", 2), ("C[S]", 2), ("[CH]=C", 2), ("[O]Cl", 2), ("[NH]", 3), ("[CH2]=[NH2+]", 1), ("[CH2-]C#N", 1)),
 )
+FIRST = 5600  # molecules to train on that are drawn together with those to test on
 PARTNERS = ("O", "O", "N", "F", "Cl", "S", "CO", "C=O", "[OH-]", "[NH4+]", "[OH3+]", "[O-]C=O", "[C-]#N", "C")  # of pairs
 WATER = "O"
 
@@ -69,25 +70,37 @@ class Parent(NamedTuple):
     multiplicity: int = 1  # of its ground state
     small: bool = False  # by name
     test: bool = False  # never trained on
+    further: bool = False  # beyond the first ones
 
 
 def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
-    """Grow so many different molecules, in an order without meaning; the small ones are among them, and always trained on."""
+    """Grow so many different molecules, in an order without meaning; the small ones are among them, and always trained on.
+
+    Beyond `FIRST` molecules to train on, further ones follow, so that a larger set begins with a smaller one and has its test molecules.
+    """
     from rdkit import rdBase
 
-    rng = np.random.default_rng((seed, 0))
-    found: dict[str, None] = {}
     small = {canonical(smiles): multiplicity for smiles, multiplicity in SMALL}
+    known = set(small)
     with rdBase.BlockLogs():  # most of what grows is refused, and need not be told
-        while len(found) + len(small) < n_train + n_test:
-            grown = grow(rng)
-            if grown is not None and grown not in small:
-                found.setdefault(grown)
-    grown_ones = list(found)
-    tested = set(rng.permutation(len(grown_ones))[:n_test].tolist())
-    made = [Parent(smiles, test=n in tested) for n, smiles in enumerate(grown_ones)]
-    made += [Parent(smiles, multiplicity, small=True) for smiles, multiplicity in small.items()]
-    return [made[n] for n in rng.permutation(len(made))]
+        rng = np.random.default_rng((seed, 0))
+        grown = _grow_new(min(n_train, FIRST) + n_test - len(small), known, rng)
+        tested = set(rng.permutation(len(grown))[:n_test].tolist())
+        made = [Parent(smiles, test=n in tested) for n, smiles in enumerate(grown)]
+        made += [Parent(smiles, multiplicity, small=True) for smiles, multiplicity in small.items()]
+        first = [made[n] for n in rng.permutation(len(made))]
+        return first + [Parent(smiles, further=True) for smiles in _grow_new(n_train - FIRST, known, np.random.default_rng((seed, 2)))]
+
+
+def _grow_new(count: int, known: set[str], rng: np.random.Generator) -> list[str]:
+    """Grow so many molecules that are not known yet; they are known then."""
+    made: list[str] = []
+    while len(made) < count:
+        grown = grow(rng)
+        if grown is not None and grown not in known:
+            known.add(grown)
+            made.append(grown)
+    return made
 
 
 def grow(rng: np.random.Generator) -> str | None:
