@@ -41,8 +41,8 @@ def command(
 ) -> None:
     """Train an expert for each state from MODEL and write them as one model.
 
-    CONFIG.toml says how long and with which optimizer each is trained, on which data; the spec is that of MODEL. Interrupted, the same
-    command goes on. Writes model.pt, and a folder for each state.
+    CONFIG.toml says how long and with which optimizer each is trained, on which data; the spec is that of MODEL. Where MODEL has experts,
+    theirs go on. Interrupted, the same command goes on. Writes model.pt, and a folder for each state.
     """
     line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     with as_input_error():
@@ -61,7 +61,7 @@ def command(
             with as_input_error():
                 screen.print(task.result(), markup=False)
     with as_input_error():
-        found = save_combined(chosen, start, output, data=data, command=line, text=text)
+        found = save_combined(chosen, start, wanted, output, data=data, command=line, text=text)
     screen.print(f"{chosen.name}: errors on the test structures")
     screen.print(errors_table(found))
     screen.print(f"Results in {output}")

@@ -41,6 +41,11 @@ class Experts(Potential):
         """The potential that knows all states, on the same weights."""
         return Potential(self.trunk, list(self.terms), self._shared_spec)
 
+    @property
+    def states(self) -> list[tuple[int, int]]:
+        """Charge and multiplicity of every expert."""
+        return [(int(charge), int(multiplicity)) for charge, multiplicity in self.spec["experts"]]
+
     def of(self, charge: float, multiplicity: int) -> Potential:
         """Return the expert of a state, or the shared potential."""
         return self.experts[_name(charge, multiplicity)] if self.has(charge, multiplicity) else self.shared  # type: ignore[return-value]

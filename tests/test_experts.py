@@ -188,6 +188,21 @@ def test_the_command_trains_an_expert_for_each_state(tmp_path: Path) -> None:
     assert again.exit_code == 0 and again.output.count("done before") == 2
 
 
+def test_experts_go_on_and_those_of_other_states_stay(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="needs Lightning: pip install 'polcalc[train]'")
+    config, base = two_states(tmp_path), tmp_path / "base.pt"
+    before = single(experts())
+    save(base, before, Card(name="base", elements=[1, 8], states=[[0, 1, 16], [1, 2, 16]], training={"experts": {"x": {}}}))
+    assert run(base, config, "--state", "1,2", "--output", tmp_path / "out").exit_code == 0
+    opened, made = load(base).potential, load(tmp_path / "out" / "model.pt")
+    assert isinstance(opened, Experts) and isinstance(made.potential, Experts) and made.potential.states == opened.states
+    assert set(made.card.training["experts"]) == {"x", "charge+1-multiplicity2"}
+    name = "trunk.architecture.output.weight"
+    changes = [made.potential.of(*state).get_parameter(name) - opened.of(*state).get_parameter(name) for state in STATES]
+    assert changes[0].abs().max() == 0 and 1e-5 < changes[1].abs().max() < 0.1  # from the expert, whose weights are other than the shared
+    assert torch.equal(made.potential.shared.get_parameter(name), opened.shared.get_parameter(name))
+
+
 def test_what_cannot_be_specialised_is_refused(tmp_path: Path) -> None:
     pytest.importorskip("lightning", reason="needs Lightning: pip install 'polcalc[train]'")
     config, base = two_states(tmp_path), tmp_path / "base.pt"

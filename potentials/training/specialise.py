@@ -1,4 +1,7 @@
-"""From one model to experts: a training for each electronic state, of labels of that state alone, and one model of all of them."""
+"""From one model to experts: a training for each electronic state, of labels of that state alone, and one model of all of them.
+
+The model may have experts already: each training then goes on from that of its state, and those of other states stay as they are.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 from potentials.checkpoint import Model, load, save
 from potentials.datasets import load_frames
 from potentials.experts import Experts, compact, expanded
+from potentials.potential import Potential
 from potentials.training.config import Config
 from potentials.training.data import StructureSet
 from potentials.training.evaluate import errors
@@ -23,12 +27,12 @@ State = tuple[int, int]  # charge in e, multiplicity
 
 
 def expert_config(config: Config, base: Model, state: State) -> Config:
-    """Return the configuration of the training of one expert: that of all of them, from the base, on labels of its state."""
+    """Return the configuration of the training of one expert: that of all of them, from the base or its expert, on labels of its state."""
     return replace(
         config,
         name=f"{config.name} {_folder(state)}",
         data=replace(config.data, states=[list(state)]),
-        potential=base.potential.spec,
+        potential=_shared(base).spec,
         training=replace(config.training, start=str(base.path)),
     )
 
@@ -56,38 +60,48 @@ def train_expert(
 
 
 def combine(base: Model, experts: Sequence[Model]) -> Experts:
-    """Put experts of one state each together with the model that they started from.
+    """Put experts of one state each together with the model that they started from, and with its own experts of other states.
 
     Raises
     ------
     ValueError   an expert of several states, of one that is there already, or of another spec
     """
-    states: list[State] = []
+    shared, made = _shared(base), {}
     for expert in experts:
-        of = [(charge, multiplicity) for charge, multiplicity, _ in expert.card.states]
-        if len(of) != 1 or of[0] in states:
+        of = [(int(charge), int(multiplicity)) for charge, multiplicity, _ in expert.card.states]
+        if len(of) != 1 or of[0] in made:
             raise ValueError(f"`experts` must know one state each, and no two the same; {expert.path} knows {of}. Train them one by one.")
-        if expert.potential.spec != base.potential.spec:
+        if expert.potential.spec != shared.spec:
             raise ValueError(f"`experts` must have the spec of the base; {expert.path} has another. Start its training from the base.")
-        states.append((int(of[0][0]), int(of[0][1])))
-    combined = Experts(copy.deepcopy(base.potential), states)
-    for state, expert in zip(states, experts, strict=True):
-        combined.of(*state).load_state_dict(expert.potential.state_dict())
+        made[of[0]] = expert.potential
+    if isinstance(base.potential, Experts):
+        made = {state: base.potential.of(*state) for state in base.potential.states} | made
+    combined = Experts(copy.deepcopy(shared), list(made))
+    for state, potential in made.items():
+        combined.of(*state).load_state_dict(potential.state_dict())
     return combined
 
 
 def save_combined(
-    config: Config, base: Model, output: Path, *, data: Path | None = None, command: str = "", text: str = ""
+    config: Config,
+    base: Model,
+    states: Sequence[State],
+    output: Path,
+    *,
+    data: Path | None = None,
+    command: str = "",
+    text: str = "",
 ) -> dict[str, Any]:
-    """Write the model of all experts in a folder, with the errors of the whole in its card; return these."""
-    experts = [load(path) for path in sorted(output.glob(f"*/{MODEL}"))]
+    """Write the model with the experts of some states in a folder, with the errors of the whole in its card; return these."""
+    experts = [load(output / _folder(state) / MODEL) for state in states]
     potential = combine(base, experts)
     potential.load_state_dict(expanded(compact(potential.state_dict())))  # as rounded in the file
     test = load_frames(config.data.test, data=data)
     found = errors(potential, StructureSet(test, potential.cutoff))
     training: dict[str, Any] = {
         **base.card.training,
-        "experts": {_folder(_state(e)): e.card.training | {"configuration_text": ""} for e in experts},
+        "experts": base.card.training.get("experts", {})
+        | {_folder(state): e.card.training | {"configuration_text": ""} for state, e in zip(states, experts, strict=True)},
         "configuration_text_of_experts": text,
         "n_parameters": sum(p.numel() for p in potential.parameters()),
     }
@@ -106,9 +120,8 @@ def save_combined(
     return found
 
 
-def _state(model: Model) -> State:
-    charge, multiplicity, _ = model.card.states[0]
-    return int(charge), int(multiplicity)
+def _shared(base: Model) -> Potential:
+    return base.potential.shared if isinstance(base.potential, Experts) else base.potential
 
 
 def _folder(state: State) -> str:
