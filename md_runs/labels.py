@@ -71,7 +71,9 @@ def organic_xtb(
     output: Folder = Path("polcalc-labels"),
     processes: Processes = 1,
     limit: Limit = 0,
-    molecules: Annotated[int, typer.Option("--molecules", min=200, help="Molecules to train on; a run goes on with more.")] = organic.N_TRAIN,
+    molecules: Annotated[
+        int, typer.Option("--molecules", min=200, help="Molecules to train on; a run goes on with more.")
+    ] = organic.N_TRAIN,
     test_molecules: Annotated[int, typer.Option("--test-molecules", min=1, help="Molecules never trained on.")] = organic.N_TEST,
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same set, whatever the number of processes.")] = organic.SEED,
 ) -> None:

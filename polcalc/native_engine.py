@@ -26,7 +26,7 @@ from potentials.graph import AtomicGraph, Fragments
 from potentials.points import FixedPoints
 from potentials.potential import Potential
 from potentials.radial import RadialFilter
-from potentials.tables import TOLERANCES, TableError, tabulate_filter
+from potentials.tables import TOLERANCES, Cells, tabulate_by_cells
 from potentials.terms import ZBL, Offset, Readout, ReferenceEnergies, StateEnergies
 
 try:
@@ -38,7 +38,7 @@ Floats = NDArray[np.float64]
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], Floats | None]
 
 EMBEDDINGS = (Species, ChargeTable, MultiplicityTable, PartialCharges, Electronic)
-TABLE_TOLERANCES = {torch.float32: TOLERANCES[torch.float32], torch.float64: (1e-8, 1e-6)}  # value, slope; relative to the largest
+TABLE_TOLERANCES = {torch.float32: TOLERANCES[torch.float32], torch.float64: (1e-9, 1e-8)}  # value, slope; relative to the largest
 
 
 class Unsupported(ValueError):
@@ -82,8 +82,9 @@ class NativeEngine:
         self._factor = exact.trunk.factor
         self._constants = [term for term in exact.terms if isinstance(term, StateEnergies)]
         self._shared: tuple[Any, Floats] = (None, np.zeros(0))
-        tables, self.table_error = _tabulate(exact, dtype)
+        tables, cells, self.table_error = _tabulate(exact, dtype)
         settings, arrays = export(exact, tables)
+        settings |= {"n_intervals": sum(cells), "cells": cells, "crowding": 0.0}
         self._engine = _native.Engine(settings, arrays, dtype == torch.float64, n_threads, self.instruction_set)
         self._n_species = settings["n_species"]
         self._embedded = _EmbeddedState(exact) if any(type(e) is not Species for e in exact.trunk.embeddings) else None
@@ -284,30 +285,11 @@ class _Filter(nn.Module):
         return value
 
 
-def _tabulate(exact: Potential, dtype: torch.dtype) -> tuple[list[Tensor], TableError]:
-    """Tabulate the filters of the embedding and of the layers on one grid: values and slopes at the knots (K, 2, 3 C) each."""
+def _tabulate(exact: Potential, dtype: torch.dtype) -> Cells:
+    """Tabulate the filters of the embedding and of the layers."""
     net = exact.trunk.architecture
     filters = [_Filter(part.filter.network, exact) for part in (net.embedding, *net.layers)]
-    tables = [tabulate_filter(nn.Identity(), f, exact.cutoff, TABLE_TOLERANCES[dtype]) for f in filters]
-    error = TableError(*(max(values) for values in zip(*(t.error for t in tables), strict=True)))
-    return [_at_knots(_refined(t.coefficients, error.intervals)) for t in tables], error
-
-
-def _refined(coefficients: Tensor, n_intervals: int) -> Tensor:
-    """Split every interval into equal halves until there are as many as asked for; a cubic stays the same cubic."""
-    while len(coefficients) < n_intervals:
-        c0, c1, c2, c3 = coefficients.unbind(1)
-        left = torch.stack([c0, c1 / 2, c2 / 4, c3 / 8], dim=1)
-        right = torch.stack([c0 + c1 / 2 + c2 / 4 + c3 / 8, c1 / 2 + c2 / 2 + 3 * c3 / 8, c2 / 4 + 3 * c3 / 8, c3 / 8], dim=1)
-        coefficients = torch.stack([left, right], dim=1).flatten(0, 1)
-    return coefficients
-
-
-def _at_knots(coefficients: Tensor) -> Tensor:
-    """Return values and slopes, by the number of the knot, at the ends of cubics (K - 1, 4, F): (K, 2, F)."""
-    c0, c1, c2, c3 = coefficients[-1]
-    last = torch.stack([c0 + c1 + c2 + c3, c1 + 2 * c2 + 3 * c3])
-    return torch.cat([coefficients[:, :2], last[None]])
+    return tabulate_by_cells(filters, exact.cutoff, TABLE_TOLERANCES[dtype])
 
 
 def _self_loop(radial_filter: RadialFilter, exact: Potential) -> Tensor:
@@ -318,7 +300,7 @@ def _self_loop(radial_filter: RadialFilter, exact: Potential) -> Tensor:
 
 @torch.no_grad()
 def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict[str, Floats]]:
-    """Settings and arrays of the compiled engine; its names follow the paper's order."""
+    """Settings and arrays of the compiled engine, but for how the tables are divided; its names follow the paper's order."""
     trunk, net = exact.trunk, exact.trunk.architecture
     readout = next(t for t in exact.terms if type(t) is Readout)
     head: Any = readout.network
@@ -354,12 +336,10 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
         "channels": channels,
         "n_layers": net.n_layers,
         "n_species": n_species,
-        "n_intervals": len(tables[0]) - 1,
         "head": head[0].out_features,
         "one_sided": net.group == "SO(3)",
         "repulsion": bool(zbl),
         "cutoff": exact.cutoff,
-        "crowding": 0.0,
         "scale": float(readout.scale),
         "offset": sum(float(t.energy) for t in exact.terms if type(t) is Offset),
     }

@@ -76,7 +76,7 @@ class NativeGradients:
         tables = [torch.zeros(n_intervals + 1, 2, 3 * net.channels)] * len(self._filters)
         settings, arrays = export(exact, tables)
         self._scale = settings["scale"]
-        settings |= {"offset": 0.0, "crowding": CROWDING}
+        settings |= {"offset": 0.0, "n_intervals": n_intervals, "cells": [], "crowding": CROWDING}
         double_precision, n_threads = potential.dtype == torch.float64, n_threads or torch.get_num_threads()
         self._engine = _native.Engine(settings, arrays, double_precision, n_threads, instruction_set)
         self._constants = [term for term in potential.terms if isinstance(term, StateEnergies | Offset)]

@@ -8,6 +8,7 @@ largest errors between the knots, relative to the largest value and slope, are b
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +21,8 @@ from potentials.splines import interpolate
 
 TOLERANCES = {torch.float32: (1e-6, 1e-5), torch.float64: (1e-10, 1e-7)}  # value, slope; float32: below the network's rounding
 MAX_INTERVALS = 16384
+CELLS = 72  # of a grid that is finer in some of them
+MAX_OF_CELL = 1024  # intervals
 
 
 class TableError(NamedTuple):
@@ -63,11 +66,13 @@ class TabulatedFilter(nn.Module):
 def tabulate_filter(radial: nn.Module, network: nn.Module, cutoff: float, tolerance: tuple[float, float]) -> Table:
     """Tabulate ``network(radial(length))`` over [0, cutoff], with as many intervals as the tolerance (value, slope) asks for."""
     radial, network = copy.deepcopy(radial).double(), copy.deepcopy(network).double()
+    device = next(network.parameters()).device
     intervals = 512
     while True:
-        table = _hermite(radial, network, cutoff, intervals)
-        if (table.error.value <= tolerance[0] and table.error.slope <= tolerance[1]) or intervals >= MAX_INTERVALS:
-            return table
+        made = _hermite(radial, network, torch.linspace(0.0, cutoff, intervals + 1, dtype=torch.float64, device=device))
+        error = TableError(intervals, float(made.value_errors.max()), float(made.slope_errors.max()))
+        if (error.value <= tolerance[0] and error.slope <= tolerance[1]) or intervals >= MAX_INTERVALS:
+            return Table(made.coefficients, cutoff / intervals, error)
         intervals *= 2
 
 
@@ -92,21 +97,54 @@ def tabulated(potential: Potential) -> tuple[Potential, TableError]:
     return result, TableError(*(max(values) for values in zip(*errors, strict=True)))
 
 
-def _hermite(radial: nn.Module, network: nn.Module, cutoff: float, intervals: int) -> Table:
-    device = next(network.parameters()).device
-    spacing = cutoff / intervals
-    knots = torch.linspace(0.0, cutoff, intervals + 1, dtype=torch.float64, device=device)
-    middles = knots[:-1] + 0.5 * spacing
+class Cells(NamedTuple):
+    """Cubics of several functions on one grid, which is as fine in each of `CELLS` equal parts as it must be there."""
+
+    coefficients: list[Tensor]  # (K, 4, F) of each function, by the position in the interval
+    counts: list[int]  # intervals of each cell; K in all
+    error: TableError
+
+
+def tabulate_by_cells(networks: Sequence[nn.Module], cutoff: float, tolerance: tuple[float, float]) -> Cells:
+    """Tabulate functions of a length over [0, cutoff], with as many intervals in each cell as the tolerance (value, slope) asks for.
+
+    A network may be steep at lengths that no two atoms have. Fine there alone, what is read in a run stays small enough for the caches.
+    """
+    counts = torch.ones(CELLS, dtype=torch.long)
+    while True:
+        inner = [(cell + torch.arange(n, dtype=torch.float64) / n) * (cutoff / CELLS) for cell, n in enumerate(counts.tolist())]
+        knots = torch.cat([*inner, torch.tensor([cutoff], dtype=torch.float64)])
+        made = [_hermite(nn.Identity(), network, knots) for network in networks]
+        value, slope = torch.stack([m.value_errors for m in made]).amax(0), torch.stack([m.slope_errors for m in made]).amax(0)  # (K,)
+        cell_of = torch.arange(CELLS).repeat_interleave(counts)
+        coarse = torch.zeros(CELLS, dtype=torch.bool)
+        coarse[cell_of[(value > tolerance[0]) | (slope > tolerance[1])]] = True
+        coarse &= counts < MAX_OF_CELL
+        if not coarse.any():
+            error = TableError(len(cell_of), float(value.max()), float(slope.max()))
+            return Cells([m.coefficients for m in made], counts.tolist(), error)
+        counts = torch.where(coarse, 2 * counts, counts)
+
+
+class _Cubics(NamedTuple):
+    """Cubics between knots, and their errors in the middle, relative to the largest value and slope."""
+
+    coefficients: Tensor  # (K, 4, F)
+    value_errors: Tensor  # (K,)
+    slope_errors: Tensor  # (K,)
+
+
+def _hermite(radial: nn.Module, network: nn.Module, knots: Tensor) -> _Cubics:
+    spacing = knots.diff()[:, None]  # (K, 1)
     values, slopes = _sample(radial, network, knots)
-    exact, exact_slopes = _sample(radial, network, middles)
+    exact, exact_slopes = _sample(radial, network, knots[:-1] + 0.5 * spacing[:, 0])
     left, right, slope_left, slope_right = values[:-1], values[1:], spacing * slopes[:-1], spacing * slopes[1:]
     c2 = 3 * (right - left) - 2 * slope_left - slope_right
     c3 = 2 * (left - right) + slope_left + slope_right
     coefficients = torch.stack([left, slope_left, c2, c3], dim=1)  # (K, 4, F)
     middle = left + 0.5 * slope_left + 0.25 * c2 + 0.125 * c3
     middle_slope = (slope_left + c2 + 0.75 * c3) / spacing
-    error = TableError(intervals, _relative(middle, exact), _relative(middle_slope, exact_slopes))
-    return Table(coefficients, spacing, error)
+    return _Cubics(coefficients, _relative(middle, exact), _relative(middle_slope, exact_slopes))
 
 
 def _sample(radial: nn.Module, network: nn.Module, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -120,5 +158,5 @@ def _sample(radial: nn.Module, network: nn.Module, lengths: Tensor) -> tuple[Ten
     return values.detach(), slopes
 
 
-def _relative(approximation: Tensor, exact: Tensor) -> float:
-    return float((approximation - exact).abs().max() / exact.abs().max())
+def _relative(approximation: Tensor, exact: Tensor) -> Tensor:
+    return (approximation - exact).abs().amax(1) / exact.abs().max()

@@ -7,12 +7,13 @@ import copy
 import pytest
 import torch
 from ase.build import molecule
+from torch import Tensor, nn
 
 from potentials.build import build
 from potentials.graph import from_ase
 from potentials.potential import Potential, predict
 from potentials.splines import interpolate
-from potentials.tables import TOLERANCES, TabulatedFilter, tabulate_filter, tabulated
+from potentials.tables import CELLS, MAX_OF_CELL, TOLERANCES, TabulatedFilter, tabulate_by_cells, tabulate_filter, tabulated
 
 
 @pytest.fixture
@@ -64,6 +65,42 @@ def test_table_is_continuous_at_its_knots_and_constant_beyond_its_end(potential:
     ends = interpolate(table.coefficients, table.spacing, torch.tensor([potential.cutoff, potential.cutoff + 3.0], dtype=torch.float64))
     torch.testing.assert_close(ends[0], ends[1], atol=0, rtol=0)
     torch.testing.assert_close(ends[:1], network(potential.trunk.radial(torch.tensor([potential.cutoff], dtype=torch.float64))))
+
+
+class Bump(nn.Module):
+    """A smooth function with a steep place, and one without."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.at = nn.Parameter(torch.tensor(0.31, dtype=torch.float64))
+
+    def forward(self, length: Tensor) -> Tensor:
+        return torch.stack([torch.cos(length) + torch.exp(-(((length - self.at) / 0.02) ** 2)), torch.sin(length)], dim=1)
+
+
+def test_cells_are_fine_where_a_function_is_steep_and_the_error_holds_everywhere() -> None:
+    bump, cutoff, tolerance = Bump(), 4.5, (1e-6, 1e-5)
+    (coefficients, other), counts, error = tabulate_by_cells([bump, copy.deepcopy(bump)], cutoff, tolerance)
+    assert len(counts) == CELLS and len(coefficients) == sum(counts) == error.intervals and torch.equal(coefficients, other)
+    steep = int(0.31 / cutoff * CELLS)
+    assert counts[steep] == max(counts) >= 16 * max(counts[2 * steep + 1 :])
+    length = (cutoff * torch.rand(4000, dtype=torch.float64)).requires_grad_()
+    cell = (length.detach() / cutoff * CELLS).long()
+    number = (length / cutoff * CELLS - cell) * torch.tensor(counts)[cell]
+    at = coefficients[torch.tensor([0, *counts]).cumsum(0)[cell] + number.detach().long()]
+    t = (number - number.detach().floor())[:, None]
+    found, exact = at[:, 0] + t * (at[:, 1] + t * (at[:, 2] + t * at[:, 3])), bump(length)
+    assert error.value <= tolerance[0] and error.slope <= tolerance[1]
+    assert (found - exact).abs().max() <= 1.5 * tolerance[0] * exact.abs().max()
+    slopes = [torch.autograd.grad(x[:, 0].sum(), length, retain_graph=True)[0] for x in (found, exact)]
+    assert (slopes[0] - slopes[1]).abs().max() <= 20 * tolerance[1] * slopes[1].abs().max()
+
+
+def test_cells_have_an_end() -> None:
+    step = nn.Sequential(nn.Unflatten(0, (-1, 1)), nn.Linear(1, 1), nn.Threshold(0.5, 0.0)).double()
+    nn.init.ones_(step[1].weight), nn.init.zeros_(step[1].bias)  # a jump at 0.5 Å
+    counts = tabulate_by_cells([step], 4.5, (1e-6, 1e-5)).counts
+    assert max(counts) == MAX_OF_CELL and counts[-1] == 1
 
 
 def test_a_potential_without_filters_is_refused(potential: Potential) -> None:

@@ -39,20 +39,47 @@ std::uint64_t interleaved(const double* r) {  // Morton code of the cell of a po
   return code;
 }
 
-struct Knots {  // of the tables: number u(d) = n ln(1 + cd) / ln(1 + cd_max), or nd/d_max without crowding
-  double crowding, scale;
+class Intervals {  // of the tables: which one a length lies in
+ public:
+  struct Place {
+    long interval;
+    double t, density;  // position in the interval, 0 to 1; intervals per Å
+  };
 
-  explicit Knots(const Model& model)
-      : crowding(model.crowding), scale(model.n_intervals / (crowding > 0 ? std::log1p(crowding * model.cutoff) : model.cutoff)) {}
-  double number(double length) const { return scale * (crowding > 0 ? std::log1p(crowding * length) : length); }
-  double density(double length) const { return crowding > 0 ? scale * crowding / (1 + crowding * length) : scale; }
+  explicit Intervals(const Model& model)
+      : cells_(model.cells), n_intervals_(model.n_intervals), crowding_(model.crowding), scale_(cells_.empty() ? n_intervals_ / std::log1p(crowding_ * model.cutoff) : cells_.size() / model.cutoff) {
+    first_.reserve(cells_.size());
+    long first = 0;
+    for (int count : cells_) {
+      first_.push_back(first);
+      first += count;
+    }
+  }
+
+  Place at(double length) const {
+    if (cells_.empty()) return within(0, n_intervals_, scale_ * std::log1p(crowding_ * length), scale_ * crowding_ / (1 + crowding_ * length));
+    const double place = scale_ * length;
+    const std::size_t cell = std::min(static_cast<std::size_t>(place), cells_.size() - 1);
+    return within(first_[cell], cells_[cell], (place - static_cast<double>(cell)) * cells_[cell], scale_ * cells_[cell]);
+  }
+
+ private:
+  static Place within(long first, long count, double number, double density) {
+    const long interval = std::min<long>(static_cast<long>(number), count - 1);
+    return {first + interval, number - static_cast<double>(interval), density};
+  }
+
+  std::vector<int> cells_;
+  std::vector<long> first_;
+  long n_intervals_;
+  double crowding_, scale_;
 };
 
 template <typename T>
 class Engine : public AnyEngine {
  public:
   Engine(const Model& model, const Kernels<T>& kernels, int n_threads)
-      : model_(model), kernels_(kernels), packed_(std::make_unique<Packed<T>>(model_, kernels.panel)), repulsion_(model_), pool_(n_threads) {
+      : model_(model), kernels_(kernels), packed_(std::make_unique<Packed<T>>(model_, kernels.panel)), intervals_(model_), repulsion_(model_), pool_(n_threads) {
     n_kinds_ = model_.n_species;
     reference_ = model_.at("reference", model_.n_species);
     forget_packed();
@@ -168,15 +195,12 @@ class Engine : public AnyEngine {
     for (long n = 2; n < N + 2; ++n) row_start_[n] += row_start_[n - 1];
     Edge<T>* edges = edges_.ensure(2 * pairs_.size() + 1);
     Geometry* geometry = geometry_.ensure(2 * pairs_.size() + 1);
-    const Knots knots{model_};
     const long W = packed_->weights.width;
     for (Pair& pair : pairs_) {
       pair.there = row_start_[pair.i + 1]++;
       pair.back = row_start_[pair.j + 1]++;
-      const double at = knots.number(pair.length);
-      const long interval = std::min<long>(static_cast<long>(at), model_.n_intervals - 1);
-      const double t = at - static_cast<double>(interval), inverse = pair.length > 0 ? 1 / pair.length : 0.0;
-      const double density = knots.density(pair.length);
+      const auto [interval, t, density] = intervals_.at(pair.length);
+      const double inverse = pair.length > 0 ? 1 / pair.length : 0.0;
       const double x = pair.vector[0] * inverse, y = pair.vector[1] * inverse, z = pair.vector[2] * inverse;
       constexpr double r = 1.4142135623730951, h = 0.40824829046386302;
       const double harmonics[8] = {r * x, r * y, r * z, r * x * y, r * y * z, h * (2 * z * z - x * x - y * y), r * x * z, (x * x - y * y) / r};
@@ -309,6 +333,7 @@ class Engine : public AnyEngine {
   std::unique_ptr<Packed<T>> packed_;
   std::vector<std::unique_ptr<GradientStore<T>>> stores_;  // of each thread
   std::vector<Gradients<T>> gradients_;                    // where they lie
+  Intervals intervals_;
   Repulsion repulsion_;
   Pool pool_;
   const double* reference_;

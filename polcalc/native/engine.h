@@ -16,7 +16,8 @@ struct Model {
   int channels, n_layers, n_species, n_intervals, head;
   bool one_sided, repulsion;  // SO(3); with the ZBL term
   double cutoff;              // Å
-  double crowding;            // 1/Å: knots lie 1 + crowding · length times as far apart as at length 0
+  double crowding;            // 1/Å, of tables of values and slopes at knots: these lie 1 + crowding · length times as far apart as at length 0
+  std::vector<int> cells;     // of tables of cubics: how many each of so many equal parts of the cutoff has; empty: knots
   double scale, offset;       // eV: of the network's energies; added once per structure
   std::map<std::string, std::vector<double>> arrays;
 

@@ -26,6 +26,7 @@ class NativeModule {
     m.repulsion = settings["repulsion"].cast<bool>();
     m.cutoff = settings["cutoff"].cast<double>();
     m.crowding = settings["crowding"].cast<double>();
+    m.cells = settings["cells"].cast<std::vector<int>>();
     m.scale = settings["scale"].cast<double>();
     m.offset = settings["offset"].cast<double>();
     m.arrays = arrays_of(arrays);

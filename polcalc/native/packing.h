@@ -83,21 +83,24 @@ class Packed {
   const T* rows(const std::string& name, int n) { return spread(model_.at(name, static_cast<std::size_t>(n) * channels_), Axis{channels_, n}); }
   const T* row(const std::string& name, int length) { return spread(model_.at(name, length), Axis{length, 1}); }
 
-  // Values and slopes at the knots (intervals + 1, 2, part, C), slopes by the number of the knot, to cubics between them:
-  // [interval][channels / 16][part][power][16]
+  // Cubics (intervals, power, part, C), or what they are made of: values and slopes at the knots (intervals + 1, 2, part, C), slopes by
+  // the number of the knot; to [interval][channels / 16][part][power][16]
   const T* table(const std::string& name) {
-    const long C = channels_, n_intervals = model_.n_intervals, row = 3 * C;
-    const double* from = model_.at(name, static_cast<std::size_t>(n_intervals + 1) * 2 * row);
+    const bool cubics = !model_.cells.empty();
+    const long C = channels_, n_intervals = model_.n_intervals, row = 3 * C, step = (cubics ? 4 : 2) * row;
+    const double* from = model_.at(name, static_cast<std::size_t>(cubics ? n_intervals : n_intervals + 1) * step);
     T* to = zeros(static_cast<std::size_t>(n_intervals) * 12 * width_);
-    for (long n = 0; n < n_intervals; ++n, from += 2 * row)
+    for (long n = 0; n < n_intervals; ++n, from += step)
       for (long part = 0; part < 3; ++part)
         for (long c = 0; c < C; ++c) {
-          const double *at = from + part * C + c, left = at[0], slope = at[row], rise = at[2 * row] - left, end = at[3 * row];
+          const double *at = from + part * C + c, left = at[0], slope = at[row];
+          const double third = cubics ? at[2 * row] : 3 * (at[2 * row] - left) - 2 * slope - at[3 * row];
+          const double fourth = cubics ? at[3 * row] : slope + at[3 * row] - 2 * (at[2 * row] - left);
           T* cubic = to + n * 12 * width_ + c / kTile * (kCoefficients * kTile) + part * 4 * kTile + c % kTile;
           cubic[0] = T(left);
           cubic[kTile] = T(slope);
-          cubic[2 * kTile] = T(3 * rise - 2 * slope - end);
-          cubic[3 * kTile] = T(slope + end - 2 * rise);
+          cubic[2 * kTile] = T(third);
+          cubic[3 * kTile] = T(fourth);
         }
     return to;
   }
