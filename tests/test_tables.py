@@ -98,7 +98,8 @@ def test_cells_are_fine_where_a_function_is_steep_and_the_error_holds_everywhere
 
 def test_cells_have_an_end() -> None:
     step = nn.Sequential(nn.Unflatten(0, (-1, 1)), nn.Linear(1, 1), nn.Threshold(0.5, 0.0)).double()
-    nn.init.ones_(step[1].weight), nn.init.zeros_(step[1].bias)  # a jump at 0.5 Å
+    nn.init.ones_(step[1].weight)
+    nn.init.zeros_(step[1].bias)  # a jump at 0.5 Å
     counts = tabulate_by_cells([step], 4.5, (1e-6, 1e-5)).counts
     assert max(counts) == MAX_OF_CELL and counts[-1] == 1
 
