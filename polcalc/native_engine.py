@@ -90,7 +90,7 @@ class NativeEngine:
         self._embedded = _EmbeddedState(exact) if any(type(e) is not Species for e in exact.trunk.embeddings) else None
         self._lock = Lock()
         self._content: tuple[int, bytes] | None = None
-        self._species = np.zeros(0, dtype=np.int64)
+        self._species = self._places = np.zeros(0, dtype=np.int64)  # rows by element, and rows by atom
         self._state: tuple[float, int] | None = None
         self._factors: Floats = np.ones((1, 1, 1))
 
@@ -128,7 +128,9 @@ class NativeEngine:
                 table = self._embedded.table(rows, total_charge, multiplicity, partial_charges, groups)
                 if table is not None:
                     self._engine.set_species(table)
-                answer = Answer(*self._engine.evaluate(rows, np.arange(len(rows)), positions, *pairs, factors, gradients))
+                if len(self._places) < len(rows):
+                    self._places = np.arange(len(rows))
+                answer = Answer(*self._engine.evaluate(rows, self._places[: len(rows)], positions, *pairs, factors, gradients))
         if not self._constants:
             return answer
         constants = self._constants_of(len(numbers), total_charge, multiplicity, groups)
@@ -205,7 +207,7 @@ class _EmbeddedState:
         partial_charges: Floats | None,
         groups: NDArray[np.int64] | None,
     ) -> Floats | None:
-        """Return the table (N, 2, C), or None where it is that of the call before."""
+        """Return the table (N, 2, C), or None where it is that of the call before; an array of numbers must not change afterwards."""
         state = [numbers, total_charge, multiplicity, partial_charges, groups]
         if self._known and all(map(_same, self._known, state)):
             return None
@@ -229,7 +231,7 @@ class _EmbeddedState:
         scalars = torch.stack([embedding(graph) for embedding in self._embeddings]).sum(0)  # (N, C)
         central, neighbor = self._pair.weight.chunk(2, dim=1)
         table: Floats = torch.stack([scalars @ central.T + self._pair.bias, scalars @ neighbor.T], dim=1).numpy()
-        self._known = [x.copy() if isinstance(x, np.ndarray) else x for x in state]
+        self._known = [numbers, *(x.copy() if isinstance(x, np.ndarray) else x for x in state[1:])]
         return table
 
 
@@ -244,6 +246,8 @@ def _parts(
 
 
 def _same(before: Any, now: Any) -> bool:
+    if before is now:
+        return True
     if isinstance(before, np.ndarray) or isinstance(now, np.ndarray):
         return before is not None and now is not None and np.array_equal(before, now)
     return bool(before == now)
