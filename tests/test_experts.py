@@ -178,6 +178,8 @@ def test_the_command_trains_an_expert_for_each_state(tmp_path: Path) -> None:
             assert ((p - alone.potential.get_parameter(name)).abs() <= 1e-3 * change.abs() + 1e-7).all()
         moved = expert.trunk.architecture.output.weight - before.potential.trunk.architecture.output.weight
         assert moved.abs().max() > 1e-4
+    assert made.card.states == [[0, 1, 16], [1, 2, 16]] and made.card.dataset["n_train"] == 32 and made.card.elements == [1, 8]
+    assert made.card.force_max_eV_per_A and made.card.closest_distances_A.keys() == {"H-H", "H-O"}
     assert made.card.test_errors["n_frames"] == 48 and set(made.card.training["experts"]) == {
         "charge+0-multiplicity1",
         "charge+1-multiplicity2",
@@ -192,11 +194,14 @@ def test_experts_go_on_and_those_of_other_states_stay(tmp_path: Path) -> None:
     pytest.importorskip("lightning", reason="needs Lightning: pip install 'polcalc[train]'")
     config, base = two_states(tmp_path), tmp_path / "base.pt"
     before = single(experts())
-    save(base, before, Card(name="base", elements=[1, 8], states=[[0, 1, 16], [1, 2, 16]], training={"experts": {"x": {}}}))
+    known: dict[str, Any] = {"states": [[0, 1, 10], [1, 2, 10]], "closest_distances_A": {"H-O": 0.5}, "dataset": {"name": "of the base"}}
+    save(base, before, Card(name="base", elements=[1, 8], training={"experts": {"x": {}}}, **known))
     assert run(base, config, "--state", "1,2", "--output", tmp_path / "out").exit_code == 0
     opened, made = load(base).potential, load(tmp_path / "out" / "model.pt")
     assert isinstance(opened, Experts) and isinstance(made.potential, Experts) and made.potential.states == opened.states
     assert set(made.card.training["experts"]) == {"x", "charge+1-multiplicity2"}
+    assert made.card.states == [[0, 1, 10], [1, 2, 16]] and made.card.dataset == {"name": "of the base"}
+    assert made.card.closest_distances_A["H-O"] == 0.5
     name = "trunk.architecture.output.weight"
     changes = [made.potential.of(*state).get_parameter(name) - opened.of(*state).get_parameter(name) for state in STATES]
     assert changes[0].abs().max() == 0 and 1e-5 < changes[1].abs().max() < 0.1  # from the expert, whose weights are other than the shared

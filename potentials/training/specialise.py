@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from potentials.checkpoint import Model, load, save
+from potentials.checkpoint import Card, Model, load, save
 from potentials.datasets import load_frames
 from potentials.experts import Experts, compact, expanded
 from potentials.potential import Potential
@@ -108,6 +108,7 @@ def save_combined(
     training.pop("validation_errors", None)  # of the base
     card = replace(
         base.card,
+        **_seen(base.card, [expert.card for expert in experts]),
         name=config.name,
         description=config.description,
         limits=config.limits,
@@ -118,6 +119,28 @@ def save_combined(
     )
     save(output / MODEL, potential, card)
     return found
+
+
+def _seen(base: Card, experts: Sequence[Card]) -> dict[str, Any]:
+    """Put together what the base and the experts were trained on: the entries of a card that say what its model knows."""
+    cards = [base, *experts]
+    counts = {(charge, multiplicity): n for card in cards for charge, multiplicity, n in card.states}
+    distances: dict[str, float] = {}
+    for pair, distance in (item for card in cards for item in card.closest_distances_A.items()):
+        distances[pair] = min(distance, distances.get(pair, distance))
+    ranges = [card.energy_range_eV for card in cards if card.energy_range_eV]
+    forces = [card.force_max_eV_per_A for card in cards if card.force_max_eV_per_A is not None]
+    seen: dict[str, Any] = {
+        "elements": sorted({element for card in cards for element in card.elements}),
+        "states": [[*state, n] for state, n in sorted(counts.items())],
+        "closest_distances_A": dict(sorted(distances.items())),
+        "energy_range_eV": [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [],
+        "force_max_eV_per_A": max(forces, default=None),
+    }
+    if len(experts) == len(counts):  # nothing is left of what the base was trained on
+        parts = [card.dataset for card in experts]
+        seen["dataset"] = parts[0] | {name: sum(part[name] for part in parts) for name in ("n_frames", "n_train", "n_validation")}
+    return seen
 
 
 def _shared(base: Model) -> Potential:
