@@ -46,9 +46,10 @@ def test_molecules_are_different_of_the_wanted_elements_and_in_the_same_order_ag
 
 def test_a_larger_set_begins_with_a_smaller_one_and_has_its_test_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(organic_molecules, "FIRST", 120)
-    small, large = parents(120, 10, seed=3), parents(150, 10, seed=3)
-    assert large[:130] == small and len(large) == len({parent.smiles for parent in large}) == 160
-    assert all(parent.further and not parent.test for parent in large[130:]) and not any(parent.further for parent in small)
+    monkeypatch.setattr(organic_molecules, "SECOND", 140)
+    small, larger, large = (parents(n, 10, seed=3) for n in (120, 130, 150))
+    assert large[:130] == small and large[:140] == larger and len(large) == len({parent.smiles for parent in large}) == 160
+    assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 10 and not any(parent.test for parent in large[130:])
 
 
 @pytest.mark.parametrize("smiles", ["COOC", "CNNNC", "C1=CC1", "C=C=C", "CC#CO", "C1CC2CC12", "FN(C)C", "c1[nH]c2cc1OC2", "CC(O)(O)O"])
@@ -174,11 +175,22 @@ def test_a_job_is_decided_by_its_seed_and_its_files_can_be_trained_on(tmp_path: 
 def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(organic, "_labelled", lambda species, scenes, *_: asked.append(scenes) or [])
     asked: list[tuple[str, ...]] = []
-    for n, further in enumerate((False, True, True)):
+    for n, draw in enumerate((0, 1, 1, 2, 2, 2, 2)):
         with pytest.raises(Failed, match="no frame"):
-            organic.compute(Job(n, Parent("CO", further=further), (1, 1, n)))
-    assert asked[0] == organic.SCENES and [len(scenes) for scenes in asked[1:]] == [organic.FURTHER_SCENES] * 2
+            organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
+    assert asked[0] == organic.SCENES and [len(scenes) for scenes in asked[1:3]] == [organic.FURTHER_SCENES] * 2
     assert asked[1] != asked[2] and set(asked[1] + asked[2]) <= set(organic.SCENES)
+    assert all(len(scenes) == 2 and scenes[0] == "modes" for scenes in asked[3:]) and len(set(asked[3:])) > 1
+
+
+def test_forces_of_every_molecule_are_checked_but_of_a_part_of_the_third_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(organic, "_check_forces", lambda *_: checked.append(draw))
+    monkeypatch.setattr(organic, "SCENES", ("modes",) * organic.FURTHER_SCENES)
+    checked: list[int] = []
+    for draw in (0, 1, 2):
+        for n in range(16):
+            organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
+    assert checked.count(0) == checked.count(1) == 16 and 0 < checked.count(2) < 10
 
 
 def test_the_command_goes_on_and_refuses_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,7 +30,8 @@ KINDS = {"molecule": 0.62, "protonated": 0.13, "deprotonated": 0.13, "radical": 
 FURTHER_KINDS = {"molecule": 0.35, "protonated": 0.22, "deprotonated": 0.22, "radical": 0.21}  # states of ions err most on new molecules
 SCENES = ("dynamics",) * 4 + ("modes",) * 4 + ("stretched", "contact", "pair", "pair")  # of a molecule
 SMALL_SCENES = ("dynamics",) * 10 + ("modes",) * 8 + ("stretched",) * 10 + ("contact",) * 4 + ("pair",) * 16  # of one by name
-FURTHER_SCENES = 5  # of a further molecule, drawn from those: energies of new molecules want more molecules, not more of each
+FURTHER_SCENES = 5  # of a molecule of the second draw, from those: energies of new molecules want more molecules, not more of each
+LAST_SCENES = ("modes",) * 5 + ("stretched", "contact") + ("pair",) * 3  # of one of the third draw: modes, and one of these; no costly path
 MOST_ATOMS_OF_PAIR = 24
 TEMPERATURES_K = (300.0, 1000.0)
 EVERY, TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 7, 2.0, 20.0, 4.0
@@ -42,6 +43,7 @@ MOST_FORCE = 30.0  # eV/Å
 MOST_SPIN_ERROR = 0.25  # of <S²>
 ENERGY_RANGE = (-20.0, 30.0)  # eV, of any label above the first of its molecule
 FORCE_CHECK, CHECK_STEP = 0.02, 0.002  # eV/Å and Å: forces along a random way against differences of energies
+CHECKED = (1.0, 1.0, 0.2)  # share of the molecules of each draw whose forces are checked
 
 
 class Job(NamedTuple):
@@ -71,23 +73,31 @@ def make_jobs(n_train: int = N_TRAIN, n_test: int = N_TEST, seed: int = SEED) ->
 def compute(job: Job) -> dict[str, Any]:
     """Draw and label the geometries of one job: flat arrays, and how many were left out for which reason."""
     rng = np.random.default_rng(job.seed)
-    kinds = FURTHER_KINDS if job.parent.further else KINDS
+    kinds = FURTHER_KINDS if job.parent.draw else KINDS
     kind = "molecule" if job.parent.small else str(rng.choice(list(kinds), p=list(kinds.values())))
     try:
         species = make_species(job.parent, kind, rng)
     except Failed:
         species = make_species(job.parent, "molecule", rng)
     left_out: Counter[str] = Counter()
-    scenes = SMALL_SCENES if job.parent.small else SCENES
-    if job.parent.further:
-        scenes = tuple(rng.choice(scenes, FURTHER_SCENES, replace=False).tolist())
-    frames = list(_labelled(species, scenes, rng, left_out))
+    scenes = SMALL_SCENES if job.parent.small else _scenes(job.parent.draw, rng)
+    check_forces = CHECKED[job.parent.draw] == 1 or rng.random() < CHECKED[job.parent.draw]
+    frames = list(_labelled(species, scenes, check_forces, rng, left_out))
     if not frames:
         raise Failed(f"no frame is left: {dict(left_out)}")
     return _arrays(frames, job.number) | {"left_out": np.array(json.dumps(left_out))}
 
 
-def _labelled(species: Species, scenes: tuple[str, ...], rng: np.random.Generator, left_out: Counter[str]) -> Iterator[Frame]:
+def _scenes(draw: int, rng: np.random.Generator) -> tuple[str, ...]:
+    """Choose the scenes of a molecule. In the third draw the gentlest is first: energies are counted from it."""
+    if draw == 2:
+        return "modes", str(rng.choice(LAST_SCENES))
+    return tuple(rng.choice(SCENES, FURTHER_SCENES, replace=False).tolist()) if draw else SCENES
+
+
+def _labelled(
+    species: Species, scenes: tuple[str, ...], check_forces: bool, rng: np.random.Generator, left_out: Counter[str]
+) -> Iterator[Frame]:
     """Label every geometry in its states; the first label is where energies are counted from, and forces are checked on it."""
     floor: dict[tuple[int, ...], float] = {}
     for scene, (numbers, drawn, charge, multiplicity) in _geometries(species, scenes, rng, left_out):
@@ -99,7 +109,7 @@ def _labelled(species: Species, scenes: tuple[str, ...], rng: np.random.Generato
             try:
                 surface = Surface(numbers, *state, LABEL_ACCURACY)
                 label = surface.label(positions)
-                if not floor and state == (charge, multiplicity):
+                if check_forces and not floor and state == (charge, multiplicity):
                     _check_forces(surface, positions, label, rng)
                 _check(label, state[1], floor.setdefault(tuple(np.sort(numbers)), label.energy))
             except Failed as error:

@@ -59,6 +59,7 @@ SMALL = (  # SMILES and multiplicity: inorganic ones, ions and radicals that no 
     *(("N#[C]", 2), ("[O]O", 2), ("C[S]", 2), ("[CH]=C", 2), ("[O]Cl", 2), ("[NH]", 3), ("[CH2]=[NH2+]", 1), ("[CH2-]C#N", 1)),
 )
 FIRST = 5600  # molecules to train on that are drawn together with those to test on
+SECOND = 12600  # further ones up to here are of the second draw, those beyond of the third
 PARTNERS = ("O", "O", "N", "F", "Cl", "S", "CO", "C=O", "[OH-]", "[NH4+]", "[OH3+]", "[O-]C=O", "[C-]#N", "C")  # of pairs
 WATER = "O"
 
@@ -70,7 +71,7 @@ class Parent(NamedTuple):
     multiplicity: int = 1  # of its ground state
     small: bool = False  # by name
     test: bool = False  # never trained on
-    further: bool = False  # beyond the first ones
+    draw: int = 0  # 1 and 2: further ones, of fewer geometries each
 
 
 def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
@@ -89,7 +90,8 @@ def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
         made = [Parent(smiles, test=n in tested) for n, smiles in enumerate(grown)]
         made += [Parent(smiles, multiplicity, small=True) for smiles, multiplicity in small.items()]
         first = [made[n] for n in rng.permutation(len(made))]
-        return first + [Parent(smiles, further=True) for smiles in _grow_new(n_train - FIRST, known, np.random.default_rng((seed, 2)))]
+        further = _grow_new(n_train - FIRST, known, np.random.default_rng((seed, 2)))
+        return first + [Parent(smiles, draw=1 if n < SECOND - FIRST else 2) for n, smiles in enumerate(further)]
 
 
 def _grow_new(count: int, known: set[str], rng: np.random.Generator) -> list[str]:
