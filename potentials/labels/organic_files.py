@@ -95,7 +95,7 @@ def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapp
         **{key: getattr(ORGANIC.provenance, key) for key in ("description", "theory", "licence", "citation", "url")},
         "programs": program(),
         "accuracy": organic.LABEL_ACCURACY,
-        "sampling": f"per molecule {len(organic.SCENES)} geometries ({organic.FURTHER_SCENES} past the first {FIRST} molecules, two without "
+        "sampling": f"per molecule {len(organic.SCENES)} geometries ({organic.FURTHER_SCENES} past the first {FIRST} molecules, 2 without "
         f"dynamics past {SECOND}; more ions there) of one species (the molecule, or a proton more, a proton less, a hydrogen less): "
         f"Langevin dynamics on the method at {organic.TEMPERATURES_K[0]:g} to {organic.TEMPERATURES_K[1]:g} K "
         f"({organic.TIMESTEP_FS:g} fs, hydrogens of {organic.HYDROGEN_AMU:g} amu, every {organic.EVERY} steps, from a displaced geometry), "
