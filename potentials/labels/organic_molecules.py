@@ -59,7 +59,7 @@ SMALL = (  # SMILES and multiplicity: inorganic ones, ions and radicals that no 
     *(("N#[C]", 2), ("[O]O", 2), ("C[S]", 2), ("[CH]=C", 2), ("[O]Cl", 2), ("[NH]", 3), ("[CH2]=[NH2+]", 1), ("[CH2-]C#N", 1)),
 )
 FIRST = 5600  # molecules to train on that are drawn together with those to test on
-SECOND = 12600  # further ones up to here are of the second draw, those beyond of the third
+SECOND = 13871  # further ones up to here are of the second draw, those beyond of the third
 PARTNERS = ("O", "O", "N", "F", "Cl", "S", "CO", "C=O", "[OH-]", "[NH4+]", "[OH3+]", "[O-]C=O", "[C-]#N", "C")  # of pairs
 WATER = "O"
 
