@@ -42,6 +42,17 @@ class Engine:
         factors: NDArray[np.floating[Any]],
         seeds: NDArray[np.float64],
     ) -> None: ...
+    def evaluate_and_add(
+        self,
+        species: NDArray[np.int64],
+        kinds: NDArray[np.int64],
+        positions: NDArray[np.float64],
+        idx_i: NDArray[np.int64],
+        idx_j: NDArray[np.int64],
+        shifts: NDArray[np.float64] | None,
+        factors: NDArray[np.floating[Any]],
+        seeds: NDArray[np.float64],
+    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
     def gradients(self) -> dict[str, NDArray[np.floating[Any]]]: ...
     @property
     def bytes(self) -> int: ...

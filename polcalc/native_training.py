@@ -3,10 +3,11 @@
 Forces are derivatives, so a loss of forces is differentiated twice. With g = ∂L/∂E and v = ∂L/∂F held fixed, the gradient of the loss is
 that of g·E + v·F, and v·F = -v·∇E is minus the slope of the energy along v. A slope is a difference:
 
-    ∂L/∂θ ≈ Σ± (g/2 ∓ 1/2ε) ∂E/∂θ (r ± ε v)
+    ∂L/∂θ ≈ 1/ε ∂E/∂θ (r) + (g - 1/ε) ∂E/∂θ (r + ε v)
 
-so that nothing but energies is ever differentiated by the weights. ε v is `DISPLACEMENT` at the atom that moves most; the error is of
-second order in it and far below what one batch says of the next.
+so that nothing but energies is ever differentiated by the weights, and the evaluation at r, which says what g and v are, is already one
+of the two: ε is the same for all structures. ε v is `DISPLACEMENTS` at the atom of the batch that moves most. The error is of first order in it, a
+hundredth at most for one structure, and ε has the other sign in every second one: over a batch errors cancel, and over many they are of second order.
 
 What depends on the weights alone, tables of filters and embedded species, is made and differentiated by torch.
 
@@ -39,7 +40,7 @@ try:
 except ImportError:  # no compiler at installation; `check_supported` says so
     _native = None  # type: ignore[assignment]
 
-DISPLACEMENT = 0.003  # Å, of the atom that moves most
+DISPLACEMENTS = {torch.float32: 5e-4, torch.float64: 1e-4}  # Å, of the atom that moves most: smaller ones would drown in rounding
 INTERVAL = 0.012  # Å, between the first knots of a table
 CROWDING = 1.0  # 1/Å: knots lie 1 + CROWDING · length times as far apart. Between coarse ones steep filters grow rough unseen
 ROUGHNESS = 0.02  # factor of the penalty on bends of the filters
@@ -89,13 +90,13 @@ class NativeGradients:
         made = self._made(graph)
         self._hand_over(made)
         structure = self._structure(graph, made["factor"])
-        energies, forces = self._evaluate(structure, graph)
+        signs = torch.ones_like(targets.energy)
+        signs[1::2] = -1
+        energies, forces = self._evaluate(structure, graph, signs)
         value, by_energy, by_forces = _by_predictions(self.loss, graph, targets, energies, forces)
-        self._engine.clear_gradients(len(graph.batch))
-        for sign in (1, -1):
-            self._add(structure, graph, by_energy, by_forces, sign)
+        unit = self._add(structure, graph, by_energy, by_forces, signs)
         bends = roughness([made[f"table.{k}"][:, 0] for k in range(len(self._filters))])
-        self._take_over(made, bends)
+        self._take_over(made, unit, bends)
         penalty = penalties(self.potential)
         if penalty.requires_grad:
             penalty.backward()
@@ -149,24 +150,28 @@ class NativeGradients:
             "factors": factor.detach().numpy(),
         }
 
-    def _evaluate(self, structure: dict[str, Any], graph: AtomicGraph) -> tuple[Tensor, Tensor]:
-        """Energies (S,) eV and forces (N, 3) eV/Å."""
-        _, energies, forces, _ = self._engine.evaluate(**structure, gradients=True)
+    def _evaluate(self, structure: dict[str, Any], graph: AtomicGraph, signs: Tensor) -> tuple[Tensor, Tensor]:
+        """Energies (S,) eV and forces (N, 3) eV/Å; begin to sum gradients, those of each energy with its sign (S,)."""
+        self._engine.clear_gradients(len(graph.batch))
+        _, energies, forces, _ = self._engine.evaluate_and_add(**structure, seeds=signs[graph.batch].numpy())
         nothing = graph.positions.new_zeros(0)
         constants = sum(term(graph, nothing, nothing) for term in self._constants)
         return structure_sum(torch.from_numpy(energies) + constants, graph), torch.from_numpy(forces)
 
-    def _add(self, structure: dict[str, Any], graph: AtomicGraph, by_energy: Tensor, by_forces: Tensor, sign: int) -> None:
-        """Add the gradients of one of the two displaced batches."""
-        largest = by_energy.new_zeros(len(by_energy)).scatter_reduce(0, graph.batch, by_forces.norm(dim=1), "amax")  # (S,)
-        step = torch.where(largest > 0, DISPLACEMENT / largest.clamp(min=1e-300), 0.0)  # ε
-        slope = torch.where(largest > 0, largest / (2 * DISPLACEMENT), 0.0)  # 1/2ε
-        moved = structure["positions"] + sign * (step[graph.batch, None] * by_forces).numpy()
-        seeds = self._scale * (0.5 * by_energy - sign * slope)[graph.batch]
-        self._engine.add_gradients(**structure | {"positions": moved}, seeds=seeds.numpy())
+    def _add(self, structure: dict[str, Any], graph: AtomicGraph, by_energy: Tensor, by_forces: Tensor, signs: Tensor) -> float:
+        """Add the gradients at displaced positions; return the unit of the sums."""
+        largest = float(by_forces.norm(dim=1).max())
+        if largest == 0:  # energies alone
+            self._engine.clear_gradients(len(graph.batch))
+            self._engine.add_gradients(**structure, seeds=by_energy[graph.batch].numpy())
+            return self._scale
+        step = DISPLACEMENTS[self.potential.dtype] / largest  # ε
+        moved = structure["positions"] + (step * signs[graph.batch, None] * by_forces).numpy()
+        self._engine.add_gradients(**structure | {"positions": moved}, seeds=(step * by_energy - signs)[graph.batch].numpy())
+        return self._scale / step
 
-    def _take_over(self, made: dict[str, Tensor], penalty: Tensor) -> None:
-        found = {name: torch.from_numpy(array) for name, array in self._engine.gradients().items()}
+    def _take_over(self, made: dict[str, Tensor], unit: float, penalty: Tensor) -> None:
+        found = {name: torch.from_numpy(array).mul_(unit) for name, array in self._engine.gradients().items()}
         with torch.no_grad():
             for name, p in self._weights.items():
                 parts = [found[name]] if name in found else [found[f"{name}.{part}"] for part in "IAS"]

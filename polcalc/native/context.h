@@ -86,9 +86,10 @@ struct LayerFields {
 template <typename T>
 struct Context {
   const Weights<T>* w;
-  bool gradients;
+  bool gradients;     // any at all
+  bool to_positions;  // those by positions
   const T* seeds;                // (N) weight of the energy of each atom in what is differentiated, or null: 1
-  const Gradients<T>* training;  // where each thread adds gradients by the weights; null: gradients by positions are wanted
+  const Gradients<T>* training;  // where each thread adds gradients by the weights, or null
   int n_blocks, block_size;  // atoms per block, at most
   const int* block_start;  // (n_blocks + 1)
   const long* species;     // (N) offset of the species row

@@ -182,7 +182,8 @@ static void embed_back(const Block<T>& b, T* grad, T* to_tensors) {
     for (int k = 0; k < 9; ++k) g[k] += to_norm * x[k];
     store9(to_tensors + at, g);
   });
-  if (b.training) return embed_train(b, to_tensors);
+  if (b.training) embed_train(b, to_tensors);
+  if (!c.to_positions) return;
   for (long n = 0; n < b.count; ++n)
     for (long e = c.row_start[b.first + n]; e < c.row_start[b.first + n + 1]; ++e)
       embed_edge_back(w, c.edges[e], w.species + c.species[b.first + n], to_tensors + 9 * W * n, c.geometry[e]);

@@ -93,7 +93,7 @@ class Engine : public AnyEngine {
     make_edges(s);
     make_fields(s, answer.forces != nullptr, nullptr);
     run();
-    collect(s, answer);
+    collect(s, answer, nullptr);
   }
 
   void set_array(const std::string& name, const double* data, long size) override { model_.arrays[name].assign(data, data + size); }
@@ -113,15 +113,16 @@ class Engine : public AnyEngine {
     }
   }
 
-  void add_gradients(const Structure& s, const double* seeds) override {
+  void add_gradients(const Structure& s, const double* seeds, const Answer* answer) override {
     if (s.n_atoms == 0) return;
     if (stores_.empty() || s.factor_atoms != stores_[0]->factor_rows()) throw std::invalid_argument("native engine: clear the gradients first, for as many rows of factors");
     check(s);
     order_atoms(s);
     make_blocks(s.n_atoms);
     make_edges(s);
-    make_fields(s, true, seeds);
+    make_fields(s, answer != nullptr, seeds);
     run();
+    if (answer) collect(s, *answer, seeds);
   }
 
   void gradients(const Place& place) const override {
@@ -227,7 +228,7 @@ class Engine : public AnyEngine {
       if (name != "reference" && name.rfind("zbl", 0) != 0) std::vector<double>().swap(array);
   }
 
-  void make_fields(const Structure& s, bool gradients, const double* seeds) {
+  void make_fields(const Structure& s, bool to_positions, const double* seeds) {
     const Weights<T>& w = packed_->weights;
     const long N = s.n_atoms, one = N * w.width;
     const long per_layer = 5 * 9 + 2;
@@ -240,7 +241,8 @@ class Engine : public AnyEngine {
     };
     Context<T>& c = context_;
     c.w = &w;
-    c.gradients = gradients;
+    c.gradients = to_positions || seeds;
+    c.to_positions = to_positions;
     c.n_blocks = static_cast<int>(block_start_.size()) - 1;
     c.block_size = block_size_;
     c.block_start = block_start_.data();
@@ -307,7 +309,7 @@ class Engine : public AnyEngine {
         &job, context_.training ? 1 : pool_.n_threads);
   }
 
-  void collect(const Structure& s, const Answer& answer) {
+  void collect(const Structure& s, const Answer& answer, const double* seeds) {
     const double share = model_.offset / static_cast<double>(s.n_atoms);
     for (long n = 0; n < s.n_atoms; ++n)
       answer.energies[n] = model_.scale * energies_[place_[n]] + reference_[s.species[n]] + share + repulsion_.energy(n);
@@ -317,8 +319,9 @@ class Engine : public AnyEngine {
     for (const Pair& pair : pairs_) {
       const Geometry &there = geometry_.get()[pair.there], &back = geometry_.get()[pair.back];
       const long i = 3L * atom_[pair.i], j = 3L * atom_[pair.j];
+      const double scale = model_.scale / (seeds ? seeds[atom_[pair.i]] : 1.0);
       for (int a = 0; a < 3; ++a) {
-        const double g = model_.scale * (there.gradient[a] - back.gradient[a]);  // dE/dr_ij
+        const double g = scale * (there.gradient[a] - back.gradient[a]);  // dE/dr_ij
         answer.forces[i + a] += g;
         answer.forces[j + a] -= g;
         for (int b = 0; b < 3; ++b) answer.virial[3 * a + b] += g * pair.vector[b];

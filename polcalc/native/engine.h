@@ -65,7 +65,7 @@ class AnyEngine {
   virtual void pack() = 0;                                                             // after the last of them
   // Gradients by the weights of Σ_n seed_n E_n, in units of the network, summed over structures
   virtual void clear_gradients(long factor_rows) = 0;
-  virtual void add_gradients(const Structure&, const double* seeds) = 0;
+  virtual void add_gradients(const Structure&, const double* seeds, const Answer*) = 0;  // and answer, where no seed is zero and each structure has one
   virtual void gradients(const Place&) const = 0;
   virtual long bytes() const = 0;
 };

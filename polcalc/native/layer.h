@@ -107,15 +107,19 @@ static void layer_back(const Block<T>& b, int layer, const T* grad, T* other) {
   });
 }
 
-template <typename T, int G>
-static void message_group_back(int width, const T* table, const Edge<T>* edges, const T* field, const T* from, T* to, Geometry* geometry) {
+// To Y, and where places are given for them: to the lengths of the edges, and to the table
+template <typename T, int G, bool Lengths, bool Table>
+static void message_group_back(int width, const T* table, const Edge<T>* edges, const T* field, const T* from, T* to, Geometry* geometry, T* to_table) {
   Vec<T> along[G] = {};
   for (int v = 0; v < width; v += lanes<T>)
 #pragma GCC unroll 3
     for (int part = 0; part < 3; ++part) {
       Vec<T> f[G], slope[G], on[G] = {};
 #pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) f[g] = filter_both(entry_of(table, edges[g], v), part, edges[g], slope[g]);
+      for (int g = 0; g < G; ++g) {
+        const T* entry = entry_of(table, edges[g], v);
+        f[g] = Lengths ? filter_both(entry, part, edges[g], slope[g]) : filter_value(entry, part, edges[g].t);
+      }
 #pragma GCC unroll 5
       for (int k = kFirst[part]; k < kFirst[part + 1]; ++k) {
         const Vec<T> y = load(from + nine(v) + k * kTile);
@@ -129,35 +133,27 @@ static void message_group_back(int width, const T* table, const Edge<T>* edges, 
         store(to + nine(v) + k * kTile, total);
       }
 #pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) along[g] += slope[g] * on[g];
+      for (int g = 0; g < G; ++g) {
+        if (Lengths) along[g] += slope[g] * on[g];
+        if (Table) add_to_table(to_table, edges[g], v, part, on[g]);
+      }
     }
-  for (int g = 0; g < G; ++g) geometry[g].along += sum<T>(along[g]);
+  for (int g = 0; Lengths && g < G; ++g) geometry[g].along += sum<T>(along[g]);
 }
 
-// The same without lengths: gradients to Y, and to the table
-template <typename T, int G>
-static void message_group_train(int width, const T* table, const Edge<T>* edges, const T* field, const T* from, T* to, T* to_table) {
-  for (int v = 0; v < width; v += lanes<T>)
-#pragma GCC unroll 3
-    for (int part = 0; part < 3; ++part) {
-      Vec<T> f[G], on[G] = {};
-#pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) f[g] = filter_value(entry_of(table, edges[g], v), part, edges[g].t);
-#pragma GCC unroll 5
-      for (int k = kFirst[part]; k < kFirst[part + 1]; ++k) {
-        const Vec<T> y = load(from + nine(v) + k * kTile);
-        Vec<T> total = load(to + nine(v) + k * kTile);
-#pragma GCC unroll 4
-        for (int g = 0; g < G; ++g) {
-          const Vec<T> grad = load(field + edges[g].node + nine(v) + k * kTile);
-          total += f[g] * grad;
-          on[g] += y * grad;
-        }
-        store(to + nine(v) + k * kTile, total);
-      }
-#pragma GCC unroll 4
-      for (int g = 0; g < G; ++g) add_to_table(to_table, edges[g], v, part, on[g]);
-    }
+template <typename T, bool Lengths, bool Table>
+static void messages_back(const Block<T>& b, int layer) {
+  const Context<T>& c = b.c;
+  const LayerFields<T>& f = c.layers[layer];
+  const int W = b.w.width;
+  const T* table = b.w.layers[layer].table;
+  T *ys = b.field(f.y), *ds = b.field(f.d), *to_table = Table ? b.training->layers[layer].table : nullptr;
+  for (long n = 0; n < b.count; ++n) {
+    T *y = ys + 9 * W * n, *to = ds + 9 * W * n;
+    b.groups(
+        n, [&](long e) { message_group_back<T, POLCALC_GROUP, Lengths, Table>(W, table, c.edges + e, f.m, y, to, c.geometry + e, to_table); },
+        [&](long e) { message_group_back<T, 1, Lengths, Table>(W, table, c.edges + e, f.m, y, to, c.geometry + e, to_table); });
+  }
 }
 
 // Gradients through the messages: to Y, in place of d, and to the length of every edge; then to the input of the layer
@@ -166,21 +162,13 @@ static void backward_layer(const Block<T>& b, int layer) {
   const Context<T>& c = b.c;
   const LayerFields<T>& f = c.layers[layer];
   const int W = b.w.width;
-  const T* table = b.w.layers[layer].table;
-  T *xs = b.field(f.x), *ys = b.field(f.y), *ds = b.field(f.d), *carried = b.field(c.carried), *grad = b.scratch_a, *scales = b.own(f.x_scale, W);
-  for (long n = 0; n < b.count; ++n) {
-    T *y = ys + 9 * W * n, *to = ds + 9 * W * n;
-    if (b.training) {
-      T* to_table = b.training->layers[layer].table;
-      b.groups(
-          n, [&](long e) { message_group_train<T, POLCALC_GROUP>(W, table, c.edges + e, f.m, y, to, to_table); },
-          [&](long e) { message_group_train<T, 1>(W, table, c.edges + e, f.m, y, to, to_table); });
-    } else {
-      b.groups(
-          n, [&](long e) { message_group_back<T, POLCALC_GROUP>(W, table, c.edges + e, f.m, y, to, c.geometry + e); },
-          [&](long e) { message_group_back<T, 1>(W, table, c.edges + e, f.m, y, to, c.geometry + e); });
-    }
-  }
+  T *xs = b.field(f.x), *ds = b.field(f.d), *carried = b.field(c.carried), *grad = b.scratch_a, *scales = b.own(f.x_scale, W);
+  if (!b.training)
+    messages_back<T, true, false>(b, layer);
+  else if (c.to_positions)
+    messages_back<T, true, true>(b, layer);
+  else
+    messages_back<T, false, true>(b, layer);
   if (b.training) mix_outer<T>(b.count, ds, xs, W, b.training->layers[layer].mix_in);
   mix<T>(b.count, ds, b.w.layers[layer].mix_in_back, grad);
   b.each([&](long, int, long at, long row) {

@@ -57,11 +57,18 @@ class NativeModule {
 
   void add_gradients(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j, const std::optional<Floats>& shifts,
                      const Floats& factors, const Floats& seeds) {
-    if (seeds.size() != species.size()) throw std::invalid_argument("native engine: array shapes disagree");
     const Structure structure = structure_of(species, kinds, positions, idx_i, idx_j, shifts, factors);
+    check_seeds(seeds, structure.n_atoms);
     py::gil_scoped_release release;
     const std::lock_guard<std::mutex> lock(mutex_);
-    engine_->add_gradients(structure, seeds.data());
+    engine_->add_gradients(structure, seeds.data(), nullptr);
+  }
+
+  py::tuple evaluate_and_add(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j,
+                             const std::optional<Floats>& shifts, const Floats& factors, const Floats& seeds) {
+    const Structure structure = structure_of(species, kinds, positions, idx_i, idx_j, shifts, factors);
+    check_seeds(seeds, structure.n_atoms);
+    return answered(structure.n_atoms, true, [&](const Answer& answer) { engine_->add_gradients(structure, seeds.data(), &answer); });
   }
 
   py::dict gradients() {
@@ -76,24 +83,33 @@ class NativeModule {
 
   py::tuple evaluate(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j, const std::optional<Floats>& shifts,
                      const Floats& factors, bool gradients) {
-    const long N = species.size();
     const Structure structure = structure_of(species, kinds, positions, idx_i, idx_j, shifts, factors);
-    Floats energies(N), forces(gradients ? std::vector<long>{N, 3} : std::vector<long>{0, 3}), virial(std::vector<long>{3, 3});
-    const Answer answer{energies.mutable_data(), gradients ? forces.mutable_data() : nullptr, virial.mutable_data()};
-    for (int k = 0; k < 9; ++k) answer.virial[k] = 0;
-    {
-      py::gil_scoped_release release;
-      const std::lock_guard<std::mutex> lock(mutex_);  // the workspace serves one call at a time
-      engine_->evaluate(structure, answer);
-    }
-    double energy = 0;
-    for (long n = 0; n < N; ++n) energy += answer.energies[n];
-    return py::make_tuple(energy, energies, forces, virial);
+    return answered(structure.n_atoms, gradients, [&](const Answer& answer) { engine_->evaluate(structure, answer); });
   }
 
   long bytes() const { return engine_->bytes(); }
 
  private:
+  // Energy, energies, forces and virial as `run` answers
+  template <typename Run>
+  py::tuple answered(long n_atoms, bool gradients, Run run) {
+    Floats energies(n_atoms), forces(gradients ? std::vector<long>{n_atoms, 3} : std::vector<long>{0, 3}), virial(std::vector<long>{3, 3});
+    const Answer answer{energies.mutable_data(), gradients ? forces.mutable_data() : nullptr, virial.mutable_data()};
+    for (int k = 0; k < 9; ++k) answer.virial[k] = 0;
+    {
+      py::gil_scoped_release release;
+      const std::lock_guard<std::mutex> lock(mutex_);  // the workspace serves one call at a time
+      run(answer);
+    }
+    double energy = 0;
+    for (long n = 0; n < n_atoms; ++n) energy += answer.energies[n];
+    return py::make_tuple(energy, energies, forces, virial);
+  }
+
+  static void check_seeds(const Floats& seeds, long n_atoms) {
+    if (seeds.size() != n_atoms) throw std::invalid_argument("native engine: array shapes disagree");
+  }
+
   template <typename T>
   static py::array zeros(long size) {
     py::array_t<T> made(size);
@@ -138,6 +154,8 @@ PYBIND11_MODULE(_native, m) {
       .def("set_arrays", &NativeModule::set_arrays, py::arg("arrays"))
       .def("clear_gradients", &NativeModule::clear_gradients, py::arg("factor_rows"))
       .def("add_gradients", &NativeModule::add_gradients, py::arg("species"), py::arg("kinds"), py::arg("positions"), py::arg("idx_i"), py::arg("idx_j"),
+           py::arg("shifts").none(true), py::arg("factors"), py::arg("seeds"))
+      .def("evaluate_and_add", &NativeModule::evaluate_and_add, py::arg("species"), py::arg("kinds"), py::arg("positions"), py::arg("idx_i"), py::arg("idx_j"),
            py::arg("shifts").none(true), py::arg("factors"), py::arg("seeds"))
       .def("gradients", &NativeModule::gradients)
       .def("set_species", &NativeModule::set_species, py::arg("table"))
