@@ -23,7 +23,7 @@ from potentials.datasets.hdf5 import write_hdf5
 from potentials.datasets.organic import NAME, SAMPLE
 from potentials.files import write_text
 from potentials.labels import carbenes, molecule, organic, organic_files, toy_charge
-from potentials.labels.organic_molecules import FIRST
+from potentials.labels.organic_molecules import DRAWS
 from potentials.labels.work import failures, run_jobs
 
 app = typer.Typer(help="Compute reference data: known sets of ours, and cheap labels of any molecule.", no_args_is_help=True)
@@ -82,7 +82,7 @@ def organic_xtb(
     _need("rdkit")
     folder = output / NAME
     jobs = organic.make_jobs(molecules, test_molecules, seed)
-    _same_set(folder, {"molecules": min(molecules, FIRST), "test_molecules": test_molecules, "seed": seed})
+    _same_set(folder, {"molecules": min(molecules, DRAWS[0]), "test_molecules": test_molecules, "seed": seed})
     _run(NAME, jobs, organic.compute, folder, processes, limit)
     with as_input_error():
         about = organic_files.write_set(jobs, folder, output)

@@ -45,11 +45,10 @@ def test_molecules_are_different_of_the_wanted_elements_and_in_the_same_order_ag
 
 
 def test_a_larger_set_begins_with_a_smaller_one_and_has_its_test_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(organic_molecules, "FIRST", 120)
-    monkeypatch.setattr(organic_molecules, "SECOND", 140)
+    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 140, 145))
     small, larger, large = (parents(n, 10, seed=3) for n in (120, 130, 150))
     assert large[:130] == small and large[:140] == larger and len(large) == len({parent.smiles for parent in large}) == 160
-    assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 10 and not any(parent.test for parent in large[130:])
+    assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 5 + [3] * 5 and not any(parent.test for parent in large[130:])
 
 
 @pytest.mark.parametrize("smiles", ["COOC", "CNNNC", "C1=CC1", "C=C=C", "CC#CO", "C1CC2CC12", "FN(C)C", "c1[nH]c2cc1OC2", "CC(O)(O)O"])
@@ -116,10 +115,22 @@ def test_geometries() -> None:
 def test_states_are_those_that_the_electrons_allow() -> None:
     rng = np.random.default_rng(0)
     for ground, allowed in (((0, 1), {(0, 3), (1, 2), (-1, 2)}), ((0, 2), {(1, 1), (1, 3), (-1, 1), (-1, 3)})):
-        drawn = [organic._states(*ground, rng) for _ in range(200)]
+        drawn = [organic._states(*ground, organic.DRAWS[0].chance, rng) for _ in range(200)]
         assert all(states[0] == ground and len(set(states)) == len(states) for states in drawn)
         assert {state for states in drawn for state in states[1:]} == allowed
         assert 2 < np.mean([len(states) for states in drawn]) < 3.5
+
+
+def test_the_last_draw_has_more_of_the_states_that_molecules_teach() -> None:
+    """Triplets, and singlets of odd species; fewer doublets."""
+    rng = np.random.default_rng(0)
+
+    def count(draw: int, ground: tuple[int, int], state: tuple[int, int]) -> int:
+        return sum(state in organic._states(*ground, organic.DRAWS[draw].chance, rng) for _ in range(400))
+
+    for ground, state in (((0, 1), (0, 3)), ((0, 2), (1, 1)), ((0, 2), (-1, 3)), ((1, 1), (-1, 1))):
+        assert count(3, ground, state) > 1.25 * count(2, ground, state) > 0
+    assert 0 < count(3, (0, 1), (1, 2)) < 0.75 * count(2, (0, 1), (1, 2))
 
 
 def test_a_surface_is_the_method_and_tells_spin_and_dipole() -> None:
@@ -175,22 +186,33 @@ def test_a_job_is_decided_by_its_seed_and_its_files_can_be_trained_on(tmp_path: 
 def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(organic, "_labelled", lambda species, scenes, *_: asked.append(scenes) or [])
     asked: list[tuple[str, ...]] = []
-    for n, draw in enumerate((0, 1, 1, 2, 2, 2, 2)):
+    for n, draw in enumerate((0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3)):
         with pytest.raises(Failed, match="no frame"):
             organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
     assert asked[0] == organic.SCENES and [len(scenes) for scenes in asked[1:3]] == [organic.FURTHER_SCENES] * 2
     assert asked[1] != asked[2] and set(asked[1] + asked[2]) <= set(organic.SCENES)
-    assert all(len(scenes) == 2 and scenes[0] == "modes" for scenes in asked[3:]) and len(set(asked[3:])) > 1
+    for first, some in (("modes", asked[3:7]), ("relaxed", asked[7:])):
+        assert all(len(scenes) == 2 and scenes[0] == first for scenes in some) and len(set(some)) > 1
 
 
-def test_forces_of_every_molecule_are_checked_but_of_a_part_of_the_third_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", ["molecule", "protonated", "deprotonated", "radical"])
+def test_a_relaxed_geometry_is_a_minimum_of_the_method_near_that_of_the_force_field(kind: str) -> None:
+    species = make_species(Parent("CCO"), kind, np.random.default_rng(0))
+    positions = organic._relaxed(species)
+    before, after = (gfn2(species.atomic_numbers, x, species.charge, species.multiplicity) for x in (species.positions, positions))
+    assert after.energy < before.energy - 0.01
+    assert np.abs(after.forces).max() < 2 * organic.RELAXED_FMAX + 0.01 < 0.3 * np.abs(before.forces).max()
+    assert 0.01 < np.linalg.norm(positions - species.positions + species.positions.mean(0), axis=1).max() < 0.7
+
+
+def test_forces_of_every_molecule_are_checked_but_of_a_part_of_the_later_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(organic, "_check_forces", lambda *_: checked.append(draw))
     monkeypatch.setattr(organic, "SCENES", ("modes",) * organic.FURTHER_SCENES)
     checked: list[int] = []
-    for draw in (0, 1, 2):
+    for draw in range(4):
         for n in range(16):
             organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
-    assert checked.count(0) == checked.count(1) == 16 and 0 < checked.count(2) < 10
+    assert checked.count(0) == checked.count(1) == 16 and 0 < checked.count(2) < 10 and 0 < checked.count(3) < 10
 
 
 def test_the_command_goes_on_and_refuses_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -201,7 +223,7 @@ def test_the_command_goes_on_and_refuses_another_set(tmp_path: Path, monkeypatch
         done = CliRunner().invoke(app, [*arguments, limit])
         assert done.exit_code == 0, done.output
         assert len(list((tmp_path / NAME).glob("*.npz"))) == int(limit)
-    more = CliRunner().invoke(app, [*arguments, "3", "--molecules", str(organic_molecules.FIRST + 100)])
+    more = CliRunner().invoke(app, [*arguments, "3", "--molecules", str(organic_molecules.DRAWS[0] + 100)])
     assert more.exit_code == 0 and len(list((tmp_path / NAME).glob("*.npz"))) == 3, more.output
     other = CliRunner().invoke(app, [*arguments, "1", "--seed", "5"])
     assert other.exit_code == 2 and "same set" in other.output

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,28 +22,59 @@ from potentials.labels.gfn2 import Surface
 from potentials.labels.method import Failed, Floats, Integers, Label
 from potentials.labels.organic_geometries import Species, beside, contact, make_species, n_fragments, partner, stretched
 from potentials.labels.organic_molecules import PARTNERS, WATER, Parent, parents
-from potentials.labels.sampling import langevin
+from potentials.labels.sampling import langevin, relax
 
 SEED = 20261121
 N_TRAIN, N_TEST = 46000, 500  # molecules
 KINDS = {"molecule": 0.62, "protonated": 0.13, "deprotonated": 0.13, "radical": 0.12}  # share of the grown molecules
 FURTHER_KINDS = {"molecule": 0.35, "protonated": 0.22, "deprotonated": 0.22, "radical": 0.21}  # states of ions err most on new molecules
+LAST_KINDS = {"molecule": 0.25, "protonated": 0.25, "deprotonated": 0.25, "radical": 0.25}
 SCENES = ("dynamics",) * 4 + ("modes",) * 4 + ("stretched", "contact", "pair", "pair")  # of a molecule
 SMALL_SCENES = ("dynamics",) * 10 + ("modes",) * 8 + ("stretched",) * 10 + ("contact",) * 4 + ("pair",) * 16  # of one by name
 FURTHER_SCENES = 5  # of a molecule of the second draw, from those: energies of new molecules want more molecules, not more of each
-LAST_SCENES = ("modes",) * 5 + ("stretched", "contact") + ("pair",) * 3  # of one of the third draw: modes, and one of these; no costly path
+LAST_SCENES = ("modes",) * 5 + ("stretched", "contact") + ("pair",) * 3  # one of these beside the gentlest: no costly path
 MOST_ATOMS_OF_PAIR = 24
 TEMPERATURES_K = (300.0, 1000.0)
 EVERY, TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 7, 2.0, 20.0, 4.0
 OTHER_STATE = 0.55  # chance of a state beside the ground state, of those one electron or one flip away
 FAR_STATE = 0.12  # of those two electrons away
+EASY_STATE, HARD_STATE, HARD_FAR_STATE = 0.3, 0.8, 0.4  # of those that generalise, ions of one unpaired electron, and of all others
 ON_GROUND_STATE = 0.6  # share of the dynamics
 LABEL_ACCURACY, PATH_ACCURACY = 0.1, 1.0  # of tblite: 0.1 and 1 meV/Å
 MOST_FORCE = 30.0  # eV/Å
 MOST_SPIN_ERROR = 0.25  # of <S²>
 ENERGY_RANGE = (-20.0, 30.0)  # eV, of any label above the first of its molecule
 FORCE_CHECK, CHECK_STEP = 0.02, 0.002  # eV/Å and Å: forces along a random way against differences of energies
-CHECKED = (1.0, 1.0, 0.2)  # share of the molecules of each draw whose forces are checked
+RELAXED_FMAX, RELAXED_STEPS = 0.05, 40  # eV/Å
+
+
+class Draw(NamedTuple):
+    """How molecules of one draw are labelled; a seed gives the same labels as long as numbers are drawn in this order."""
+
+    kinds: dict[str, float]
+    scenes: Callable[[np.random.Generator], Sequence[str]]  # of one molecule
+    chance: Callable[[int, bool], float]  # of a state of a multiplicity, far or not, beside the ground state
+    checked: float  # share of the molecules whose forces are checked
+
+
+def _evenly(multiplicity: int, far: bool) -> float:
+    return FAR_STATE if far else OTHER_STATE
+
+
+def _where_molecules_count(multiplicity: int, far: bool) -> float:
+    """Prefer states that err more on new molecules than on known ones: triplets, and the singlets of ions and radicals."""
+    if multiplicity == 2:
+        return EASY_STATE
+    return HARD_FAR_STATE if far else HARD_STATE
+
+
+DRAWS = (
+    Draw(KINDS, lambda rng: SCENES, _evenly, 1.0),
+    Draw(FURTHER_KINDS, lambda rng: rng.choice(SCENES, FURTHER_SCENES, replace=False).tolist(), _evenly, 1.0),
+    # the gentlest geometry first: energies are counted from it
+    Draw(FURTHER_KINDS, lambda rng: ("modes", str(rng.choice(LAST_SCENES))), _evenly, 0.2),
+    Draw(LAST_KINDS, lambda rng: ("relaxed", str(rng.choice(LAST_SCENES))), _where_molecules_count, 0.2),
+)
 
 
 class Job(NamedTuple):
@@ -73,39 +104,37 @@ def make_jobs(n_train: int = N_TRAIN, n_test: int = N_TEST, seed: int = SEED) ->
 def compute(job: Job) -> dict[str, Any]:
     """Draw and label the geometries of one job: flat arrays, and how many were left out for which reason."""
     rng = np.random.default_rng(job.seed)
-    kinds = FURTHER_KINDS if job.parent.draw else KINDS
-    kind = "molecule" if job.parent.small else str(rng.choice(list(kinds), p=list(kinds.values())))
+    draw = DRAWS[job.parent.draw]
+    kind = "molecule" if job.parent.small else str(rng.choice(list(draw.kinds), p=list(draw.kinds.values())))
     try:
         species = make_species(job.parent, kind, rng)
     except Failed:
         species = make_species(job.parent, "molecule", rng)
     left_out: Counter[str] = Counter()
-    scenes = SMALL_SCENES if job.parent.small else _scenes(job.parent.draw, rng)
-    check_forces = CHECKED[job.parent.draw] == 1 or rng.random() < CHECKED[job.parent.draw]
-    frames = list(_labelled(species, scenes, check_forces, rng, left_out))
+    scenes = SMALL_SCENES if job.parent.small else draw.scenes(rng)
+    check_forces = draw.checked == 1 or rng.random() < draw.checked
+    frames = list(_labelled(species, scenes, draw.chance, check_forces, rng, left_out))
     if not frames:
         raise Failed(f"no frame is left: {dict(left_out)}")
     return _arrays(frames, job.number) | {"left_out": np.array(json.dumps(left_out))}
 
 
-def _scenes(draw: int, rng: np.random.Generator) -> tuple[str, ...]:
-    """Choose the scenes of a molecule. In the third draw the gentlest is first: energies are counted from it."""
-    if draw == 2:
-        return "modes", str(rng.choice(LAST_SCENES))
-    return tuple(rng.choice(SCENES, FURTHER_SCENES, replace=False).tolist()) if draw else SCENES
-
-
 def _labelled(
-    species: Species, scenes: tuple[str, ...], check_forces: bool, rng: np.random.Generator, left_out: Counter[str]
+    species: Species,
+    scenes: Sequence[str],
+    chance: Callable[[int, bool], float],
+    check_forces: bool,
+    rng: np.random.Generator,
+    left_out: Counter[str],
 ) -> Iterator[Frame]:
     """Label every geometry in its states; the first label is where energies are counted from, and forces are checked on it."""
     floor: dict[tuple[int, ...], float] = {}
     for scene, (numbers, drawn, charge, multiplicity) in _geometries(species, scenes, rng, left_out):
         positions = (drawn - drawn.mean(0)).astype(np.float32).astype(np.float64)  # what is stored is what is labelled
-        if scene in ("dynamics", "modes") and n_fragments(numbers, positions) != 1:
+        if scene in ("dynamics", "modes", "relaxed") and n_fragments(numbers, positions) != 1:
             left_out["fell apart"] += 1
             continue
-        for state in _states(charge, multiplicity, rng):
+        for state in _states(charge, multiplicity, chance, rng):
             try:
                 surface = Surface(numbers, *state, LABEL_ACCURACY)
                 label = surface.label(positions)
@@ -119,7 +148,7 @@ def _labelled(
 
 
 def _geometries(
-    species: Species, scenes: tuple[str, ...], rng: np.random.Generator, left_out: Counter[str]
+    species: Species, scenes: Sequence[str], rng: np.random.Generator, left_out: Counter[str]
 ) -> Iterator[tuple[str, tuple[Integers, Floats, int, int]]]:
     """Yield scene, atomic numbers, positions, charge and multiplicity of the ground state."""
     state = species.charge, species.multiplicity
@@ -130,6 +159,8 @@ def _geometries(
             match scene:
                 case "dynamics":
                     positions = next(path, positions)
+                case "relaxed":
+                    positions = _relaxed(species)
                 case "stretched":
                     positions = stretched(numbers, positions, rng)
                 case "contact":
@@ -161,6 +192,22 @@ def _path(species: Species, rng: np.random.Generator) -> Iterator[Floats]:
         return
 
 
+def _relaxed(species: Species) -> Floats:
+    """Relax the ground state on the method from the minimum of the force field, whose Hessian makes the steps few."""
+    surface = Surface(species.atomic_numbers, species.charge, species.multiplicity, PATH_ACCURACY)
+    left = (3 * species.kept[:, None] + np.arange(3)).ravel()
+    return relax(
+        lambda _, x, *__: surface.follow(x),
+        species.atomic_numbers,
+        species.positions,
+        species.charge,
+        species.multiplicity,
+        RELAXED_FMAX,
+        species.stiffness[np.ix_(left, left)],
+        RELAXED_STEPS,
+    )
+
+
 def _partner(species: Species, rng: np.random.Generator) -> Species:
     """Choose a partner: water for half of the ions, and nothing that makes a charge beyond one."""
     if species.charge and rng.random() < 0.5:
@@ -171,10 +218,10 @@ def _partner(species: Species, rng: np.random.Generator) -> Species:
     return chosen
 
 
-def _states(charge: int, multiplicity: int, rng: np.random.Generator) -> list[tuple[int, int]]:
+def _states(charge: int, multiplicity: int, chance: Callable[[int, bool], float], rng: np.random.Generator) -> list[tuple[int, int]]:
     """Draw states for a geometry: the ground state, and others (charge, multiplicity)."""
-    chances = [(state, FAR_STATE if far else OTHER_STATE) for state, far in _others(charge, multiplicity)]
-    return [(charge, multiplicity), *(state for state, chance in chances if rng.random() < chance)]
+    others = _others(charge, multiplicity)
+    return [(charge, multiplicity), *(state for state, far in others if rng.random() < chance(state[1], far))]
 
 
 def _others(charge: int, multiplicity: int) -> list[tuple[tuple[int, int], bool]]:

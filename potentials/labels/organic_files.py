@@ -18,7 +18,7 @@ from potentials.datasets.statistics import states
 from potentials.labels import organic
 from potentials.labels.gfn2 import program
 from potentials.labels.organic import Job
-from potentials.labels.organic_molecules import FIRST, SECOND
+from potentials.labels.organic_molecules import DRAWS
 from potentials.labels.work import failures, finished, results
 
 SAMPLE_MOLECULES, SAMPLE_FRAMES = 125, 500
@@ -95,14 +95,16 @@ def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapp
         **{key: getattr(ORGANIC.provenance, key) for key in ("description", "theory", "licence", "citation", "url")},
         "programs": program(),
         "accuracy": organic.LABEL_ACCURACY,
-        "sampling": f"per molecule {len(organic.SCENES)} geometries ({organic.FURTHER_SCENES} past the first {FIRST} molecules, 2 without "
-        f"dynamics past {SECOND}; more ions there) of one species (the molecule, or a proton more, a proton less, a hydrogen less): "
+        "sampling": f"per molecule {len(organic.SCENES)} geometries ({organic.FURTHER_SCENES} past the first {DRAWS[0]} molecules, 2 "
+        f"without dynamics past {DRAWS[1]}, one of them relaxed past {DRAWS[2]}; more ions there) of one species (the molecule, or a "
+        "proton more, a proton less, a hydrogen less): "
         f"Langevin dynamics on the method at {organic.TEMPERATURES_K[0]:g} to {organic.TEMPERATURES_K[1]:g} K "
         f"({organic.TIMESTEP_FS:g} fs, hydrogens of {organic.HYDROGEN_AMU:g} amu, every {organic.EVERY} steps, from a displaced geometry), "
-        "thermal displacements along the modes of a force field, a stretched bond, a close contact, pairs with small partners",
+        "thermal displacements along the modes of a force field, a stretched bond, a close contact, a minimum of the method, pairs "
+        "with small partners",
         "checks": f"converged; <S²> within {organic.MOST_SPIN_ERROR:g}; forces below {organic.MOST_FORCE:g} eV/Å; in one piece; energy "
         f"within {organic.ENERGY_RANGE} eV of the first of the molecule, whose forces are checked against differences of energies "
-        f"({organic.CHECKED[2]:.0%} of the molecules beyond {SECOND})",
+        f"({organic.DRAWS[2].checked:.0%} of the molecules beyond {DRAWS[1]})",
         "frames by scene": _picked(counts, "scene "),
         "left out": {name: n for name, n in counts.most_common() if not name.startswith("scene ")},
         "failed jobs": dict(Counter(reason.partition(":")[0] for reason in failed.values())),

@@ -6,6 +6,7 @@ pass the filters, and is there once, by its canonical SMILES.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import cache
 from itertools import combinations
 from typing import Any, NamedTuple
@@ -58,8 +59,7 @@ SMALL = (  # SMILES and multiplicity: inorganic ones, ions and radicals that no 
     *(("C[OH2+]", 1), ("C=[OH+]", 1), ("[CH3+]", 1), ("C[S-]", 1), ("C[O]", 2), ("C[CH2]", 2), ("C[NH]", 2), ("[CH]=O", 2), ("[CH2]O", 2)),
     *(("N#[C]", 2), ("[O]O", 2), ("C[S]", 2), ("[CH]=C", 2), ("[O]Cl", 2), ("[NH]", 3), ("[CH2]=[NH2+]", 1), ("[CH2-]C#N", 1)),
 )
-FIRST = 5600  # molecules to train on that are drawn together with those to test on
-SECOND = 13871  # further ones up to here are of the second draw, those beyond of the third
+DRAWS = 5600, 13871, 51588  # molecules to train on up to here are of the first draw, with those to test on, of the second, of the third
 PARTNERS = ("O", "O", "N", "F", "Cl", "S", "CO", "C=O", "[OH-]", "[NH4+]", "[OH3+]", "[O-]C=O", "[C-]#N", "C")  # of pairs
 WATER = "O"
 
@@ -71,13 +71,13 @@ class Parent(NamedTuple):
     multiplicity: int = 1  # of its ground state
     small: bool = False  # by name
     test: bool = False  # never trained on
-    draw: int = 0  # 1 and 2: further ones, of fewer geometries each
+    draw: int = 0  # 1 to 3: further ones, of fewer geometries each
 
 
 def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
     """Grow so many different molecules, in an order without meaning; the small ones are among them, and always trained on.
 
-    Beyond `FIRST` molecules to train on, further ones follow, so that a larger set begins with a smaller one and has its test molecules.
+    Beyond the first draw further molecules to train on follow, so that a larger set begins with a smaller one and has its test molecules.
     """
     from rdkit import rdBase
 
@@ -85,13 +85,13 @@ def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
     known = set(small)
     with rdBase.BlockLogs():  # most of what grows is refused, and need not be told
         rng = np.random.default_rng((seed, 0))
-        grown = _grow_new(min(n_train, FIRST) + n_test - len(small), known, rng)
+        grown = _grow_new(min(n_train, DRAWS[0]) + n_test - len(small), known, rng)
         tested = set(rng.permutation(len(grown))[:n_test].tolist())
         made = [Parent(smiles, test=n in tested) for n, smiles in enumerate(grown)]
         made += [Parent(smiles, multiplicity, small=True) for smiles, multiplicity in small.items()]
         first = [made[n] for n in rng.permutation(len(made))]
-        further = _grow_new(n_train - FIRST, known, np.random.default_rng((seed, 2)))
-        return first + [Parent(smiles, draw=1 if n < SECOND - FIRST else 2) for n, smiles in enumerate(further)]
+        further = _grow_new(n_train - DRAWS[0], known, np.random.default_rng((seed, 2)))
+        return first + [Parent(smiles, draw=bisect_right(DRAWS, n)) for n, smiles in enumerate(further, DRAWS[0])]
 
 
 def _grow_new(count: int, known: set[str], rng: np.random.Generator) -> list[str]:
