@@ -6,8 +6,8 @@ that of g·E + v·F, and v·F = -v·∇E is minus the slope of the energy along 
     ∂L/∂θ ≈ 1/ε ∂E/∂θ (r) + (g - 1/ε) ∂E/∂θ (r + ε v)
 
 so that nothing but energies is ever differentiated by the weights, and the evaluation at r, which says what g and v are, is already one
-of the two: ε is the same for all structures. ε v is `DISPLACEMENTS` at the atom of the batch that moves most. The error is of first order in it, a
-hundredth at most for one structure, and ε has the other sign in every second one: over a batch errors cancel, and over many they are of second order.
+of the two: ε is the same for all structures. ε v is `DISPLACEMENTS` at the atom of the batch that moves most. The error is of first
+order in it, and ε has the other sign in every second structure: over a batch errors cancel, over many they are of second order.
 
 What depends on the weights alone, tables of filters and embedded species, is made and differentiated by torch.
 
@@ -76,7 +76,7 @@ class NativeGradients:
         exact = copy.deepcopy(potential).double().cpu()
         tables = [torch.zeros(n_intervals + 1, 2, 3 * net.channels)] * len(self._filters)
         settings, arrays = export(exact, tables)
-        self._scale = settings["scale"]
+        self._scale: float = settings["scale"]
         settings |= {"offset": 0.0, "n_intervals": n_intervals, "cells": [], "crowding": CROWDING}
         double_precision, n_threads = potential.dtype == torch.float64, n_threads or torch.get_num_threads()
         self._engine = _native.Engine(settings, arrays, double_precision, n_threads, instruction_set)
