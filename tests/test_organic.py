@@ -205,6 +205,29 @@ def test_a_relaxed_geometry_is_a_minimum_of_the_method_near_that_of_the_force_fi
     assert 0.01 < np.linalg.norm(positions - species.positions + species.positions.mean(0), axis=1).max() < 0.7
 
 
+def test_a_small_species_is_labelled_near_its_minimum_as_well_in_all_states(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(organic, "SMALL_SCENES", ("modes", "stretched"))
+    job = Job(1, Parent("O", small=True), (1, 1, 1))
+    monkeypatch.setattr(organic, "NEAR_SCENES", ())
+    before = organic.compute(job)
+    monkeypatch.setattr(organic, "NEAR_SCENES", ("relaxed",) + ("near",) * 6)
+    after = organic.compute(job)
+    n = len(before["energy"])
+    for name in ("energy", "scene", "total_charge"):
+        np.testing.assert_array_equal(after[name][:n], before[name])  # what was labelled before stays
+    assert set(after["scene"][n:]) == {"relaxed", "near"}
+    positions = after["positions"].reshape(-1, 3, 3)
+    bonds = np.linalg.norm(positions[:, 1:] - positions[:, :1], axis=-1)
+    minimum, near = bonds[after["scene"] == "relaxed"], bonds[after["scene"] == "near"]
+    assert 0.003 < np.abs(near - minimum[0]).max() < 0.3
+    states = {
+        scene: set(zip(after["total_charge"][n:][here], after["multiplicity"][n:][here], strict=True))
+        for scene in ("relaxed", "near")
+        for here in [after["scene"][n:] == scene]
+    }
+    assert states["relaxed"] == states["near"] == {(0, 1), (0, 3), (1, 2), (-1, 2)}
+
+
 def test_forces_of_every_molecule_are_checked_but_of_a_part_of_the_later_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(organic, "_check_forces", lambda *_: checked.append(draw))
     monkeypatch.setattr(organic, "SCENES", ("modes",) * organic.FURTHER_SCENES)

@@ -25,12 +25,13 @@ from potentials.labels.organic_molecules import PARTNERS, WATER, Parent, parents
 from potentials.labels.sampling import langevin, relax
 
 SEED = 20261121
-N_TRAIN, N_TEST = 46000, 500  # molecules
+N_TRAIN, N_TEST = 63278, 500  # molecules
 KINDS = {"molecule": 0.62, "protonated": 0.13, "deprotonated": 0.13, "radical": 0.12}  # share of the grown molecules
 FURTHER_KINDS = {"molecule": 0.35, "protonated": 0.22, "deprotonated": 0.22, "radical": 0.21}  # states of ions err most on new molecules
 LAST_KINDS = {"molecule": 0.25, "protonated": 0.25, "deprotonated": 0.25, "radical": 0.25}
 SCENES = ("dynamics",) * 4 + ("modes",) * 4 + ("stretched", "contact", "pair", "pair")  # of a molecule
 SMALL_SCENES = ("dynamics",) * 10 + ("modes",) * 8 + ("stretched",) * 10 + ("contact",) * 4 + ("pair",) * 16  # of one by name
+NEAR_SCENES = ("relaxed",) + ("near",) * 120  # of one by name besides, in all states: partners of pairs are such minima, and neutral there
 FURTHER_SCENES = 5  # of a molecule of the second draw, from those: energies of new molecules want more molecules, not more of each
 LAST_SCENES = ("modes",) * 5 + ("stretched", "contact") + ("pair",) * 3  # one of these beside the gentlest: no costly path
 MOST_ATOMS_OF_PAIR = 24
@@ -55,6 +56,10 @@ class Draw(NamedTuple):
     scenes: Callable[[np.random.Generator], Sequence[str]]  # of one molecule
     chance: Callable[[int, bool], float]  # of a state of a multiplicity, far or not, beside the ground state
     checked: float  # share of the molecules whose forces are checked
+
+
+def _always(multiplicity: int, far: bool) -> float:
+    return 1.0
 
 
 def _evenly(multiplicity: int, far: bool) -> float:
@@ -114,6 +119,8 @@ def compute(job: Job) -> dict[str, Any]:
     scenes = SMALL_SCENES if job.parent.small else draw.scenes(rng)
     check_forces = draw.checked == 1 or rng.random() < draw.checked
     frames = list(_labelled(species, scenes, draw.chance, check_forces, rng, left_out))
+    if job.parent.small:
+        frames += _labelled(species, NEAR_SCENES, _always, check_forces, rng, left_out)
     if not frames:
         raise Failed(f"no frame is left: {dict(left_out)}")
     return _arrays(frames, job.number) | {"left_out": np.array(json.dumps(left_out))}
@@ -131,7 +138,7 @@ def _labelled(
     floor: dict[tuple[int, ...], float] = {}
     for scene, (numbers, drawn, charge, multiplicity) in _geometries(species, scenes, rng, left_out):
         positions = (drawn - drawn.mean(0)).astype(np.float32).astype(np.float64)  # what is stored is what is labelled
-        if scene in ("dynamics", "modes", "relaxed") and n_fragments(numbers, positions) != 1:
+        if scene in ("dynamics", "modes", "near", "relaxed") and n_fragments(numbers, positions) != 1:
             left_out["fell apart"] += 1
             continue
         for state in _states(charge, multiplicity, chance, rng):
@@ -159,6 +166,8 @@ def _geometries(
             match scene:
                 case "dynamics":
                     positions = next(path, positions)
+                case "near":
+                    positions = species.positions + rng.uniform() * (positions - species.positions)
                 case "relaxed":
                     positions = _relaxed(species)
                 case "stretched":
@@ -195,6 +204,8 @@ def _path(species: Species, rng: np.random.Generator) -> Iterator[Floats]:
 def _relaxed(species: Species) -> Floats:
     """Relax the ground state on the method from the minimum of the force field, whose Hessian makes the steps few."""
     surface = Surface(species.atomic_numbers, species.charge, species.multiplicity, PATH_ACCURACY)
+    if len(species.positions) == 1:
+        return species.positions
     left = (3 * species.kept[:, None] + np.arange(3)).ravel()
     return relax(
         lambda _, x, *__: surface.follow(x),
