@@ -140,6 +140,11 @@ class Electronic(nn.Module):
         shared = (weight / total[molecules.batch])[:, None] * self.value(amount)[molecules.batch]  # (N, C)
         return shared + self.residual(shared)  # type: ignore[no-any-return]
 
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Make every state embed as none: 0."""
+        self.value.weight.zero_()
+
     def _amount(self, molecules: Fragments) -> Tensor:
         if self.attribute == "unpaired_electrons":
             return (molecules.multiplicity - 1)[:, None]

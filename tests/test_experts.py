@@ -24,7 +24,8 @@ from potentials.experts import Experts
 from potentials.graph import AtomicGraph, Fragments, collate, from_ase
 from potentials.potential import predict
 from potentials.training import prepare, read_config
-from potentials.training.specialise import combine
+from potentials.training.specialise import combine, expert_config
+from potentials.training.start import take_over
 from tests.training import toy
 
 STATES = [(0, 1), (1, 2)]
@@ -206,6 +207,32 @@ def test_experts_go_on_and_those_of_other_states_stay(tmp_path: Path) -> None:
     changes = [made.potential.of(*state).get_parameter(name) - opened.of(*state).get_parameter(name) for state in STATES]
     assert changes[0].abs().max() == 0 and 1e-5 < changes[1].abs().max() < 0.1  # from the expert, whose weights are other than the shared
     assert torch.equal(made.potential.shared.get_parameter(name), opened.shared.get_parameter(name))
+
+
+def test_further_embeddings_are_silent_until_they_are_trained(tmp_path: Path) -> None:
+    """An expert may have more embeddings than what it starts from; the others get them, and every state stays as it was."""
+    before = experts()
+    save(tmp_path / "base.pt", before, Card(name="base", elements=[1, 8], states=[[0, 1, 4], [1, 2, 4]]))
+    base = load(tmp_path / "base.pt", torch.float64)
+    assert isinstance(base.potential, Experts)
+    more = [*SPEC["embeddings"], {"name": "electronic", "attribute": "total_charge"}]
+    config = read_config(toy.write_config(tmp_path))
+    assert expert_config(config, base, (1, 2)).potential["embeddings"] == SPEC["embeddings"]
+    spec = expert_config(replace(config, potential={"embeddings": more}), base, (1, 2)).potential
+    assert spec == base.potential.shared.spec | {"embeddings": more}
+    grown = build(spec).double()
+    assert {name for name in take_over(grown, base.potential.of(1, 2)) if "embeddings.3" in name}
+    made = combine(base, [base._replace(card=replace(base.card, states=[[1, 2, 4]]), potential=grown)])
+    assert made.spec["embeddings"] == more and made.states == STATES
+    given = collate([graph(*state) for state in GIVEN])
+    expected, found = predict(base.potential, given), predict(made, given)
+    torch.testing.assert_close(found.energy, expected.energy, rtol=0, atol=1e-10)
+    torch.testing.assert_close(found.forces, expected.forces, rtol=0, atol=1e-10)
+    with torch.no_grad():
+        for potential in (made.of(0, 1), made.of(1, 2)):
+            potential.trunk.embeddings[3].value.weight.add_(0.3)
+    change = (predict(made, given).energy - expected.energy).abs()
+    assert [bool(c > 1e-4) for c in change] == [(charge, multiplicity) == (1, 2) for _, charge, multiplicity in GIVEN]
 
 
 def test_what_cannot_be_specialised_is_refused(tmp_path: Path) -> None:

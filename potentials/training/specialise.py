@@ -1,6 +1,7 @@
 """From one model to experts: a training for each electronic state, of labels of that state alone, and one model of all of them.
 
 The model may have experts already: each training then goes on from that of its state, and those of other states stay as they are.
+Embeddings that the configuration names and the model has not are added to all, silent until they are trained.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from potentials.build import build
 from potentials.checkpoint import Card, Model, load, save
 from potentials.datasets import load_frames
 from potentials.experts import Experts, compact, expanded
@@ -22,8 +24,10 @@ from potentials.training.finish import MODEL, described, finish
 from potentials.training.fit import Training
 from potentials.training.loss import Gradients
 from potentials.training.material import prepare
+from potentials.training.start import take_over
 
 State = tuple[int, int]  # charge in e, multiplicity
+GROWING = ("embeddings",)  # of a spec: what experts may have more of than the model they start from
 
 
 def expert_config(config: Config, base: Model, state: State) -> Config:
@@ -32,7 +36,7 @@ def expert_config(config: Config, base: Model, state: State) -> Config:
         config,
         name=f"{config.name} {_folder(state)}",
         data=replace(config.data, states=[list(state)]),
-        potential=_shared(base).spec,
+        potential={**_shared(base).spec, **{key: config.potential[key] for key in GROWING if key in config.potential}},
         training=replace(config.training, start=str(base.path)),
     )
 
@@ -64,9 +68,9 @@ def combine(base: Model, experts: Sequence[Model]) -> Experts:
 
     Raises
     ------
-    ValueError   an expert of several states, of one that is there already, or of another spec
+    ValueError   an expert of several states, of one that is there already, or of another spec, but for further embeddings
     """
-    shared, made = _shared(base), {}
+    shared, made = _grown(_shared(base), experts[0].potential.spec), {}
     for expert in experts:
         of = [(int(charge), int(multiplicity)) for charge, multiplicity, _ in expert.card.states]
         if len(of) != 1 or of[0] in made:
@@ -75,7 +79,7 @@ def combine(base: Model, experts: Sequence[Model]) -> Experts:
             raise ValueError(f"`experts` must have the spec of the base; {expert.path} has another. Start its training from the base.")
         made[of[0]] = expert.potential
     if isinstance(base.potential, Experts):
-        made = {state: base.potential.of(*state) for state in base.potential.states} | made
+        made = {state: _grown(base.potential.of(*state), shared.spec) for state in base.potential.states if state not in made} | made
     combined = Experts(copy.deepcopy(shared), list(made))
     for state, potential in made.items():
         combined.of(*state).load_state_dict(potential.state_dict())
@@ -145,6 +149,16 @@ def _seen(base: Card, experts: Sequence[Card]) -> dict[str, Any]:
 
 def _shared(base: Model) -> Potential:
     return base.potential.shared if isinstance(base.potential, Experts) else base.potential
+
+
+def _grown(potential: Potential, spec: Mapping[str, Any]) -> Potential:
+    """Return a potential of a spec that says what the given one does, where they differ in further embeddings at most."""
+    own = potential.spec
+    if {**own, **{key: spec.get(key) for key in GROWING}} != spec or any(e not in spec["embeddings"] for e in own.get("embeddings", ())):
+        return potential  # of another spec
+    grown = build(copy.deepcopy(dict(spec))).to(potential.dtype)
+    take_over(grown, potential)
+    return grown
 
 
 def _folder(state: State) -> str:
