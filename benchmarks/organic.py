@@ -4,7 +4,7 @@
 
 Everything is measured against GFN2-xTB through tblite, of which the model is a surrogate. The molecules are those of the test file of
 organic-xtb, each in its ground state and its lowest frame. Stopped, the command goes on where it was: relaxations and runs are kept in
-the folder of the runs, one of each model.
+the folder of the runs, one of each model. Small species, which the model was trained on, are asked for the energies of their states alone.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ from polcalc.domain import ExtrapolationWarning
 from potentials.checkpoint import load
 from potentials.datasets import Frames, load_frames
 from potentials.datasets.gaps import geometry_key
-from potentials.labels.gfn2 import Surface
+from potentials.labels.gfn2 import Surface, gfn2
+from potentials.labels.method import Failed
+from potentials.labels.organic_geometries import make_species
+from potentials.labels.organic_molecules import SMALL, Parent, canonical
 from potentials.training.data import StructureSet
 from potentials.training.evaluate import errors
 
@@ -50,6 +53,8 @@ TARGETS = {
     "not_stable": "none of 100",
     "ip_mae_eV": "at most 0.15",
     "ea_mae_eV": "at most 0.15",
+    "small_mae_eV": "at most 0.15, as of the larger ones",
+    "small_beyond_1_eV": "none",
     "tblite_over_model": "at least 20, each on its better number of threads",
 }
 
@@ -179,6 +184,42 @@ def _stable(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict
     return {"n_run": arguments.molecules, "length_ps": arguments.length_ps, "not_stable": len(broken), "broken": broken}
 
 
+def _small(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Energies of the states of small species above their ground state, at its minimum, each species alone."""
+    rows = []
+    for smiles, multiplicity in SMALL:
+        try:
+            species = make_species(Parent(canonical(smiles), multiplicity, small=True), "molecule", np.random.default_rng(0))
+        except Failed:
+            continue
+        atoms = Atoms(species.atomic_numbers, species.positions)
+        atoms.calc = PolarizedCalculator(arguments.model, device="cpu")
+        ground, found = (species.charge, species.multiplicity), {}
+        for state in _states_like(*ground):
+            atoms.info.update(charge=state[0], multiplicity=state[1])
+            try:
+                found[state] = gfn2(species.atomic_numbers, species.positions, *state).energy, atoms.get_potential_energy()
+            except Failed:
+                continue
+        for state in found.keys() - {ground} if ground in found else ():
+            wanted, got = (found[state][k] - found[ground][k] for k in (0, 1))
+            rows.append({"smiles": smiles, "charge": state[0], "multiplicity": state[1], "gap_eV": wanted, "error_eV": got - wanted})
+    rows.sort(key=lambda row: -abs(row["error_eV"]))
+    errors_eV = np.array([abs(row["error_eV"]) for row in rows])
+    return {
+        "small_mae_eV": float(errors_eV.mean()),
+        "small_median_eV": float(np.median(errors_eV)),
+        "small_n_gaps": len(rows),
+        "small_beyond_1_eV": int((errors_eV > 1).sum()),
+        "small": rows,
+    }
+
+
+def _states_like(charge: int, multiplicity: int) -> list[tuple[int, int]]:
+    """List the states of charge -1, 0, +1 and multiplicity 1, 2, 3 that the electrons allow."""
+    return [(q, m) for q in (-1, 0, 1) for m in (1, 2, 3) if (q - charge + m - multiplicity) % 2 == 0]
+
+
 def _speed(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Time energy and forces of a molecule of twelve heavy atoms, each number of threads in a process of its own."""
     task = {"model": arguments.model, "frames": arguments.frames, "data": str(arguments.data or "") or None, "repeats": arguments.repeats}
@@ -215,6 +256,7 @@ def _times(model: str, frames: str, data: str | None, repeats: int) -> dict[str,
 PARTS: dict[str, Callable[[Frames, Path, argparse.Namespace], dict[str, Any]]] = {
     "errors": _errors,
     "ionisation": _ionisation,
+    "small": _small,
     "speed": _speed,
     "relaxed": _relaxed,
     "stable": _stable,
@@ -253,6 +295,11 @@ def _table(report: dict[str, Any]) -> str:
         for s in report["errors"]["by_state"]:
             errors_of = f"{s['energy_mae_meV_per_atom']:.1f} | {s['forces_mae_meV_per_A']:.0f}"
             lines.append(f"| {s['charge']:+d} | {s['multiplicity']} | {s['n_frames']} | {errors_of} |")
+    if "small" in report:
+        lines += ["", f"Small species, {report['small_n_gaps']} energies above the ground state; the worst:", ""]
+        lines += ["| | charge | multiplicity | GFN2-xTB, eV | error, eV |", "|---|---|---|---|---|"]
+        for s in report["small"][:12]:
+            lines.append(f"| {s['smiles']} | {s['charge']:+d} | {s['multiplicity']} | {s['gap_eV']:.2f} | {s['error_eV']:+.2f} |")
     return "\n".join(lines) + "\n"
 
 
