@@ -14,6 +14,7 @@ import json
 import sys
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from measure import in_process, machine, take_turns, write
 from polcalc import PolarizedCalculator
 from polcalc.calculator import DEFAULT
 from polcalc.domain import ExtrapolationWarning
-from potentials.checkpoint import load
+from potentials.checkpoint import Model, load, store_card
 from potentials.datasets import Frames, load_frames
 from potentials.datasets.gaps import geometry_key
 from potentials.labels.gfn2 import Surface, gfn2
@@ -41,6 +42,7 @@ from potentials.training.data import StructureSet
 from potentials.training.evaluate import errors
 
 FMAX, MOST_STEPS = 0.01, 500  # eV/Å
+KNOWN_ERROR_EV = 0.5  # a user is told of larger ones
 HEAVY = 12  # atoms of the molecule that speed is measured on
 THREADS = (1, 2)  # of both; the target is of the better number of each
 TIMESTEP_FS = 1.0
@@ -84,6 +86,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=200, help="timed calls")
     parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="what to measure")
     parser.add_argument("--runs", type=Path, default=RUNS / "organic", help="where relaxations and runs are kept")
+    parser.add_argument("--store", action="store_true", help="tell users of small species that err by eV: in the card of the model")
     parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -97,6 +100,8 @@ def main() -> None:
     found = {}
     for part in arguments.parts:
         found |= PARTS[part](frames, folder, arguments)
+    if arguments.store and "small" in found:
+        _store_known_errors(load(arguments.model), found["small"])
     report = {"machine": machine(), "model": arguments.model, "frames": arguments.frames, "n_frames": len(frames)} | found
     write(report, _table(report), arguments.output)
 
@@ -203,7 +208,9 @@ def _small(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[
                 continue
         for state in found.keys() - {ground} if ground in found else ():
             wanted, got = (found[state][k] - found[ground][k] for k in (0, 1))
-            rows.append({"smiles": smiles, "charge": state[0], "multiplicity": state[1], "gap_eV": wanted, "error_eV": got - wanted})
+            formula = atoms.get_chemical_formula("hill")
+            about = {"smiles": smiles, "formula": formula, "charge": state[0], "multiplicity": state[1]}
+            rows.append(about | {"gap_eV": wanted, "error_eV": got - wanted})
     rows.sort(key=lambda row: -abs(row["error_eV"]))
     errors_eV = np.array([abs(row["error_eV"]) for row in rows])
     return {
@@ -213,6 +220,15 @@ def _small(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[
         "small_beyond_1_eV": int((errors_eV > 1).sum()),
         "small": rows,
     }
+
+
+def _store_known_errors(model: Model, rows: list[dict[str, Any]]) -> None:
+    """Keep the worst error of each formula and state in the card, where it is large."""
+    worst: dict[tuple[str, int, int], float] = {}
+    for row in sorted(rows, key=lambda row: abs(row["error_eV"])):
+        if abs(row["error_eV"]) > KNOWN_ERROR_EV:
+            worst[row["formula"], row["charge"], row["multiplicity"]] = round(row["error_eV"], 1)
+    store_card(model.path, replace(model.card, known_errors=[[*key, error] for key, error in sorted(worst.items())]))
 
 
 def _states_like(charge: int, multiplicity: int) -> list[tuple[int, int]]:

@@ -48,6 +48,7 @@ def info_table(info: dict[str, Any]) -> Table:
         "architecture": f"{architecture}, {info['parameters']:,} parameters{_sets(info['spec'])}, cutoff {info['cutoff_A']:g} Å",
         "elements": " ".join(chemical_symbols[z] for z in card["elements"]),
         "states": ", ".join(f"charge {q:+d} multiplicity {m} ({n} frames)" for q, m, n in card["states"]),
+        "known to be wrong": ", ".join(f"{formula} {q:+d}/{m} by {eV:+.1f} eV" for formula, q, m, eV in card["known_errors"]),
         "units": ", ".join(f"{quantity} {unit}" for quantity, unit in card["units"].items()),
         "closest distances": ", ".join(f"{pair} {d:.2f} Å" for pair, d in card["closest_distances_A"].items()),
         "largest force": f"{card['force_max_eV_per_A']:.1f} eV/Å" if card["force_max_eV_per_A"] is not None else "",

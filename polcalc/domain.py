@@ -44,6 +44,7 @@ class Domain:
         self.card = card
         self._elements = set(card.elements)
         self._states = {(charge, multiplicity) for charge, multiplicity, *_ in card.states}
+        self._known_errors = {(formula, charge, multiplicity): error for formula, charge, multiplicity, error in card.known_errors}
         self._inputs = {MEANING[name] for name in state_inputs(potential.spec)}
         self._looked_up = {MEANING[name] for name in looked_up(potential.spec)}
         self._closest = _closest_distances(card)
@@ -72,6 +73,8 @@ class Domain:
             )
         for part in parts or (state,):
             self._check_state(part)
+        if self._known_errors and not parts:
+            self._check_known_errors(_formula(atomic_numbers), state)
         if periodic and state.charge:
             self._tell(
                 "periodic",
@@ -145,6 +148,15 @@ class Domain:
                 )
         if self._states:
             self._tell(pair, f"The model never saw charge {pair[0]:+d} with multiplicity {pair[1]} (seen, charge/multiplicity: {named}).")
+
+    def _check_known_errors(self, formula: str, state: ElectronicState) -> None:
+        error_eV = self._known_errors.get((formula, state.charge, state.multiplicity))
+        if error_eV is not None:
+            self._tell(
+                (formula, state.charge, state.multiplicity),
+                f"The model is known to be wrong for {formula} of charge {state.charge:+d} and multiplicity {state.multiplicity}: "
+                f"its energy above the ground state by {error_eV:+.1f} eV. Use the method that it was trained on, or another model.",
+            )
 
     def _list_pairs(self, structure: Structure) -> None:
         idx_i, idx_j, shift = (x.numpy() for x in self._neighbors.pairs)

@@ -36,6 +36,7 @@ class Card:
     limits: str = ""  # where it fails, and what to take instead
     elements: list[int] = field(default_factory=list)  # atomic numbers seen in training
     states: list[list[int]] = field(default_factory=list)  # [charge, multiplicity, count]
+    known_errors: list[list[Any]] = field(default_factory=list)  # [formula, charge, multiplicity, eV]: states found to be wrong
     closest_distances_A: dict[str, float] = field(default_factory=dict)  # "C-H" -> Å, symbols sorted
     energy_range_eV: list[float] = field(default_factory=list)  # per atom, references subtracted: [lowest, highest]
     force_max_eV_per_A: float | None = None

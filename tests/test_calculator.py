@@ -6,6 +6,7 @@ import copy
 import json
 import pickle
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,6 +230,21 @@ def test_unseen_state_warns_once() -> None:
         atoms.get_potential_energy()
     atoms.positions += 0.01
     atoms.get_potential_energy()
+
+
+def test_what_is_known_to_be_wrong_is_told_once_and_for_that_state_alone() -> None:
+    card = replace(CARD, known_errors=[["C2H6O", 1, 2, -4.23]])
+    atoms = ethanol(charge=1)
+    atoms.calc = calculator(card)
+    with pytest.warns(ExtrapolationWarning, match=r"known to be wrong for C2H6O of charge \+1 and multiplicity 2: .* by -4\.2 eV"):
+        atoms.get_potential_energy()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        atoms.positions += 0.01
+        atoms.get_potential_energy()
+        for other in (ethanol(), ethanol(charge=-1)):
+            other.calc = calculator(card)
+            other.get_potential_energy()
 
 
 def test_a_model_that_ignores_the_state_refuses_another() -> None:

@@ -120,6 +120,7 @@ def save_combined(
         training=training,
         command=command,
         audit={},
+        known_errors=[],
     )
     save(output / MODEL, potential, card)
     return found
