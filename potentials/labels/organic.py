@@ -39,7 +39,7 @@ TEMPERATURES_K = (300.0, 1000.0)
 EVERY, TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 7, 2.0, 20.0, 4.0
 OTHER_STATE = 0.55  # chance of a state beside the ground state, of those one electron or one flip away
 FAR_STATE = 0.12  # of those two electrons away
-EASY_STATE, HARD_STATE, HARD_FAR_STATE = 0.3, 0.8, 0.4  # of those that generalise, ions of one unpaired electron, and of all others
+EASY_STATE, HARD_STATE, HARD_FAR_STATE = 0.3, 0.8, 0.4  # in the fourth draw: of doublets, of others, and of those two electrons away
 ON_GROUND_STATE = 0.6  # share of the dynamics
 LABEL_ACCURACY, PATH_ACCURACY = 0.1, 1.0  # of tblite: 0.1 and 1 meV/Å
 MOST_FORCE = 30.0  # eV/Å
@@ -204,8 +204,6 @@ def _path(species: Species, rng: np.random.Generator) -> Iterator[Floats]:
 def _relaxed(species: Species) -> Floats:
     """Relax the ground state on the method from the minimum of the force field, whose Hessian makes the steps few."""
     surface = Surface(species.atomic_numbers, species.charge, species.multiplicity, PATH_ACCURACY)
-    if len(species.positions) == 1:
-        return species.positions
     left = (3 * species.kept[:, None] + np.arange(3)).ravel()
     return relax(
         lambda _, x, *__: surface.follow(x),

@@ -101,7 +101,7 @@ def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapp
         f"Langevin dynamics on the method at {organic.TEMPERATURES_K[0]:g} to {organic.TEMPERATURES_K[1]:g} K "
         f"({organic.TIMESTEP_FS:g} fs, hydrogens of {organic.HYDROGEN_AMU:g} amu, every {organic.EVERY} steps, from a displaced geometry), "
         "thermal displacements along the modes of a force field, a stretched bond, a close contact, a minimum of the method, pairs "
-        "with small partners",
+        f"with small partners; of each species by name {len(organic.NEAR_SCENES)} more geometries at and near its minimum, in all states",
         "checks": f"converged; <S²> within {organic.MOST_SPIN_ERROR:g}; forces below {organic.MOST_FORCE:g} eV/Å; in one piece; energy "
         f"within {organic.ENERGY_RANGE} eV of the first of the molecule, whose forces are checked against differences of energies "
         f"({organic.DRAWS[2].checked:.0%} of the molecules beyond {DRAWS[1]})",
