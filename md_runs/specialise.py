@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import shlex
 import sys
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +17,7 @@ from md_runs.report import errors_table
 from md_runs.train import ConfigFile, DataFolder
 from polcalc.native_training import GRADIENTS
 from potentials.checkpoint import load
+from potentials.processes import process_pool
 from potentials.training import Config, read_config
 from potentials.training.specialise import State, save_combined, train_expert
 
@@ -55,7 +54,7 @@ def command(
         raise InputError(f"`--state` must be a state that the base was trained on, {known}; got {unknown}. Leave it out.")
     output.mkdir(parents=True, exist_ok=True)
     screen.print(f"{len(wanted)} experts, {processes} at a time; each writes log.csv in its folder of {output}", markup=False)
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with process_pool(processes) as pool:
         tasks = [pool.submit(_train, chosen, base, one, output, data, line) for one in wanted]
         for task in tasks:
             with as_input_error():

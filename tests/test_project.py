@@ -21,7 +21,7 @@ PACKAGES = ("polcalc", "potentials", "md_runs")
 # From the bottom to the top: a module imports from its own layer and from those below.
 LAYERS = (
     ("potentials", "potentials._kernels", "polcalc._native"),  # the packages themselves hold nothing; compiled code
-    ("potentials.kernels", "potentials.pairs", "potentials.splines", "potentials.files"),
+    ("potentials.kernels", "potentials.pairs", "potentials.splines", "potentials.files", "potentials.processes"),
     ("potentials.graph", "potentials.stencils"),
     ("potentials.geometry",),
     ("potentials.radial", "potentials.angular", "potentials.conditioning", "potentials.points"),

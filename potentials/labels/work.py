@@ -7,8 +7,7 @@ Each finished job is one file ``KEY.npz`` in the folder of the run, written at o
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from multiprocessing import get_context
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 
 from potentials.files import replacing, write_text
 from potentials.labels.method import Failed
+from potentials.processes import process_pool
 
 Arrays = Mapping[str, NDArray[Any]]
 Job = TypeVar("Job")
@@ -30,7 +30,7 @@ def run_jobs(jobs: Mapping[str, Job], work: Callable[[Job], Arrays], folder: Pat
         for key in left:
             yield key, _do(key, jobs[key], work, folder)
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("spawn")) as pool:
+    with process_pool(processes) as pool:
         running = {pool.submit(_do, key, jobs[key], work, folder): key for key in left}
         for future in as_completed(running):
             yield running[future], future.result()
