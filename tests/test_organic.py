@@ -45,10 +45,11 @@ def test_molecules_are_different_of_the_wanted_elements_and_in_the_same_order_ag
 
 
 def test_a_larger_set_begins_with_a_smaller_one_and_has_its_test_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 140, 145))
+    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 140, 145, 148))
     small, larger, large = (parents(n, 10, seed=3) for n in (120, 130, 150))
     assert large[:130] == small and large[:140] == larger and len(large) == len({parent.smiles for parent in large}) == 160
-    assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 5 + [3] * 5 and not any(parent.test for parent in large[130:])
+    assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 5 + [3] * 3 + [4] * 2
+    assert not any(parent.test for parent in large[130:])
 
 
 @pytest.mark.parametrize("smiles", ["COOC", "CNNNC", "C1=CC1", "C=C=C", "CC#CO", "C1CC2CC12", "FN(C)C", "c1[nH]c2cc1OC2", "CC(O)(O)O"])
@@ -121,7 +122,8 @@ def test_states_are_those_that_the_electrons_allow() -> None:
         assert 2 < np.mean([len(states) for states in drawn]) < 3.5
 
 
-def test_the_last_draw_has_more_of_the_states_that_molecules_teach() -> None:
+@pytest.mark.parametrize("draw", [3, 4])
+def test_later_draws_have_more_of_the_states_that_molecules_teach(draw: int) -> None:
     """Triplets, and singlets of odd species; fewer doublets."""
     rng = np.random.default_rng(0)
 
@@ -129,8 +131,8 @@ def test_the_last_draw_has_more_of_the_states_that_molecules_teach() -> None:
         return sum(state in organic._states(*ground, organic.DRAWS[draw].chance, rng) for _ in range(400))
 
     for ground, state in (((0, 1), (0, 3)), ((0, 2), (1, 1)), ((0, 2), (-1, 3)), ((1, 1), (-1, 1))):
-        assert count(3, ground, state) > 1.25 * count(2, ground, state) > 0
-    assert 0 < count(3, (0, 1), (1, 2)) < 0.75 * count(2, (0, 1), (1, 2))
+        assert count(draw, ground, state) > 1.25 * count(2, ground, state) > 0
+    assert 0 < count(draw, (0, 1), (1, 2)) < 0.75 * count(2, (0, 1), (1, 2))
 
 
 def test_a_surface_is_the_method_and_tells_spin_and_dipole() -> None:
@@ -186,13 +188,14 @@ def test_a_job_is_decided_by_its_seed_and_its_files_can_be_trained_on(tmp_path: 
 def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(organic, "_labelled", lambda species, scenes, *_: asked.append(scenes) or [])
     asked: list[tuple[str, ...]] = []
-    for n, draw in enumerate((0, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3)):
+    for n, draw in enumerate((0, 1, 1, *(2,) * 4, *(3,) * 4, *(4,) * 12)):
         with pytest.raises(Failed, match="no frame"):
             organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
     assert asked[0] == organic.SCENES and [len(scenes) for scenes in asked[1:3]] == [organic.FURTHER_SCENES] * 2
     assert asked[1] != asked[2] and set(asked[1] + asked[2]) <= set(organic.SCENES)
-    for first, some in (("modes", asked[3:7]), ("relaxed", asked[7:])):
+    for first, some in (("modes", asked[3:7]), ("relaxed", asked[7:11]), ("modes", asked[11:])):
         assert all(len(scenes) == 2 and scenes[0] == first for scenes in some) and len(set(some)) > 1
+    assert sum(scenes[1] in ("stretched", "contact", "pair") for scenes in asked[11:]) > 6
 
 
 @pytest.mark.parametrize("kind", ["molecule", "protonated", "deprotonated", "radical"])
@@ -232,10 +235,10 @@ def test_forces_of_every_molecule_are_checked_but_of_a_part_of_the_later_draws(m
     monkeypatch.setattr(organic, "_check_forces", lambda *_: checked.append(draw))
     monkeypatch.setattr(organic, "SCENES", ("modes",) * organic.FURTHER_SCENES)
     checked: list[int] = []
-    for draw in range(4):
-        for n in range(16):
+    for draw in range(5):
+        for n in range(30):
             organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
-    assert checked.count(0) == checked.count(1) == 16 and 0 < checked.count(2) < 10 and 0 < checked.count(3) < 10
+    assert checked.count(0) == checked.count(1) == 30 and all(0 < checked.count(draw) < 15 for draw in (2, 3, 4))
 
 
 def test_the_command_goes_on_and_refuses_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

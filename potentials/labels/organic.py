@@ -34,6 +34,7 @@ SMALL_SCENES = ("dynamics",) * 10 + ("modes",) * 8 + ("stretched",) * 10 + ("con
 NEAR_SCENES = ("relaxed",) + ("near",) * 120  # of one by name besides, in all states: partners of pairs are such minima, and neutral there
 FURTHER_SCENES = 5  # of a molecule of the second draw, from those: energies of new molecules want more molecules, not more of each
 LAST_SCENES = ("modes",) * 5 + ("stretched", "contact") + ("pair",) * 3  # one of these beside the gentlest: no costly path
+HARD_SCENES = ("modes",) * 2 + ("stretched",) * 2 + ("contact",) * 2 + ("pair",) * 4  # likewise; they err most
 MOST_ATOMS_OF_PAIR = 24
 TEMPERATURES_K = (300.0, 1000.0)
 EVERY, TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 7, 2.0, 20.0, 4.0
@@ -79,6 +80,7 @@ DRAWS = (
     # the gentlest geometry first: energies are counted from it
     Draw(FURTHER_KINDS, lambda rng: ("modes", str(rng.choice(LAST_SCENES))), _evenly, 0.2),
     Draw(LAST_KINDS, lambda rng: ("relaxed", str(rng.choice(LAST_SCENES))), _where_molecules_count, 0.2),
+    Draw(LAST_KINDS, lambda rng: ("modes", str(rng.choice(HARD_SCENES))), _where_molecules_count, 0.1),
 )
 
 

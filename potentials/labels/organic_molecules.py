@@ -59,7 +59,7 @@ SMALL = (  # SMILES and multiplicity: inorganic ones, ions and radicals that no 
     *(("C[OH2+]", 1), ("C=[OH+]", 1), ("[CH3+]", 1), ("C[S-]", 1), ("C[O]", 2), ("C[CH2]", 2), ("C[NH]", 2), ("[CH]=O", 2), ("[CH2]O", 2)),
     *(("N#[C]", 2), ("[O]O", 2), ("C[S]", 2), ("[CH]=C", 2), ("[O]Cl", 2), ("[NH]", 3), ("[CH2]=[NH2+]", 1), ("[CH2-]C#N", 1)),
 )
-DRAWS = 5600, 13871, 51588  # molecules to train on up to here are of the first draw, with those to test on, of the second, of the third
+DRAWS = 5600, 13871, 51588, 63278  # molecules to train on up to here are of the first draw, with those to test on, of the second, and so on
 PARTNERS = ("O", "O", "N", "F", "Cl", "S", "CO", "C=O", "[OH-]", "[NH4+]", "[OH3+]", "[O-]C=O", "[C-]#N", "C")  # of pairs
 WATER = "O"
 
@@ -71,7 +71,7 @@ class Parent(NamedTuple):
     multiplicity: int = 1  # of its ground state
     small: bool = False  # by name
     test: bool = False  # never trained on
-    draw: int = 0  # 1 to 3: further ones, of fewer geometries each
+    draw: int = 0  # 1 to 4: further ones, of fewer geometries each
 
 
 def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
