@@ -10,7 +10,7 @@ import typer
 from polcalc.calculator import DEFAULT
 
 MODEL, STATE, RUN, THERMOSTAT, FILES = "Model", "Charge and spin", "Dynamics", "Temperature", "Output"
-BAROSTAT, EQUILIBRATION, FIXED = "Pressure", "Equilibration", "What does not move"
+BAROSTAT, EQUILIBRATION, FIXED, SEARCH, TRAINING = "Pressure", "Equilibration", "What does not move", "Search", "Training"
 
 Structure = Annotated[
     Path, typer.Argument(metavar="STRUCTURE", help="Structure file, any format ASE reads (xyz, extxyz, cif, …); the last frame counts.")
@@ -266,12 +266,12 @@ JsonFile = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
-Optimizer = Annotated[Literal["bfgs", "lbfgs", "fire"], typer.Option("--optimizer", help="How to walk downhill.", rich_help_panel=RUN)]
+Optimizer = Annotated[Literal["bfgs", "lbfgs", "fire"], typer.Option("--optimizer", help="How to walk downhill.", rich_help_panel=SEARCH)]
 FmaxEvPerA = Annotated[
-    float, typer.Option("--fmax-eV-per-A", help="Converged when the largest force is below this, in eV/Å.", rich_help_panel=RUN)
+    float, typer.Option("--fmax-eV-per-A", help="Converged when the largest force is below this, in eV/Å.", rich_help_panel=SEARCH)
 ]
-RelaxSteps = Annotated[int, typer.Option("--steps", min=1, help="Give up after this many steps per frame.", rich_help_panel=RUN)]
-Cell = Annotated[bool, typer.Option("--cell", help="Relax the unit cell too (periodic structures).", rich_help_panel=RUN)]
+RelaxSteps = Annotated[int, typer.Option("--steps", min=1, help="Give up after this many steps per frame.", rich_help_panel=SEARCH)]
+Cell = Annotated[bool, typer.Option("--cell", help="Relax the unit cell too (periodic structures).", rich_help_panel=SEARCH)]
 
 Data = Annotated[
     str,

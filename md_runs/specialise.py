@@ -27,7 +27,7 @@ States = Annotated[
     list[str] | None,
     typer.Option("--state", metavar="CHARGE,MULTIPLICITY", help="State with an expert; may be repeated. Default: all of the base."),
 ]
-Processes = Annotated[int, typer.Option("--processes", min=1, help="Trainings at once, one thread each.", rich_help_panel=opt.RUN)]
+Processes = Annotated[int, typer.Option("--processes", min=1, help="Trainings at once, one thread each.", rich_help_panel=opt.TRAINING)]
 
 
 def command(

@@ -22,6 +22,7 @@ from md_runs.output import check_free, claim, to_json, write_figure
 from md_runs.session import ModelOptions
 from md_runs.states_report import plot_levels, refusal, states_lines, states_tables
 from md_runs.structures import write_structures
+from polcalc.calculator import DEFAULT
 from potentials.files import write_text
 
 DRAWN = 12  # structures in the figure at most
@@ -39,7 +40,7 @@ Multiplicities = Annotated[
         rich_help_panel=opt.STATE,
     ),
 ]
-Relax = Annotated[bool, typer.Option("--relax", help="Find the minimum of each state, for adiabatic gaps.", rich_help_panel=opt.RUN)]
+Relax = Annotated[bool, typer.Option("--relax", help="Find the minimum of each state, for adiabatic gaps.", rich_help_panel=opt.SEARCH)]
 CrossingOf = Annotated[
     str | None,
     typer.Option(
@@ -47,7 +48,7 @@ CrossingOf = Annotated[
         metavar="M,M",
         help="Find the lowest crossing of two multiplicities, as in 1,3; with the minima of both.",
         show_default=False,
-        rich_help_panel=opt.RUN,
+        rich_help_panel=opt.SEARCH,
     ),
 ]
 
@@ -96,6 +97,8 @@ def command(
         screen.print(table)
     for line in states_lines(found, pair):
         screen.print(line)
+    if theory := calculator.model.card.dataset.get("theory"):
+        screen.print(f"Energies are learnt from {theory}; how far to trust them: polcalc info {model or DEFAULT}", markup=False)
     screen.print(f"Results in {output}")
     _complain(found, pair)
 

@@ -33,16 +33,17 @@ screen = Console(highlight=False, soft_wrap=True)
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG.toml", help="What to train, on what, and how.")]
 TimeBudget = Annotated[
-    float | None, typer.Option("--time-budget-min", help="Minutes of training; replaces the length in the file.", rich_help_panel=opt.RUN)
+    float | None,
+    typer.Option("--time-budget-min", help="Minutes of training; replaces the length in the file.", rich_help_panel=opt.TRAINING),
 ]
 MaxEpochs = Annotated[
     int | None,
-    typer.Option("--max-epochs", min=1, help="Passes over the structures; replaces the length in the file.", rich_help_panel=opt.RUN),
+    typer.Option("--max-epochs", min=1, help="Passes over the structures; replaces the length in the file.", rich_help_panel=opt.TRAINING),
 ]
 Seed = Annotated[
-    int | None, typer.Option("--seed", min=0, help="Seed of weights and order. Default: as in the file.", rich_help_panel=opt.RUN)
+    int | None, typer.Option("--seed", min=0, help="Seed of weights and order. Default: as in the file.", rich_help_panel=opt.TRAINING)
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training in --output.", rich_help_panel=opt.RUN)]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the training in --output.", rich_help_panel=opt.TRAINING)]
 Devices = Annotated[int, typer.Option("--devices", min=1, help="Number of GPUs (or CPU processes).", rich_help_panel=opt.MODEL)]
 DataFolder = Annotated[
     Path | None, typer.Option("--data", metavar="DIR", help="Folder with the files of known data sets.", rich_help_panel=opt.FILES)

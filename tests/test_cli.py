@@ -66,6 +66,12 @@ def test_every_command_explains_itself(command, polcalc):
     assert "MODEL" in result.output.upper()
 
 
+@pytest.mark.parametrize(("command", "panel"), [("md", "Dynamics"), ("relax", "Search"), ("states", "Search"), ("train", "Training")])
+def test_options_stand_under_what_the_command_does(polcalc, command: str, panel: str) -> None:
+    shown = polcalc(f"{command} --help").output
+    assert [name for name in ("Dynamics", "Search", "Training") if f"─ {name} ─" in shown] == [panel]
+
+
 def test_options_name_their_units(polcalc):
     """A number with a unit says so in its name."""
     names = {name for command in ("md", "relax", "validate") for name in re.findall(r"--[A-Za-z-]+", polcalc(f"{command} --help").output)}

@@ -157,6 +157,13 @@ def test_states_of_two_structures(polcalc, tmp_path):
     assert "E(3) - E(1)" in result.stdout and "IP: E(+1/2)" in result.stdout and "EA: E(+0/" in result.stdout
 
 
+def test_whose_energies_they_are_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    plain("H2O").write("water.extxyz")
+    result = CliRunner().invoke(cli.app, ["states", "water.extxyz", "--charges", "0"])
+    assert result.exit_code == 0 and "learnt from GFN2-xTB" in result.stdout and "polcalc info organic-xtb" in result.stdout
+
+
 def test_refusals_are_named_and_end_with_one(polcalc, tmp_path):
     result = polcalc("ch2.extxyz --charges 0,2 --output out")
     assert result.exit_code == 1
