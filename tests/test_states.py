@@ -159,9 +159,9 @@ def test_states_of_two_structures(polcalc, tmp_path):
 
 def test_whose_energies_they_are_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    plain("H2O").write("water.extxyz")
-    result = CliRunner().invoke(cli.app, ["states", "water.extxyz", "--charges", "0"])
-    assert result.exit_code == 0 and "learnt from GFN2-xTB" in result.stdout and "polcalc info organic-xtb" in result.stdout
+    plain("CH2_s1A1d").write("ch2.extxyz")
+    result = CliRunner().invoke(cli.app, ["states", "ch2.extxyz", "--model", "carbenes-st"])
+    assert result.exit_code == 0 and "learnt from B3LYP" in result.stdout and "polcalc info carbenes-st" in result.stdout
 
 
 def test_refusals_are_named_and_end_with_one(polcalc, tmp_path):
