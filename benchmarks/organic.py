@@ -36,6 +36,7 @@ from potentials.datasets import Frames, load_frames
 from potentials.datasets.gaps import geometry_key
 from potentials.labels.gfn2 import Surface, gfn2
 from potentials.labels.method import Failed
+from potentials.labels.organic import other_states
 from potentials.labels.organic_geometries import make_species
 from potentials.labels.organic_molecules import SMALL, Parent, canonical
 from potentials.training.data import StructureSet
@@ -200,7 +201,7 @@ def _small(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[
         atoms = Atoms(species.atomic_numbers, species.positions)
         atoms.calc = PolarizedCalculator(arguments.model, device="cpu")
         ground, found = (species.charge, species.multiplicity), {}
-        for state in _states_like(*ground):
+        for state in (ground, *(other for other, _ in other_states(*ground))):
             atoms.info.update(charge=state[0], multiplicity=state[1])
             try:
                 found[state] = gfn2(species.atomic_numbers, species.positions, *state).energy, atoms.get_potential_energy()
@@ -229,11 +230,6 @@ def _store_known_errors(model: Model, rows: list[dict[str, Any]]) -> None:
         if abs(row["error_eV"]) > KNOWN_ERROR_EV:
             worst[row["formula"], row["charge"], row["multiplicity"]] = round(row["error_eV"], 1)
     store_card(model.path, replace(model.card, known_errors=[[*key, error] for key, error in sorted(worst.items())]))
-
-
-def _states_like(charge: int, multiplicity: int) -> list[tuple[int, int]]:
-    """List the states of charge -1, 0, +1 and multiplicity 1, 2, 3 that the electrons allow."""
-    return [(q, m) for q in (-1, 0, 1) for m in (1, 2, 3) if (q - charge + m - multiplicity) % 2 == 0]
 
 
 def _speed(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:

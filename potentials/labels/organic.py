@@ -189,7 +189,7 @@ def _geometries(
 def _path(species: Species, rng: np.random.Generator) -> Iterator[Floats]:
     """Run dynamics on the ground state, or on another: the ions and triplets want their own geometries."""
     numbers, temperature = species.atomic_numbers, rng.uniform(*TEMPERATURES_K)
-    others = [state for state, far in _others(species.charge, species.multiplicity) if not far]
+    others = [state for state, far in other_states(species.charge, species.multiplicity) if not far]
     state = (species.charge, species.multiplicity) if rng.random() < ON_GROUND_STATE else others[rng.integers(len(others))]
     surface = Surface(numbers, *state, PATH_ACCURACY)
     masses = np.where(numbers == 1, HYDROGEN_AMU, atomic_masses[numbers])
@@ -231,11 +231,11 @@ def _partner(species: Species, rng: np.random.Generator) -> Species:
 
 def _states(charge: int, multiplicity: int, chance: Callable[[int, bool], float], rng: np.random.Generator) -> list[tuple[int, int]]:
     """Draw states for a geometry: the ground state, and others (charge, multiplicity)."""
-    others = _others(charge, multiplicity)
+    others = other_states(charge, multiplicity)
     return [(charge, multiplicity), *(state for state, far in others if rng.random() < chance(state[1], far))]
 
 
-def _others(charge: int, multiplicity: int) -> list[tuple[tuple[int, int], bool]]:
+def other_states(charge: int, multiplicity: int) -> list[tuple[tuple[int, int], bool]]:
     """List the other states of charge -1, 0, +1 and multiplicity 1, 2, 3 that the electrons allow, and whether they are far."""
     found = [(q, m) for q in (-1, 0, 1) for m in (1, 2, 3) if (q - charge + m - multiplicity) % 2 == 0 and (q, m) != (charge, multiplicity)]
     return [(state, abs(state[0] - charge) == 2) for state in found]
