@@ -20,6 +20,7 @@ from polcalc.engine import ByExpert, Selector, Structure, make_engine
 from polcalc.native_engine import NativeEngine, Unsupported
 from potentials.build import build
 from potentials.checkpoint import Card, load, save
+from potentials.datasets import load_frames
 from potentials.experts import Experts
 from potentials.graph import AtomicGraph, Fragments, collate, from_ase
 from potentials.potential import predict
@@ -191,22 +192,28 @@ def test_the_command_trains_an_expert_for_each_state(tmp_path: Path) -> None:
     assert again.exit_code == 0 and again.output.count("done before") == 2
 
 
-def test_experts_go_on_and_those_of_other_states_stay(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["of the base", "the same"])
+def test_experts_go_on_and_those_of_other_states_stay(name: str, tmp_path: Path) -> None:
+    """Labels of a data set that both know are counted by state; another one is that of the base."""
     pytest.importorskip("lightning", reason="needs Lightning: pip install 'polcalc[train]'")
     config, base = two_states(tmp_path), tmp_path / "base.pt"
     before = single(experts())
-    known: dict[str, Any] = {"states": [[0, 1, 10], [1, 2, 10]], "closest_distances_A": {"H-O": 0.5}, "dataset": {"name": "of the base"}}
+    own = load_frames(read_config(config).data.train).provenance.name
+    dataset = {"name": own if name == "the same" else name, "n_train": 20, "n_frames": 20, "n_validation": 7}
+    known: dict[str, Any] = {"states": [[0, 1, 10], [1, 2, 10]], "closest_distances_A": {"H-O": 0.5}, "dataset": dataset}
     save(base, before, Card(name="base", elements=[1, 8], training={"experts": {"x": {}}}, **known))
     assert run(base, config, "--state", "1,2", "--output", tmp_path / "out").exit_code == 0
     opened, made = load(base).potential, load(tmp_path / "out" / "model.pt")
     assert isinstance(opened, Experts) and isinstance(made.potential, Experts) and made.potential.states == opened.states
     assert set(made.card.training["experts"]) == {"x", "charge+1-multiplicity2"}
-    assert made.card.states == [[0, 1, 10], [1, 2, 16]] and made.card.dataset == {"name": "of the base"}
+    assert made.card.states == [[0, 1, 10], [1, 2, 16]]
+    seen = dataset if name != "the same" else {**dataset, "n_train": 26, "n_frames": 26}
+    assert made.card.dataset | {"sha256": 0} == seen | {"sha256": 0} and ("sha256" in made.card.dataset) == (name == "the same")
     assert made.card.closest_distances_A["H-O"] == 0.5
-    name = "trunk.architecture.output.weight"
-    changes = [made.potential.of(*state).get_parameter(name) - opened.of(*state).get_parameter(name) for state in STATES]
+    key = "trunk.architecture.output.weight"
+    changes = [made.potential.of(*state).get_parameter(key) - opened.of(*state).get_parameter(key) for state in STATES]
     assert changes[0].abs().max() == 0 and 1e-5 < changes[1].abs().max() < 0.1  # from the expert, whose weights are other than the shared
-    assert torch.equal(made.potential.shared.get_parameter(name), opened.shared.get_parameter(name))
+    assert torch.equal(made.potential.shared.get_parameter(key), opened.shared.get_parameter(key))
 
 
 def test_further_embeddings_are_silent_until_they_are_trained(tmp_path: Path) -> None:

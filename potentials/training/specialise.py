@@ -142,9 +142,11 @@ def _seen(base: Card, experts: Sequence[Card]) -> dict[str, Any]:
         "energy_range_eV": [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [],
         "force_max_eV_per_A": max(forces, default=None),
     }
+    parts, n_labels = [card.dataset for card in experts], sum(counts.values())
     if len(experts) == len(counts):  # nothing is left of what the base was trained on
-        parts = [card.dataset for card in experts]
         seen["dataset"] = parts[0] | {name: sum(part[name] for part in parts) for name in ("n_frames", "n_train", "n_validation")}
+    elif base.dataset.get("name") == parts[0]["name"]:  # the same set, and maybe more of it
+        seen["dataset"] = base.dataset | {"sha256": parts[0]["sha256"], "n_frames": n_labels, "n_train": n_labels}
     return seen
 
 
