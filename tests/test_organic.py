@@ -45,11 +45,20 @@ def test_molecules_are_different_of_the_wanted_elements_and_in_the_same_order_ag
 
 
 def test_a_larger_set_begins_with_a_smaller_one_and_has_its_test_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 140, 145, 148))
+    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 140, 145, 147, 148))
     small, larger, large = (parents(n, 10, seed=3) for n in (120, 130, 150))
     assert large[:130] == small and large[:140] == larger and len(large) == len({parent.smiles for parent in large}) == 160
-    assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 5 + [3] * 3 + [4] * 2
+    assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 5 + [3] * 2 + [4] + [5] * 2
     assert not any(parent.test for parent in large[130:])
+
+
+def test_molecules_of_the_last_draw_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+    from rdkit import Chem
+
+    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 121, 122, 123, 180))
+    n_heavy = [Chem.MolFromSmiles(parent.smiles).GetNumAtoms() for parent in parents(240, 10, seed=3)]
+    assert min(n_heavy[190:]) >= 4 and max(n_heavy[190:]) <= 10
+    assert max(n_heavy[130:190]) > 10
 
 
 @pytest.mark.parametrize("smiles", ["COOC", "CNNNC", "C1=CC1", "C=C=C", "CC#CO", "C1CC2CC12", "FN(C)C", "c1[nH]c2cc1OC2", "CC(O)(O)O"])
@@ -135,6 +144,14 @@ def test_later_draws_have_more_of_the_states_that_molecules_teach(draw: int) -> 
     assert 0 < count(draw, (0, 1), (1, 2)) < 0.75 * count(2, (0, 1), (1, 2))
 
 
+def test_the_last_draw_has_neutral_molecules_in_all_states() -> None:
+    last = organic.DRAWS[-1]
+    assert last.kinds == {"molecule": 1.0}
+    rng = np.random.default_rng(0)
+    assert set(organic._states(0, 1, last.chance, rng)) == {(0, 1), (0, 3), (-1, 2), (1, 2)}
+    assert set(organic._states(-1, 1, last.chance, rng)) == {(-1, 1), (-1, 3), (0, 2), (1, 1), (1, 3)}
+
+
 def test_a_surface_is_the_method_and_tells_spin_and_dipole() -> None:
     atoms = molecule("CH3")
     numbers, positions = atoms.numbers.astype(np.int64), atoms.positions
@@ -188,14 +205,14 @@ def test_a_job_is_decided_by_its_seed_and_its_files_can_be_trained_on(tmp_path: 
 def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(organic, "_labelled", lambda species, scenes, *_: asked.append(scenes) or [])
     asked: list[tuple[str, ...]] = []
-    for n, draw in enumerate((0, 1, 1, *(2,) * 4, *(3,) * 4, *(4,) * 12)):
+    for n, draw in enumerate((0, 1, 1, *(2,) * 4, *(3,) * 4, *(4,) * 12, *(5,) * 12)):
         with pytest.raises(Failed, match="no frame"):
             organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
     assert asked[0] == organic.SCENES and [len(scenes) for scenes in asked[1:3]] == [organic.FURTHER_SCENES] * 2
     assert asked[1] != asked[2] and set(asked[1] + asked[2]) <= set(organic.SCENES)
-    for first, some in (("modes", asked[3:7]), ("relaxed", asked[7:11]), ("modes", asked[11:])):
+    for first, some in (("modes", asked[3:7]), ("relaxed", asked[7:11]), ("modes", asked[11:23]), ("modes", asked[23:])):
         assert all(len(scenes) == 2 and scenes[0] == first for scenes in some) and len(set(some)) > 1
-    assert sum(scenes[1] in ("stretched", "contact", "pair") for scenes in asked[11:]) > 6
+        assert len(some) == 4 or sum(scenes[1] in ("stretched", "contact", "pair") for scenes in some) > 6
 
 
 @pytest.mark.parametrize("kind", ["molecule", "protonated", "deprotonated", "radical"])
@@ -235,10 +252,10 @@ def test_forces_of_every_molecule_are_checked_but_of_a_part_of_the_later_draws(m
     monkeypatch.setattr(organic, "_check_forces", lambda *_: checked.append(draw))
     monkeypatch.setattr(organic, "SCENES", ("modes",) * organic.FURTHER_SCENES)
     checked: list[int] = []
-    for draw in range(5):
+    for draw in range(6):
         for n in range(30):
             organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
-    assert checked.count(0) == checked.count(1) == 30 and all(0 < checked.count(draw) < 15 for draw in (2, 3, 4))
+    assert checked.count(0) == checked.count(1) == 30 and all(0 < checked.count(draw) < 15 for draw in (2, 3, 4, 5))
 
 
 def test_the_command_goes_on_and_refuses_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

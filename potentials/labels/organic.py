@@ -81,6 +81,8 @@ DRAWS = (
     Draw(FURTHER_KINDS, lambda rng: ("modes", str(rng.choice(LAST_SCENES))), _evenly, 0.2),
     Draw(LAST_KINDS, lambda rng: ("relaxed", str(rng.choice(LAST_SCENES))), _where_molecules_count, 0.2),
     Draw(LAST_KINDS, lambda rng: ("modes", str(rng.choice(HARD_SCENES))), _where_molecules_count, 0.1),
+    # neutral molecules in all their states, and pairs of them with ions: of these there was least for what they err
+    Draw({"molecule": 1.0}, lambda rng: ("modes", str(rng.choice(HARD_SCENES))), _always, 0.1),
 )
 
 
