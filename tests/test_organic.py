@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -210,9 +211,11 @@ def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.Mo
             organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
     assert asked[0] == organic.SCENES and [len(scenes) for scenes in asked[1:3]] == [organic.FURTHER_SCENES] * 2
     assert asked[1] != asked[2] and set(asked[1] + asked[2]) <= set(organic.SCENES)
-    for first, some in (("modes", asked[3:7]), ("relaxed", asked[7:11]), ("modes", asked[11:23]), ("modes", asked[23:])):
+    for first, some in (("modes", asked[3:7]), ("relaxed", asked[7:11]), ("modes", asked[11:23])):
         assert all(len(scenes) == 2 and scenes[0] == first for scenes in some) and len(set(some)) > 1
-        assert len(some) == 4 or sum(scenes[1] in ("stretched", "contact", "pair") for scenes in some) > 6
+    assert sum(scenes[1] in ("stretched", "contact", "pair") for scenes in asked[11:23]) > 6
+    assert all(len(scenes) == 2 for scenes in asked[23:])
+    assert {"ion", "pair"} < {scene for scenes in asked[23:] for scene in scenes} <= set(organic.SCARCE_SCENES)
 
 
 @pytest.mark.parametrize("kind", ["molecule", "protonated", "deprotonated", "radical"])
@@ -254,7 +257,8 @@ def test_forces_of_every_molecule_are_checked_but_of_a_part_of_the_later_draws(m
     checked: list[int] = []
     for draw in range(6):
         for n in range(30):
-            organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
+            with suppress(Failed):  # both geometries fell apart
+                organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
     assert checked.count(0) == checked.count(1) == 30 and all(0 < checked.count(draw) < 15 for draw in (2, 3, 4, 5))
 
 

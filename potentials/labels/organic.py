@@ -21,7 +21,7 @@ from ase.data import atomic_masses
 from potentials.labels.gfn2 import Surface
 from potentials.labels.method import Failed, Floats, Integers, Label
 from potentials.labels.organic_geometries import Species, beside, contact, make_species, n_fragments, partner, stretched
-from potentials.labels.organic_molecules import PARTNERS, WATER, Parent, parents
+from potentials.labels.organic_molecules import IONS, PARTNERS, WATER, Parent, parents
 from potentials.labels.sampling import langevin, relax
 
 SEED = 20261121
@@ -35,6 +35,7 @@ NEAR_SCENES = ("relaxed",) + ("near",) * 120  # of one by name besides, in all s
 FURTHER_SCENES = 5  # of a molecule of the second draw, from those: energies of new molecules want more molecules, not more of each
 LAST_SCENES = ("modes",) * 5 + ("stretched", "contact") + ("pair",) * 3  # one of these beside the gentlest: no costly path
 HARD_SCENES = ("modes",) * 2 + ("stretched",) * 2 + ("contact",) * 2 + ("pair",) * 4  # likewise; they err most
+SCARCE_SCENES = ("ion",) * 4 + ("pair",) * 2 + ("dynamics",) * 3 + ("stretched", "contact")  # two of these: few before, for what they err
 MOST_ATOMS_OF_PAIR = 24
 TEMPERATURES_K = (300.0, 1000.0)
 EVERY, TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 7, 2.0, 20.0, 4.0
@@ -81,8 +82,8 @@ DRAWS = (
     Draw(FURTHER_KINDS, lambda rng: ("modes", str(rng.choice(LAST_SCENES))), _evenly, 0.2),
     Draw(LAST_KINDS, lambda rng: ("relaxed", str(rng.choice(LAST_SCENES))), _where_molecules_count, 0.2),
     Draw(LAST_KINDS, lambda rng: ("modes", str(rng.choice(HARD_SCENES))), _where_molecules_count, 0.1),
-    # neutral molecules in all their states, and pairs of them with ions: of these there was least for what they err
-    Draw({"molecule": 1.0}, lambda rng: ("modes", str(rng.choice(HARD_SCENES))), _always, 0.1),
+    # neutral molecules in all their states: of these there was least for what they err
+    Draw({"molecule": 1.0}, lambda rng: rng.choice(SCARCE_SCENES, 2).tolist(), _always, 0.1),
 )
 
 
@@ -178,8 +179,8 @@ def _geometries(
                     positions = stretched(numbers, positions, rng)
                 case "contact":
                     positions = contact(numbers, positions, rng)
-                case "pair":
-                    other = _partner(species, rng)
+                case "pair" | "ion":
+                    other = _partner(species, PARTNERS if scene == "pair" else IONS, rng)
                     numbers, positions = beside(numbers, positions, other, rng)
                     charge += other.charge
         except Failed as error:
@@ -221,11 +222,11 @@ def _relaxed(species: Species) -> Floats:
     )
 
 
-def _partner(species: Species, rng: np.random.Generator) -> Species:
+def _partner(species: Species, candidates: Sequence[str], rng: np.random.Generator) -> Species:
     """Choose a partner: water for half of the ions, and nothing that makes a charge beyond one."""
     if species.charge and rng.random() < 0.5:
         return partner(WATER)
-    chosen = partner(PARTNERS[rng.integers(len(PARTNERS))])
+    chosen = partner(candidates[int(rng.integers(len(candidates)))])
     if abs(chosen.charge + species.charge) > 1 or len(chosen.positions) + len(species.positions) > MOST_ATOMS_OF_PAIR:
         raise Failed("the partner does not fit")
     return chosen
