@@ -91,6 +91,8 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.store and "small" not in arguments.parts:
+        parser.error("`--store` keeps what the part `small` finds. Add `small` to --parts.")
     if arguments.worker:
         print(json.dumps(_times(**json.loads(arguments.worker))))
         return
@@ -101,7 +103,7 @@ def main() -> None:
     found = {}
     for part in arguments.parts:
         found |= PARTS[part](frames, folder, arguments)
-    if arguments.store and "small" in found:
+    if arguments.store:
         _store_known_errors(load(arguments.model), found["small"])
     report = {"machine": machine(), "model": arguments.model, "frames": arguments.frames, "n_frames": len(frames)} | found
     write(report, _table(report), arguments.output)

@@ -182,7 +182,5 @@ def _hydrogen_bonds(atoms: Atoms) -> list[list[int]]:
     i, j = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=BONDED))
     light = (i < j) & ((atoms.numbers[i] == 1) | (atoms.numbers[j] == 1))
     if not light.any():
-        raise InputError(
-            f"`--fix-bonds` must find bonds with hydrogen; got {atoms.get_chemical_formula()} without. Leave it out."
-        )
+        raise InputError(f"`--fix-bonds` must find bonds with hydrogen; got {atoms.get_chemical_formula()} without. Leave it out.")
     return [[int(a), int(b)] for a, b in zip(i[light], j[light], strict=True)]

@@ -105,9 +105,7 @@ def test_charge_scan(subject):
 
     [found] = audit._charge_scan(spoilt(subject, convex))
     assert found.verdict == "ok" and "E(+1) - E(+0) = 9.00 eV" in found.text
-    [found] = audit._charge_scan(
-        spoilt(subject, lambda atoms, r: r | {"energy": {-1: -9.0, 0: 0.0, 1: 1.0}[atoms.info["charge"]]})
-    )
+    [found] = audit._charge_scan(spoilt(subject, lambda atoms, r: r | {"energy": {-1: -9.0, 0: 0.0, 1: 1.0}[atoms.info["charge"]]}))
     assert found.verdict == "warning"
 
 
