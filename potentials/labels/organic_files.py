@@ -96,7 +96,8 @@ def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapp
         "programs": program(),
         "accuracy": organic.LABEL_ACCURACY,
         "sampling": f"per molecule {len(organic.SCENES)} geometries ({organic.FURTHER_SCENES} past the first {DRAWS[0]} molecules, 2 "
-        f"without dynamics past {DRAWS[1]}, one of them relaxed from {DRAWS[2]} to {DRAWS[3]}; more ions there) "
+        f"without dynamics past {DRAWS[1]}, one of them relaxed from {DRAWS[2]} to {DRAWS[3]}; more ions there; smaller neutral "
+        f"molecules in all their states past {DRAWS[4]}, in pairs, contacts and dynamics) "
         "of one species (the molecule, or a proton more, a proton less, a hydrogen less): "
         f"Langevin dynamics on the method at {organic.TEMPERATURES_K[0]:g} to {organic.TEMPERATURES_K[1]:g} K "
         f"({organic.TIMESTEP_FS:g} fs, hydrogens of {organic.HYDROGEN_AMU:g} amu, every {organic.EVERY} steps, from a displaced geometry), "
@@ -104,7 +105,7 @@ def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapp
         f"with small partners; of each species by name {len(organic.NEAR_SCENES)} more geometries at and near its minimum, in all states",
         "checks": f"converged; <S²> within {organic.MOST_SPIN_ERROR:g}; forces below {organic.MOST_FORCE:g} eV/Å; in one piece; energy "
         f"within {organic.ENERGY_RANGE} eV of the first of the molecule, whose forces are checked against differences of energies "
-        f"({organic.DRAWS[2].checked:.0%} of the molecules beyond {DRAWS[1]})",
+        f"({organic.DRAWS[2].checked:.0%} of the molecules beyond {DRAWS[1]}, {organic.DRAWS[4].checked:.0%} beyond {DRAWS[3]})",
         "frames by scene": _picked(counts, "scene "),
         "left out": {name: n for name, n in counts.most_common() if not name.startswith("scene ")},
         "failed jobs": dict(Counter(reason.partition(":")[0] for reason in failed.values())),
