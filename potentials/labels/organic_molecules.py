@@ -61,8 +61,8 @@ SMALL = (  # SMILES and multiplicity: inorganic ones, ions and radicals that no 
 )
 SMALLER_SIZES = {4: 1, 5: 6, 6: 22, 7: 32, 8: 24, 9: 10, 10: 5}  # of the last draw: small molecules err more, and cost less
 DRAWS = 5600, 13871, 51588, 63278, 95000  # molecules to train on up to here are of the first draw, with those to test on, and so on
-PARTNERS = ("O", "O", "N", "F", "Cl", "S", "CO", "C=O", "[OH-]", "[NH4+]", "[OH3+]", "[O-]C=O", "[C-]#N", "C")  # of pairs
 IONS = ("[OH-]", "[NH4+]", "[OH3+]", "[O-]C=O", "[C-]#N")
+PARTNERS = ("O", "O", "N", "F", "Cl", "S", "CO", "C=O", *IONS, "C")  # of pairs
 WATER = "O"
 
 
