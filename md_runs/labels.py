@@ -17,12 +17,13 @@ from md_runs.errors import InputError, as_input_error, clear_endings, errors
 from md_runs.output import to_json
 from md_runs.session import read_structure
 from polcalc import electrons
+from potentials.checkpoint import load
 from potentials.datasets.checksum import checksum
 from potentials.datasets.frames import Frames
 from potentials.datasets.hdf5 import write_hdf5
 from potentials.datasets.organic import NAME, SAMPLE
 from potentials.files import write_text
-from potentials.labels import carbenes, molecule, organic, organic_files, toy_charge
+from potentials.labels import carbenes, molecule, organic, organic_files, rehearsal, toy_charge
 from potentials.labels.organic_molecules import DRAWS
 from potentials.labels.work import failures, run_jobs
 
@@ -89,6 +90,38 @@ def organic_xtb(
     for name, card in ((NAME, about), (SAMPLE, organic_files.sample_card(about, output))):
         _write_card(output / f"{name}.json", card)
     screen.print(f"{output}: {about['labels']} labels of {about['molecules']} molecules, {about['test labels']} to test on", markup=False)
+
+
+@app.command("rehearsal")
+@clear_endings()
+def rehearse(
+    model: opt.ModelArgument,
+    output: Folder = Path("polcalc-labels"),
+    molecules: Annotated[int, typer.Option("--molecules", min=200, help="Those that it has learnt: the first of the set.")] = 95_000,
+    every: Annotated[int, typer.Option("--every", metavar="N", min=1, help="Take every Nth of them.")] = 3,
+    processes: Processes = 1,
+    limit: Limit = 0,
+) -> None:
+    """Let a model label molecules of organic-xtb that it was trained on, so that it may be trained on others and forget nothing.
+
+    The file goes to `rehearsal` of [data] in the configuration of that training, which starts from the same model.
+    """
+    _need("tblite")
+    _need("rdkit")
+    with as_input_error():
+        teacher = load(model)
+    grown = {key: job for key, job in organic.make_jobs(molecules).items() if not job.parent.test and not job.parent.small}
+    jobs = dict(list(grown.items())[::every])
+    folder = output / rehearsal.NAME
+    _same_set(folder, {"molecules": molecules, "every": every})
+    _run(rehearsal.NAME, jobs, rehearsal.draw, folder, processes, limit)
+    with as_input_error():
+        frames = rehearsal.said_by(teacher.potential, organic_files.collect(jobs, folder))
+    path = output / f"{rehearsal.NAME}.h5"
+    write_hdf5(path, frames)
+    about = {"name": rehearsal.NAME, "model": teacher.card.name, "sha256 of the model": teacher.sha256, "labels": len(frames)}
+    _write_card(path.with_suffix(".json"), about | {"molecules": molecules, "every": every, "sha256": checksum(path)})
+    screen.print(f"{path}: what {teacher.card.name} says of {len(frames)} structures", markup=False)
 
 
 @app.command("molecule")

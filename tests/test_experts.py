@@ -21,6 +21,7 @@ from polcalc.native_engine import NativeEngine, Unsupported
 from potentials.build import build
 from potentials.checkpoint import Card, load, save
 from potentials.datasets import load_frames
+from potentials.datasets.hdf5 import write_hdf5
 from potentials.experts import Experts
 from potentials.graph import AtomicGraph, Fragments, collate, from_ase
 from potentials.potential import predict
@@ -214,6 +215,22 @@ def test_experts_go_on_and_those_of_other_states_stay(name: str, tmp_path: Path)
     changes = [made.potential.of(*state).get_parameter(key) - opened.of(*state).get_parameter(key) for state in STATES]
     assert changes[0].abs().max() == 0 and 1e-5 < changes[1].abs().max() < 0.1  # from the expert, whose weights are other than the shared
     assert torch.equal(made.potential.shared.get_parameter(key), opened.shared.get_parameter(key))
+
+
+def test_with_a_rehearsal_the_labels_of_the_base_count_as_well(tmp_path: Path) -> None:
+    pytest.importorskip("lightning", reason="needs Lightning: pip install 'polcalc[train]'")
+    config, base = two_states(tmp_path), tmp_path / "base.pt"
+    write_hdf5(tmp_path / "said.h5", load_frames(read_config(config).data.train).select(slice(0, 48, 3)))
+    config.write_text(config.read_text().replace("[data]", f'[data]\nrehearsal = "{tmp_path / "said.h5"}"'))
+    dataset = {"name": "waters", "n_train": 20, "n_frames": 20, "n_validation": 7}
+    save(base, single(experts()), Card(name="base", elements=[1, 8], states=[[0, 1, 10], [1, 2, 10]], dataset=dataset))
+    found = run(base, config, "--output", tmp_path / "out")
+    assert found.exit_code == 0, found.output
+    card = load(tmp_path / "out" / "model.pt").card
+    assert card.states == [[0, 1, 26], [1, 2, 26]] and card.dataset["n_train"] == 52
+    assert card.dataset["n_rehearsed"] == 16 and card.dataset["name"] == "waters"
+    alone = load(tmp_path / "out" / "charge+1-multiplicity2" / "model.pt").card
+    assert alone.dataset["n_train"] == 16 and 0 < alone.dataset["n_rehearsed"] < 16
 
 
 def test_further_embeddings_are_silent_until_they_are_trained(tmp_path: Path) -> None:

@@ -46,17 +46,17 @@ def test_molecules_are_different_of_the_wanted_elements_and_in_the_same_order_ag
 
 
 def test_a_larger_set_begins_with_a_smaller_one_and_has_its_test_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 140, 145, 147, 148))
+    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 140, 145, 147, 148, 149))
     small, larger, large = (parents(n, 10, seed=3) for n in (120, 130, 150))
     assert large[:130] == small and large[:140] == larger and len(large) == len({parent.smiles for parent in large}) == 160
-    assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 5 + [3] * 2 + [4] + [5] * 2
+    assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 5 + [3] * 2 + [4, 5, 6]
     assert not any(parent.test for parent in large[130:])
 
 
-def test_molecules_of_the_last_draw_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_molecules_of_the_last_draws_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     from rdkit import Chem
 
-    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 121, 122, 123, 180))
+    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 121, 122, 123, 180, 210))
     n_heavy = [Chem.MolFromSmiles(parent.smiles).GetNumAtoms() for parent in parents(240, 10, seed=3)]
     assert min(n_heavy[190:]) >= 4 and max(n_heavy[190:]) <= 10
     assert max(n_heavy[130:190]) > 10
@@ -145,12 +145,22 @@ def test_later_draws_have_more_of_the_states_that_molecules_teach(draw: int) -> 
     assert 0 < count(draw, (0, 1), (1, 2)) < 0.75 * count(2, (0, 1), (1, 2))
 
 
-def test_the_last_draw_has_neutral_molecules_in_all_states() -> None:
-    last = organic.DRAWS[-1]
-    assert last.kinds == {"molecule": 1.0}
+def test_the_last_draws_have_neutral_molecules_and_others_in_all_states() -> None:
+    neutral, charged = organic.DRAWS[-2:]
+    assert neutral.kinds == {"molecule": 1.0} and "molecule" not in charged.kinds and sum(charged.kinds.values()) == pytest.approx(1)
     rng = np.random.default_rng(0)
-    assert set(organic._states(0, 1, last.chance, rng)) == {(0, 1), (0, 3), (-1, 2), (1, 2)}
-    assert set(organic._states(-1, 1, last.chance, rng)) == {(-1, 1), (-1, 3), (0, 2), (1, 1), (1, 3)}
+    assert set(organic._states(0, 1, neutral.chance, rng)) == {(0, 1), (0, 3), (-1, 2), (1, 2)}
+    assert set(organic._states(-1, 1, charged.chance, rng)) == {(-1, 1), (-1, 3), (0, 2), (1, 1), (1, 3)}
+
+
+def test_the_last_draws_give_labels_up_sooner() -> None:
+    """A surface that may go through one cycle only does not converge."""
+    assert [draw.cycles for draw in organic.DRAWS] == [150] * 5 + [75] * 2
+    atoms = molecule("H2O")
+    numbers = atoms.numbers.astype(np.int64)
+    assert np.isfinite(Surface(numbers, 0, 1, 0.1, cycles=75).label(atoms.positions).energy)
+    with pytest.raises(Failed, match="SCF"):
+        Surface(numbers, 0, 1, 0.1, cycles=1).label(atoms.positions)
 
 
 def test_a_surface_is_the_method_and_tells_spin_and_dipole() -> None:
@@ -204,9 +214,9 @@ def test_a_job_is_decided_by_its_seed_and_its_files_can_be_trained_on(tmp_path: 
 
 
 def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(organic, "_labelled", lambda species, scenes, *_: asked.append(scenes) or [])
+    monkeypatch.setattr(organic, "_labelled", lambda method, species, scenes, *_: asked.append(scenes) or [])
     asked: list[tuple[str, ...]] = []
-    for n, draw in enumerate((0, 1, 1, *(2,) * 4, *(3,) * 4, *(4,) * 12, *(5,) * 12)):
+    for n, draw in enumerate((0, 1, 1, *(2,) * 4, *(3,) * 4, *(4,) * 12, *(5,) * 12, *(6,) * 12)):
         with pytest.raises(Failed, match="no frame"):
             organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
     assert asked[0] == organic.SCENES and [len(scenes) for scenes in asked[1:3]] == [organic.FURTHER_SCENES] * 2
@@ -214,14 +224,15 @@ def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.Mo
     for first, some in (("modes", asked[3:7]), ("relaxed", asked[7:11]), ("modes", asked[11:23])):
         assert all(len(scenes) == 2 and scenes[0] == first for scenes in some) and len(set(some)) > 1
     assert sum(scenes[1] in ("stretched", "contact", "pair") for scenes in asked[11:23]) > 6
-    assert all(len(scenes) == 2 for scenes in asked[23:])
-    assert {"ion", "pair"} < {scene for scenes in asked[23:] for scene in scenes} <= set(organic.SCARCE_SCENES)
+    assert all(len(scenes) == organic.SCARCE for scenes in asked[23:])
+    assert {"ion", "pair", "modes"} < {scene for scenes in asked[23:35] for scene in scenes} <= set(organic.SCARCE_SCENES)
+    assert {"dynamics", "pair"} < {scene for scenes in asked[35:] for scene in scenes} <= set(organic.ION_SCENES)
 
 
 @pytest.mark.parametrize("kind", ["molecule", "protonated", "deprotonated", "radical"])
 def test_a_relaxed_geometry_is_a_minimum_of_the_method_near_that_of_the_force_field(kind: str) -> None:
     species = make_species(Parent("CCO"), kind, np.random.default_rng(0))
-    positions = organic._relaxed(species)
+    positions = organic._relaxed(Surface, species)
     before, after = (gfn2(species.atomic_numbers, x, species.charge, species.multiplicity) for x in (species.positions, positions))
     assert after.energy < before.energy - 0.01
     assert np.abs(after.forces).max() < 2 * organic.RELAXED_FMAX + 0.01 < 0.3 * np.abs(before.forces).max()
@@ -255,11 +266,11 @@ def test_forces_of_every_molecule_are_checked_but_of_a_part_of_the_later_draws(m
     monkeypatch.setattr(organic, "_check_forces", lambda *_: checked.append(draw))
     monkeypatch.setattr(organic, "SCENES", ("modes",) * organic.FURTHER_SCENES)
     checked: list[int] = []
-    for draw in range(6):
-        for n in range(30):
+    for draw in range(7):
+        for n in range(40):
             with suppress(Failed):  # both geometries fell apart
-                organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
-    assert checked.count(0) == checked.count(1) == 30 and all(0 < checked.count(draw) < 15 for draw in (2, 3, 4, 5))
+                organic.compute(Job(n, Parent("CO", draw=draw), (2, draw, n)))
+    assert checked.count(0) == checked.count(1) == 40 and all(0 < checked.count(draw) < 20 for draw in (2, 3, 4, 5, 6))
 
 
 def test_the_command_goes_on_and_refuses_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

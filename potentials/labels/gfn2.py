@@ -48,13 +48,14 @@ class Surface:
     Parameters
     ----------
     accuracy : float   of tblite's own scale: 0.1 is good for 0.1 meV/Å, 1 for 1 meV/Å
+    cycles : int       after which a label is given up
     """
 
-    def __init__(self, atomic_numbers: Integers, charge: int, multiplicity: int, accuracy: float) -> None:
+    def __init__(self, atomic_numbers: Integers, charge: int, multiplicity: int, accuracy: float, cycles: int = MOST_CYCLES) -> None:
         from tblite.interface import Calculator
 
         self._method = Calculator("GFN2-xTB", atomic_numbers, _spread(len(atomic_numbers)), charge=float(charge), uhf=multiplicity - 1)
-        for name, value in {"verbosity": 0, "accuracy": accuracy, "save-integrals": 1, "max-iter": MOST_CYCLES}.items():
+        for name, value in {"verbosity": 0, "accuracy": accuracy, "save-integrals": 1, "max-iter": cycles}.items():
             self._method.set(name, value)
         if multiplicity > 1:
             self._method.add("spin-polarization", SPIN_POLARIZATION)

@@ -52,6 +52,19 @@ def write_set(jobs: Mapping[str, Job], folder: Path, output: Path) -> dict[str, 
     return _card(train, test, counts, failures(folder, list(done)), len(jobs) - len(done), next(iter(jobs.values())).seed[0])
 
 
+def collect(jobs: Mapping[str, Job], folder: Path) -> Frames:
+    """Put the labels of the jobs that are done together.
+
+    Raises
+    ------
+    ValueError   no job is done
+    """
+    frames = _frames(folder, list(jobs), Counter())
+    if frames is None:
+        raise ValueError(f"`folder` must hold labels; got none in {folder}. Run them first.")
+    return frames
+
+
 def sample_card(about: Mapping[str, Any], output: Path) -> dict[str, Any]:
     """Describe the sample that was written."""
     frames = read_hdf5(output / f"{SAMPLE}.h5")

@@ -56,7 +56,8 @@ def finish(training: Training, command: str, config_text: str = "") -> dict[str,
 
 def _card(training: Training, found: dict[str, Any], summary: dict[str, Any], command: str, config_text: str) -> Card:
     material, config = training.material, training.config
-    known = statistics(material.train, material.references)
+    labelled = material.train.select(slice(0, len(material.train) - material.n_rehearsed))
+    known = statistics(labelled, material.references)
     return Card(
         name=config.name,
         description=config.description,
@@ -67,7 +68,9 @@ def _card(training: Training, found: dict[str, Any], summary: dict[str, Any], co
         energy_range_eV=known.energy_range_eV,
         force_max_eV_per_A=known.force_max_eV_per_A,
         reference_energies_eV={chemical_symbols[z]: energy for z, energy in material.references.items()},
-        dataset=described(material.train) | {"n_train": len(material.train), "n_validation": len(material.validation)},
+        dataset=described(labelled)
+        | {"n_train": len(labelled), "n_validation": len(material.validation)}
+        | ({"n_rehearsed": material.n_rehearsed} if material.n_rehearsed else {}),
         test_errors={} if material.test is None else {"dataset": described(material.test), **found["test"]},
         training={
             **summary,

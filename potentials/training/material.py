@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,7 +12,7 @@ from ase.data import chemical_symbols
 
 from potentials.build import build
 from potentials.checkpoint import Model, load
-from potentials.datasets import Frames, fit_reference_energies, fit_state_energies, load_frames, split, subtract_reference_energies
+from potentials.datasets import Frames, fit_reference_energies, fit_state_energies, join, load_frames, split, subtract_reference_energies
 from potentials.experts import Experts
 from potentials.training.config import DTYPES, REST, Config
 from potentials.training.start import like_start, take_over
@@ -28,6 +29,7 @@ class Material(NamedTuple):
     scale: float  # σ of the loss, eV and eV/Å
     spec: dict[str, Any]
     start: Model | None = None  # whose weights the training starts from
+    n_rehearsed: int = 0  # of the structures to train on, the last ones: labelled by a model
 
 
 def prepare(config: Config, data: str | Path | None = None) -> Material:
@@ -43,15 +45,16 @@ def prepare(config: Config, data: str | Path | None = None) -> Material:
     if not len(validation):
         raise ValueError("`n_validation` must be at least 1; got 0. Leave some structures to watch the training by.")
     train, validation = (_of_states(part, wanted.states) for part in (train, validation))
+    rehearsed = _of_states(load_frames(wanted.rehearsal, data=data), wanted.states) if wanted.rehearsal else None
     if len(train) < config.training.batch_size:
         raise ValueError(f"`batch_size` must be at most n_train = {len(train)}; got {config.training.batch_size}. Take a smaller one.")
     test = rest if wanted.test == REST else load_frames(wanted.test, data=data) if wanted.test else None
     if wanted.test == REST and not len(rest):
         raise ValueError(f"`n_train` + `n_validation` must leave structures of {wanted.train} to test; got none left. Take fewer.")
-    return assemble(config, train, validation, None if test is None else _of_states(test, wanted.states))
+    return assemble(config, train, validation, None if test is None else _of_states(test, wanted.states), rehearsed)
 
 
-def assemble(config: Config, train: Frames, validation: Frames, test: Frames | None) -> Material:
+def assemble(config: Config, train: Frames, validation: Frames, test: Frames | None, rehearsed: Frames | None = None) -> Material:
     """Complete the spec with the statistics of the training structures, and with the scale of the model to start from.
 
     Raises
@@ -67,7 +70,10 @@ def assemble(config: Config, train: Frames, validation: Frames, test: Frames | N
     potential = build(spec)  # a wrong spec is said now
     if start is not None:
         take_over(potential, start.potential)  # and a start that does not fit it
-    return Material(config, train, validation, test, references, scale, spec, start)
+    if rehearsed is None:
+        return Material(config, train, validation, test, references, scale, spec, start)
+    both = join([replace(part, partial_charges=None, dipole=None) for part in (train, rehearsed)])
+    return Material(config, both, validation, test, references, scale, spec, start, len(rehearsed))
 
 
 def _of_states(frames: Frames, states: list[list[int]]) -> Frames:

@@ -129,7 +129,11 @@ def save_combined(
 def _seen(base: Card, experts: Sequence[Card]) -> dict[str, Any]:
     """Put together what the base and the experts were trained on: the entries of a card that say what its model knows."""
     cards = [base, *experts]
-    counts = {(charge, multiplicity): n for card in cards for charge, multiplicity, n in card.states}
+    rehearsed = any(card.dataset.get("n_rehearsed") for card in experts)  # what the base was trained on is not forgotten
+    counts: dict[State, int] = {}
+    for card in cards:
+        for charge, multiplicity, n in card.states:
+            counts[charge, multiplicity] = n + rehearsed * counts.get((charge, multiplicity), 0)
     distances: dict[str, float] = {}
     for pair, distance in (item for card in cards for item in card.closest_distances_A.items()):
         distances[pair] = min(distance, distances.get(pair, distance))
@@ -143,7 +147,10 @@ def _seen(base: Card, experts: Sequence[Card]) -> dict[str, Any]:
         "force_max_eV_per_A": max(forces, default=None),
     }
     parts, n_labels = [card.dataset for card in experts], sum(counts.values())
-    if len(experts) == len(counts):  # nothing is left of what the base was trained on
+    if rehearsed:
+        seen["dataset"] = base.dataset | {"sha256": parts[0]["sha256"], "n_frames": n_labels, "n_train": n_labels}
+        seen["dataset"]["n_rehearsed"] = sum(part.get("n_rehearsed", 0) for part in parts)
+    elif len(experts) == len(counts):  # nothing is left of what the base was trained on
         seen["dataset"] = parts[0] | {name: sum(part[name] for part in parts) for name in ("n_frames", "n_train", "n_validation")}
     elif base.dataset.get("name") == parts[0]["name"]:  # the same set, and maybe more of it
         seen["dataset"] = base.dataset | {"sha256": parts[0]["sha256"], "n_frames": n_labels, "n_train": n_labels}
