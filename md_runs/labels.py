@@ -78,7 +78,7 @@ def organic_xtb(
     test_molecules: Annotated[int, typer.Option("--test-molecules", min=1, help="Molecules never trained on.")] = organic.N_TEST,
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same set, whatever the number of processes.")] = organic.SEED,
 ) -> None:
-    """Compute organic-xtb with GFN2-xTB: small organic molecules, ions and radicals in up to nine states; about nine hours of one core."""
+    """Compute organic-xtb with GFN2-xTB: small organic molecules, ions and radicals in up to nine states; about 12 hours of one core."""
     _need("tblite")
     _need("rdkit")
     folder = output / NAME
@@ -97,14 +97,14 @@ def organic_xtb(
 def rehearse(
     model: opt.ModelArgument,
     output: Folder = Path("polcalc-labels"),
-    molecules: Annotated[int, typer.Option("--molecules", min=200, help="Those that it has learnt: the first of the set.")] = 95_000,
+    molecules: Annotated[int, typer.Option("--molecules", min=200, help="Those that it has learnt: the first of the set.")] = 80_000,
     every: Annotated[int, typer.Option("--every", metavar="N", min=1, help="Take every Nth of them.")] = 3,
     processes: Processes = 1,
     limit: Limit = 0,
 ) -> None:
     """Let a model label molecules of organic-xtb that it was trained on, so that it may be trained on others and forget nothing.
 
-    The file goes to `rehearsal` of [data] in the configuration of that training, which starts from the same model.
+    The file goes to `data.rehearsal` in the configuration of that training, which starts from the same model.
     """
     _need("tblite")
     _need("rdkit")
@@ -139,7 +139,7 @@ def one_molecule(
 ) -> None:
     """Compute GFN2-xTB labels of one molecule, to start a training from: milliseconds a label, tens of thousands in minutes.
 
-    Train on STRUCTURE.h5 first, then on your own labels with `start` in [training] naming the model that came of it.
+    Train on STRUCTURE.h5 first, then on your own labels with `training.start` naming the model that came of it.
     """
     _need("tblite")
     atoms = read_structure(structure)

@@ -109,8 +109,8 @@ def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapp
         "programs": program(),
         "accuracy": organic.LABEL_ACCURACY,
         "sampling": f"per molecule {len(organic.SCENES)} geometries ({organic.FURTHER_SCENES} past the first {DRAWS[0]} molecules, 2 "
-        f"without dynamics past {DRAWS[1]}, one of them relaxed from {DRAWS[2]} to {DRAWS[3]}; more ions there; smaller neutral "
-        f"molecules in all their states past {DRAWS[4]}, in pairs, contacts and dynamics) "
+        f"without dynamics past {DRAWS[1]}, one of them relaxed from {DRAWS[2]} to {DRAWS[3]}; more ions there; {organic.SCARCE} of "
+        f"smaller molecules in all their states past {DRAWS[4]}, with dynamics, neutral ones first, ions and radicals past {DRAWS[5]}) "
         "of one species (the molecule, or a proton more, a proton less, a hydrogen less): "
         f"Langevin dynamics on the method at {organic.TEMPERATURES_K[0]:g} to {organic.TEMPERATURES_K[1]:g} K "
         f"({organic.TIMESTEP_FS:g} fs, hydrogens of {organic.HYDROGEN_AMU:g} amu, every {organic.EVERY} steps, from a displaced geometry), "
