@@ -1,16 +1,29 @@
-"""Processes that work for this one and end with it, also when it is killed."""
+"""Processes that work for this one and end with it, also when it is killed, and with what they work for."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context, parent_process
+from contextlib import contextmanager
+from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 
 
-def process_pool(processes: int) -> ProcessPoolExecutor:
-    """Start processes that begin as new ones, whatever threads run here."""
-    return ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
+@contextmanager
+def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
+    """Start processes that begin as new ones, whatever threads run here; an exception, also of Ctrl-C, ends them at once."""
+    others = set(active_children())
+    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    try:
+        yield pool
+    except BaseException:
+        pool.shutdown(wait=False, cancel_futures=True)
+        for worker in set(active_children()) - others:
+            worker.terminate()
+        raise
+    finally:
+        pool.shutdown()
 
 
 def _end_with_parent() -> None:

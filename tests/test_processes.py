@@ -7,6 +7,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from md_runs.errors import clear_endings
 from potentials.processes import process_pool
 
 REPOSITORY = Path(__file__).parents[1]
@@ -30,7 +33,24 @@ def test_a_killed_process_takes_its_workers_with_it() -> None:
                 assert connection.recv(1) == b""  # closed by the end of the worker, which nobody told to go
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="no polite kill")
+def test_a_process_that_is_asked_to_end_does_not_wait_for_its_workers() -> None:
+    """Neither for what they do nor for what they have not begun."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        server.settimeout(60)
+        code = f"from tests.test_processes import *; start({server.getsockname()[1]})"
+        with subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stderr=subprocess.PIPE) as parent:
+            connection, _ = server.accept()
+            with connection:
+                connection.settimeout(30)
+                parent.terminate()
+                assert connection.recv(1) == b""
+                assert parent.wait(30) == 130
+                assert parent.stderr is not None and b"interrupted" in parent.stderr.read()
+
+
 def start(port: int) -> None:
-    """Have a worker work."""
-    with process_pool(1) as pool:
-        pool.submit(connect_and_wait, port).result()
+    """Have a worker work, with more to do, as a command does."""
+    with clear_endings(), process_pool(1) as pool:
+        for task in [pool.submit(connect_and_wait, port) for _ in range(3)]:
+            task.result()
