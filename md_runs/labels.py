@@ -102,7 +102,7 @@ def rehearse(
     processes: Processes = 1,
     limit: Limit = 0,
 ) -> None:
-    """Let a model label molecules of organic-xtb that it was trained on, so that it may be trained on others and forget nothing.
+    """Let a model label molecules of organic-xtb that it was trained on, so that it may be trained on others and forget less.
 
     The file goes to `data.rehearsal` in the configuration of that training, which starts from the same model.
     """

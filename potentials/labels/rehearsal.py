@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from potentials.datasets import Frames, graphs
-from potentials.graph import collate
+from potentials.datasets import Frames
 from potentials.labels.method import Failed, Floats, Integers, Label
 from potentials.labels.organic import MOST_FORCE, Job, compute
 from potentials.potential import Potential, predict
+from potentials.training.data import StructureSet
+from potentials.training.evaluate import BATCH_ATOMS
 
 NAME = "organic-xtb-rehearsal"
-BATCH = 64  # structures of one state
 
 
 class Unsaid:
@@ -45,18 +45,9 @@ def draw(job: Job) -> dict[str, Any]:
 
 def said_by(potential: Potential, frames: Frames) -> Frames:
     """Label structures by a model; those with a force that no label may have are left out."""
-    energy, forces = np.zeros(len(frames)), np.zeros((int(frames.n_atoms.sum()), 3))
-    order = np.lexsort((frames.n_atoms, frames.multiplicity, frames.total_charge))
-    states = np.stack([frames.total_charge[order], frames.multiplicity[order]])
-    ends = np.flatnonzero((states[:, 1:] != states[:, :-1]).any(0)) + 1
-    for of_state in np.split(order, ends):
-        for chosen in np.split(of_state, range(BATCH, len(of_state), BATCH)):
-            part = frames.select(chosen)
-            said = predict(potential, collate(graphs(part, potential.cutoff)))
-            energy[chosen] = said.energy.double().numpy()
-            assert said.forces is not None
-            rows = np.concatenate([np.arange(frames.first[i], frames.first[i + 1]) for i in chosen])
-            forces[rows] = said.forces.double().numpy()
+    said = [predict(potential, batch.graph) for batch in StructureSet(frames, potential.cutoff).batches(BATCH_ATOMS)]
+    energy = np.concatenate([part.energy.double().numpy() for part in said])
+    forces = np.concatenate([part.forces.double().numpy() for part in said if part.forces is not None])
     largest = np.maximum.reduceat(np.abs(forces).max(1), frames.first[:-1])
     found = replace(frames, energy=energy, forces=forces, partial_charges=None, dipole=None)
     return found.select(np.flatnonzero(largest <= MOST_FORCE))

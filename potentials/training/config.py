@@ -31,7 +31,7 @@ class DataConfig:
     test: str = ""  # file or known set, looked at once, at the end; "rest": what the split of `train` leaves
     split_seed: int = 0
     states: list[list[int]] = field(default_factory=list)  # [charge, multiplicity] of what is taken after the split; none: all
-    rehearsal: str = ""  # file of further structures to train on, labelled by the model to start from, so that nothing is forgotten
+    rehearsal: str = ""  # file of further structures to train on, labelled by the model to start from, so that less is forgotten
     split: str = "group"  # what stays together: "group" (as the set says), "geometry" (all its states), or "label" (nothing)
 
 
