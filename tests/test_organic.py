@@ -46,17 +46,17 @@ def test_molecules_are_different_of_the_wanted_elements_and_in_the_same_order_ag
 
 
 def test_a_larger_set_begins_with_a_smaller_one_and_has_its_test_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 140, 145, 147, 148, 149))
-    small, larger, large = (parents(n, 10, seed=3) for n in (120, 130, 150))
-    assert large[:130] == small and large[:140] == larger and len(large) == len({parent.smiles for parent in large}) == 160
-    assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 5 + [3] * 2 + [4, 5, 6]
+    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 140, 145, 147, 148, 149, 150))
+    small, larger, large = (parents(n, 10, seed=3) for n in (120, 130, 151))
+    assert large[:130] == small and large[:140] == larger and len(large) == len({parent.smiles for parent in large}) == 161
+    assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 5 + [3] * 2 + [4, 5, 6, 7]
     assert not any(parent.test for parent in large[130:])
 
 
 def test_molecules_of_the_last_draws_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     from rdkit import Chem
 
-    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 121, 122, 123, 180, 210))
+    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 121, 122, 123, 180, 210, 240))
     n_heavy = [Chem.MolFromSmiles(parent.smiles).GetNumAtoms() for parent in parents(240, 10, seed=3)]
     assert min(n_heavy[190:]) >= 4 and max(n_heavy[190:]) <= 10
     assert max(n_heavy[130:190]) > 10
@@ -146,16 +146,19 @@ def test_later_draws_have_more_of_the_states_that_molecules_teach(draw: int) -> 
 
 
 def test_the_last_draws_have_neutral_molecules_and_others_in_all_states() -> None:
-    neutral, charged = organic.DRAWS[-2:]
+    neutral, charged, last = organic.DRAWS[-3:]
     assert neutral.kinds == {"molecule": 1.0} and "molecule" not in charged.kinds and sum(charged.kinds.values()) == pytest.approx(1)
     rng = np.random.default_rng(0)
     assert set(organic._states(0, 1, neutral.chance, rng)) == {(0, 1), (0, 3), (-1, 2), (1, 2)}
     assert set(organic._states(-1, 1, charged.chance, rng)) == {(-1, 1), (-1, 3), (0, 2), (1, 1), (1, 3)}
+    drawn = [organic._states(-1, 1, last.chance, rng) for _ in range(200)]
+    assert all({(-1, 1), (-1, 3), (0, 2)} <= set(states) for states in drawn)  # those two electrons away as rarely as in the first draw
+    assert 0.15 < np.mean([(1, 1) in states for states in drawn]) < 0.35
 
 
 def test_the_last_draws_give_labels_up_sooner() -> None:
     """A surface that may go through one cycle only does not converge."""
-    assert [draw.cycles for draw in organic.DRAWS] == [150] * 5 + [75] * 2
+    assert [draw.cycles for draw in organic.DRAWS] == [150] * 5 + [75] * 3
     atoms = molecule("H2O")
     numbers = atoms.numbers.astype(np.int64)
     assert np.isfinite(Surface(numbers, 0, 1, 0.1, cycles=75).label(atoms.positions).energy)
@@ -216,7 +219,7 @@ def test_a_job_is_decided_by_its_seed_and_its_files_can_be_trained_on(tmp_path: 
 def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(organic, "_labelled", lambda method, species, scenes, *_: asked.append(scenes) or [])
     asked: list[tuple[str, ...]] = []
-    for n, draw in enumerate((0, 1, 1, *(2,) * 4, *(3,) * 4, *(4,) * 12, *(5,) * 12, *(6,) * 12)):
+    for n, draw in enumerate((0, 1, 1, *(2,) * 4, *(3,) * 4, *(4,) * 12, *(5,) * 12, *(6,) * 12, *(7,) * 40)):
         with pytest.raises(Failed, match="no frame"):
             organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
     assert asked[0] == organic.SCENES and [len(scenes) for scenes in asked[1:3]] == [organic.FURTHER_SCENES] * 2
@@ -224,9 +227,44 @@ def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.Mo
     for first, some in (("modes", asked[3:7]), ("relaxed", asked[7:11]), ("modes", asked[11:23])):
         assert all(len(scenes) == 2 and scenes[0] == first for scenes in some) and len(set(some)) > 1
     assert sum(scenes[1] in ("stretched", "contact", "pair") for scenes in asked[11:23]) > 6
-    assert all(len(scenes) == organic.SCARCE for scenes in asked[23:])
+    assert all(len(scenes) == organic.SCARCE for scenes in asked[23:47])
     assert {"ion", "pair", "modes"} < {scene for scenes in asked[23:35] for scene in scenes} <= set(organic.SCARCE_SCENES)
-    assert {"dynamics", "pair"} < {scene for scenes in asked[35:] for scene in scenes} <= set(organic.ION_SCENES)
+    assert {"dynamics", "pair"} < {scene for scenes in asked[35:47] for scene in scenes} <= set(organic.ION_SCENES)
+    assert {scenes[0] for scenes in asked[47:]} == set(organic.THERMAL_SCENES) and {scenes[1] for scenes in asked[47:]} == set(
+        organic.SCENES
+    )
+
+
+def test_rare_labels_of_draws_that_labelled_all_states_are_thinned_to_train_on(tmp_path: Path) -> None:
+    """One molecule of such a draw and one of the first draw, with the same labels: geometries of a cation, half of them beside an ion."""
+    n, states = 400, [(1, 1), (0, 2), (-1, 1)]
+    rng, made = np.random.default_rng(0), n * len(states)
+    geometries = np.array([[0, 0, 0], [1.1, 0, 0]]) + 0.02 * rng.normal(size=(n, 1, 2, 3))
+    positions = geometries.repeat(len(states), 1).reshape(-1, 3).astype(np.float32)
+    arrays = {
+        "n_atoms": np.full(made, 2),
+        "atomic_numbers": np.tile([6, 1], made).astype(np.uint8),
+        "positions": positions,
+        "energy": rng.normal(size=made),
+        "forces": np.zeros_like(positions),
+        "partial_charges": np.zeros(2 * made, np.float32),
+        "dipole": np.zeros((made, 3), np.float32),
+        "total_charge": np.tile([q for q, _ in states], n),
+        "multiplicity": np.tile([m for _, m in states], n),
+        "group": np.zeros(made, int),
+        "scene": np.repeat(["dynamics", "ion"], made // 2),
+    }
+    jobs = {f"{k:05d}": Job(k, Parent("C", draw=draw), (1, 1, k)) for k, draw in enumerate((0, 6))}
+    list(run_jobs(jobs, lambda job: arrays | {"group": arrays["group"] + job.number, "left_out": np.array("{}")}, tmp_path / "jobs"))
+    write_set(jobs, tmp_path / "jobs", tmp_path)
+    whole, thinned = (load_frames(tmp_path / f"{NAME}-train-{k:02d}.h5") for k in range(2))
+    assert len(whole) == made
+    kept = np.isin(arrays["energy"], thinned.energy)
+    np.testing.assert_array_equal(thinned.energy, arrays["energy"][kept])
+    np.testing.assert_allclose(thinned.positions.reshape(-1, 2, 3), positions.reshape(-1, 2, 3)[kept])
+    far, beside = arrays["total_charge"] == -1, arrays["scene"] == "ion"
+    assert kept[~far & ~beside].all() and 0.12 < kept[far & ~beside].mean() < 0.3
+    assert 0.2 < kept[~far & beside].mean() < 0.4 and 0 < kept[far & beside].mean() < 0.13
 
 
 @pytest.mark.parametrize("kind", ["molecule", "protonated", "deprotonated", "radical"])
@@ -266,11 +304,11 @@ def test_forces_of_every_molecule_are_checked_but_of_a_part_of_the_later_draws(m
     monkeypatch.setattr(organic, "_check_forces", lambda *_: checked.append(draw))
     monkeypatch.setattr(organic, "SCENES", ("modes",) * organic.FURTHER_SCENES)
     checked: list[int] = []
-    for draw in range(7):
+    for draw in range(8):
         for n in range(40):
             with suppress(Failed):  # both geometries fell apart
                 organic.compute(Job(n, Parent("CO", draw=draw), (2, draw, n)))
-    assert checked.count(0) == checked.count(1) == 40 and all(0 < checked.count(draw) < 20 for draw in (2, 3, 4, 5, 6))
+    assert checked.count(0) == checked.count(1) == 40 and all(0 < checked.count(draw) < 20 for draw in (2, 3, 4, 5, 6, 7))
 
 
 def test_the_command_goes_on_and_refuses_another_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,10 +25,11 @@ from potentials.labels.organic_molecules import IONS, PARTNERS, WATER, Parent, p
 from potentials.labels.sampling import langevin, relax
 
 SEED = 20261121
-N_TRAIN, N_TEST = 129000, 500  # molecules
+N_TRAIN, N_TEST = 174600, 500  # molecules
 KINDS = {"molecule": 0.62, "protonated": 0.13, "deprotonated": 0.13, "radical": 0.12}  # share of the grown molecules
 FURTHER_KINDS = {"molecule": 0.35, "protonated": 0.22, "deprotonated": 0.22, "radical": 0.21}  # states of ions err most on new molecules
 LAST_KINDS = {"molecule": 0.25, "protonated": 0.25, "deprotonated": 0.25, "radical": 0.25}
+EVEN_KINDS = {"molecule": 0.5, "protonated": 0.17, "deprotonated": 0.17, "radical": 0.16}  # as many labels of each state
 CHARGED_KINDS = {"protonated": 0.34, "deprotonated": 0.33, "radical": 0.33}
 SCENES = ("dynamics",) * 4 + ("modes",) * 4 + ("stretched", "contact", "pair", "pair")  # of a molecule
 SMALL_SCENES = ("dynamics",) * 10 + ("modes",) * 8 + ("stretched",) * 10 + ("contact",) * 4 + ("pair",) * 16  # of one by name
@@ -39,12 +40,15 @@ HARD_SCENES = ("modes",) * 2 + ("stretched",) * 2 + ("contact",) * 2 + ("pair",)
 SCARCE = 3  # geometries of a molecule from one of these two: few before, for what they err
 SCARCE_SCENES = ("dynamics",) * 6 + ("modes",) * 3 + ("ion",) * 4 + ("pair",) * 3 + ("stretched",) * 3 + ("contact",) * 2
 ION_SCENES = ("dynamics",) * 6 + ("pair",) * 2 + ("stretched", "contact")
+THERMAL_SCENES = ("dynamics", "modes")  # one of these, and one of the next: each kind as often as in the first draw
+ANY_SCENES = (*THERMAL_SCENES, "stretched", "contact", "pair", "pair")
 MOST_ATOMS_OF_PAIR = 24
 TEMPERATURES_K = (300.0, 1000.0)
 EVERY, TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 7, 2.0, 20.0, 4.0
 OTHER_STATE = 0.55  # chance of a state beside the ground state, of those one electron or one flip away
 FAR_STATE = 0.12  # of those two electrons away
 EASY_STATE, HARD_STATE, HARD_FAR_STATE = 0.3, 0.8, 0.4  # from the fourth draw on: of doublets, of others, and of those two electrons away
+RARE_FAR_STATE = 0.25  # in the last draw, of those two electrons away; all others
 ON_GROUND_STATE = 0.6  # share of the dynamics
 LABEL_ACCURACY, PATH_ACCURACY = 0.1, 1.0  # of tblite: 0.1 and 1 meV/Å
 FEWER_CYCLES = 75  # 2 % fewer labels in 15 % less time
@@ -77,7 +81,8 @@ class Draw(NamedTuple):
     cycles: int = MOST_CYCLES  # of the self-consistent charges, before a label is given up
 
 
-def _always(multiplicity: int, far: bool) -> float:
+def always(multiplicity: int, far: bool) -> float:
+    """Label every state."""
     return 1.0
 
 
@@ -92,6 +97,10 @@ def _where_molecules_count(multiplicity: int, far: bool) -> float:
     return HARD_FAR_STATE if far else HARD_STATE
 
 
+def _unless_far(multiplicity: int, far: bool) -> float:
+    return RARE_FAR_STATE if far else 1.0
+
+
 DRAWS = (
     Draw(KINDS, lambda rng: SCENES, _evenly, 1.0),
     Draw(FURTHER_KINDS, lambda rng: rng.choice(SCENES, FURTHER_SCENES, replace=False).tolist(), _evenly, 1.0),
@@ -100,8 +109,10 @@ DRAWS = (
     Draw(LAST_KINDS, lambda rng: ("relaxed", str(rng.choice(LAST_SCENES))), _where_molecules_count, 0.2),
     Draw(LAST_KINDS, lambda rng: ("modes", str(rng.choice(HARD_SCENES))), _where_molecules_count, 0.1),
     # neutral molecules in all their states: of these there was least for what they err
-    Draw({"molecule": 1.0}, lambda rng: rng.choice(SCARCE_SCENES, SCARCE).tolist(), _always, 0.1, FEWER_CYCLES),
-    Draw(CHARGED_KINDS, lambda rng: rng.choice(ION_SCENES, SCARCE).tolist(), _always, 0.1, FEWER_CYCLES),
+    Draw({"molecule": 1.0}, lambda rng: rng.choice(SCARCE_SCENES, SCARCE).tolist(), always, 0.1, FEWER_CYCLES),
+    Draw(CHARGED_KINDS, lambda rng: rng.choice(ION_SCENES, SCARCE).tolist(), always, 0.1, FEWER_CYCLES),
+    # as the first, whose kin are to be judged, but of many molecules
+    Draw(EVEN_KINDS, lambda rng: [str(rng.choice(scenes)) for scenes in (THERMAL_SCENES, ANY_SCENES)], _unless_far, 0.05, FEWER_CYCLES),
 )
 
 
@@ -143,7 +154,7 @@ def compute(job: Job, method: type[Labelling] = Surface) -> dict[str, Any]:
     check_forces = draw.checked == 1 or rng.random() < draw.checked
     frames = list(_labelled(method, species, scenes, draw.chance, draw.cycles, check_forces, rng, left_out))
     if job.parent.small:
-        frames += _labelled(method, species, NEAR_SCENES, _always, draw.cycles, check_forces, rng, left_out)
+        frames += _labelled(method, species, NEAR_SCENES, always, draw.cycles, check_forces, rng, left_out)
     if not frames:
         raise Failed(f"no frame is left: {dict(left_out)}")
     return _arrays(frames, job.number) | {"left_out": np.array(json.dumps(left_out))}

@@ -24,6 +24,7 @@ from potentials.labels.work import failures, finished, results
 SAMPLE_MOLECULES, SAMPLE_FRAMES = 125, 500
 PER_ATOM = {"atomic_numbers": (), "positions": (3,), "forces": (3,), "partial_charges": ()}
 PER_FRAME = {"n_atoms": (), "energy": (), "dipole": (3,), "total_charge": (), "multiplicity": (), "group": ()}
+KEPT_FAR, KEPT_BESIDE_ION = 0.2, 0.3  # shares that are trained on of draws that labelled all states: among those to test on they are rare
 
 
 def write_set(jobs: Mapping[str, Job], folder: Path, output: Path) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def write_set(jobs: Mapping[str, Job], folder: Path, output: Path) -> dict[str, 
     parts = []
     for number, name in enumerate(TRAIN):
         chosen = [key for key in trained if jobs[key].number % len(TRAIN) == number]
-        if frames := _frames(folder, chosen, counts):
+        if frames := _frames(folder, chosen, counts, jobs):
             write_hdf5(output / name, frames)
             parts.append(frames)
     test = _frames(folder, [key for key, job in done.items() if job.parent.test], counts)
@@ -88,9 +89,10 @@ def sample(frames: Frames) -> Frames:
     return frames.select(np.sort(rng.permutation(among)[:SAMPLE_FRAMES]))
 
 
-def _frames(folder: Path, keys: list[str], counts: Counter[str]) -> Frames | None:
-    """Put jobs together; add up what they left out."""
-    found = list(results(folder, keys).values())
+def _frames(folder: Path, keys: list[str], counts: Counter[str], thinned: Mapping[str, Job] | None = None) -> Frames | None:
+    """Put jobs together, some of them thinned; add up what they left out."""
+    computed = results(folder, keys)
+    found = [_thinned(arrays, thinned[key]) for key, arrays in computed.items()] if thinned else list(computed.values())
     for job in found:
         counts.update(json.loads(str(job["left_out"])))
         counts.update({f"scene {name}": int(n) for name, n in zip(*np.unique(job["scene"], return_counts=True), strict=True)})
@@ -102,6 +104,21 @@ def _frames(folder: Path, keys: list[str], counts: Counter[str]) -> Frames | Non
     return make_frames(**flat, provenance=ORGANIC.provenance)
 
 
+def _thinned(arrays: dict[str, Any], job: Job) -> dict[str, Any]:
+    """Leave out most labels of what is rare among those to test on, where a draw labelled all states."""
+    if organic.DRAWS[job.parent.draw].chance is not organic.always:
+        return arrays
+    n_atoms, charge, scene = arrays["n_atoms"], arrays["total_charge"], arrays["scene"]
+    positions = np.split(arrays["positions"], np.cumsum(n_atoms)[:-1])
+    ground: dict[bytes, int] = {}  # charge of the state that was labelled first at a geometry
+    far = [abs(q - ground.setdefault(x.tobytes(), q)) == 2 for q, x in zip(charge, positions, strict=True)]
+    share = np.where(far, KEPT_FAR, 1.0) * np.where(scene == "ion", KEPT_BESIDE_ION, 1.0)
+    kept = np.random.default_rng((*job.seed, 1)).random(len(n_atoms)) < share
+    of_atoms = np.repeat(kept, n_atoms)
+    rows = {name: of_atoms for name in PER_ATOM} | {name: kept for name in (*PER_FRAME, "scene")}
+    return arrays | {name: arrays[name][mask] for name, mask in rows.items()}
+
+
 def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapping[str, str], n_left: int, seed: int) -> dict[str, Any]:
     return {
         "name": NAME,
@@ -110,7 +127,8 @@ def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapp
         "accuracy": organic.LABEL_ACCURACY,
         "sampling": f"per molecule {len(organic.SCENES)} geometries ({organic.FURTHER_SCENES} past the first {DRAWS[0]} molecules, 2 "
         f"without dynamics past {DRAWS[1]}, one of them relaxed from {DRAWS[2]} to {DRAWS[3]}; more ions there; {organic.SCARCE} of "
-        f"smaller molecules in all their states past {DRAWS[4]}, with dynamics, neutral ones first, ions and radicals past {DRAWS[5]}) "
+        f"smaller molecules in all their states past {DRAWS[4]}, with dynamics, neutral ones first, ions and radicals past {DRAWS[5]}; "
+        f"2 as of the first past {DRAWS[6]}) "
         "of one species (the molecule, or a proton more, a proton less, a hydrogen less): "
         f"Langevin dynamics on the method at {organic.TEMPERATURES_K[0]:g} to {organic.TEMPERATURES_K[1]:g} K "
         f"({organic.TIMESTEP_FS:g} fs, hydrogens of {organic.HYDROGEN_AMU:g} amu, every {organic.EVERY} steps, from a displaced geometry), "
