@@ -48,7 +48,8 @@ EVERY, TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 7, 2.0, 20.0, 4.0
 OTHER_STATE = 0.55  # chance of a state beside the ground state, of those one electron or one flip away
 FAR_STATE = 0.12  # of those two electrons away
 EASY_STATE, HARD_STATE, HARD_FAR_STATE = 0.3, 0.8, 0.4  # from the fourth draw on: of doublets, of others, and of those two electrons away
-RARE_FAR_STATE = 0.25  # in the last draw, of those two electrons away; all others
+RARE_FAR_STATE = 0.25  # in the last draw, of those two electrons away, beside all others: about as rare as in the first
+KEPT = 0.2, 0.3  # of draws that labelled all states, far ones and those beside an ion: rare among those to test on
 ON_GROUND_STATE = 0.6  # share of the dynamics
 LABEL_ACCURACY, PATH_ACCURACY = 0.1, 1.0  # of tblite: 0.1 and 1 meV/Å
 FEWER_CYCLES = 75  # 2 % fewer labels in 15 % less time
@@ -79,10 +80,11 @@ class Draw(NamedTuple):
     chance: Callable[[int, bool], float]  # of a state of a multiplicity, far or not, beside the ground state
     checked: float  # share of the molecules whose forces are checked
     cycles: int = MOST_CYCLES  # of the self-consistent charges, before a label is given up
+    kept_far: float = 1.0  # share of the labels two electrons away that are trained on
+    kept_beside_ion: float = 1.0  # likewise of those of the scene "ion"
 
 
-def always(multiplicity: int, far: bool) -> float:
-    """Label every state."""
+def _always(multiplicity: int, far: bool) -> float:
     return 1.0
 
 
@@ -109,8 +111,8 @@ DRAWS = (
     Draw(LAST_KINDS, lambda rng: ("relaxed", str(rng.choice(LAST_SCENES))), _where_molecules_count, 0.2),
     Draw(LAST_KINDS, lambda rng: ("modes", str(rng.choice(HARD_SCENES))), _where_molecules_count, 0.1),
     # neutral molecules in all their states: of these there was least for what they err
-    Draw({"molecule": 1.0}, lambda rng: rng.choice(SCARCE_SCENES, SCARCE).tolist(), always, 0.1, FEWER_CYCLES),
-    Draw(CHARGED_KINDS, lambda rng: rng.choice(ION_SCENES, SCARCE).tolist(), always, 0.1, FEWER_CYCLES),
+    Draw({"molecule": 1.0}, lambda rng: rng.choice(SCARCE_SCENES, SCARCE).tolist(), _always, 0.1, FEWER_CYCLES, *KEPT),
+    Draw(CHARGED_KINDS, lambda rng: rng.choice(ION_SCENES, SCARCE).tolist(), _always, 0.1, FEWER_CYCLES, *KEPT),
     # as the first, whose kin are to be judged, but of many molecules
     Draw(EVEN_KINDS, lambda rng: [str(rng.choice(scenes)) for scenes in (THERMAL_SCENES, ANY_SCENES)], _unless_far, 0.05, FEWER_CYCLES),
 )
@@ -154,7 +156,7 @@ def compute(job: Job, method: type[Labelling] = Surface) -> dict[str, Any]:
     check_forces = draw.checked == 1 or rng.random() < draw.checked
     frames = list(_labelled(method, species, scenes, draw.chance, draw.cycles, check_forces, rng, left_out))
     if job.parent.small:
-        frames += _labelled(method, species, NEAR_SCENES, always, draw.cycles, check_forces, rng, left_out)
+        frames += _labelled(method, species, NEAR_SCENES, _always, draw.cycles, check_forces, rng, left_out)
     if not frames:
         raise Failed(f"no frame is left: {dict(left_out)}")
     return _arrays(frames, job.number) | {"left_out": np.array(json.dumps(left_out))}

@@ -24,7 +24,6 @@ from potentials.labels.work import failures, finished, results
 SAMPLE_MOLECULES, SAMPLE_FRAMES = 125, 500
 PER_ATOM = {"atomic_numbers": (), "positions": (3,), "forces": (3,), "partial_charges": ()}
 PER_FRAME = {"n_atoms": (), "energy": (), "dipole": (3,), "total_charge": (), "multiplicity": (), "group": ()}
-KEPT_FAR, KEPT_BESIDE_ION = 0.2, 0.3  # shares that are trained on of draws that labelled all states: among those to test on they are rare
 
 
 def write_set(jobs: Mapping[str, Job], folder: Path, output: Path) -> dict[str, Any]:
@@ -105,14 +104,13 @@ def _frames(folder: Path, keys: list[str], counts: Counter[str], thinned: Mappin
 
 
 def _thinned(arrays: dict[str, Any], job: Job) -> dict[str, Any]:
-    """Leave out most labels of what is rare among those to test on, where a draw labelled all states."""
-    if organic.DRAWS[job.parent.draw].chance is not organic.always:
-        return arrays
+    """Keep the share of the labels of a job that its draw says."""
+    draw = organic.DRAWS[job.parent.draw]
     n_atoms, charge, scene = arrays["n_atoms"], arrays["total_charge"], arrays["scene"]
     positions = np.split(arrays["positions"], np.cumsum(n_atoms)[:-1])
     ground: dict[bytes, int] = {}  # charge of the state that was labelled first at a geometry
     far = [abs(q - ground.setdefault(x.tobytes(), q)) == 2 for q, x in zip(charge, positions, strict=True)]
-    share = np.where(far, KEPT_FAR, 1.0) * np.where(scene == "ion", KEPT_BESIDE_ION, 1.0)
+    share = np.where(far, draw.kept_far, 1.0) * np.where(scene == "ion", draw.kept_beside_ion, 1.0)
     kept = np.random.default_rng((*job.seed, 1)).random(len(n_atoms)) < share
     of_atoms = np.repeat(kept, n_atoms)
     rows = {name: of_atoms for name in PER_ATOM} | {name: kept for name in (*PER_FRAME, "scene")}
