@@ -34,7 +34,7 @@ from polcalc.domain import ExtrapolationWarning
 from potentials.checkpoint import Model, load, store_card
 from potentials.datasets import Frames, load_frames
 from potentials.datasets.gaps import geometry_key
-from potentials.labels.gfn2 import Surface, gfn2
+from potentials.labels.gfn2 import Convergence, Surface, gfn2
 from potentials.labels.method import Failed
 from potentials.labels.organic import other_states
 from potentials.labels.organic_geometries import make_species
@@ -69,7 +69,7 @@ class TBLite(Calculator):
 
     def __init__(self, atoms: Atoms, accuracy: float = 0.1) -> None:
         super().__init__()
-        self._surface = Surface(atoms.numbers, atoms.info["charge"], atoms.info["multiplicity"], accuracy)
+        self._surface = Surface(atoms.numbers, atoms.info["charge"], atoms.info["multiplicity"], Convergence(accuracy))
 
     def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
         super().calculate(atoms, properties, system_changes)

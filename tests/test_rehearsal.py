@@ -49,7 +49,7 @@ def test_what_needs_a_path_is_displaced_or_left_out(monkeypatch: pytest.MonkeyPa
     assert set(drawn["scene"].tolist()) == {"dynamics", "modes"}
     assert json.loads(str(drawn["left_out"])) == {"a path needs the method": 1}
     with pytest.raises(Failed, match="path"):
-        rehearsal.Unsaid(np.array([1]), 0, 2, 0.1).follow(np.zeros((1, 3)))
+        rehearsal.Unsaid(np.array([1]), 0, 2, organic.TIGHT).follow(np.zeros((1, 3)))
 
 
 def test_the_model_says_what_its_calculator_says(monkeypatch: pytest.MonkeyPatch) -> None:

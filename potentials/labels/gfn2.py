@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,7 +13,14 @@ from potentials.labels.method import Failed, Floats, Integers, Label
 THEORY = "GFN2-xTB, spin-polarised for open shells"
 ACCURACY = 0.01  # of tblite's own scale: energies to about 1e-8 hartree
 SPIN_POLARIZATION = 1.0  # without it the triplet of CH2 lies 0.8 eV above its singlet, with it 0.6 below
-MOST_CYCLES = 150  # what does not converge within these rarely does within more
+
+
+class Convergence(NamedTuple):
+    """How far the charges of a molecule are made self-consistent, and from where."""
+
+    accuracy: float  # of tblite's own scale: 0.1 is good for 0.1 meV/Å, 1 for 1 meV/Å; 10 for 0.002 meV and 1.5 meV/Å, at worst 0.02 and 30
+    cycles: int = 150  # before a label is given up: what does not converge within these rarely does within more
+    guess: int = 0  # of tblite: 0 superposes atoms, 1 equilibrates electronegativities, which saves a cycle
 
 
 def gfn2(atomic_numbers: Integers, positions: Floats, charge: int, multiplicity: int) -> Label:
@@ -47,15 +54,15 @@ class Surface:
 
     Parameters
     ----------
-    accuracy : float   of tblite's own scale: 0.1 is good for 0.1 meV/Å, 1 for 1 meV/Å
-    cycles : int       after which a label is given up
+    convergence : Convergence   of each label
     """
 
-    def __init__(self, atomic_numbers: Integers, charge: int, multiplicity: int, accuracy: float, cycles: int = MOST_CYCLES) -> None:
+    def __init__(self, atomic_numbers: Integers, charge: int, multiplicity: int, convergence: Convergence) -> None:
         from tblite.interface import Calculator
 
         self._method = Calculator("GFN2-xTB", atomic_numbers, _spread(len(atomic_numbers)), charge=float(charge), uhf=multiplicity - 1)
-        for name, value in {"verbosity": 0, "accuracy": accuracy, "save-integrals": 1, "max-iter": cycles}.items():
+        accuracy, cycles, guess = convergence
+        for name, value in {"verbosity": 0, "accuracy": accuracy, "save-integrals": 1, "max-iter": cycles, "guess": guess}.items():
             self._method.set(name, value)
         if multiplicity > 1:
             self._method.add("spin-polarization", SPIN_POLARIZATION)

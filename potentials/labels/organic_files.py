@@ -122,7 +122,7 @@ def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapp
         "name": NAME,
         **{key: getattr(ORGANIC.provenance, key) for key in ("description", "theory", "licence", "citation", "url")},
         "programs": program(),
-        "accuracy": organic.LABEL_ACCURACY,
+        "accuracy": organic.DRAWS[0].convergence.accuracy,
         "sampling": f"per molecule {len(organic.SCENES)} geometries ({organic.FURTHER_SCENES} past the first {DRAWS[0]} molecules, 2 "
         f"without dynamics past {DRAWS[1]}, one of them relaxed from {DRAWS[2]} to {DRAWS[3]}; more ions there; {organic.SCARCE} of "
         f"smaller molecules in all their states past {DRAWS[4]}, with dynamics, neutral ones first, ions and radicals past {DRAWS[5]}; "

@@ -60,7 +60,7 @@ SMALL = (  # SMILES and multiplicity: inorganic ones, ions and radicals that no 
     *(("N#[C]", 2), ("[O]O", 2), ("C[S]", 2), ("[CH]=C", 2), ("[O]Cl", 2), ("[NH]", 3), ("[CH2]=[NH2+]", 1), ("[CH2-]C#N", 1)),
 )
 SMALLER_SIZES = {4: 1, 5: 6, 6: 22, 7: 32, 8: 24, 9: 10, 10: 5}  # of two draws: small molecules err more, and cost less
-DRAWS = 5600, 13871, 51588, 63278, 95000, 121000, 129000  # up to so many molecules to train on, of the first draw, the second, and so on
+DRAWS = 5600, 13871, 51588, 63278, 95000, 121000, 129000, 174600  # up to so many molecules to train on, of the first draw, the second, and so on
 IONS = ("[OH-]", "[NH4+]", "[OH3+]", "[O-]C=O", "[C-]#N")
 PARTNERS = ("O", "O", "N", "F", "Cl", "S", "CO", "C=O", *IONS, "C")  # of pairs
 WATER = "O"
@@ -73,7 +73,7 @@ class Parent(NamedTuple):
     multiplicity: int = 1  # of its ground state
     small: bool = False  # by name
     test: bool = False  # never trained on
-    draw: int = 0  # 1 to 7: further ones, of fewer geometries each
+    draw: int = 0  # 1 to 8: further ones, of fewer geometries each
 
 
 def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
@@ -94,7 +94,8 @@ def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
         first = [made[n] for n in rng.permutation(len(made))]
         further = _grow_new(min(n_train, DRAWS[4]) - DRAWS[0], known, np.random.default_rng((seed, 2)))
         further += _grow_new(min(n_train, DRAWS[6]) - DRAWS[4], known, np.random.default_rng((seed, 3)), SMALLER_SIZES)
-        further += _grow_new(n_train - DRAWS[6], known, np.random.default_rng((seed, 4)))
+        further += _grow_new(min(n_train, DRAWS[7]) - DRAWS[6], known, np.random.default_rng((seed, 4)))
+        further += _grow_new(n_train - DRAWS[7], known, np.random.default_rng((seed, 5)))
         return first + [Parent(smiles, draw=bisect_right(DRAWS, n)) for n, smiles in enumerate(further, DRAWS[0])]
 
 

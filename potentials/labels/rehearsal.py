@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from potentials.datasets import Frames
+from potentials.labels.gfn2 import Convergence
 from potentials.labels.method import Failed, Floats, Integers, Label
 from potentials.labels.organic import MOST_FORCE, Job, compute
 from potentials.potential import Potential, predict
@@ -25,7 +26,7 @@ NAME = "organic-xtb-rehearsal"
 class Unsaid:
     """A method of zeros, as long as no model has spoken; it knows no path."""
 
-    def __init__(self, atomic_numbers: Integers, charge: int, multiplicity: int, accuracy: float, cycles: int = 0) -> None:
+    def __init__(self, atomic_numbers: Integers, charge: int, multiplicity: int, convergence: Convergence) -> None:
         self._spin = (multiplicity - 1) / 2
 
     def label(self, positions: Floats) -> Label:
