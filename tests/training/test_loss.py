@@ -39,15 +39,6 @@ def test_huber_is_round_within_delta_and_straight_beyond():
     assert_close(huber(torch.tensor([5.0]), 0.1), torch.tensor(5.0 - 0.05))
 
 
-def test_energies_may_have_a_delta_of_their_own():
-    """Errors of 0.05 of the scale: round for forces, straight for energies; as those of forces where nothing is said."""
-    energy_error, force_error = 0.05 * SCALE * math.sqrt(3), 0.05 * SCALE
-    own, same = (LossConfig("huber", delta=0.1, energy_delta=delta) for delta in (0.002, None))
-    assert loss_of(own, energy_error, 0.0) == pytest.approx(0.05 - 0.001, rel=1e-9)
-    assert loss_of(own, 0.0, force_error) == pytest.approx(0.05**2 / 0.2 / 9, rel=1e-9) == loss_of(same, 0.0, force_error)
-    assert loss_of(same, energy_error, 0.0) == pytest.approx(0.05**2 / 0.2, rel=1e-9)
-
-
 def test_small_errors_of_large_energies_are_seen():
     """Differences in float64: an error of 1e-8 eV at -4e5 eV counts."""
     graph, labels = StructureSet(toy.waters(2), 4.0).batch(torch.tensor([0]))
