@@ -43,7 +43,6 @@ class LossConfig:
     energy_weight: float = 1.0
     force_weight: float = 1.0
     delta: float = 0.01  # of "huber", in units of the force scale
-    energy_delta: float | None = None  # of energies, in those of √n times it; none: the same
 
 
 @dataclass(frozen=True)

@@ -54,13 +54,12 @@ class Loss:
         if config.name not in LOSSES:
             raise ValueError(f"`loss` must be one of {', '.join(LOSSES)}; got {config.name!r}. Correct the configuration.")
         self.mean, self.delta, self.scale = LOSSES[config.name], config.delta, scale
-        self.energy_delta = config.delta if config.energy_delta is None else config.energy_delta
         self.energy_weight, self.force_weight = config.energy_weight, config.force_weight
 
     def __call__(self, graph: AtomicGraph, targets: Targets, energy: Tensor, forces: Tensor | None) -> Tensor:
         """Compare energies (S,) eV and forces (N, 3) eV/Å with their targets."""
         n_atoms = structure_sum(torch.ones_like(graph.partial_charges), graph)  # (S,)
-        loss = self.energy_weight * self.mean((energy - targets.energy) / (self.scale * n_atoms.sqrt()), self.energy_delta)
+        loss = self.energy_weight * self.mean((energy - targets.energy) / (self.scale * n_atoms.sqrt()), self.delta)
         if forces is None or targets.forces is None:
             return loss
         return loss + self.force_weight * self.mean((forces - targets.forces) / self.scale, self.delta)
