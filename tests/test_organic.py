@@ -21,7 +21,7 @@ from potentials.labels import organic, organic_molecules
 from potentials.labels.gfn2 import Convergence, Surface, gfn2
 from potentials.labels.method import Failed
 from potentials.labels.organic import Job
-from potentials.labels.organic_files import write_set
+from potentials.labels.organic_files import collect, write_set
 from potentials.labels.organic_geometries import beside, contact, make_species, n_fragments, partner, stretched
 from potentials.labels.organic_molecules import SMALL, Parent, canonical, grow, is_wanted, parents
 from potentials.labels.work import run_jobs
@@ -230,7 +230,7 @@ def test_a_job_is_decided_by_its_seed_and_its_files_can_be_trained_on(tmp_path: 
 def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(organic, "_labelled", lambda method, species, scenes, *_: asked.append(scenes) or [])
     asked: list[tuple[str, ...]] = []
-    for n, draw in enumerate((0, 1, 1, *(2,) * 4, *(3,) * 4, *(4,) * 12, *(5,) * 12, *(6,) * 12, *(7,) * 40)):
+    for n, draw in enumerate((0, 1, 1, *(2,) * 4, *(3,) * 4, *(4,) * 12, *(5,) * 12, *(6,) * 12, *(7,) * 40, *(8,) * 80)):
         with pytest.raises(Failed, match="no frame"):
             organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
     assert asked[0] == organic.SCENES and [len(scenes) for scenes in asked[1:3]] == [organic.FURTHER_SCENES] * 2
@@ -241,9 +241,9 @@ def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.Mo
     assert all(len(scenes) == organic.SCARCE for scenes in asked[23:47])
     assert {"ion", "pair", "modes"} < {scene for scenes in asked[23:35] for scene in scenes} <= set(organic.SCARCE_SCENES)
     assert {"dynamics", "pair"} < {scene for scenes in asked[35:47] for scene in scenes} <= set(organic.ION_SCENES)
-    assert {scenes[0] for scenes in asked[47:]} == set(organic.THERMAL_SCENES) and {scenes[1] for scenes in asked[47:]} == set(
-        organic.SCENES
-    )
+    of_two = asked[47:87]
+    assert {scenes[0] for scenes in of_two} == set(organic.THERMAL_SCENES) and {scenes[1] for scenes in of_two} == set(organic.SCENES)
+    assert all(len(scenes) == 1 for scenes in asked[87:]) and {scenes[0] for scenes in asked[87:]} == set(organic.SCENES)
 
 
 def test_rare_labels_of_draws_that_labelled_all_states_are_thinned_to_train_on(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_rare_labels_of_draws_that_labelled_all_states_are_thinned_to_train_on(t
     list(run_jobs(jobs, lambda job: arrays | {"group": arrays["group"] + job.number, "left_out": np.array("{}")}, tmp_path / "jobs"))
     write_set(jobs, tmp_path / "jobs", tmp_path)
     whole, thinned = (load_frames(tmp_path / f"{NAME}-train-{k:02d}.h5") for k in range(2))
-    assert len(whole) == made
+    assert len(whole) == made and len(collect(jobs, tmp_path / "jobs")) == made + len(thinned)  # those to rehearse as well
     kept = np.isin(arrays["energy"], thinned.energy)
     np.testing.assert_array_equal(thinned.energy, arrays["energy"][kept])
     np.testing.assert_allclose(thinned.positions.reshape(-1, 2, 3), positions.reshape(-1, 2, 3)[kept])

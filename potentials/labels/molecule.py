@@ -22,7 +22,7 @@ from potentials.labels.work import results
 PIECE = 500  # labels of one job
 SETTLE = 100  # samples left out at the start of each piece
 EVERY, TIMESTEP_FS, FRICTION_PER_PS = 8, 0.5, 5.0
-ACCURACY = 0.1  # of tblite: 0.1 meV/Å
+CONVERGENCE = gfn2.Convergence(0.1)
 
 
 class Piece(NamedTuple):
@@ -63,7 +63,7 @@ def compute(piece: Piece) -> dict[str, Any]:
     Failed   the method does not converge, or there is no minimum near the start
     """
     numbers, charge, multiplicity = piece.atomic_numbers, piece.charge, piece.multiplicity
-    surface = gfn2.Surface(numbers, charge, multiplicity, ACCURACY)
+    surface = gfn2.Surface(numbers, charge, multiplicity, CONVERGENCE)
 
     def follow(_: Integers, positions: Floats, *__: int) -> Label:
         return surface.follow(positions)
@@ -123,7 +123,7 @@ def card(made: Mapping[str, Piece], frames: Frames, seed: int) -> dict[str, Any]
         "description": frames.provenance.description,
         "theory": gfn2.THEORY,
         "programs": gfn2.program(),
-        "accuracy": ACCURACY,
+        "accuracy": CONVERGENCE.accuracy,
         "sampling": f"Langevin dynamics at {first.temperature_K:g} K on the same method from its minimum, {TIMESTEP_FS:g} fs, "
         f"{FRICTION_PER_PS:g}/ps, a sample every {EVERY} steps after {SETTLE * EVERY} steps, {PIECE} samples a piece",
         "seed": seed,

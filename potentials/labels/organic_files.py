@@ -53,13 +53,13 @@ def write_set(jobs: Mapping[str, Job], folder: Path, output: Path) -> dict[str, 
 
 
 def collect(jobs: Mapping[str, Job], folder: Path) -> Frames:
-    """Put the labels of the jobs that are done together.
+    """Put the labels of the jobs that are done together, as many of each as their draw says.
 
     Raises
     ------
     ValueError   no job is done
     """
-    frames = _frames(folder, list(jobs), Counter())
+    frames = _frames(folder, list(jobs), Counter(), jobs)
     if frames is None:
         raise ValueError(f"`folder` must hold labels; got none in {folder}. Run them first.")
     return frames
@@ -122,11 +122,11 @@ def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapp
         "name": NAME,
         **{key: getattr(ORGANIC.provenance, key) for key in ("description", "theory", "licence", "citation", "url")},
         "programs": program(),
-        "accuracy": organic.DRAWS[0].convergence.accuracy,
+        "accuracy": f"{organic.TIGHT.accuracy:g}; {organic.LOOSE.accuracy:g} of molecules past {DRAWS[7]}",
         "sampling": f"per molecule {len(organic.SCENES)} geometries ({organic.FURTHER_SCENES} past the first {DRAWS[0]} molecules, 2 "
         f"without dynamics past {DRAWS[1]}, one of them relaxed from {DRAWS[2]} to {DRAWS[3]}; more ions there; {organic.SCARCE} of "
         f"smaller molecules in all their states past {DRAWS[4]}, with dynamics, neutral ones first, ions and radicals past {DRAWS[5]}; "
-        f"2 as of the first past {DRAWS[6]}) "
+        f"2 as of the first past {DRAWS[6]}, 1 past {DRAWS[7]}) "
         "of one species (the molecule, or a proton more, a proton less, a hydrogen less): "
         f"Langevin dynamics on the method at {organic.TEMPERATURES_K[0]:g} to {organic.TEMPERATURES_K[1]:g} K "
         f"({organic.TIMESTEP_FS:g} fs, hydrogens of {organic.HYDROGEN_AMU:g} amu, every {organic.EVERY} steps, from a displaced geometry), "
@@ -134,7 +134,8 @@ def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapp
         f"with small partners; of each species by name {len(organic.NEAR_SCENES)} more geometries at and near its minimum, in all states",
         "checks": f"converged; <S²> within {organic.MOST_SPIN_ERROR:g}; forces below {organic.MOST_FORCE:g} eV/Å; in one piece; energy "
         f"within {organic.ENERGY_RANGE} eV of the first of the molecule, whose forces are checked against differences of energies "
-        f"({organic.DRAWS[2].checked:.0%} of the molecules beyond {DRAWS[1]}, {organic.DRAWS[4].checked:.0%} beyond {DRAWS[3]})",
+        f"({organic.DRAWS[2].checked:.0%} of the molecules beyond {DRAWS[1]}, {organic.DRAWS[4].checked:.0%} beyond {DRAWS[3]}, "
+        f"{organic.DRAWS[7].checked:.0%} beyond {DRAWS[6]})",
         "frames by scene": _picked(counts, "scene "),
         "left out": {name: n for name, n in counts.most_common() if not name.startswith("scene ")},
         "failed jobs": dict(Counter(reason.partition(":")[0] for reason in failed.values())),

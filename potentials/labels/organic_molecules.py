@@ -60,7 +60,7 @@ SMALL = (  # SMILES and multiplicity: inorganic ones, ions and radicals that no 
     *(("N#[C]", 2), ("[O]O", 2), ("C[S]", 2), ("[CH]=C", 2), ("[O]Cl", 2), ("[NH]", 3), ("[CH2]=[NH2+]", 1), ("[CH2-]C#N", 1)),
 )
 SMALLER_SIZES = {4: 1, 5: 6, 6: 22, 7: 32, 8: 24, 9: 10, 10: 5}  # of two draws: small molecules err more, and cost less
-DRAWS = 5600, 13871, 51588, 63278, 95000, 121000, 129000, 174600  # up to so many molecules to train on, of the first draw, the second, and so on
+DRAWS = 5600, 13871, 51588, 63278, 95000, 121000, 129000, 174600  # up to so many molecules to train on, of each draw but the last
 IONS = ("[OH-]", "[NH4+]", "[OH3+]", "[O-]C=O", "[C-]#N")
 PARTNERS = ("O", "O", "N", "F", "Cl", "S", "CO", "C=O", *IONS, "C")  # of pairs
 WATER = "O"
