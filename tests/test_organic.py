@@ -46,17 +46,29 @@ def test_molecules_are_different_of_the_wanted_elements_and_in_the_same_order_ag
 
 
 def test_a_larger_set_begins_with_a_smaller_one_and_has_its_test_molecules(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 140, 145, 147, 148, 149, 150, 151))
+    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 140, 145, 147, 148, 149, 150, 151, 152))
     small, larger, large = (parents(n, 10, seed=3) for n in (120, 130, 152))
     assert large[:130] == small and large[:140] == larger and len(large) == len({parent.smiles for parent in large}) == 162
     assert [parent.draw for parent in large] == [0] * 130 + [1] * 20 + [2] * 5 + [3] * 2 + [4, 5, 6, 7, 8]
     assert not any(parent.test for parent in large[130:])
 
 
+def test_molecules_of_the_last_draw_are_known_ones_as_large_as_those_of_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """New ones grow larger, since the small ones are known. None of the test is among them."""
+    monkeypatch.setattr(organic_molecules, "DRAWS", (300, 301, 302, 303, 304, 304, 304, 304, 600))
+    before, made = parents(600, 60, seed=3), parents(900, 60, seed=3)
+    again = made[len(before) :]
+    assert made[: len(before)] == before and len(again) == 300 and {parent.draw for parent in again} == {9}
+    known = {parent.smiles for parent in before if not (parent.test or parent.small)}
+    assert {parent.smiles for parent in again} <= known and not any(parent.test or parent.small for parent in again)
+    drawn = organic_molecules._again(200, ["CCO", "CC", "CC"], ["CCN", "CCC", "CF", "CC", "CCCCCC"], np.random.default_rng(0))
+    assert set(drawn) == {"CCN", "CCC", "CF", "CC"} and 100 < drawn.count("CF") + drawn.count("CC") < 166
+
+
 def test_molecules_of_two_draws_are_smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     from rdkit import Chem
 
-    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 121, 122, 123, 180, 210, 240, 240))
+    monkeypatch.setattr(organic_molecules, "DRAWS", (120, 121, 122, 123, 180, 210, 240, 240, 240))
     n_heavy = [Chem.MolFromSmiles(parent.smiles).GetNumAtoms() for parent in parents(240, 10, seed=3)]
     assert min(n_heavy[190:]) >= 4 and max(n_heavy[190:]) <= 10
     assert max(n_heavy[130:190]) > 10
@@ -158,7 +170,7 @@ def test_later_draws_have_neutral_molecules_and_others_in_all_states() -> None:
 
 def test_the_last_draws_give_labels_up_sooner() -> None:
     """A surface that may go through one cycle only does not converge."""
-    assert [draw.convergence.cycles for draw in organic.DRAWS] == [150] * 5 + [75] * 4
+    assert [draw.convergence.cycles for draw in organic.DRAWS] == [150] * 5 + [75] * 5
     atoms = molecule("H2O")
     numbers = atoms.numbers.astype(np.int64)
     assert np.isfinite(Surface(numbers, 0, 1, organic.SOONER).label(atoms.positions).energy)
@@ -169,7 +181,7 @@ def test_the_last_draws_give_labels_up_sooner() -> None:
 @pytest.mark.parametrize("state", [(0, 1), (0, 3), (1, 2), (-1, 2)])
 def test_labels_of_the_last_draw_are_as_good_as_any_model_needs(state: tuple[int, int]) -> None:
     """They converge from another guess, not as far: a thousandth of what the default model errs."""
-    assert [draw.convergence for draw in organic.DRAWS] == [organic.TIGHT] * 5 + [organic.SOONER] * 3 + [organic.LOOSE]
+    assert [draw.convergence for draw in organic.DRAWS] == [organic.TIGHT] * 5 + [organic.SOONER] * 3 + [organic.LOOSE] * 2
     species = make_species(Parent("NCC(=O)O"), "molecule", np.random.default_rng(0))
     positions = species.displaced(600.0, np.random.default_rng(1))
     tight, loose = (Surface(species.atomic_numbers, *state, how).label(positions) for how in (organic.TIGHT, organic.LOOSE))
@@ -230,7 +242,7 @@ def test_a_job_is_decided_by_its_seed_and_its_files_can_be_trained_on(tmp_path: 
 def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(organic, "_labelled", lambda method, species, scenes, *_: asked.append(scenes) or [])
     asked: list[tuple[str, ...]] = []
-    for n, draw in enumerate((0, 1, 1, *(2,) * 4, *(3,) * 4, *(4,) * 12, *(5,) * 12, *(6,) * 12, *(7,) * 40, *(8,) * 80)):
+    for n, draw in enumerate((0, 1, 1, *(2,) * 4, *(3,) * 4, *(4,) * 12, *(5,) * 12, *(6,) * 12, *(7,) * 40, *(8,) * 80, *(9,) * 80)):
         with pytest.raises(Failed, match="no frame"):
             organic.compute(Job(n, Parent("CO", draw=draw), (1, 1, n)))
     assert asked[0] == organic.SCENES and [len(scenes) for scenes in asked[1:3]] == [organic.FURTHER_SCENES] * 2
@@ -243,7 +255,10 @@ def test_of_a_further_molecule_fewer_geometries_are_drawn(monkeypatch: pytest.Mo
     assert {"dynamics", "pair"} < {scene for scenes in asked[35:47] for scene in scenes} <= set(organic.ION_SCENES)
     of_two = asked[47:87]
     assert {scenes[0] for scenes in of_two} == set(organic.THERMAL_SCENES) and {scenes[1] for scenes in of_two} == set(organic.SCENES)
-    assert all(len(scenes) == 1 for scenes in asked[87:]) and {scenes[0] for scenes in asked[87:]} == set(organic.SCENES)
+    assert all(len(scenes) == 1 for scenes in asked[87:167]) and {scenes[0] for scenes in asked[87:167]} == set(organic.SCENES)
+    paths, others = ([scenes for scenes in asked[167:] if (scenes[0] == "dynamics") == along] for along in (True, False))
+    assert 6 < len(paths) < 26 and all(scenes == organic.PATH_SCENES for scenes in paths)
+    assert all(len(scenes) == 2 for scenes in others) and {scene for scenes in others for scene in scenes} == set(organic.PATHLESS_SCENES)
 
 
 def test_rare_labels_of_draws_that_labelled_all_states_are_thinned_to_train_on(tmp_path: Path) -> None:

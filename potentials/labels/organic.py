@@ -41,6 +41,8 @@ SCARCE = 3  # geometries of a molecule from one of these two: few before, for wh
 SCARCE_SCENES = ("dynamics",) * 6 + ("modes",) * 3 + ("ion",) * 4 + ("pair",) * 3 + ("stretched",) * 3 + ("contact",) * 2
 ION_SCENES = ("dynamics",) * 6 + ("pair",) * 2 + ("stretched", "contact")
 THERMAL_SCENES = ("dynamics", "modes")  # one of these, and one of the next: each kind as often as in the first draw
+PATH_SHARE, PATH_SCENES = 0.2, ("dynamics",) * 4  # of the last draw: a third of its geometries, along a path; or two of the next
+PATHLESS_SCENES = tuple(scene for scene in SCENES if scene != "dynamics")
 ANY_SCENES = (*THERMAL_SCENES, "stretched", "contact", "pair", "pair")
 MOST_ATOMS_OF_PAIR = 24
 TEMPERATURES_K = (300.0, 1000.0)
@@ -105,6 +107,10 @@ def _unless_far(multiplicity: int, far: bool) -> float:
     return RARE_FAR_STATE if far else 1.0
 
 
+def _path_or_two(rng: np.random.Generator) -> Sequence[str]:
+    return PATH_SCENES if rng.random() < PATH_SHARE else rng.choice(PATHLESS_SCENES, 2, replace=False).tolist()
+
+
 DRAWS = (
     Draw(KINDS, lambda rng: SCENES, _evenly, 1.0),
     Draw(FURTHER_KINDS, lambda rng: rng.choice(SCENES, FURTHER_SCENES, replace=False).tolist(), _evenly, 1.0),
@@ -119,6 +125,8 @@ DRAWS = (
     Draw(EVEN_KINDS, lambda rng: [str(rng.choice(scenes)) for scenes in (THERMAL_SCENES, ANY_SCENES)], _unless_far, 0.05, SOONER),
     # the same of more molecules still, one geometry of each
     Draw(EVEN_KINDS, lambda rng: [str(rng.choice(SCENES))], _unless_far, 0.05, LOOSE, LOOSE),
+    # as large as those to judge by, and later on their paths
+    Draw(EVEN_KINDS, _path_or_two, _unless_far, 0.05, LOOSE, LOOSE),
 )
 
 

@@ -60,7 +60,7 @@ SMALL = (  # SMILES and multiplicity: inorganic ones, ions and radicals that no 
     *(("N#[C]", 2), ("[O]O", 2), ("C[S]", 2), ("[CH]=C", 2), ("[O]Cl", 2), ("[NH]", 3), ("[CH2]=[NH2+]", 1), ("[CH2-]C#N", 1)),
 )
 SMALLER_SIZES = {4: 1, 5: 6, 6: 22, 7: 32, 8: 24, 9: 10, 10: 5}  # of two draws: small molecules err more, and cost less
-DRAWS = 5600, 13871, 51588, 63278, 95000, 121000, 129000, 174600  # up to so many molecules to train on, of each draw but the last
+DRAWS = 5600, 13871, 51588, 63278, 95000, 121000, 129000, 174600, 251700  # up to so many molecules to train on, of each draw but the last
 IONS = ("[OH-]", "[NH4+]", "[OH3+]", "[O-]C=O", "[C-]#N")
 PARTNERS = ("O", "O", "N", "F", "Cl", "S", "CO", "C=O", *IONS, "C")  # of pairs
 WATER = "O"
@@ -73,13 +73,14 @@ class Parent(NamedTuple):
     multiplicity: int = 1  # of its ground state
     small: bool = False  # by name
     test: bool = False  # never trained on
-    draw: int = 0  # 1 to 8: further ones, of fewer geometries each
+    draw: int = 0  # 1 to 9: further ones, of fewer geometries each
 
 
 def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
     """Grow so many different molecules, in an order without meaning; the small ones are among them, and always trained on.
 
     Beyond the first draw further molecules to train on follow, so that a larger set begins with a smaller one and has its test molecules.
+    Those of the last draw are not new: they are drawn again from all before, as large as those of the first draw.
     """
     from rdkit import rdBase
 
@@ -95,8 +96,27 @@ def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
         further = _grow_new(min(n_train, DRAWS[4]) - DRAWS[0], known, np.random.default_rng((seed, 2)))
         further += _grow_new(min(n_train, DRAWS[6]) - DRAWS[4], known, np.random.default_rng((seed, 3)), SMALLER_SIZES)
         further += _grow_new(min(n_train, DRAWS[7]) - DRAWS[6], known, np.random.default_rng((seed, 4)))
-        further += _grow_new(n_train - DRAWS[7], known, np.random.default_rng((seed, 5)))
+        further += _grow_new(min(n_train, DRAWS[8]) - DRAWS[7], known, np.random.default_rng((seed, 5)))
+        if n_train > DRAWS[8]:
+            trained = [parent.smiles for parent in first if not (parent.test or parent.small)]
+            further += _again(n_train - DRAWS[8], trained, trained + further, np.random.default_rng((seed, 6)))
         return first + [Parent(smiles, draw=bisect_right(DRAWS, n)) for n, smiles in enumerate(further, DRAWS[0])]
+
+
+def _again(count: int, alike: list[str], known: list[str], rng: np.random.Generator) -> list[str]:
+    """Draw known molecules, with as many heavy atoms as some others have: new ones grow ever larger, as the small ones are known."""
+    by_size: dict[int, list[str]] = {}
+    for smiles in known:
+        by_size.setdefault(_n_heavy(smiles), []).append(smiles)
+    sizes = [_n_heavy(smiles) for smiles in alike]
+    drawn = [by_size[sizes[int(rng.integers(len(sizes)))]] for _ in range(count)]
+    return [candidates[int(rng.integers(len(candidates)))] for candidates in drawn]
+
+
+def _n_heavy(smiles: str) -> int:
+    from rdkit import Chem
+
+    return int(Chem.MolFromSmiles(smiles).GetNumHeavyAtoms())
 
 
 def _grow_new(count: int, known: set[str], rng: np.random.Generator, sizes: dict[int, int] = SIZES) -> list[str]:
