@@ -25,7 +25,7 @@ from potentials.labels.organic_molecules import IONS, PARTNERS, WATER, Parent, p
 from potentials.labels.sampling import langevin, relax
 
 SEED = 20261121
-N_TRAIN, N_TEST = 251700, 500  # molecules
+N_TRAIN, N_TEST = 267500, 500  # molecules
 KINDS = {"molecule": 0.62, "protonated": 0.13, "deprotonated": 0.13, "radical": 0.12}  # share of the grown molecules
 FURTHER_KINDS = {"molecule": 0.35, "protonated": 0.22, "deprotonated": 0.22, "radical": 0.21}  # states of ions err most on new molecules
 LAST_KINDS = {"molecule": 0.25, "protonated": 0.25, "deprotonated": 0.25, "radical": 0.25}
@@ -41,7 +41,7 @@ SCARCE = 3  # geometries of a molecule from one of these two: few before, for wh
 SCARCE_SCENES = ("dynamics",) * 6 + ("modes",) * 3 + ("ion",) * 4 + ("pair",) * 3 + ("stretched",) * 3 + ("contact",) * 2
 ION_SCENES = ("dynamics",) * 6 + ("pair",) * 2 + ("stretched", "contact")
 THERMAL_SCENES = ("dynamics", "modes")  # one of these, and one of the next: each kind as often as in the first draw
-PATH_SHARE, PATH_SCENES = 0.2, ("dynamics",) * 4  # of the last draw: a third of its geometries, along a path; or two of the next
+PATH_SHARE, PATH_SCENES = 0.2, ("dynamics",) * 4  # of the last draw: these, or two of the next, so that a third is dynamics
 PATHLESS_SCENES = tuple(scene for scene in SCENES if scene != "dynamics")
 ANY_SCENES = (*THERMAL_SCENES, "stretched", "contact", "pair", "pair")
 MOST_ATOMS_OF_PAIR = 24
@@ -50,7 +50,7 @@ EVERY, TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 7, 2.0, 20.0, 4.0
 OTHER_STATE = 0.55  # chance of a state beside the ground state, of those one electron or one flip away
 FAR_STATE = 0.12  # of those two electrons away
 EASY_STATE, HARD_STATE, HARD_FAR_STATE = 0.3, 0.8, 0.4  # from the fourth draw on: of doublets, of others, and of those two electrons away
-RARE_FAR_STATE = 0.25  # in the last draw, of those two electrons away, beside all others: about as rare as in the first
+RARE_FAR_STATE = 0.25  # from the eighth draw on, of those two electrons away, beside all others: about as rare as in the first
 KEPT = 0.2, 0.3  # of draws that labelled all states, far ones and those beside an ion: rare among those to test on
 ON_GROUND_STATE = 0.6  # share of the dynamics
 TIGHT, TIGHT_PATH = Convergence(0.1), Convergence(1.0)
