@@ -180,7 +180,7 @@ def test_the_last_draws_give_labels_up_sooner() -> None:
 
 @pytest.mark.parametrize("state", [(0, 1), (0, 3), (1, 2), (-1, 2)])
 def test_labels_of_the_last_draw_are_as_good_as_any_model_needs(state: tuple[int, int]) -> None:
-    """They converge from another guess, not as far: a thousandth of what the default model errs."""
+    """They converge from another guess, not as far: far closer than the default model is."""
     assert [draw.convergence for draw in organic.DRAWS] == [organic.TIGHT] * 5 + [organic.SOONER] * 3 + [organic.LOOSE] * 2
     species = make_species(Parent("NCC(=O)O"), "molecule", np.random.default_rng(0))
     positions = species.displaced(600.0, np.random.default_rng(1))
