@@ -166,9 +166,9 @@ def compute(job: Job, method: type[Labelling] = Surface) -> dict[str, Any]:
     left_out: Counter[str] = Counter()
     scenes = SMALL_SCENES if job.parent.small else draw.scenes(rng)
     check_forces = draw.checked == 1 or rng.random() < draw.checked
-    frames = list(_labelled(method, species, scenes, draw, draw.chance, check_forces, rng, left_out))
+    frames = list(_labelled(method, species, scenes, draw, check_forces, rng, left_out))
     if job.parent.small:
-        frames += _labelled(method, species, NEAR_SCENES, draw, _always, check_forces, rng, left_out)
+        frames += _labelled(method, species, NEAR_SCENES, draw._replace(chance=_always), check_forces, rng, left_out)
     if not frames:
         raise Failed(f"no frame is left: {dict(left_out)}")
     return _arrays(frames, job.number) | {"left_out": np.array(json.dumps(left_out))}
@@ -179,7 +179,6 @@ def _labelled(
     species: Species,
     scenes: Sequence[str],
     draw: Draw,
-    chance: Callable[[int, bool], float],
     check_forces: bool,
     rng: np.random.Generator,
     left_out: Counter[str],
@@ -191,7 +190,7 @@ def _labelled(
         if scene in ("dynamics", "modes", "near", "relaxed") and n_fragments(numbers, positions) != 1:
             left_out["fell apart"] += 1
             continue
-        for state in _states(charge, multiplicity, chance, rng):
+        for state in _states(charge, multiplicity, draw.chance, rng):
             try:
                 surface = method(numbers, *state, draw.convergence)
                 label = surface.label(positions)
