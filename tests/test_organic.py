@@ -59,6 +59,7 @@ def test_molecules_of_the_last_draw_are_known_ones_as_large_as_those_of_the_firs
     before, made = parents(600, 60, seed=3), parents(900, 60, seed=3)
     again = made[len(before) :]
     assert made[: len(before)] == before and len(again) == 300 and {parent.draw for parent in again} == {9}
+    assert parents(700, 60, seed=3) == made[: len(before) + 100]
     known = {parent.smiles for parent in before if not (parent.test or parent.small)}
     assert {parent.smiles for parent in again} <= known and not any(parent.test or parent.small for parent in again)
     drawn = organic_molecules._again(200, ["CCO", "CC", "CC"], ["CCN", "CCC", "CF", "CC", "CCCCCC"], np.random.default_rng(0))

@@ -109,8 +109,11 @@ def _again(count: int, alike: list[str], known: list[str], rng: np.random.Genera
     for smiles in known:
         by_size.setdefault(_n_heavy(smiles), []).append(smiles)
     sizes = [_n_heavy(smiles) for smiles in alike]
-    drawn = [by_size[sizes[int(rng.integers(len(sizes)))]] for _ in range(count)]
-    return [candidates[int(rng.integers(len(candidates)))] for candidates in drawn]
+    made = []
+    for _ in range(count):  # one after the other: more molecules begin with fewer
+        candidates = by_size[sizes[int(rng.integers(len(sizes)))]]
+        made.append(candidates[int(rng.integers(len(candidates)))])
+    return made
 
 
 def _n_heavy(smiles: str) -> int:
