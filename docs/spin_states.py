@@ -1,9 +1,9 @@
 """The parts of docs/spin_states.md that are Python: structures from SMILES, a scan to check the crossing, gaps along a trajectory.
 
-    python docs/spin_states.py structures FOLDER
-    python docs/spin_states.py scan MODEL FOLDER
-    python docs/spin_states.py gaps FOLDER
-    python docs/spin_states.py fill FOLDER      put what the commands printed, FOLDER/NAME.txt, into docs/spin_states.md
+python docs/spin_states.py structures FOLDER
+python docs/spin_states.py scan MODEL FOLDER
+python docs/spin_states.py gaps FOLDER
+python docs/spin_states.py fill FOLDER      put what the commands printed, FOLDER/NAME.txt, into docs/spin_states.md
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ class Engine:
         idx_j: NDArray[np.int64],
         shifts: NDArray[np.float64] | None,
         factors: NDArray[np.float64],
+        molecules: tuple[NDArray[np.int64], NDArray[np.float64]] | None,
         gradients: bool,
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
     def set_species(self, table: NDArray[np.float64]) -> None: ...
@@ -40,6 +41,7 @@ class Engine:
         idx_j: NDArray[np.int64],
         shifts: NDArray[np.float64] | None,
         factors: NDArray[np.floating[Any]],
+        molecules: tuple[NDArray[np.int64], NDArray[np.float64]] | None,
         seeds: NDArray[np.float64],
     ) -> None: ...
     def evaluate_and_add(
@@ -51,6 +53,7 @@ class Engine:
         idx_j: NDArray[np.int64],
         shifts: NDArray[np.float64] | None,
         factors: NDArray[np.floating[Any]],
+        molecules: tuple[NDArray[np.int64], NDArray[np.float64]] | None,
         seeds: NDArray[np.float64],
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
     def gradients(self) -> dict[str, NDArray[np.floating[Any]]]: ...

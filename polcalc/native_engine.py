@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from potentials.architectures.tensornet import TensorNet
+from potentials.attention import ChargedAttention, shared_out
 from potentials.conditioning import ChargeTable, Electronic, MultiplicityTable, PartialCharges, Species
 from potentials.experts import Experts
 from potentials.graph import AtomicGraph, Fragments
@@ -80,6 +81,7 @@ class NativeEngine:
         self.cutoff, self.dtype, self.n_threads = potential.cutoff, dtype, n_threads
         self.instruction_set = instruction_set or _native.instruction_set
         self._factor = exact.trunk.factor
+        self._attentive = isinstance(exact.trunk.attention, ChargedAttention)
         self._constants = [term for term in exact.terms if isinstance(term, StateEnergies)]
         self._shared: tuple[Any, Floats] = (None, np.zeros(0))
         tables, cells, self.table_error = _tabulate(exact, dtype)
@@ -121,8 +123,9 @@ class NativeEngine:
         """
         factors = self._state_factors(total_charge, multiplicity, partial_charges)
         rows = self._rows(numbers)
+        molecules = attending(_parts(len(numbers), total_charge, multiplicity, groups)) if self._attentive else None
         if self._embedded is None:
-            answer = Answer(*self._engine.evaluate(rows, rows, positions, *pairs, factors, gradients))
+            answer = Answer(*self._engine.evaluate(rows, rows, positions, *pairs, factors, molecules, gradients))
         else:
             with self._lock:  # the table and the evaluation with it belong together
                 table = self._embedded.table(rows, total_charge, multiplicity, partial_charges, groups)
@@ -130,7 +133,7 @@ class NativeEngine:
                     self._engine.set_species(table)
                 if len(self._places) < len(rows):
                     self._places = np.arange(len(rows))
-                answer = Answer(*self._engine.evaluate(rows, self._places[: len(rows)], positions, *pairs, factors, gradients))
+                answer = Answer(*self._engine.evaluate(rows, self._places[: len(rows)], positions, *pairs, factors, molecules, gradients))
         if not self._constants:
             return answer
         constants = self._constants_of(len(numbers), total_charge, multiplicity, groups)
@@ -268,6 +271,7 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
             type(t) not in (Readout, ReferenceEnergies, StateEnergies, Offset, ZBL) for t in potential.terms
         ),
         "it has more than 16 layers": getattr(trunk.architecture, "n_layers", 0) > 16,
+        "it has attention between more than 8 layers": isinstance(trunk.attention, ChargedAttention) and len(trunk.attention.layers) > 7,
         "the state factor has an attribute that is not compiled": bool(
             set(trunk.factor.attributes) - {"total_charge", "unpaired_electrons", "partial_charges"}
         ),
@@ -330,6 +334,7 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
         **{f"self.{k}": _self_loop(layer.filter, exact) for k, layer in enumerate(net.layers, start=1)},
         **{f"mix_in.{k}": layer.mix_in.weight for k, layer in enumerate(net.layers, start=1)},
         **{f"mix_out.{k}": layer.mix_out.weight for k, layer in enumerate(net.layers, start=1)},
+        **attention_weights(trunk.attention),
         "reference": sum((t.table[:n_species] for t in exact.terms if type(t) is ReferenceEnergies), torch.zeros(n_species).double()),
     }
     zbl = [t for t in exact.terms if type(t) is ZBL]
@@ -341,6 +346,8 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
         "n_layers": net.n_layers,
         "n_species": n_species,
         "head": head[0].out_features,
+        "n_heads": getattr(trunk.attention, "n_heads", 0),
+        "n_values": getattr(trunk.attention, "n_values", 0),
         "one_sided": net.group == "SO(3)",
         "repulsion": bool(zbl),
         "cutoff": exact.cutoff,
@@ -348,6 +355,21 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
         "offset": sum(float(t.energy) for t in exact.terms if type(t) is Offset),
     }
     return settings, {name: tensor.detach().double().contiguous().numpy() for name, tensor in tensors.items()}
+
+
+def attending(molecules: Fragments) -> tuple[NDArray[np.int64], Floats]:
+    """Say which atoms attend to each other, and what they share out."""
+    return molecules.batch.numpy(), shared_out(molecules).numpy()
+
+
+def attention_weights(attention: nn.Module) -> dict[str, nn.Parameter]:
+    """Name the weights of the attention before each layer but the first; none where there is none."""
+    return {
+        f"attend_{part}.{k}.{kind}": weight
+        for k, layer in enumerate(getattr(attention, "layers", ()), start=2)
+        for part, module in layer.named_children()
+        for kind, weight in module.named_parameters()
+    }
 
 
 def _linear(name: str, module: nn.Linear) -> dict[str, Tensor]:

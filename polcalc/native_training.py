@@ -24,10 +24,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from polcalc.native_engine import Unsupported, check_supported, export
+from polcalc.native_engine import Unsupported, attending, attention_weights, check_supported, export
+from potentials.attention import ChargedAttention
 from potentials.geometry import structure_sum
 from potentials.graph import AtomicGraph, Targets
 from potentials.potential import Potential
@@ -129,7 +129,7 @@ class NativeGradients:
         named = {f"{name}.{kind}": getattr(module, kind) for name, module in (linear | norms).items() for kind in ("weight", "bias")}
         for k, layer in enumerate(net.layers, start=1):
             named |= {f"mix_in.{k}": layer.mix_in.weight, f"mix_out.{k}": layer.mix_out.weight}
-        return named | {"mix": net.embedding.mix.weight}
+        return named | {"mix": net.embedding.mix.weight} | attention_weights(self.potential.trunk.attention)
 
     def _hand_over(self, made: dict[str, Tensor]) -> None:
         arrays = {name: p.detach().numpy() for name, p in self._weights.items()}
@@ -137,9 +137,10 @@ class NativeGradients:
         self._engine.set_arrays(arrays | {"species": self._no_species})
         self._engine.set_species(made["species"].detach().numpy())
 
-    def _structure(self, graph: AtomicGraph, factor: Tensor) -> dict[str, NDArray[Any] | None]:
+    def _structure(self, graph: AtomicGraph, factor: Tensor) -> dict[str, Any]:
         periodic = bool(graph.pbc.any())
         shifts = torch.einsum("pa,pab->pb", graph.shift, graph.cell[graph.batch[graph.idx_i]]).numpy() if periodic else None
+        attentive = isinstance(self.potential.trunk.attention, ChargedAttention)
         return {
             "species": graph.atomic_numbers.numpy(),
             "kinds": np.arange(len(graph.batch)),
@@ -148,6 +149,7 @@ class NativeGradients:
             "idx_j": graph.idx_j.numpy(),
             "shifts": shifts,
             "factors": factor.detach().numpy(),
+            "molecules": attending(graph.molecules) if attentive else None,
         }
 
     def _evaluate(self, structure: dict[str, Any], graph: AtomicGraph, signs: Tensor) -> tuple[Tensor, Tensor]:

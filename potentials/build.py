@@ -12,6 +12,7 @@ from potentials.architectures.equiformer import Equiformer
 from potentials.architectures.equivariant_transformer import EquivariantTransformer
 from potentials.architectures.schnet import SchNet
 from potentials.architectures.tensornet import TensorNet
+from potentials.attention import ATTENTION
 from potentials.conditioning import EMBEDDINGS, StateFactor
 from potentials.experts import Experts
 from potentials.points import POINTS
@@ -28,6 +29,8 @@ ARCHITECTURES = {
     "dimenetpp": DimeNetPP,
     "equiformer": Equiformer,
 }
+DOORS = {"architecture", "radial", "angular", "points", "attention", "embeddings", "terms"}
+KNOWN = DOORS | {"cutoff", "envelope", "state_factor", "experts"}
 ANGLES = {"dimenetpp": {"name": "spherical_bessel"}}  # architectures that see angles, and how these are encoded unless told otherwise
 
 
@@ -37,17 +40,16 @@ def build(spec: Mapping[str, Any]) -> Potential:
     Parameters
     ----------
     spec : dict
-        ``cutoff`` (Å); ``envelope`` ("cosine" or "polynomial"); ``architecture``, ``radial``, ``angular``, ``points``: a name and
-        constructor arguments each; ``embeddings`` and ``terms``: lists of those; ``state_factor``: arguments of `StateFactor`;
-        ``experts``: list of [charge, multiplicity] with weights of their own.
+        ``cutoff`` (Å); ``envelope`` ("cosine" or "polynomial"); ``architecture``, ``radial``, ``angular``, ``points``,
+        ``attention``: a name and constructor arguments each; ``embeddings`` and ``terms``: lists of those; ``state_factor``:
+        arguments of `StateFactor`; ``experts``: list of [charge, multiplicity] with weights of their own.
 
     Raises
     ------
     ValueError   an unknown name or argument
     """
-    known = {"cutoff", "envelope", "architecture", "radial", "angular", "points", "embeddings", "terms", "state_factor", "experts"}
-    if unknown := set(spec) - known:
-        raise ValueError(f"`spec` must hold only {', '.join(sorted(known))}; got {', '.join(sorted(unknown))}. Remove it.")
+    if unknown := set(spec) - KNOWN:
+        raise ValueError(f"`spec` must hold only {', '.join(sorted(KNOWN))}; got {', '.join(sorted(unknown))}. Remove it.")
     cutoff = float(spec["cutoff"])
     channels = int(spec["architecture"]["channels"])
     radial = _make(RADIAL, "radial", spec.get("radial", {"name": "exp_normal"}), cutoff=cutoff)
@@ -73,6 +75,14 @@ def build(spec: Mapping[str, Any]) -> Potential:
             channels=architecture.n_vectors,
             n_layers=architecture.n_layers,
             n_silent=architecture.n_silent,
+        ),
+        attention=_make(
+            ATTENTION,
+            "attention",
+            spec.get("attention", {"name": "none"}),
+            channels=channels,
+            n_layers=architecture.n_layers,
+            n_invariants=getattr(architecture, "n_invariants", 0),
         ),
         architecture=architecture,
     )

@@ -222,6 +222,8 @@ class StateFactor(nn.Module):
 def state_inputs(spec: Mapping[str, Any]) -> set[str]:
     """Name the attributes of the electronic state that the potential of a spec sees: total_charge, unpaired_electrons, partial_charges."""
     seen = set(spec.get("state_factor", {}).get("attributes", ()))
+    if spec.get("attention", {}).get("name") == "charged":
+        seen |= {"total_charge", "unpaired_electrons"}
     for embedding in spec.get("embeddings", ()):
         name = {"electronic": embedding.get("attribute"), "multiplicity": "unpaired_electrons"}.get(embedding["name"], embedding["name"])
         seen.add(name)

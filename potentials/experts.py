@@ -77,13 +77,19 @@ class Experts(Potential):
 
 
 def compact(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Replace the weights of experts by their differences from the shared ones, in half precision; what is not single stays exact."""
-    return {name: (x - _shared(weights, name)).half() if _is_compact(name, x, torch.float32) else x for name, x in weights.items()}
+    """Replace the weights of experts by their differences from the shared ones, in half precision; what is not single stays exact.
+
+    The last rows of a weight are left out where they do not differ: those of heavy elements, in tables of all.
+    """
+    return {
+        name: _without_last_zeros((x - _shared(weights, name)).half()) if _is_compact(name, x, torch.float32) else x
+        for name, x in weights.items()
+    }
 
 
 def expanded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Undo `compact`, but for rounding."""
-    return {name: x.float() + _shared(weights, name) if _is_compact(name, x, torch.float16) else x for name, x in weights.items()}
+    return {name: _sum(_shared(weights, name), x) if _is_compact(name, x, torch.float16) else x for name, x in weights.items()}
 
 
 def _is_compact(name: str, weight: Tensor, dtype: torch.dtype) -> bool:
@@ -92,6 +98,19 @@ def _is_compact(name: str, weight: Tensor, dtype: torch.dtype) -> bool:
 
 def _shared(weights: Mapping[str, Tensor], name: str) -> Tensor:
     return weights[name.removeprefix(PREFIX).partition(".")[2]]
+
+
+def _without_last_zeros(difference: Tensor) -> Tensor:
+    rows = torch.atleast_1d(difference)
+    differing = rows.ne(0).unsqueeze(-1).flatten(1).any(1).nonzero()
+    kept: Tensor = rows[: int(differing[-1]) + 1 if len(differing) else 0].clone()
+    return kept
+
+
+def _sum(shared: Tensor, difference: Tensor) -> Tensor:
+    found, rows = shared.clone(), torch.atleast_1d(difference).float()
+    torch.atleast_1d(found)[: len(rows)] += rows
+    return found
 
 
 def _name(charge: float, multiplicity: int) -> str:

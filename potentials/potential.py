@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from potentials.angular import AngularEncoding, Triplets
+from potentials.attention import ChargedAttention, NoAttention
 from potentials.conditioning import StateFactor
 from potentials.geometry import ENVELOPES, Edges, Points, pair_vectors, safe_norm, structure_sum
 from potentials.graph import AtomicGraph, Prediction
@@ -30,7 +31,8 @@ class Trunk(nn.Module):
     embeddings : Modules  graph -> (N, C), summed
     factor : StateFactor  graph -> (L, N, 1 or C)
     points : PointsModel
-    architecture : Module start, layers, scalars, vectors
+    attention : Module    between the layers, over the atoms of a molecule
+    architecture : Module start, layers, scalars, vectors; for attention invariants, add
     """
 
     def __init__(
@@ -42,13 +44,14 @@ class Trunk(nn.Module):
         embeddings: Sequence[nn.Module],
         factor: StateFactor,
         points: PointsModel,
+        attention: NoAttention | ChargedAttention,
         architecture: Any,
     ) -> None:
         super().__init__()
         self.cutoff, self.envelope = cutoff, ENVELOPES[envelope]
         self.radial, self.angular = radial, angular
         self.embeddings, self.factor = nn.ModuleList(embeddings), factor
-        self.points, self.architecture = points, architecture
+        self.points, self.attention, self.architecture = points, attention, architecture
         self.nodes = Nodes(cutoff + points.reach, *(table.spacing for table in radial.modules() if isinstance(table, SplineTable)))
 
     def forward(self, graph: AtomicGraph, vectors: Tensor, encode: Encode) -> tuple[Tensor, Tensor | None]:
@@ -57,6 +60,7 @@ class Trunk(nn.Module):
         for embedding in self.embeddings[1:]:
             scalars = scalars + embedding(graph)
         factors = self.points.spread(self.factor(graph))
+        molecules = graph.molecules._replace(batch=self.points.spread(graph.molecules.batch[:, None])[:, 0])
         points = self.points.start(graph, vectors, self.envelope(safe_norm(vectors), self.cutoff))
         triplets = self.angular.triplets(points)
         edges = self.edges_of(points, triplets, scalars.dtype, encode)
@@ -65,6 +69,7 @@ class Trunk(nn.Module):
             moved = self.points.move(points, partial(self.architecture.vectors, state, edges), n)
             if moved is not points:
                 points, edges = moved, self.edges_of(moved, triplets, scalars.dtype, encode)
+            state = self.attention(n, self.architecture, state, molecules)
             state = layer(state, edges, factors[n])
         return self.points.gather(self.architecture.scalars(state)), self.points.polarization(points)
 

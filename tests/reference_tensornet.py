@@ -106,6 +106,7 @@ def energies(
     factors: Tensor | None = None,
     cell: Tensor | None = None,
     pbc: tuple[bool, bool, bool] = (False, False, False),
+    amount: float = 0.0,
 ) -> Tensor:
     """Compute the bare network energy ε_i of each atom.
 
@@ -119,6 +120,7 @@ def energies(
     group : str           "O(3)" or "SO(3)"
     factors : (L, N, 1 or C)   state factor a; 1 where absent
     cell : (3, 3)         Å, rows are lattice vectors
+    amount : float        |charge| + unpaired electrons, for the attention between layers, where weights are given for it
 
     Returns
     -------
@@ -132,6 +134,8 @@ def energies(
         prefix = f"layers.{layer}."
         of_layer = {name.removeprefix(prefix): tensor for name, tensor in w.items() if name.startswith(prefix)}
         factor = torch.ones(len(x), 1, dtype=torch.float64) if factors is None else factors[layer].double()
+        if "attend.own.weight" in of_layer:
+            x = _attend(x, of_layer, amount)
         x = _interact(x, neighbors, of_layer, cutoff, encode, group, factor)
     return torch.stack([_read_out(matrix, w) for matrix in x])
 
@@ -218,6 +222,28 @@ def _interact(
         step = _mix_parts(w["mix.3"], w["mix.4"], w["mix.5"], product)
         result.append(own + step + a * (step @ step))
     return result
+
+
+def _attend(x: list[Tensor], w: Weights, amount: float) -> list[Tensor]:
+    """Tell every atom what all of them say, each head listening to where its score is highest."""
+
+    def linear(name: str, values: Tensor) -> Tensor:
+        return w[f"attend.{name}.weight"] @ values + w[f"attend.{name}.bias"]
+
+    described = []
+    for matrix in x:
+        invariants = torch.cat([_norm(part) for part in _decompose(matrix)])
+        described.append(layer_norm(invariants, invariants.shape, w["attend.norm.weight"], w["attend.norm.bias"]))
+    n_heads = len(w["attend.scores.bias"])
+    said = torch.zeros(n_heads, len(w["attend.values.bias"]) // n_heads, dtype=torch.float64)
+    sums = torch.zeros(n_heads, dtype=torch.float64)
+    for n in described:
+        for head, score in enumerate(linear("scores", n)):
+            sums[head] = sums[head] + torch.exp(score)
+            said[head] = said[head] + torch.exp(score) * linear("values", n).view(n_heads, -1)[head]
+    common = torch.cat([(said / sums[:, None]).flatten(), torch.log(sums / amount) / 5.0])
+    told = [w["attend.output.weight"] @ silu(linear("own", n) + w["attend.common.weight"] @ common) for n in described]
+    return [matrix + t[:, None, None] / math.sqrt(3.0) * _UNIT for matrix, t in zip(x, told, strict=True)]
 
 
 def _read_out(matrix: Tensor, w: Weights) -> Tensor:

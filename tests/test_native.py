@@ -16,7 +16,7 @@ from ase.build import bulk, molecule
 
 from polcalc.native_engine import Answer, NativeEngine, Unsupported
 from potentials.build import build
-from potentials.graph import from_ase
+from potentials.graph import Fragments, from_ase
 from potentials.import_torchmd import convert, read
 from potentials.potential import Potential, Prediction, predict
 
@@ -99,6 +99,28 @@ def test_embedded_states_agree_with_eager(embeddings: str) -> None:
         assert_agree(answer, predict(model, graph))
         energies.append(answer.energy)
     assert energies[1] == energies[3] and abs(energies[0] - energies[1]) > 1e-4
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("spec", [{}, {"channels": 20, "n_layers": 3, "attention": {"name": "charged", "n_heads": 3, "n_values": 5}}])
+def test_attention_agrees_with_eager(spec: dict[str, Any], n_threads: int) -> None:
+    """In states with a charge and without, and of fragments that each attend to themselves alone, in whatever order their atoms come."""
+    model = potential(**({"attention": {"name": "charged"}} | spec))
+    for charge, multiplicity in [(-1, 2), (0, 1), (0, 3)]:
+        assert_agree(*answers(model, ethanol(), n_threads=n_threads, total_charge=float(charge), multiplicity=multiplicity), forces=3e-7)
+    atoms = shaken(molecule("CH3CH2OH")) + shaken(molecule("H2O"))
+    atoms.positions[9:] += [0.0, 0.0, 3.5]
+    order = np.random.default_rng(0).permutation(len(atoms))
+    atoms, groups = atoms[order], (order >= 9).astype(np.int64)
+    charges, multiplicities = np.array([1.0, 0.0]), np.array([2, 1])
+    graph = from_ase(atoms, model.cutoff)
+    of = Fragments(torch.from_numpy(groups), torch.from_numpy(charges), torch.from_numpy(multiplicities))
+    pairs = (graph.idx_i.numpy(), graph.idx_j.numpy(), None)
+    given = (charges[groups], multiplicities[groups])
+    answer = NativeEngine(model, torch.float64, n_threads).evaluate(atoms.numbers, atoms.positions, pairs, *given, groups=groups)
+    assert_agree(answer, predict(model, graph._replace(fragments=of)), forces=3e-7)
+    alone = NativeEngine(model, torch.float64, n_threads).evaluate(atoms.numbers, atoms.positions, pairs, 1.0, 2)
+    assert abs(answer.energy - alone.energy) > 1e-4
 
 
 @pytest.mark.parametrize(

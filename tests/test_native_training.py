@@ -44,6 +44,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "factor per channel": {"state_factor": {"attributes": FACTOR, "strength": "per_channel"}},
     "embedded": {"embeddings": EMBEDDED},
     "partial charges": {"embeddings": [{"name": "species"}, {"name": "partial_charges"}]},
+    "attention": {"attention": {"name": "charged", "n_heads": 3, "n_values": 5}},
+    "attention twice": {"architecture": {"name": "tensornet", "channels": 8, "n_layers": 3}, "attention": {"name": "charged"}},
     "bessel": {"radial": {"name": "bessel", "n_radial": 6}, "envelope": "polynomial"},
     "learned": {"radial": {"name": "learned", "base": "exp_normal", "n_radial": 8, "n_intervals": 16, "strength": 0.1}},
     "terms": {

@@ -24,7 +24,7 @@ LAYERS = (
     ("potentials.kernels", "potentials.pairs", "potentials.splines", "potentials.files", "potentials.processes"),
     ("potentials.graph", "potentials.stencils"),
     ("potentials.geometry",),
-    ("potentials.radial", "potentials.angular", "potentials.conditioning", "potentials.points"),
+    ("potentials.radial", "potentials.angular", "potentials.conditioning", "potentials.points", "potentials.attention"),
     ("potentials.terms", "potentials.properties"),
     ("potentials.architectures",),
     ("potentials.potential",),

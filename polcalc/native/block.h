@@ -11,7 +11,7 @@ struct Block {  // a block of atoms; its scratch: two fields, and four rows of t
 
   Block(const Context<T>& context, int block, int thread)
       : c(context), w(*context.w), first(c.block_start[block]), count(c.block_start[block + 1] - c.block_start[block]), training(c.training ? c.training + thread : nullptr) {
-    const long row = 3L * w.width > w.hidden ? 3L * w.width : w.hidden;
+    const long row = widest(w);
     scratch_a = c.scratch + thread * c.scratch_size;
     scratch_b = scratch_a + 9L * w.width * c.block_size;
     for (int k = 0; k < 4; ++k) rows[k] = scratch_b + (9L * w.width + k * row) * c.block_size;

@@ -44,8 +44,17 @@ struct LayerWeights {
 };
 
 template <typename T>
+struct AttentionWeights {
+  const T *norm_scale, *norm_shift;                  // (3, width)
+  const T *own_bias, *values_bias, *scores_bias;     // (width), (values), (scores)
+  Matrix<T> own, own_back, values, values_back, scores, scores_back, common, common_back, output, output_back;
+};
+
+template <typename T>
 struct Weights {
   int channels, width, hidden, head;  // C, and the padded sizes of C, 2C, C/2
+  int n_heads, n_values;              // of the attention between layers, values of each head; no heads: none
+  int values, scores, common;         // padded sizes of all values, of the heads, and of both together
   int n_layers;
   bool one_sided;    // SO(3): 2 Y M instead of a (Y M + M Y)
   const T* species;  // (S, 2, width): contribution of the receiving and of the sending atom
@@ -59,6 +68,7 @@ struct Weights {
   Matrix<T> mix[3], mix_back[3];
   Matrix<T> gate_1, gate_1_back, gate_2, gate_2_back, read, read_back, head_1, head_1_back;
   LayerWeights<T> layers[kMaxLayers];
+  AttentionWeights<T> attention[kMaxLayers];  // before each layer but the first
 };
 
 // Gradients by the weights, in the layout of what they belong to; matrices (outputs, inputs), padded.
@@ -69,10 +79,16 @@ struct LayerGradients {
 };
 
 template <typename T>
+struct AttentionGradients {
+  T *norm_scale, *norm_shift, *own_bias, *values_bias, *scores_bias, *own, *values, *scores, *common, *output;
+};
+
+template <typename T>
 struct Gradients {
   T *species, *table, *self_loop, *norm_scale, *norm_shift, *gate_bias_1, *gate_bias_2, *read_scale, *read_shift, *read_bias, *head_bias, *head_row, *head_constant;
   T *mix[3], *gate_1, *gate_2, *read, *head_1;
   LayerGradients<T> layers[kMaxLayers];
+  AttentionGradients<T> attention[kMaxLayers];
 };
 
 template <typename T>
@@ -81,6 +97,14 @@ struct LayerFields {
   T *x_scale, *c_scale;      // one: 1 / (‖·‖ + 1)
   const T* factor;           // state factor: rows of width
   long factor_stride;        // 0 where all atoms share a row
+};
+
+template <typename T>
+struct AttentionFields {
+  T *standardised, *inverse_deviation;      // (3, width) of an atom; one
+  T *own, *values, *scores;                 // of an atom
+  T *hidden, *slopes, *added, *to_hidden;   // (width) of an atom
+  T *exponents, *attended, *shared, *to_attended;  // of a molecule: ln Σ exp of the scores; values and exponents (common); (width); (common)
 };
 
 template <typename T>
@@ -105,6 +129,12 @@ struct Context {
   T* scratch;                         // per thread
   long scratch_size;                  // of one thread
   LayerFields<T> layers[kMaxLayers];
+  const long* molecules;     // (N) that attend, or -1; and the atoms of each of them
+  const long* member_start;  // (molecules + 1)
+  const int* members;
+  const double* shared_out;  // (molecules)
+  int n_molecules;
+  AttentionFields<T> attention[kMaxLayers];
 };
 
 template <typename T>
@@ -113,11 +143,19 @@ struct Kernels {
   void (*run)(const Context<T>&, int phase, int block, int thread);
 };
 
+// The widest row of an atom
+template <typename T>
+long widest(const Weights<T>& w) {
+  long found = 3L * w.width;
+  if (w.hidden > found) found = w.hidden;
+  if (w.values + w.scores > found) found = w.values + w.scores;
+  return found;
+}
+
 // Elements of scratch that one thread needs: two fields, and four rows of the widest kind for each atom.
 template <typename T>
 long scratch_elements(const Weights<T>& w, int block_size) {
-  const long rows = 3L * w.width > w.hidden ? 3L * w.width : w.hidden;
-  return (2L * 9 * w.width + 4L * rows) * block_size;
+  return (2L * 9 * w.width + 4L * widest(w)) * block_size;
 }
 
 #define DECLARE_KERNELS(ISA)        \

@@ -233,6 +233,10 @@ class Engine : public AnyEngine {
     const long N = s.n_atoms, one = N * w.width;
     const long per_layer = 5 * 9 + 2;
     long needed = (3 * 9 + 7 + per_layer * w.n_layers) * one + 2 * N * w.hidden + 2 * padded(N);
+    const int attentive = w.n_heads > 0 ? w.n_layers - 1 : 0;
+    order_members(s);
+    const long M = static_cast<long>(member_start_.size()) - 1;
+    needed += attentive * (8 * one + padded(N) + N * (w.values + w.scores) + M * (w.scores + 2 * w.common + w.width));
     T* next = fields_.ensure(needed);
     const auto take = [&next](long n) {
       T* here = next;
@@ -266,6 +270,23 @@ class Engine : public AnyEngine {
       f.x_scale = take(one);
       f.c_scale = take(one);
     }
+    for (int l = 1; l <= attentive; ++l) {
+      AttentionFields<T>& f = c.attention[l];
+      f.standardised = take(3 * one);
+      for (T** rows : {&f.own, &f.hidden, &f.slopes, &f.added, &f.to_hidden}) *rows = take(one);
+      f.inverse_deviation = take(padded(N));
+      f.values = take(N * w.values);
+      f.scores = take(N * w.scores);
+      f.exponents = take(M * w.scores);
+      f.attended = take(M * w.common);
+      f.to_attended = take(M * w.common);
+      f.shared = take(M * w.width);
+    }
+    c.molecules = molecules_.data();
+    c.member_start = member_start_.data();
+    c.members = members_.data();
+    c.n_molecules = static_cast<int>(M);
+    c.shared_out = s.shared_out;
     c.inverse_deviation = take(padded(N));
     T* weights = take(padded(N));
     for (long n = 0; seeds && n < N; ++n) weights[n] = T(seeds[atom_[n]]);
@@ -276,6 +297,26 @@ class Engine : public AnyEngine {
     c.scratch_size = scratch_elements(w, block_size_);
     c.scratch = scratch_.ensure(c.scratch_size * pool_.n_threads);
     spread_factors(s);
+  }
+
+  // Which atoms attend to each other, in the internal order
+  void order_members(const Structure& s) {
+    member_start_.assign(1, 0);
+    if (packed_->weights.n_heads == 0) return;
+    if (!s.molecules) throw std::invalid_argument("native engine: atoms attend to each other; say which");
+    molecules_.resize(s.n_atoms);
+    members_.resize(s.n_atoms);
+    member_start_.resize(s.n_molecules + 1, 0);
+    for (long n = 0; n < s.n_atoms; ++n) {
+      const long molecule = s.molecules[atom_[n]];
+      if (molecule < 0 || molecule >= s.n_molecules) throw std::invalid_argument("native engine: molecule out of range");
+      molecules_[n] = s.shared_out[molecule] > 0 ? molecule : -1;
+      if (molecules_[n] >= 0) ++member_start_[molecule + 1];
+    }
+    for (long m = 0; m < s.n_molecules; ++m) member_start_[m + 1] += member_start_[m];
+    std::vector<long> next(member_start_);
+    for (long n = 0; n < s.n_atoms; ++n)
+      if (molecules_[n] >= 0) members_[next[molecules_[n]]++] = static_cast<int>(n);
   }
 
   // Rows of the padded width: one per layer, or one per layer and atom in the internal order.
@@ -299,7 +340,8 @@ class Engine : public AnyEngine {
       const Context<T>* context;
       void (*run)(const Context<T>&, int, int, int);
     } job{&context_, kernels_.run};
-    const int phases = 1 + model_.n_layers * (context_.gradients ? 2 : 1);
+    const int between = model_.n_heads > 0 ? 2 * (model_.n_layers - 1) : 0;
+    const int phases = 1 + (model_.n_layers + between) * (context_.gradients ? 2 : 1);
     pool_.run(
         phases, context_.n_blocks,
         [](const void* p, int phase, int block, int thread) {
@@ -343,9 +385,9 @@ class Engine : public AnyEngine {
   long n_kinds_ = 0;
   Context<T> context_{};
   int block_size_ = 1;
-  std::vector<int> place_, atom_, block_start_;
+  std::vector<int> place_, atom_, block_start_, members_;
   std::vector<std::uint64_t> codes_;
-  std::vector<long> row_start_, species_;
+  std::vector<long> row_start_, species_, molecules_, member_start_;
   std::vector<double> energies_;
   std::vector<Pair> pairs_;
   Buffer<Edge<T>> edges_;

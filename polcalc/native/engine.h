@@ -14,6 +14,7 @@
 
 struct Model {
   int channels, n_layers, n_species, n_intervals, head;
+  int n_heads, n_values;      // of the attention between layers, and of each head; 0: none
   bool one_sided, repulsion;  // SO(3); with the ZBL term
   double cutoff;              // Å
   double crowding;            // 1/Å, of tables of values and slopes at knots: these lie 1 + crowding · length times as far apart as at length 0
@@ -45,6 +46,9 @@ struct Structure {
   const double* shifts;     // (P, 3) Å, or null
   const double* factors;    // (L, N or 1, C or 1)
   long factor_atoms, factor_channels;
+  const long* molecules;    // (N) whose atoms attend to each other, numbered from 0; null where there is no attention
+  const double* shared_out;  // (F) by each of them: |charge| + unpaired electrons; where it is 0 there is no attention
+  long n_molecules;
 };
 
 struct Answer {

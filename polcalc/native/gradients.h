@@ -38,6 +38,7 @@ class GradientStore {
       rows("self." + n, &g.layers[l].self_loop, {C_, 3});
       mixing("mix_in." + n, g.layers[l].mix_in);
       mixing("mix_out." + n, g.layers[l].mix_out);
+      if (l > 0 && model.n_heads > 0) attention("." + n, model.n_heads, model.n_heads * model.n_values, g.attention[l]);
       slots_.push_back({"table." + n, &g.layers[l].table, table, [this](const T* from, T* to) { from_table(from, to); }, 2L * (n_intervals_ + 1) * 3 * C_});
     }
   }
@@ -98,6 +99,18 @@ class GradientStore {
         }
     };
     slots_.push_back({name, place, static_cast<long>(outputs.wide()) * inputs.wide(), add, static_cast<long>(outputs.size()) * inputs.size()});
+  }
+  void attention(const std::string& n, int H, int V, AttentionGradients<T>& a) {
+    rows("attend_norm" + n + ".weight", &a.norm_scale, {C_, 3});
+    rows("attend_norm" + n + ".bias", &a.norm_shift, {C_, 3});
+    rows("attend_own" + n + ".bias", &a.own_bias, {C_, 1});
+    rows("attend_values" + n + ".bias", &a.values_bias, {V, 1});
+    rows("attend_scores" + n + ".bias", &a.scores_bias, {H, 1});
+    matrix("attend_own" + n + ".weight", &a.own, {C_, 1}, {C_, 3});
+    matrix("attend_values" + n + ".weight", &a.values, {V, 1}, {C_, 3});
+    matrix("attend_scores" + n + ".weight", &a.scores, {H, 1}, {C_, 3});
+    matrix("attend_common" + n + ".weight", &a.common, {C_, 1}, {V + H, 1});
+    matrix("attend_output" + n + ".weight", &a.output, {C_, 1}, {C_, 1});
   }
   void mixing(const std::string& name, T** places) {
     const char* const parts[3] = {".I", ".A", ".S"};

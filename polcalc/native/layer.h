@@ -44,7 +44,7 @@ static void messages(const Block<T>& b, int layer) {
   }
 }
 
-// Layer by layer: Y to X. The last one also reads out, and goes back as far as it is local.
+// Layer by layer: Y to X, and the next Y, unless atoms attend to each other before. The last one also reads out, and goes back as far as it is local.
 template <typename T>
 static void forward_layer(const Block<T>& b, int layer) {
   const Context<T>& c = b.c;
@@ -53,15 +53,17 @@ static void forward_layer(const Block<T>& b, int layer) {
   messages(b, layer);
   T *x = b.field(f.x), *d = b.field(f.d), *next = last ? b.scratch_a : b.field(c.layers[layer + 1].x);
   T* scales = last ? nullptr : b.own(c.layers[layer + 1].x_scale, b.w.width);
+  const bool attentive = !last && b.w.n_heads > 0;
   mix<T>(b.count, b.field(f.c), b.w.layers[layer].mix_out, d);
   b.each([&](long n, int v, long at, long row) {
     Vec<T> x9[9], d9[9], out[9];
     load9(x + at, x9);
     load9(d + at, d9);
     update<T>(x9, d9, b.factor(layer, n, v), out);
-    if (!last) store(scales + row, normalise<T>(out));
+    if (!last && !attentive) store(scales + row, normalise<T>(out));
     store9(next + at, out);
   });
+  if (attentive) return describe(b, layer + 1, next);
   if (!last) return mix<T>(b.count, next, b.w.layers[layer + 1].mix_in, b.field(c.layers[layer + 1].y));
   read_out(b, b.scratch_a);
   if (c.gradients) layer_back(b, layer, b.scratch_a, b.scratch_b);
@@ -180,7 +182,9 @@ static void backward_layer(const Block<T>& b, int layer) {
     normalise_back<T>(x, load(scales + row), g);
     store9(grad + at, g);
   });
-  if (layer > 0)
+  if (layer > 0 && b.w.n_heads > 0)
+    attend_back(b, layer, grad);
+  else if (layer > 0)
     layer_back(b, layer - 1, grad, b.scratch_b);
   else
     embed_back(b, grad, b.scratch_b);

@@ -11,6 +11,7 @@
 namespace py = pybind11;
 using Floats = py::array_t<double, py::array::c_style | py::array::forcecast>;
 using Indices = py::array_t<std::int64_t, py::array::c_style | py::array::forcecast>;
+using Attending = std::pair<Indices, Floats>;  // molecule of each atom, and what each molecule shares out
 static_assert(sizeof(long) == sizeof(std::int64_t), "64-bit long");
 
 class NativeModule {
@@ -22,6 +23,8 @@ class NativeModule {
     m.n_species = settings["n_species"].cast<int>();
     m.n_intervals = settings["n_intervals"].cast<int>();
     m.head = settings["head"].cast<int>();
+    m.n_heads = settings["n_heads"].cast<int>();
+    m.n_values = settings["n_values"].cast<int>();
     m.one_sided = settings["one_sided"].cast<bool>();
     m.repulsion = settings["repulsion"].cast<bool>();
     m.cutoff = settings["cutoff"].cast<double>();
@@ -56,8 +59,8 @@ class NativeModule {
   }
 
   void add_gradients(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j, const std::optional<Floats>& shifts,
-                     const Floats& factors, const Floats& seeds) {
-    const Structure structure = structure_of(species, kinds, positions, idx_i, idx_j, shifts, factors);
+                     const Floats& factors, const std::optional<Attending>& molecules, const Floats& seeds) {
+    const Structure structure = structure_of(species, kinds, positions, idx_i, idx_j, shifts, factors, molecules);
     check_seeds(seeds, structure.n_atoms);
     py::gil_scoped_release release;
     const std::lock_guard<std::mutex> lock(mutex_);
@@ -65,8 +68,8 @@ class NativeModule {
   }
 
   py::tuple evaluate_and_add(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j,
-                             const std::optional<Floats>& shifts, const Floats& factors, const Floats& seeds) {
-    const Structure structure = structure_of(species, kinds, positions, idx_i, idx_j, shifts, factors);
+                             const std::optional<Floats>& shifts, const Floats& factors, const std::optional<Attending>& molecules, const Floats& seeds) {
+    const Structure structure = structure_of(species, kinds, positions, idx_i, idx_j, shifts, factors, molecules);
     check_seeds(seeds, structure.n_atoms);
     return answered(structure.n_atoms, true, [&](const Answer& answer) { engine_->add_gradients(structure, seeds.data(), &answer); });
   }
@@ -82,8 +85,8 @@ class NativeModule {
   }
 
   py::tuple evaluate(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j, const std::optional<Floats>& shifts,
-                     const Floats& factors, bool gradients) {
-    const Structure structure = structure_of(species, kinds, positions, idx_i, idx_j, shifts, factors);
+                     const Floats& factors, const std::optional<Attending>& molecules, bool gradients) {
+    const Structure structure = structure_of(species, kinds, positions, idx_i, idx_j, shifts, factors, molecules);
     return answered(structure.n_atoms, gradients, [&](const Answer& answer) { engine_->evaluate(structure, answer); });
   }
 
@@ -127,14 +130,15 @@ class NativeModule {
   }
 
   static Structure structure_of(const Indices& species, const Indices& kinds, const Floats& positions, const Indices& idx_i, const Indices& idx_j,
-                                const std::optional<Floats>& shifts, const Floats& factors) {
+                                const std::optional<Floats>& shifts, const Floats& factors, const std::optional<Attending>& molecules) {
     const long N = species.size();
-    if (kinds.size() != N || positions.size() != 3 * N || idx_i.size() != idx_j.size() || (shifts && shifts->size() != 3 * idx_i.size()) || factors.ndim() != 3 ||
+    if (kinds.size() != N || positions.size() != 3 * N || idx_i.size() != idx_j.size() || (shifts && shifts->size() != 3 * idx_i.size()) || (molecules && molecules->first.size() != N) || factors.ndim() != 3 ||
         (factors.shape(1) != 1 && factors.shape(1) != N))
       throw std::invalid_argument("native engine: array shapes disagree");
     return {N,           idx_i.size(), reinterpret_cast<const long*>(species.data()), reinterpret_cast<const long*>(kinds.data()), positions.data(),
             reinterpret_cast<const long*>(idx_i.data()), reinterpret_cast<const long*>(idx_j.data()),
-            shifts ? shifts->data() : nullptr, factors.data(), factors.shape(1), factors.shape(2)};
+            shifts ? shifts->data() : nullptr, factors.data(), factors.shape(1), factors.shape(2),
+            molecules ? reinterpret_cast<const long*>(molecules->first.data()) : nullptr, molecules ? molecules->second.data() : nullptr, molecules ? molecules->second.size() : 0};
   }
 
   std::unique_ptr<AnyEngine> engine_;
@@ -150,13 +154,13 @@ PYBIND11_MODULE(_native, m) {
       .def(py::init<const py::dict&, const py::dict&, bool, int, const std::string&>(), py::arg("settings"), py::arg("arrays"), py::arg("double_precision"),
            py::arg("n_threads"), py::arg("instruction_set") = "")
       .def("evaluate", &NativeModule::evaluate, py::arg("species"), py::arg("kinds"), py::arg("positions"), py::arg("idx_i"), py::arg("idx_j"), py::arg("shifts").none(true),
-           py::arg("factors"), py::arg("gradients"))
+           py::arg("factors"), py::arg("molecules").none(true), py::arg("gradients"))
       .def("set_arrays", &NativeModule::set_arrays, py::arg("arrays"))
       .def("clear_gradients", &NativeModule::clear_gradients, py::arg("factor_rows"))
       .def("add_gradients", &NativeModule::add_gradients, py::arg("species"), py::arg("kinds"), py::arg("positions"), py::arg("idx_i"), py::arg("idx_j"),
-           py::arg("shifts").none(true), py::arg("factors"), py::arg("seeds"))
+           py::arg("shifts").none(true), py::arg("factors"), py::arg("molecules").none(true), py::arg("seeds"))
       .def("evaluate_and_add", &NativeModule::evaluate_and_add, py::arg("species"), py::arg("kinds"), py::arg("positions"), py::arg("idx_i"), py::arg("idx_j"),
-           py::arg("shifts").none(true), py::arg("factors"), py::arg("seeds"))
+           py::arg("shifts").none(true), py::arg("factors"), py::arg("molecules").none(true), py::arg("seeds"))
       .def("gradients", &NativeModule::gradients)
       .def("set_species", &NativeModule::set_species, py::arg("table"))
       .def_property_readonly("bytes", &NativeModule::bytes);

@@ -23,6 +23,11 @@ class Packed {
     w.width = width_;
     w.hidden = static_cast<int>(padded(2 * C));
     w.head = static_cast<int>(padded(model.head));
+    w.n_heads = model.n_heads;
+    w.n_values = model.n_values;
+    w.values = static_cast<int>(padded(model.n_heads * model.n_values));
+    w.scores = static_cast<int>(padded(model.n_heads));
+    w.common = static_cast<int>(padded(model.n_heads * (model.n_values + 1)));
     w.n_layers = model.n_layers;
     w.one_sided = model.one_sided;
     set_species(model.at("species", 2L * model.n_species * C), model.n_species);
@@ -49,7 +54,22 @@ class Packed {
       w.layers[l].self_loop = rows("self." + n, 3);
       mixing("mix_in." + n, w.layers[l].mix_in, w.layers[l].mix_in_back);
       mixing("mix_out." + n, w.layers[l].mix_out, w.layers[l].mix_out_back);
+      if (l > 0 && model.n_heads > 0) attention("." + n, w.attention[l]);
     }
+  }
+
+  void attention(const std::string& n, AttentionWeights<T>& a) {
+    const int C = channels_, H = model_.n_heads, V = H * model_.n_values;
+    a.norm_scale = rows("attend_norm" + n + ".weight", 3);
+    a.norm_shift = rows("attend_norm" + n + ".bias", 3);
+    a.own_bias = rows("attend_own" + n + ".bias", 1);
+    a.values_bias = row("attend_values" + n + ".bias", V);
+    a.scores_bias = row("attend_scores" + n + ".bias", H);
+    linear("attend_own" + n, Axis{C, 3}, Axis{C, 1}, a.own, a.own_back);
+    linear("attend_values" + n, Axis{C, 3}, Axis{V, 1}, a.values, a.values_back);
+    linear("attend_scores" + n, Axis{C, 3}, Axis{H, 1}, a.scores, a.scores_back);
+    linear("attend_common" + n, Axis{V + H, 1}, Axis{C, 1}, a.common, a.common_back);
+    linear("attend_output" + n, Axis{C, 1}, Axis{C, 1}, a.output, a.output_back);
   }
 
   // (n, 2, C): what an atom of each kind contributes as receiver and as sender

@@ -51,6 +51,7 @@ class TensorNet(nn.Module):
         if group not in PRODUCTS:
             raise ValueError(f"`group` must be one of {', '.join(PRODUCTS)}; got {group!r}. Correct the spec.")
         self.channels = self.n_vectors = channels
+        self.n_invariants = 3 * channels
         self.n_layers, self.group = n_layers, group
         self.embedding = Embedding(channels, n_radial)
         self.layers = nn.ModuleList(Interaction(channels, n_radial, group) for _ in range(n_layers))
@@ -63,9 +64,15 @@ class TensorNet(nn.Module):
 
     def scalars(self, state: State) -> Tensor:
         """Read out x = SiLU(W LayerNorm[3ι² ⊕ ‖A‖ ⊕ ‖S‖] + b): (M, C)."""
-        squares = state.tensors.square()
-        norms = torch.cat([part.sum(0) for part in squares.split(SIZES)], dim=-1)  # (M, 3C)
-        return nn.functional.silu(self.output(self.norm(norms)))
+        return nn.functional.silu(self.output(self.norm(self.invariants(state))))
+
+    def invariants(self, state: State) -> Tensor:
+        """Return 3ι² ⊕ ‖A‖ ⊕ ‖S‖: (M, 3C), none negative."""
+        return torch.cat([part.sum(0) for part in state.tensors.square().split(SIZES)], dim=-1)
+
+    def add(self, state: State, scalars: Tensor) -> State:
+        """Add scalars (M, C) to the isotropic parts."""
+        return State(torch.cat([state.tensors[:1] + scalars, state.tensors[1:]]))
 
     def vectors(self, state: State, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the vectors of the antisymmetric parts by weights (C,): (M, 3)."""

@@ -1,7 +1,7 @@
 """From one model to experts: a training for each electronic state, of labels of that state alone, and one model of all of them.
 
 The model may have experts already: each training then goes on from that of its state, and those of other states stay as they are.
-Embeddings that the configuration names and the model has not are added to all, silent until they are trained.
+Embeddings and attention that the configuration names and the model has not are added to all, silent until they are trained.
 """
 
 from __future__ import annotations
@@ -12,8 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from potentials.build import build
 from potentials.checkpoint import Card, Model, load, save
+from potentials.conditioning import MAX_ATOMIC_NUMBER
 from potentials.datasets import load_frames
 from potentials.experts import Experts, compact, expanded
 from potentials.potential import Potential
@@ -27,7 +31,7 @@ from potentials.training.material import prepare
 from potentials.training.start import take_over
 
 State = tuple[int, int]  # charge in e, multiplicity
-GROWING = ("embeddings",)  # of a spec: what experts may have more of than the model they start from
+GROWING = ("embeddings", "attention")  # of a spec: what experts may have more of than the model they start from
 
 
 def expert_config(config: Config, base: Model, state: State) -> Config:
@@ -81,9 +85,19 @@ def combine(base: Model, experts: Sequence[Model]) -> Experts:
     if isinstance(base.potential, Experts):
         made = {state: _grown(base.potential.of(*state), shared.spec) for state in base.potential.states if state not in made} | made
     combined = Experts(copy.deepcopy(shared), list(made))
+    unseen = sorted(set(range(MAX_ATOMIC_NUMBER)).difference(*(model.card.elements for model in (base, *experts))))
     for state, potential in made.items():
         combined.of(*state).load_state_dict(potential.state_dict())
+        _take_rows(combined.of(*state), shared, unseen)
     return combined
+
+
+@torch.no_grad()
+def _take_rows(potential: Potential, shared: Potential, rows: Sequence[int]) -> None:
+    """Give all tables of elements the rows of the shared ones where nothing was learnt: a file need not hold them twice."""
+    for table, theirs in zip(potential.modules(), shared.modules(), strict=True):
+        if isinstance(table, nn.Embedding) and isinstance(theirs, nn.Embedding):
+            table.weight[rows] = theirs.weight[rows]
 
 
 def save_combined(
@@ -162,9 +176,10 @@ def _shared(base: Model) -> Potential:
 
 
 def _grown(potential: Potential, spec: Mapping[str, Any]) -> Potential:
-    """Return a potential of a spec that says what the given one does, where they differ in further embeddings at most."""
+    """Return a potential of a spec that says what the given one does, where they differ in further embeddings and attention at most."""
     own = potential.spec
-    if {**own, **{key: spec.get(key) for key in GROWING}} != spec or any(e not in spec["embeddings"] for e in own.get("embeddings", ())):
+    lost = [e for e in own.get("embeddings", ()) if e not in spec.get("embeddings", ())]
+    if {**own, **{key: spec[key] for key in GROWING if key in spec}} != spec or lost:
         return potential  # of another spec
     grown = build(copy.deepcopy(dict(spec))).to(potential.dtype)
     take_over(grown, potential)

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from potentials.attention import ChargedAttention
 from potentials.conditioning import ChargeTable, Electronic, MultiplicityTable
 from potentials.potential import Potential
 from potentials.training.widen import widened
@@ -27,7 +28,8 @@ def like_start(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, A
 def take_over(potential: Potential, start: Potential) -> list[str]:
     """Copy the weights that both have; return the names of those that only ``potential`` has.
 
-    These stay as they were made, but for what embeds charge and multiplicity: it starts at zero, so that every state starts as it was.
+    These stay as they were made, but for what embeds charge and multiplicity, and attention: they start at zero, so that every state
+    starts as it was.
     A TensorNet may have a multiple of the channels: it starts as one that predicts the same.
 
     Raises
@@ -50,7 +52,7 @@ def take_over(potential: Potential, start: Potential) -> list[str]:
     fresh = ours.keys() - shared
     for name, module in potential.named_modules():
         parts = {f"{name}.{part}" for part, _ in module.named_parameters()}
-        if isinstance(module, ChargeTable | Electronic | MultiplicityTable) and parts <= fresh:
+        if isinstance(module, ChargeTable | ChargedAttention | Electronic | MultiplicityTable) and parts <= fresh:
             module.silence()
     return sorted(fresh)
 

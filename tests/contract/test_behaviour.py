@@ -51,7 +51,7 @@ def test_an_isolated_atom_has_its_reference_energy(variant: Variant, potential: 
 
     A charge that is shared out over the molecule is the exception: there a neutral singlet is taken.
     """
-    state = (0, 1) if variant.embeddings == "electronic" else (1, 3)
+    state = (0, 1) if variant.shared_state else (1, 3)
     bare = build(variant.spec | {"terms": [t for t in variant.spec["terms"] if t["name"] != "reference_energies"]}).double()
     missing = bare.load_state_dict(_renamed(potential, bare), strict=False)
     assert not missing.missing_keys
@@ -77,7 +77,7 @@ def test_far_copies_add(variant: Variant, potential: Potential) -> None:
 
 def test_a_neutral_singlet_is_the_plain_network(variant: Variant, potential: Potential) -> None:
     """Bit for bit: energy, forces and stress of the same weights without a state factor."""
-    plain = _with_weights_of(potential, variant._replace(state="blind", embeddings="species"))
+    plain = _with_weights_of(potential, variant._replace(state="blind", embeddings="species", attention="none"))
     for make in (chiral_molecule, tiny_crystal):
         atoms = make()
         atoms.set_initial_charges(None)

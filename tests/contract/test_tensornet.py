@@ -89,6 +89,7 @@ def _reference_energies(potential: Potential, atoms: Atoms, positions: Tensor, g
         factors=factors,
         cell=torch.as_tensor(atoms.cell.array),
         pbc=tuple(atoms.pbc.tolist()),
+        amount=3.0,
     )
 
 
@@ -113,6 +114,12 @@ def _weights(potential: Potential) -> dict[str, Tensor]:
     n_layers = potential.spec["architecture"]["n_layers"]
     linears |= {f"layers.{n}.filter.{k}": f"{trunk}.layers.{n}.filter.network.{2 * k}" for n in range(n_layers) for k in range(3)}
     weights = {f"{theirs}.{kind}": own[f"{ours}.{kind}"] for theirs, ours in linears.items() for kind in kinds}
+    weights |= {
+        f"layers.{n + 1}.attend.{name.removeprefix(prefix)}": weight
+        for n in range(n_layers - 1)
+        for name, weight in own.items()
+        if name.startswith(prefix := f"trunk.attention.layers.{n}.")
+    }
     weights["species"] = own["trunk.embeddings.0.table.weight"]
     for part, name in enumerate("IAS"):
         weights[f"mix.{name}"] = own[f"{embedding}.mix.weight"][part]

@@ -21,7 +21,7 @@ REFERENCES = {"H": -13.6, "C": -1030.1, "N": -1485.3, "O": -2042.6, "F": -2714.0
 
 ARCHITECTURES: dict[str, dict[str, Any]] = {
     "tensornet-O(3)": {"name": "tensornet", "channels": 4, "n_layers": 2, "group": "O(3)"},
-    "tensornet-SO(3)": {"name": "tensornet", "channels": 4, "n_layers": 1, "group": "SO(3)"},
+    "tensornet-SO(3)": {"name": "tensornet", "channels": 4, "n_layers": 2, "group": "SO(3)"},
     "schnet": {"name": "schnet", "channels": 4, "n_layers": 2},
     "egnn": {"name": "egnn", "channels": 4, "n_layers": 2},
     "equivariant_transformer": {"name": "equivariant_transformer", "channels": 4, "n_layers": 2, "n_heads": 2},
@@ -66,6 +66,7 @@ EMBEDDINGS: dict[str, list[dict[str, Any]]] = {
     "partial_charges": [{"name": "species"}, {"name": "partial_charges"}],
     "electronic": [{"name": "species"}, *({"name": "electronic", "attribute": a} for a in ("total_charge", "unpaired_electrons"))],
 }
+ATTENTION: dict[str, dict[str, Any]] = {"none": {"name": "none"}, "charged": {"name": "charged", "n_heads": 2, "n_values": 3}}
 READOUT: list[dict[str, Any]] = [{"name": "readout", "scale": 0.7}, {"name": "reference_energies", "energies_eV": REFERENCES}]
 TERMS: dict[str, list[dict[str, Any]]] = {
     "readout": READOUT,
@@ -82,6 +83,7 @@ class Variant(NamedTuple):
     state: str
     embeddings: str
     terms: str
+    attention: str
 
     def __str__(self) -> str:
         plain = (next(iter(table)) for table in DOORS.values())
@@ -99,6 +101,7 @@ class Variant(NamedTuple):
             "state_factor": STATE[self.state],
             "embeddings": EMBEDDINGS[self.embeddings],
             "terms": TERMS[self.terms],
+            "attention": ATTENTION[self.attention],
         }
 
     @property
@@ -114,7 +117,7 @@ class Variant(NamedTuple):
     @property
     def shared_state(self) -> bool:
         """Whether the state of a structure is shared out over its atoms."""
-        return self.embeddings == "electronic"
+        return self.embeddings == "electronic" or self.attention == "charged"
 
     def build(self) -> Potential:
         """Build it with random weights, none of them at a special value."""
@@ -128,7 +131,14 @@ class Variant(NamedTuple):
         return potential
 
 
-DOORS: dict[str, Mapping[str, Any]] = {"radial": RADIAL, "points": POINTS, "state": STATE, "embeddings": EMBEDDINGS, "terms": TERMS}
+DOORS: dict[str, Mapping[str, Any]] = {
+    "radial": RADIAL,
+    "points": POINTS,
+    "state": STATE,
+    "embeddings": EMBEDDINGS,
+    "terms": TERMS,
+    "attention": ATTENTION,
+}
 
 
 COMBINATIONS: tuple[dict[str, str], ...] = (
@@ -158,7 +168,7 @@ def _product() -> list[Variant]:
     """Every architecture × hand-made or learned × fixed, moving paired, moving full × species alone or with charge and multiplicity."""
     found = []
     for architecture, radial, points in itertools.product(ARCHITECTURES, ("exp_normal", "learned"), POINTS):
-        plain = Variant(architecture, radial, points, "blind", "species", "readout")
+        plain = Variant(architecture, radial, points, "blind", "species", "readout", "none")
         found += [plain, plain._replace(embeddings="tables")]
         found += [plain._replace(state="charge+spin")] if architecture in SCALED else []
     return found
