@@ -129,6 +129,7 @@ struct Context {
   T* scratch;                         // per thread
   long scratch_size;                  // of one thread
   LayerFields<T> layers[kMaxLayers];
+  bool attends;              // whether any atoms attend to each other between the layers
   const long* molecules;     // (N) that attend, or -1; and the atoms of each of them
   const long* member_start;  // (molecules + 1)
   const int* members;

@@ -233,8 +233,8 @@ class Engine : public AnyEngine {
     const long N = s.n_atoms, one = N * w.width;
     const long per_layer = 5 * 9 + 2;
     long needed = (3 * 9 + 7 + per_layer * w.n_layers) * one + 2 * N * w.hidden + 2 * padded(N);
-    const int attentive = w.n_heads > 0 ? w.n_layers - 1 : 0;
-    order_members(s);
+    context_.attends = order_members(s);
+    const int attentive = context_.attends ? w.n_layers - 1 : 0;
     const long M = static_cast<long>(member_start_.size()) - 1;
     needed += attentive * (8 * one + padded(N) + N * (w.values + w.scores) + M * (w.scores + 2 * w.common + w.width));
     T* next = fields_.ensure(needed);
@@ -299,10 +299,10 @@ class Engine : public AnyEngine {
     spread_factors(s);
   }
 
-  // Which atoms attend to each other, in the internal order
-  void order_members(const Structure& s) {
+  // Which atoms attend to each other, in the internal order; whether any do
+  bool order_members(const Structure& s) {
     member_start_.assign(1, 0);
-    if (packed_->weights.n_heads == 0) return;
+    if (packed_->weights.n_heads == 0) return false;
     if (!s.molecules) throw std::invalid_argument("native engine: atoms attend to each other; say which");
     molecules_.resize(s.n_atoms);
     members_.resize(s.n_atoms);
@@ -317,6 +317,7 @@ class Engine : public AnyEngine {
     std::vector<long> next(member_start_);
     for (long n = 0; n < s.n_atoms; ++n)
       if (molecules_[n] >= 0) members_[next[molecules_[n]]++] = static_cast<int>(n);
+    return member_start_.back() > 0;
   }
 
   // Rows of the padded width: one per layer, or one per layer and atom in the internal order.
@@ -340,7 +341,7 @@ class Engine : public AnyEngine {
       const Context<T>* context;
       void (*run)(const Context<T>&, int, int, int);
     } job{&context_, kernels_.run};
-    const int between = model_.n_heads > 0 ? 2 * (model_.n_layers - 1) : 0;
+    const int between = context_.attends ? 2 * (model_.n_layers - 1) : 0;
     const int phases = 1 + (model_.n_layers + between) * (context_.gradients ? 2 : 1);
     pool_.run(
         phases, context_.n_blocks,

@@ -53,7 +53,7 @@ static void forward_layer(const Block<T>& b, int layer) {
   messages(b, layer);
   T *x = b.field(f.x), *d = b.field(f.d), *next = last ? b.scratch_a : b.field(c.layers[layer + 1].x);
   T* scales = last ? nullptr : b.own(c.layers[layer + 1].x_scale, b.w.width);
-  const bool attentive = !last && b.w.n_heads > 0;
+  const bool attentive = !last && c.attends;
   mix<T>(b.count, b.field(f.c), b.w.layers[layer].mix_out, d);
   b.each([&](long n, int v, long at, long row) {
     Vec<T> x9[9], d9[9], out[9];
@@ -182,7 +182,7 @@ static void backward_layer(const Block<T>& b, int layer) {
     normalise_back<T>(x, load(scales + row), g);
     store9(grad + at, g);
   });
-  if (layer > 0 && b.w.n_heads > 0)
+  if (layer > 0 && c.attends)
     attend_back(b, layer, grad);
   else if (layer > 0)
     layer_back(b, layer - 1, grad, b.scratch_b);

@@ -27,7 +27,7 @@ static void layer_back(const Block<T>& b, int layer, const T* grad, T* other);
 template <typename T>
 static void run_phase(const Context<T>& c, int phase, int block, int thread) {
   const Block<T> b(c, block, thread);
-  const int steps = c.w->n_heads > 0 ? 3 : 1, last = (c.w->n_layers - 1) * steps + 1;  // the phase of the last layer
+  const int steps = c.attends ? 3 : 1, last = (c.w->n_layers - 1) * steps + 1;  // the phase of the last layer
   if (phase == 0) return embed(b);
   const bool back = phase > last;
   const int place = back ? phase - last - 1 : phase + steps - 2, step = place % steps;

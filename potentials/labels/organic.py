@@ -25,7 +25,7 @@ from potentials.labels.organic_molecules import IONS, PARTNERS, WATER, Parent, p
 from potentials.labels.sampling import langevin, relax
 
 SEED = 20261121
-N_TRAIN, N_TEST = 267500, 500  # molecules
+N_TRAIN, N_TEST = 292500, 500  # molecules
 KINDS = {"molecule": 0.62, "protonated": 0.13, "deprotonated": 0.13, "radical": 0.12}  # share of the grown molecules
 FURTHER_KINDS = {"molecule": 0.35, "protonated": 0.22, "deprotonated": 0.22, "radical": 0.21}  # states of ions err most on new molecules
 LAST_KINDS = {"molecule": 0.25, "protonated": 0.25, "deprotonated": 0.25, "radical": 0.25}
