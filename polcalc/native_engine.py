@@ -82,6 +82,7 @@ class NativeEngine:
         self.instruction_set = instruction_set or _native.instruction_set
         self._factor = exact.trunk.factor
         self._attentive = isinstance(exact.trunk.attention, ChargedAttention)
+        self._company: tuple[Any, Any] = (None, None)  # who attends to whom, of the state asked for last
         self._constants = [term for term in exact.terms if isinstance(term, StateEnergies)]
         self._shared: tuple[Any, Floats] = (None, np.zeros(0))
         tables, cells, self.table_error = _tabulate(exact, dtype)
@@ -123,7 +124,7 @@ class NativeEngine:
         """
         factors = self._state_factors(total_charge, multiplicity, partial_charges)
         rows = self._rows(numbers)
-        molecules = attending(_parts(len(numbers), total_charge, multiplicity, groups)) if self._attentive else None
+        molecules = self._attending(len(numbers), total_charge, multiplicity, groups) if self._attentive else None
         if self._embedded is None:
             answer = Answer(*self._engine.evaluate(rows, rows, positions, *pairs, factors, molecules, gradients))
         else:
@@ -138,6 +139,19 @@ class NativeEngine:
             return answer
         constants = self._constants_of(len(numbers), total_charge, multiplicity, groups)
         return answer._replace(energy=answer.energy + float(constants.sum()), energies=answer.energies + constants)
+
+    def _attending(
+        self, n_atoms: int, total_charge: float | Floats, multiplicity: int | NDArray[np.int64], groups: NDArray[np.int64] | None
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Say which atoms attend to each other; of a whole structure only where atoms or state have changed."""
+        if groups is not None:
+            return attending(_parts(n_atoms, total_charge, multiplicity, groups))
+        before, company = self._company
+        if before != (n_atoms, total_charge, multiplicity):
+            company = attending(_parts(n_atoms, total_charge, multiplicity, None))
+            self._company = (n_atoms, total_charge, multiplicity), company
+        found: tuple[NDArray[np.int64], Floats] = company
+        return found
 
     @property
     def bytes(self) -> int:
