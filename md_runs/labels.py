@@ -78,7 +78,7 @@ def organic_xtb(
     test_molecules: Annotated[int, typer.Option("--test-molecules", min=1, help="Molecules never trained on.")] = organic.N_TEST,
     seed: Annotated[int, typer.Option("--seed", help="The same seed makes the same set, whatever the number of processes.")] = organic.SEED,
 ) -> None:
-    """Compute organic-xtb with GFN2-xTB: small organic molecules, ions and radicals in up to nine states; about 17 hours of one core."""
+    """Compute organic-xtb with GFN2-xTB: small organic molecules, ions and radicals in up to nine states; about 18 hours of one core."""
     _need("tblite")
     _need("rdkit")
     folder = output / NAME

@@ -3,19 +3,14 @@
 
 constexpr double kUnit = 5.0;  // of ln Σ exp, as there
 
-// In: X before it is given anything, in x; out: what the molecule is to be told
+// From X before anything is added: the part of each atom in the hidden layer, its values and its scores
 template <typename T>
 static void describe(const Block<T>& b, int layer, const T* x) {
   const AttentionWeights<T>& a = b.w.attention[layer];
   const AttentionFields<T>& f = b.c.attention[layer];
   const int W = b.w.width;
   T *standardised = b.own(f.standardised, 3 * W), *rows = b.rows[0];
-  b.each([&](long n, int v, long at, long) {
-    Vec<T> x9[9], s[3] = {};
-    load9(x + at, x9);
-    for (int k = 0; k < 9; ++k) s[kPart[k]] += x9[k] * x9[k];
-    for (int p = 0; p < 3; ++p) store(standardised + (3 * n + p) * W + v, s[p]);
-  });
+  squared_norms(b, x, standardised);
   for (long n = 0; n < b.count; ++n) {
     T* row = standardised + 3 * n * W;
     standardise<T>(3 * b.w.channels, 3 * W, row, row, b.own(f.inverse_deviation, 1) + n);
@@ -115,7 +110,7 @@ static void gather_back(const Block<T>& b, int layer) {
     for (int v = 0; v < w.width; v += lanes<T>) {
       Vec<T> total{};
       for (long k = c.member_start[m]; k < c.member_start[m + 1]; ++k) total += load(f.to_hidden + static_cast<long>(c.members[k]) * w.width + v);
-      store(f.shared + m * w.width + v, total);  // what was told is told
+      store(f.shared + m * w.width + v, total);  // in the place of what was given back to the atoms, which nothing needs any more
     }
   if (b.training) outer<T>(c.n_molecules, f.shared, w.width, f.attended, w.common, b.training->attention[layer].common);
   multiply<T>(c.n_molecules, f.shared, w.attention[layer].common_back, f.to_attended);

@@ -1,5 +1,16 @@
 // The read-out of a block: energies from the squared norms of I, A and S, and the gradient to the last X.
 
+// The squared norms of I, A and S of each atom: rows of (3, width)
+template <typename T>
+static void squared_norms(const Block<T>& b, const T* x, T* norms) {
+  b.each([&](long n, int v, long at, long) {
+    Vec<T> x9[9], s[3] = {};
+    load9(x + at, x9);
+    for (int k = 0; k < 9; ++k) s[kPart[k]] += x9[k] * x9[k];
+    for (int p = 0; p < 3; ++p) store(norms + (3 * n + p) * b.w.width + v, s[p]);
+  });
+}
+
 // X lies in grad before; the gradient, if asked for, after.
 template <typename T>
 static void read_out(const Block<T>& b, T* grad) {
@@ -8,12 +19,7 @@ static void read_out(const Block<T>& b, T* grad) {
   const long size = b.c.block_size;
   T *norms = b.rows[0], *features = b.rows[1], *slopes = b.rows[2], *deviations = slopes + size * W, *hidden = b.rows[3];
   T* head_slopes = hidden + size * w.head;
-  b.each([&](long n, int v, long at, long) {
-    Vec<T> x[9], s[3] = {};
-    load9(grad + at, x);
-    for (int k = 0; k < 9; ++k) s[kPart[k]] += x[k] * x[k];
-    for (int p = 0; p < 3; ++p) store(norms + (3 * n + p) * W + v, s[p]);
-  });
+  squared_norms(b, grad, norms);
   for (long n = 0; n < b.count; ++n) {
     T* row = norms + 3 * n * W;
     standardise<T>(3 * w.channels, 3 * W, row, row, deviations + n);

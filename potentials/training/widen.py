@@ -43,7 +43,7 @@ def widened(narrow: Potential, wide: Potential) -> dict[str, Tensor]:
         inputs = READING.get(type(module))
         for part, p in module.named_parameters(recurse=False):
             full = f"{name}.{part}"
-            if full not in shapes:
+            if full not in shapes or not p.numel():
                 continue
             value, shape = p, shapes[full]
             for dim in range(p.ndim):

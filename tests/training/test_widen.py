@@ -17,6 +17,8 @@ from tests.training import toy
 STATES = [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}, {"name": "partial_charges"}]
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
+    "blind": {"state_factor": {"attributes": []}},
+    "attention": {"architecture": {"name": "tensornet", "channels": 8, "n_layers": 2}, "attention": {"name": "charged"}},
     "SO(3), two layers": {"architecture": {"name": "tensornet", "channels": 8, "n_layers": 2, "group": "SO(3)"}},
     "states": {"embeddings": STATES, "state_factor": {"attributes": ["total_charge", "unpaired_electrons"], "strength": "per_channel"}},
     "learned encoding, moving points": {
