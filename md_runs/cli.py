@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import typer
 from rich.console import Console
 from rich.progress import track
+from rich.table import Table
 
 from md_runs import audit, build, doctor, encodings, import_torchmd, md, neb, polarization, report, session, specialise, states, train, vib
 from md_runs import options as opt
 from md_runs.analyse import command as analyse
 from md_runs.data import app as data_commands
-from md_runs.errors import InputError, NotConverged, clear_endings, errors
+from md_runs.errors import InputError, NotConverged, as_input_error, clear_endings, errors
 from md_runs.info import info_table, model_info
 from md_runs.labels import app as labels_commands
 from md_runs.manifest import make_manifest, now
 from md_runs.output import MANIFEST, check_free, claim, to_json
+from md_runs.reactions import entries_table, errors_by_set, judge, sets_table, with_model, write_csv
 from md_runs.relax import check_relaxable, relax_all
 from md_runs.session import ModelOptions
 from md_runs.validate import compare, metrics, plot_states, read_labelled
+from polcalc import PolarizedCalculator
+from potentials.datasets.gscdb import is_reactions, read_reactions
 from potentials.files import write_text
 
 app = typer.Typer(
@@ -106,15 +110,16 @@ def validate(
     model: opt.Model = None,
     json: opt.JsonFile = None,
     output: opt.MaybeOutput = None,
+    entries: opt.Entries = False,
     partial_charges: opt.PartialCharges = None,
     fragments: opt.Fragments = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float32",
     engine: opt.Engine = "auto",
 ) -> None:
-    """Compare a model with reference energies and forces.
+    """Compare a model with reference energies and forces, or with reference energies of reactions.
 
-    Prints mean absolute, root mean square and largest errors, overall and by charge and multiplicity.
+    Prints mean absolute, root mean square and largest errors, overall and by charge and multiplicity; of reactions set by set.
     """
     charges, groups = session.read_partial_charges(partial_charges), session.read_fragments(fragments)
     chosen = ModelOptions(model, device, dtype, engine, partial_charges=charges, fragments=groups)
@@ -123,16 +128,40 @@ def validate(
     if output is not None:
         check_free(output)
     calculator = session.make_calculator(chosen)
-    frames = read_labelled(data)
-    comparisons = list(compare(calculator, frames, partial(_tracked, work="validating")))
-    found = {"data": data, "model": session.describe(calculator)["model"]} | metrics(comparisons)
-    screen.print(report.errors_table(found))
+    verdict = _judge_reactions(data, calculator, entries) if is_reactions(data) else _judge_frames(data, calculator)
+    found = {"data": data, "model": session.describe(calculator)["model"]} | verdict.numbers
+    for table in verdict.tables:
+        screen.print(table)
     if json is not None:
         write_text(json, to_json(found))
     if output is not None:
         claim(output, make_manifest("validate", {"data": data, **asdict(chosen)}, status="finished", errors=found))
-        plot_states(comparisons, output, f"{calculator.parameters['model']} on {data}")
+        verdict.write(output)
         screen.print(f"Results in {output}")
+
+
+class Verdict(NamedTuple):
+    """What came out of a validation."""
+
+    numbers: dict[str, Any]
+    tables: list[Table]
+    write: Callable[[Path], object]  # figures and tables into a directory
+
+
+def _judge_frames(data: str, calculator: PolarizedCalculator) -> Verdict:
+    frames = read_labelled(data)
+    comparisons = list(compare(calculator, frames, partial(_tracked, work="validating")))
+    numbers, title = metrics(comparisons), f"{calculator.parameters['model']} on {data}"
+    return Verdict(numbers, [report.errors_table(numbers)], lambda output: plot_states(comparisons, output, title))
+
+
+def _judge_reactions(data: str, calculator: PolarizedCalculator, entries: bool) -> Verdict:
+    with as_input_error():
+        results = judge(read_reactions(data), with_model(calculator))
+    sets = errors_by_set(results)
+    numbers = {"sets": sets, "entries": [r._asdict() | {"error_kcal_per_mol": r.error_kcal_per_mol} for r in results]}
+    tables = [*([entries_table(results)] if entries else []), sets_table(sets)]
+    return Verdict(numbers, tables, lambda output: write_csv(output, results, sets))
 
 
 @app.command()

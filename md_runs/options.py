@@ -278,7 +278,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="FILE|NAME",
-        help="Labelled structures: a file, or a known set such as rmd17:ethanol:01:test.",
+        help="Labelled structures: a file, or a known set such as rmd17:ethanol:01:test. Or reactions: gscdb:S22, gscdb:all.",
         rich_help_panel=FILES,
     ),
 ]
+Entries = Annotated[bool, typer.Option("--entries", help="Of reactions, list every entry as well.", rich_help_panel=FILES)]
