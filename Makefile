@@ -30,7 +30,7 @@ TORCH_SOURCE := $(if $(TORCH_INDEX_URL),--extra-index-url $(TORCH_INDEX_URL))
 # A second busy process makes waiting OpenMP threads spin, and a step fifty times slower.
 export OMP_WAIT_POLICY ?= PASSIVE
 
-PACKAGE := pyproject.toml setup.cfg setup.py constraints.txt $(wildcard potentials/native/* polcalc/native/*)
+PACKAGE := pyproject.toml setup.cfg setup.py constraints.txt $(wildcard potentials/ops/native/* polcalc/engines/native/cpp/*)
 
 .PHONY: demo test test-slow test-cluster lint clean
 .DELETE_ON_ERROR:
@@ -53,7 +53,7 @@ lint: $(VENV)/.test
 	$(VENV)/bin/mypy
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info potentials/*.so polcalc/*.so
+	rm -rf $(VENV) build dist *.egg-info potentials/ops/*.so polcalc/engines/native/*.so
 
 # ---- the environment, one stamp per stage -------------------------------------------------------------------------------------------
 
@@ -69,7 +69,7 @@ $(VENV)/.torch: $(VENV)/bin/python constraints.txt
 	@touch $@
 
 KERNELS = $(VENV)/bin/python -c "from importlib.util import find_spec as find; \
-	print('Compiled kernels:', ', '.join(n for n in ('potentials._kernels', 'polcalc._native') if find(n)) or 'none, pure Python')"
+	print('Compiled kernels:', ', '.join(n for n in ('potentials.ops._kernels', 'polcalc.engines.native._native') if find(n)) or 'none, pure Python')"
 
 $(VENV)/.core: $(VENV)/.torch $(PACKAGE)
 	@echo "Installing polcalc"

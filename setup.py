@@ -1,7 +1,9 @@
-"""Compile the optional CPU kernels; without a compiler, or if it fails, the package installs and runs as pure Python.
+"""Compile the optional CPU kernels.
 
-The translation units choose their instruction sets themselves (`#pragma GCC target`) and the module asks the processor at
-import, so no flag here depends on the machine.
+Without a compiler, or if it fails, the package installs and runs as pure Python.
+
+The translation units choose their instruction sets themselves (`#pragma GCC target`) and the module
+asks the processor at import, so no flag here depends on the machine.
 """
 
 from __future__ import annotations
@@ -11,17 +13,21 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
-# No -ffast-math: results must not depend on it. -fopenmp-simd vectorises the marked loops and links no library.
+# No -ffast-math: results must not depend on it. -fopenmp-simd vectorises the marked loops and links
+# no library.
 GCC_FLAGS = ["-std=c++17", "-O3", "-g0", "-fopenmp-simd", "-fvisibility=hidden", "-pthread"]
 MSVC_FLAGS = ["/std:c++17", "/O2"]
 
 
 def optional_extensions() -> list[Extension]:
-    """Describe `potentials._kernels` and `polcalc._native`, each where its sources lie."""
+    """Describe `potentials.ops._kernels` and `polcalc.engines.native._native`, each where its sources lie."""
     try:
         import pybind11
     except ImportError:
-        print("polcalc: pybind11 is missing, so the compiled kernels are left out; everything works without, more slowly")
+        print(
+            "polcalc: pybind11 is missing, so the compiled kernels are left out; everything works"
+            " without, more slowly"
+        )
         return []
     windows = sys.platform == "win32"
     return [
@@ -35,7 +41,10 @@ def optional_extensions() -> list[Extension]:
             language="c++",
             optional=True,  # setuptools then says in one line what failed, and goes on
         )
-        for name, folder in (("potentials._kernels", Path("potentials/native")), ("polcalc._native", Path("polcalc/native")))
+        for name, folder in (
+            ("potentials.ops._kernels", Path("potentials/ops/native")),
+            ("polcalc.engines.native._native", Path("polcalc/engines/native/cpp")),
+        )
         if any(folder.glob("*.cpp"))
     ]
 

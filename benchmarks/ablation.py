@@ -1,12 +1,15 @@
 """Train what an experiment compares, run by run, and sum it up.
 
     python benchmarks/ablation.py benchmarks/experiments/toy-charge-A.toml
-    python benchmarks/ablation.py TABLE.toml --only moving --device cuda      # a part of the runs, on a GPU
+    python benchmarks/ablation.py TABLE.toml --only moving --device cuda
+        # a part of the runs, on a GPU
     python benchmarks/ablation.py TABLE.toml --list
 
-One table or several. A table says what is run (`experiment`). Each run leaves one JSON in RESULTS/<table>/, and is skipped when that is
-there; until then its checkpoint lies in WORK/<table>/, from where it goes on after an interruption. The summary of what has finished is
-RESULTS/<table>.md and .json. Runs of one comparison that differ in budget are never put together: the table is refused.
+One table or several. A table says what is run (`experiment`). Each run leaves one JSON in
+RESULTS/<table>/, and is skipped when that is there; until then its checkpoint lies in
+WORK/<table>/, from where it goes on after an interruption. The summary of what has finished is
+RESULTS/<table>.md and .json. Runs of one comparison that differ in budget are never put together:
+the table is refused.
 """
 
 from __future__ import annotations
@@ -24,7 +27,7 @@ from degeneracy import blind_floor, gap_mae_meV, predicted_energies
 from experiment import Experiment, Run, read_experiment
 from measure import machine
 
-from polcalc.native_training import GRADIENTS
+from polcalc.engines.native.training import GRADIENTS
 from potentials.files import write_text
 from potentials.training import Training, finish, prepare
 from potentials.training.config import Config, from_dict
@@ -34,14 +37,24 @@ HISTORY = ("step", "elapsed_s", "energy_mae_meV", "forces_mae_meV_per_A", "valid
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tables", metavar="table", type=Path, nargs="+", help="experiment, a TOML file; one or more")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "tables", metavar="table", type=Path, nargs="+", help="experiment, a TOML file; one or more"
+    )
     parser.add_argument("--only", default="", help="runs whose name holds this text")
-    parser.add_argument("--list", action="store_true", help="show the runs and which are finished; run nothing")
-    parser.add_argument("--summary", action="store_true", help="sum up what is finished; run nothing")
+    parser.add_argument(
+        "--list", action="store_true", help="show the runs and which are finished; run nothing"
+    )
+    parser.add_argument(
+        "--summary", action="store_true", help="sum up what is finished; run nothing"
+    )
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--data", type=Path, help="folder with the files of known data sets")
-    parser.add_argument("--work", type=Path, default=Path("runs/ablation"), help="checkpoints and models")
+    parser.add_argument(
+        "--work", type=Path, default=Path("runs/ablation"), help="checkpoints and models"
+    )
     parser.add_argument("--results", type=Path, default=HERE / "results" / "ablation")
     options = parser.parse_args(arguments)
     try:
@@ -59,14 +72,23 @@ def _run(experiment: Experiment, options: argparse.Namespace) -> None:
     """Train what is missing, and print the summary."""
     chosen = [run for run in experiment.runs if options.only in run.key]
     if not chosen:
-        raise ValueError(f"`--only` must name runs of {experiment.name}; got {options.only!r}. See --list.")
+        raise ValueError(
+            f"`--only` must name runs of {experiment.name}; got {options.only!r}. See --list."
+        )
     finished(experiment, options.results)  # what is refused is refused before hours of training
     for run in () if options.summary else chosen:
         run_one(experiment, run, options.work, options.results, options.device, options.data)
     print(sum_up(experiment, options.results))
 
 
-def run_one(experiment: Experiment, run: Run, work: Path, results: Path, device: str = "cpu", data: Path | None = None) -> dict[str, Any]:
+def run_one(
+    experiment: Experiment,
+    run: Run,
+    work: Path,
+    results: Path,
+    device: str = "cpu",
+    data: Path | None = None,
+) -> dict[str, Any]:
     """Train, or go on, and measure; or read the result that is there."""
     result_file = results / experiment.name / f"{run.key}.json"
     if result_file.exists():
@@ -74,7 +96,14 @@ def run_one(experiment: Experiment, run: Run, work: Path, results: Path, device:
     folder = work / experiment.name / run.key
     _claim(folder, run)
     material = prepare(run.config, data)
-    training = Training(material, folder, device=device, resume=True, on_validation=lambda row: _say(run, row), gradients=GRADIENTS)
+    training = Training(
+        material,
+        folder,
+        device=device,
+        resume=True,
+        on_validation=lambda row: _say(run, row),
+        gradients=GRADIENTS,
+    )
     training.run()
     result = _measure(experiment, run, training, device)
     _write(result_file, json.dumps(result, indent=1) + "\n")
@@ -94,7 +123,10 @@ def sum_up(experiment: Experiment, results: Path) -> str:
     text = table(experiment.title, rows, experiment.columns, experiment.beside)
     missing = len(experiment.runs) - len(found)
     text += f"{missing} of {len(experiment.runs)} runs are not there yet.\n" if missing else ""
-    _write(results / f"{experiment.name}.json", json.dumps({"title": experiment.title, "rows": rows}, indent=1) + "\n")
+    _write(
+        results / f"{experiment.name}.json",
+        json.dumps({"title": experiment.title, "rows": rows}, indent=1) + "\n",
+    )
     _write(results / f"{experiment.name}.md", text)
     if found:
         picture(experiment.title, found).savefig(results / f"{experiment.name}.png", dpi=110)
@@ -104,7 +136,11 @@ def sum_up(experiment: Experiment, results: Path) -> str:
 def _measure(experiment: Experiment, run: Run, training: Training, device: str) -> dict[str, Any]:
     test = training.material.test
     assert test is not None
-    report = finish(training, f"python benchmarks/ablation.py benchmarks/experiments/{experiment.name}.toml --only {run.key}")
+    report = finish(
+        training,
+        f"python benchmarks/ablation.py benchmarks/experiments/{experiment.name}.toml --only"
+        f" {run.key}",
+    )
     predicted = predicted_energies(training.potential, test, training.fabric.device.type)
     summary = report["training"]
     return {
@@ -115,7 +151,9 @@ def _measure(experiment: Experiment, run: Run, training: Training, device: str) 
         "seed": run.seed,
         "budget": budget(run, device),
         "config": _plain(run.config),
-        "training": summary | {"ms_per_step": round(60_000 * summary["minutes"] / summary["steps"], 2)},
+        "training": (
+            summary | {"ms_per_step": round(60_000 * summary["minutes"] / summary["steps"], 2)}
+        ),
         "errors": report["errors"],
         "blind_floor": blind_floor(test),
         "gap_mae_meV": gap_mae_meV(test, predicted),
@@ -125,8 +163,15 @@ def _measure(experiment: Experiment, run: Run, training: Training, device: str) 
 
 
 def budget(run: Run, device: str = "cpu") -> dict[str, Any]:
-    """Say what a run may use; only runs of equal budget are compared. Where time counts, the machine belongs to it."""
-    used: dict[str, Any] = {**run.budget, "n_train": run.config.data.n_train, "batch_size": run.config.training.batch_size}
+    """Say what a run may use; only runs of equal budget are compared.
+
+    Where time counts, the machine belongs to it.
+    """
+    used: dict[str, Any] = {
+        **run.budget,
+        "n_train": run.config.data.n_train,
+        "batch_size": run.config.training.batch_size,
+    }
     if "seconds" in run.budget:
         about = machine(device)
         used |= {"device": about["device"], "processor": about["processor"]}
@@ -149,12 +194,16 @@ def _claim(folder: Path, run: Run) -> None:
 
 
 def _check_same(before: dict[str, Any], run: Run, where: str) -> None:
-    before, now = _plain(from_dict(before)), _plain(run.config)  # settings that came later have their defaults
+    before, now = (
+        _plain(from_dict(before)),
+        _plain(run.config),
+    )  # settings that came later have their defaults
     differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if differing:
         raise ValueError(
-            f"`{', '.join(differing)}` must be as in the run that {where} holds; the table says otherwise, and budgets or settings are "
-            "never mixed. Restore the table, give the experiment another name, or move that file away."
+            f"`{', '.join(differing)}` must be as in the run that {where} holds; the table says"
+            " otherwise, and budgets or settings are never mixed. Restore the table, give the"
+            " experiment another name, or move that file away."
         )
 
 
@@ -167,7 +216,10 @@ def _plain(config: Config) -> dict[str, Any]:
 def _list(experiment: Experiment, results: Path) -> None:
     for run in experiment.runs:
         done = (results / experiment.name / f"{run.key}.json").exists()
-        print(f"{'finished' if done else '        '}  {run.key}  {run.budget}  {run.config.data.train}, n_train {run.config.data.n_train}")
+        print(
+            f"{'finished' if done else '        '}  {run.key}  {run.budget} "
+            f" {run.config.data.train}, n_train {run.config.data.n_train}"
+        )
 
 
 def _say(run: Run, row: Mapping[str, Any]) -> None:

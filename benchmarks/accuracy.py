@@ -24,20 +24,38 @@ MEV = 1e3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="ethanol-rmd17", help="model file or the name of a shipped model")
-    parser.add_argument("--frames", default="rmd17:ethanol:01:test", help="known set or file of structures")
-    parser.add_argument("--data", type=Path, help="folder with the files of known sets; else POLCALC_DATA")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", default="ethanol-rmd17", help="model file or the name of a shipped model"
+    )
+    parser.add_argument(
+        "--frames", default="rmd17:ethanol:01:test", help="known set or file of structures"
+    )
+    parser.add_argument(
+        "--data", type=Path, help="folder with the files of known sets; else POLCALC_DATA"
+    )
     parser.add_argument("--n-frames", type=int, default=1000, help="the first so many frames")
-    parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
+    parser.add_argument(
+        "--output", type=Path, help="JSON with all numbers; the table is written beside it as .md"
+    )
     arguments = parser.parse_args()
-    rows = _compare(arguments.model, _structures(arguments.frames, arguments.data, arguments.n_frames))
-    report = {"machine": machine(), "model": arguments.model, "frames": arguments.frames, "n_frames": arguments.n_frames, "rows": rows}
+    rows = _compare(
+        arguments.model, _structures(arguments.frames, arguments.data, arguments.n_frames)
+    )
+    report = {
+        "machine": machine(),
+        "model": arguments.model,
+        "frames": arguments.frames,
+        "n_frames": arguments.n_frames,
+        "rows": rows,
+    }
     write(report, _table(report), arguments.output)
 
 
 def _structures(frames: str, data: Path | None, n: int) -> list[Any]:
-    from polcalc.evaluation import Structure
+    from polcalc.engines.base import Structure
     from potentials.datasets import load_frames
 
     return [
@@ -57,8 +75,8 @@ def _structures(frames: str, data: Path | None, n: int) -> list[Any]:
 def _compare(model: str, structures: list[Any]) -> list[dict[str, Any]]:
     import torch
 
-    from polcalc.engine import ENGINES
-    from polcalc.evaluation import Unavailable
+    from polcalc.engines.base import Unavailable
+    from polcalc.engines.selector import ENGINES
     from potentials.checkpoint import load
 
     device = torch.device("cpu")
@@ -77,8 +95,15 @@ def _compare(model: str, structures: list[Any]) -> list[dict[str, Any]]:
 
 
 def _differences(found: list[Any], reference: list[Any]) -> dict[str, float]:
-    energy = np.array([MEV * abs(a.energy - b.energy) / len(b.forces) for a, b in zip(found, reference, strict=True)])
-    forces = np.array([MEV * np.abs(a.forces - b.forces) for a, b in zip(found, reference, strict=True)])
+    energy = np.array(
+        [
+            MEV * abs(a.energy - b.energy) / len(b.forces)
+            for a, b in zip(found, reference, strict=True)
+        ]
+    )
+    forces = np.array(
+        [MEV * np.abs(a.forces - b.forces) for a, b in zip(found, reference, strict=True)]
+    )
     return {
         "energy_max_meV_per_atom": float(energy.max()),
         "energy_mean_meV_per_atom": float(energy.mean()),
@@ -89,19 +114,32 @@ def _differences(found: list[Any], reference: list[Any]) -> dict[str, float]:
 
 def _table(report: dict[str, Any]) -> str:
     lines = [
-        f"Difference from eager float64, {report['model']}, {report['n_frames']} frames of {report['frames']}. "
-        f"Targets: {ENERGY_TARGET:.0e} meV/atom, {FORCE_TARGET:.0e} meV/Å. {json.dumps(report['machine'])}",
+        (
+            f"Difference from eager float64, {report['model']}, {report['n_frames']} frames of"
+            f" {report['frames']}. Targets: {ENERGY_TARGET:.0e} meV/atom, {FORCE_TARGET:.0e} meV/Å."
+            f" {json.dumps(report['machine'])}"
+        ),
         "",
-        "| engine | dtype | energy meV/atom: largest | mean | forces meV/Å: largest | mean | within the targets |",
+        (
+            "| engine | dtype | energy meV/atom: largest | mean | forces meV/Å: largest | mean |"
+            " within the targets |"
+        ),
         "|---" * 7 + "|",
     ]
     for r in report["rows"]:
         if "unavailable" in r:
             lines.append(f"| {r['engine']} | {r['dtype']} | – | – | – | – | {r['unavailable']} |")
             continue
-        verdict = r["energy_max_meV_per_atom"] <= ENERGY_TARGET and r["forces_max_meV_per_A"] <= FORCE_TARGET
+        verdict = (
+            r["energy_max_meV_per_atom"] <= ENERGY_TARGET
+            and r["forces_max_meV_per_A"] <= FORCE_TARGET
+        )
         numbers = [r[f"{what}"] for what in r if what.endswith(("_per_atom", "_per_A"))]
-        lines.append(f"| {r['engine']} | {r['dtype']} | " + " | ".join(f"{x:.2g}" for x in numbers) + f" | {'yes' if verdict else 'no'} |")
+        lines.append(
+            f"| {r['engine']} | {r['dtype']} | "
+            + " | ".join(f"{x:.2g}" for x in numbers)
+            + f" | {'yes' if verdict else 'no'} |"
+        )
     return "\n".join(lines) + "\n"
 
 

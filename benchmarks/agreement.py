@@ -4,9 +4,10 @@
     pip install --no-deps egnn-pytorch==0.2.8 einops
     python benchmarks/agreement.py --output benchmarks/results/agreement.json
 
-Each architecture of ours is built with random weights, the same weights are put into the peer, and both are asked for the energies and
-forces of the same molecules. Where we differ on purpose, the peer's part is replaced by ours before the comparison, so that all the rest
-is compared; the table says which parts. A part that was replaced is not verified here but by the tests.
+Each architecture of ours is built with random weights, the same weights are put into the peer, and
+both are asked for the energies and forces of the same molecules. Where we differ on purpose, the
+peer's part is replaced by ours before the comparison, so that all the rest is compared; the table
+says which parts. A part that was replaced is not verified here but by the tests.
 """
 
 from __future__ import annotations
@@ -30,19 +31,24 @@ from peers import TENSORNET, torchmd_path
 from systems import aspirin, cluster, ethanol
 
 from potentials.build import build
-from potentials.geometry import cosine_envelope
-from potentials.graph import AtomicGraph, from_ase
 from potentials.import_torchmd import TorchMDCheckpoint, convert
 from potentials.potential import Potential, predict
+from potentials.structure.geometry import cosine_envelope
+from potentials.structure.graph import AtomicGraph, from_ase
 
 Energy = Callable[[Tensor, Tensor], Tensor]  # atomic numbers (N,), positions (N, 3) -> energy
 MOLECULES = {"ethanol": ethanol, "aspirin": aspirin, "2 ethanols": lambda: cluster(2)}
 CUTOFF_A = 5.0
 CHANNELS, LAYERS, HEADS = 32, 3, 4
-SPREAD = 0.3  # of random weights about those of the initialisation, so that no bias or norm is at a special value
+# of random weights about those of the initialisation, so that no bias or norm is at a special value
+SPREAD = 0.3
 MISSING = {
-    "equiformer": "the authors' code (atomicarchitects/equiformer) is no package on PyPI; `equiformer-pytorch` 0.5.4 is another network "
-    "(frames along the edges, its own attention), which the weights do not fit. Compared with the formulas in tests/test_equiformer.py.",
+    "equiformer": (
+        "the authors' code (atomicarchitects/equiformer) is no package on PyPI;"
+        " `equiformer-pytorch` 0.5.4 is another network (frames along the edges, its own"
+        " attention), which the weights do not fit. Compared with the formulas in"
+        " tests/test_equiformer.py."
+    ),
 }
 
 
@@ -56,14 +62,28 @@ class Peer(NamedTuple):
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", action="append", choices=tuple(PEERS), help="repeatable (all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--architecture", action="append", choices=tuple(PEERS), help="repeatable (all)"
+    )
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
+    parser.add_argument(
+        "--output", type=Path, help="JSON with all numbers; the table is written beside it as .md"
+    )
     arguments = parser.parse_args(given)
     warnings.simplefilter("ignore")  # of the peers, about their own future
-    rows = [row for name in arguments.architecture or PEERS for row in compare(name, arguments.seed)]
-    report = {"machine": machine(), "seed": arguments.seed, "cutoff_A": CUTOFF_A, "rows": rows, "missing": MISSING}
+    rows = [
+        row for name in arguments.architecture or PEERS for row in compare(name, arguments.seed)
+    ]
+    report = {
+        "machine": machine(),
+        "seed": arguments.seed,
+        "cutoff_A": CUTOFF_A,
+        "rows": rows,
+        "missing": MISSING,
+    }
     write(report, text(report), arguments.output)
 
 
@@ -107,15 +127,25 @@ def text(report: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for row in report["rows"]:
-        numbers = f"{row['energy']:.6f} | {row['energy_difference']:.1e} | {row['largest_force']:.4f} | {row['force_difference']:.1e}"
-        lines.append(f"| {row['architecture']} | {row['package']} | {row['molecule']} | {numbers} |")
+        numbers = (
+            f"{row['energy']:.6f} | {row['energy_difference']:.1e} | {row['largest_force']:.4f} |"
+            f" {row['force_difference']:.1e}"
+        )
+        lines.append(
+            f"| {row['architecture']} | {row['package']} | {row['molecule']} | {numbers} |"
+        )
     lines += ["", "What was replaced in the peer, or left out, because we differ on purpose:", ""]
-    lines += [f"* **{name}**: {replaced}" for name, replaced in {r["architecture"]: r["replaced"] for r in report["rows"]}.items()]
+    lines += [
+        f"* **{name}**: {replaced}"
+        for name, replaced in {r["architecture"]: r["replaced"] for r in report["rows"]}.items()
+    ]
     lines += [f"* **{name}**: not compared: {why}" for name, why in report["missing"].items()]
     return "\n".join(lines) + "\n"
 
 
-def ours(architecture: str, radial: dict[str, Any], cutoff: float = CUTOFF_A, **options: Any) -> Potential:
+def ours(
+    architecture: str, radial: dict[str, Any], cutoff: float = CUTOFF_A, **options: Any
+) -> Potential:
     """Build a potential in float64 with weights that are nowhere at a special value."""
     spec = {
         "cutoff": cutoff,
@@ -126,7 +156,11 @@ def ours(architecture: str, radial: dict[str, Any], cutoff: float = CUTOFF_A, **
     with torch.no_grad():
         for parameter in potential.parameters():
             if parameter.requires_grad:
-                parameter.add_(SPREAD * parameter.square().mean().sqrt().clamp(min=0.1) * torch.randn_like(parameter))
+                parameter.add_(
+                    SPREAD
+                    * parameter.square().mean().sqrt().clamp(min=0.1)
+                    * torch.randn_like(parameter)
+                )
     return potential.requires_grad_(False)
 
 
@@ -152,7 +186,9 @@ def same(theirs: nn.Module, own: nn.Linear) -> None:
 
 def directed(graph: AtomicGraph) -> Tensor:
     """Sender and receiver of each message, (2, 2P)."""
-    return torch.stack([torch.cat([graph.idx_j, graph.idx_i]), torch.cat([graph.idx_i, graph.idx_j])])
+    return torch.stack(
+        [torch.cat([graph.idx_j, graph.idx_i]), torch.cat([graph.idx_i, graph.idx_j])]
+    )
 
 
 def pairs_of(numbers: Tensor, positions: Tensor) -> Tensor:
@@ -167,7 +203,12 @@ def tensornet() -> Peer:
     """Their weights into ours, by `polcalc import-torchmd`."""
     from torchmdnet.models.model import create_model
 
-    settings = TENSORNET | {"embedding_dimension": CHANNELS, "num_layers": LAYERS, "cutoff_upper": CUTOFF_A, "precision": 64}
+    settings = TENSORNET | {
+        "embedding_dimension": CHANNELS,
+        "num_layers": LAYERS,
+        "cutoff_upper": CUTOFF_A,
+        "precision": 64,
+    }
     with torchmd_path(plain=True):
         model = create_model(settings)
     with torch.no_grad():
@@ -180,7 +221,10 @@ def tensornet() -> Peer:
         model.derivative = False
         return model(numbers, positions, torch.zeros_like(numbers))[0].sum()
 
-    told = "its plain-torch path, for its kernels round to float32; weights through `polcalc import-torchmd`"
+    told = (
+        "its plain-torch path, for its kernels round to float32; weights through `polcalc"
+        " import-torchmd`"
+    )
     return Peer(potential.requires_grad_(False), energy, "torchmd-net", told)
 
 
@@ -188,10 +232,28 @@ def equivariant_transformer() -> Peer:
     """Ours into theirs; in their values the head comes first, then the part; in ours the part."""
     from torchmdnet.models.torchmd_et import TorchMD_ET
 
-    potential = ours("equivariant_transformer", {"name": "exp_normal", "n_radial": 16}, n_heads=HEADS)
+    potential = ours(
+        "equivariant_transformer", {"name": "exp_normal", "n_radial": 16}, n_heads=HEADS
+    )
     own = potential.trunk.architecture
     model = TorchMD_ET(
-        CHANNELS, LAYERS, 16, "expnorm", False, "silu", "silu", True, HEADS, "both", 0.0, CUTOFF_A, 128, 64, None, True, torch.float64
+        CHANNELS,
+        LAYERS,
+        16,
+        "expnorm",
+        False,
+        "silu",
+        "silu",
+        True,
+        HEADS,
+        "both",
+        0.0,
+        CUTOFF_A,
+        128,
+        64,
+        None,
+        True,
+        torch.float64,
     ).double()
     table = potential.trunk.embeddings[0].table.weight
     put(model.embedding, table)
@@ -201,7 +263,12 @@ def equivariant_transformer() -> Peer:
     for theirs, layer in zip(model.attention_layers, own.layers, strict=True):
         by_head = torch.arange(3 * CHANNELS).view(3, HEADS, -1).transpose(0, 1).flatten()
         filters = layer.filter.network[0]
-        for name, mine in (("layernorm", layer.norm), ("q_proj", layer.query), ("k_proj", layer.key), ("o_proj", layer.output)):
+        for name, mine in (
+            ("layernorm", layer.norm),
+            ("q_proj", layer.query),
+            ("k_proj", layer.key),
+            ("o_proj", layer.output),
+        ):
             same(getattr(theirs, name), mine)
         put(theirs.v_proj, layer.value.weight[by_head], layer.value.bias[by_head])
         put(theirs.dk_proj, filters.weight[:CHANNELS], filters.bias[:CHANNELS])
@@ -218,9 +285,10 @@ def equivariant_transformer() -> Peer:
         potential,
         energy,
         "torchmd-net",
-        "`vector_cutoff=True`, its own option with the envelope on the values; its table of neighbours is filled with our linear map of "
-        "the one table; our radial functions (the same formula, theirs rounded to float32); our read-out of the scalars, where its "
-        "default reads the vectors, too",
+        "`vector_cutoff=True`, its own option with the envelope on the values; its table of"
+        " neighbours is filled with our linear map of the one table; our radial functions (the same"
+        " formula, theirs rounded to float32); our read-out of the scalars, where its default reads"
+        " the vectors, too",
     )
 
 
@@ -260,8 +328,8 @@ def schnet() -> Peer:
         potential,
         energy,
         "torch_geometric",
-        "SiLU in the read-out; our pair list (theirs needs a compiled package); our Gaussians and the ln 2 of the activation (the same "
-        "formulas, theirs rounded to float32)",
+        "SiLU in the read-out; our pair list (theirs needs a compiled package); our Gaussians and"
+        " the ln 2 of the activation (the same formulas, theirs rounded to float32)",
     )
 
 
@@ -296,34 +364,59 @@ class CutOff(nn.Module):
 
 
 def dimenetpp() -> Peer:
-    """Ours into theirs; their angle is π - θ, so that functions of odd degree have the other sign."""
+    """Ours into theirs.
+
+    Their angle is π - θ, so that functions of odd degree have the other sign.
+    """
     from torch_geometric.nn.models import DimeNetPlusPlus, dimenet, dimenet_utils
 
-    from potentials.angular import bessel_roots
+    from potentials.parts.angular import bessel_roots
 
     potential = ours("dimenetpp", {"name": "bessel", "n_radial": 6})
     own, sizes = potential.trunk.architecture, potential.trunk.angular.sizes
     for layer in own.layers:
-        layer.interaction.expand.weight.mul_(30.0)  # random weights as they are hardly let an angle matter
+        layer.interaction.expand.weight.mul_(
+            30.0
+        )  # random weights as they are hardly let an angle matter
     numbers_now: list[Tensor] = []
-    dimenet_utils.Jn_zeros = lambda n, k: bessel_roots(n, k).numpy()  # theirs are rounded to float32
+    dimenet_utils.Jn_zeros = lambda n, k: bessel_roots(
+        n, k
+    ).numpy()  # theirs are rounded to float32
     dimenet.radius_graph = lambda pos, **_: pairs_of(numbers_now[0], pos)
     dimenet.triplets = triplets
     model = DimeNetPlusPlus(
-        CHANNELS, CHANNELS, LAYERS, CHANNELS // 2, 8, 2 * CHANNELS, sizes["n_angular"], sizes["n_spherical"], CUTOFF_A
+        CHANNELS,
+        CHANNELS,
+        LAYERS,
+        CHANNELS // 2,
+        8,
+        2 * CHANNELS,
+        sizes["n_angular"],
+        sizes["n_spherical"],
+        CUTOFF_A,
     ).double()
     put(model.emb.emb, potential.trunk.embeddings[0].table.weight[:95])
     first, _, last = own.embedding.filter.network
     same(model.emb.lin_rbf, first)
-    put(model.emb.lin, torch.cat([own.embedding.receiver.weight, own.embedding.sender.weight, last.weight], dim=1), last.bias)
-    sign = torch.tensor([(-1.0) ** degree for degree in range(sizes["n_angular"])]).repeat_interleave(sizes["n_spherical"])
-    for theirs, block in zip(model.output_blocks, [own.output, *(layer.output for layer in own.layers)], strict=True):
+    put(
+        model.emb.lin,
+        torch.cat([own.embedding.receiver.weight, own.embedding.sender.weight, last.weight], dim=1),
+        last.bias,
+    )
+    sign = torch.tensor(
+        [(-1.0) ** degree for degree in range(sizes["n_angular"])]
+    ).repeat_interleave(sizes["n_spherical"])
+    for theirs, block in zip(
+        model.output_blocks, [own.output, *(layer.output for layer in own.layers)], strict=True
+    ):
         same(theirs.lin_rbf, block.filter.network)
         same(theirs.lin_up, block.up)
         same(theirs.lin, block.last)
         for linear, mine in zip(theirs.lins, block.dense[::2], strict=True):
             same(linear, mine)
-    for theirs, block in zip(model.interaction_blocks, [layer.interaction for layer in own.layers], strict=True):
+    for theirs, block in zip(
+        model.interaction_blocks, [layer.interaction for layer in own.layers], strict=True
+    ):
         same(theirs.lin_rbf1, block.filter.network[0])
         same(theirs.lin_rbf2, block.filter.network[1])
         put(theirs.lin_sbf1, block.compress.weight * sign)
@@ -332,7 +425,10 @@ def dimenetpp() -> Peer:
             ("lin", block.skip),
         ):  # fmt: skip
             same(getattr(theirs, name), mine)
-        for residuals, mine in ((theirs.layers_before_skip, block.before), (theirs.layers_after_skip, block.after)):
+        for residuals, mine in (
+            (theirs.layers_before_skip, block.before),
+            (theirs.layers_after_skip, block.after),
+        ):
             for residual, network in zip(residuals, mine, strict=True):
                 same(residual.lin1, network.network[0])
                 same(residual.lin2, network.network[2])
@@ -342,16 +438,19 @@ def dimenetpp() -> Peer:
 
     def energy(numbers: Tensor, positions: Tensor) -> Tensor:
         numbers_now[:] = [numbers]
-        scalars = model(numbers, positions, torch.arange(len(numbers)))  # each atom a molecule of its own: nothing is summed
+        scalars = model(
+            numbers, positions, torch.arange(len(numbers))
+        )  # each atom a molecule of its own: nothing is summed
         return read_out(potential, scalars + model.emb.emb(numbers))
 
     return Peer(
         potential,
         energy,
         "torch_geometric",
-        "our radial functions and envelope, which acts in the sums and not in the encodings; roots of the Bessel functions (theirs rounded "
-        "to float32), their spherical basis otherwise; pair and triplet lists (theirs need a compiled package); output blocks of C "
-        "channels, added to the embedded elements, and our read-out",
+        "our radial functions and envelope, which acts in the sums and not in the encodings; roots"
+        " of the Bessel functions (theirs rounded to float32), their spherical basis otherwise;"
+        " pair and triplet lists (theirs need a compiled package); output blocks of C channels,"
+        " added to the embedded elements, and our read-out",
     )
 
 
@@ -395,7 +494,9 @@ def egnn() -> Peer:
         layer.filter.network = nn.Linear(1, CHANNELS).double().requires_grad_(False)
         layer.filter.network.weight.mul_(0.3)
     potential.trunk.radial = Squared()
-    model = nn.ModuleList(EGNN(CHANNELS, m_dim=CHANNELS, soft_edges=True, update_coors=False) for _ in range(LAYERS)).double()
+    model = nn.ModuleList(
+        EGNN(CHANNELS, m_dim=CHANNELS, soft_edges=True, update_coors=False) for _ in range(LAYERS)
+    ).double()
     for theirs, layer in zip(model, potential.trunk.architecture.layers, strict=True):
         distance = layer.filter.network
         first = torch.cat([layer.receiver.weight, layer.sender.weight, distance.weight], dim=1)
@@ -409,7 +510,9 @@ def egnn() -> Peer:
     def energy(numbers: Tensor, positions: Tensor) -> Tensor:
         eye = torch.eye(len(numbers), dtype=torch.bool)
         squared = (positions[:, None] - positions[None]).square().sum(-1)
-        envelope = cosine_envelope(squared.masked_fill(eye, 1.0).sqrt(), CUTOFF_A).masked_fill(eye, 0.0)
+        envelope = cosine_envelope(squared.masked_fill(eye, 1.0).sqrt(), CUTOFF_A).masked_fill(
+            eye, 0.0
+        )
         h = potential.trunk.embeddings[0].table(numbers)[None]
         for layer in model:
             layer.edge_gate.envelope = envelope
@@ -420,9 +523,10 @@ def egnn() -> Peer:
         potential,
         energy,
         "egnn-pytorch",
-        "the authors' code (vgsatorras/egnn) is no package; this one is by others: its hidden layers are wider, the rest of them is 0; its "
-        "gate is multiplied by our envelope and by 0 for an atom with itself, which it would count; in ours the encoding is d², as in the "
-        "paper",
+        "the authors' code (vgsatorras/egnn) is no package; this one is by others: its hidden"
+        " layers are wider, the rest of them is 0; its gate is multiplied by our envelope and by 0"
+        " for an atom with itself, which it would count; in ours the encoding is d², as in the"
+        " paper",
     )
 
 

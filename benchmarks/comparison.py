@@ -1,4 +1,7 @@
-"""From the results of runs to one summary: mean ± spread over seeds, within each comparison one budget."""
+"""From the results of runs to one summary.
+
+Mean ± spread over seeds, within each comparison one budget.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ COLUMNS = {
     "n_parameters": "parameters",
 }
 FEWEST = 4  # validations of a run that make a curve
-CURVES = {"energy_mae_meV": "energy_meV", "forces_mae_meV_per_A": "forces_meV_per_A"}  # error -> its floor
+CURVES = {
+    "energy_mae_meV": "energy_meV",
+    "forces_mae_meV_per_A": "forces_meV_per_A",
+}  # error -> its floor
 STATE_NAMES = {1: "singlet", 2: "doublet", 3: "triplet"}
 
 
@@ -35,14 +41,22 @@ def measures(result: Result) -> dict[str, float | None]:
     """Flatten what a run measured on its test structures."""
     test, floor = result["errors"]["test"], result["blind_floor"]
     found = {name: value for name, value in test.items() if not isinstance(value, list | dict)}
-    neutral = [row for row in test["by_state"] if row["charge"] == 0 and row["multiplicity"] in STATE_NAMES]
-    found |= {f"{STATE_NAMES[row['multiplicity']]}_energy_mae_meV": row["energy_mae_meV"] for row in neutral}
+    neutral = [
+        row for row in test["by_state"] if row["charge"] == 0 and row["multiplicity"] in STATE_NAMES
+    ]
+    found |= {
+        f"{STATE_NAMES[row['multiplicity']]}_energy_mae_meV": row["energy_mae_meV"]
+        for row in neutral
+    }
     found |= {
         "blind_energy_meV": floor["energy_meV"],
         "blind_forces_meV_per_A": floor["forces_meV_per_A"],
         "gap_mae_meV": result["gap_mae_meV"],
     }
-    return found | {"ms_per_step": result["training"]["ms_per_step"], "n_parameters": result["training"]["n_parameters"]}
+    return found | {
+        "ms_per_step": result["training"]["ms_per_step"],
+        "n_parameters": result["training"]["n_parameters"],
+    }
 
 
 def summarise(results: Sequence[Result]) -> list[dict[str, Any]]:
@@ -54,7 +68,10 @@ def summarise(results: Sequence[Result]) -> list[dict[str, Any]]:
     """
     check_budgets(results)
     places = dict.fromkeys((r["comparison"], r["data"], r["plugin"]) for r in results)
-    return [_row(place, [r for r in results if (r["comparison"], r["data"], r["plugin"]) == place]) for place in places]
+    return [
+        _row(place, [r for r in results if (r["comparison"], r["data"], r["plugin"]) == place])
+        for place in places
+    ]
 
 
 def check_budgets(results: Sequence[Result]) -> None:
@@ -65,8 +82,10 @@ def check_budgets(results: Sequence[Result]) -> None:
         other = first.setdefault(place, result)
         if result["budget"] != other["budget"]:
             raise ValueError(
-                f"`budget` must be one in the comparison {' / '.join(place)}; got {_plain(other['budget'])} for {other['plugin']}, seed "
-                f"{other['seed']}, and {_plain(result['budget'])} for {result['plugin']}, seed {result['seed']}. Run one of them again."
+                f"`budget` must be one in the comparison {' / '.join(place)}; got"
+                f" {_plain(other['budget'])} for {other['plugin']}, seed {other['seed']}, and"
+                f" {_plain(result['budget'])} for {result['plugin']}, seed {result['seed']}. Run"
+                " one of them again."
             )
 
 
@@ -79,18 +98,43 @@ def _row(place: tuple[str, str, str], runs: Sequence[Result]) -> dict[str, Any]:
         "budget": dict(runs[0]["budget"]),
         "seeds": [run["seed"] for run in runs],
         "mean": {name: float(v.mean()) for name, v in values.items()},
-        "spread": {name: float(v.std(ddof=1)) if len(v) > 1 else None for name, v in values.items()},
+        "spread": {
+            name: float(v.std(ddof=1)) if len(v) > 1 else None for name, v in values.items()
+        },
     }
 
 
-def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str], beside: Sequence[Mapping[str, Any]] = ()) -> str:
+def table(
+    title: str,
+    rows: Sequence[Mapping[str, Any]],
+    columns: Sequence[str],
+    beside: Sequence[Mapping[str, Any]] = (),
+) -> str:
     """Write the summary as Markdown, a table for each comparison and data set, its budget above it."""
-    lines = [f"# {title}", "", "Errors on the test structures, mean ± standard deviation over seeds (one seed: no ±).", ""]
+    lines = [
+        f"# {title}",
+        "",
+        "Errors on the test structures, mean ± standard deviation over seeds (one seed: no ±).",
+        "",
+    ]
     for place in dict.fromkeys((row["comparison"], row["data"]) for row in rows):
         own = [row for row in rows if (row["comparison"], row["data"]) == place]
-        lines += [f"## {' / '.join(place)}", "", f"Budget of every run: {_plain(own[0]['budget'])}.", ""]
-        lines += ["| plug-in | seeds | " + " | ".join(COLUMNS[c] for c in columns) + " |", "|---" * (len(columns) + 2) + "|"]
-        lines += [f"| {row['plugin']} | {len(row['seeds'])} | " + " | ".join(_cell(row, c) for c in columns) + " |" for row in own]
+        lines += [
+            f"## {' / '.join(place)}",
+            "",
+            f"Budget of every run: {_plain(own[0]['budget'])}.",
+            "",
+        ]
+        lines += [
+            "| plug-in | seeds | " + " | ".join(COLUMNS[c] for c in columns) + " |",
+            "|---" * (len(columns) + 2) + "|",
+        ]
+        lines += [
+            f"| {row['plugin']} | {len(row['seeds'])} | "
+            + " | ".join(_cell(row, c) for c in columns)
+            + " |"
+            for row in own
+        ]
         for other in beside:
             cells = " | ".join(_number(other.get(c)) for c in columns)
             lines.append(f"| *{other['name']}, {other['source']}* | | {cells} |")
@@ -100,35 +144,61 @@ def table(title: str, rows: Sequence[Mapping[str, Any]], columns: Sequence[str],
 
 def picture(title: str, results: Sequence[Result]) -> Figure:
     """Draw learning curves, or where runs were validated a few times only, where they ended."""
-    return (curves if max(len(r["history"]) for r in results) >= FEWEST else endings)(title, results)
+    return (curves if max(len(r["history"]) for r in results) >= FEWEST else endings)(
+        title, results
+    )
 
 
 def endings(title: str, results: Sequence[Result]) -> Figure:
     """Test errors relative to the mean of the first plug-in of their comparison, a dot for each run, a row for each data set."""
-    sets, comparisons, plugins = (list(dict.fromkeys(r[name] for r in results)) for name in ("data", "comparison", "plugin"))
+    sets, comparisons, plugins = (
+        list(dict.fromkeys(r[name] for r in results)) for name in ("data", "comparison", "plugin")
+    )
     figure = Figure(figsize=(11, 0.6 + 3.4 * len(sets)), layout="constrained")
     panels = figure.subplots(len(sets), len(CURVES), squeeze=False)
     for row, data in zip(panels, sets, strict=True):
         for axis, measure in zip(row, CURVES, strict=True):
             for place, comparison in enumerate(comparisons):
                 runs = [r for r in results if (r["data"], r["comparison"]) == (data, comparison)]
-                ends = {name: [r["errors"]["test"][measure] for r in runs if r["plugin"] == name] for name in plugins}
+                ends = {
+                    name: [r["errors"]["test"][measure] for r in runs if r["plugin"] == name]
+                    for name in plugins
+                }
                 for n, (name, values) in enumerate(ends.items()):
                     if values and ends[plugins[0]]:
                         at = place + 0.2 * (n - (len(plugins) - 1) / 2)
                         relative = np.array(values) / np.mean(ends[plugins[0]])
-                        axis.plot([at] * len(values), relative, "o", color=f"C{n}", ms=6, label=name if place == 0 else None)
+                        axis.plot(
+                            [at] * len(values),
+                            relative,
+                            "o",
+                            color=f"C{n}",
+                            ms=6,
+                            label=name if place == 0 else None,
+                        )
             axis.axhline(1.0, color="0.3", ls=":", lw=1)
-            axis.set_xticks(range(len(comparisons)), [name.replace("-", "\n") for name in comparisons])
-            axis.set(title=data, ylabel=f"{COLUMNS[measure].split(' (')[0]}, relative to {plugins[0]}")
+            axis.set_xticks(
+                range(len(comparisons)), [name.replace("-", "\n") for name in comparisons]
+            )
+            axis.set(
+                title=data, ylabel=f"{COLUMNS[measure].split(' (')[0]}, relative to {plugins[0]}"
+            )
             axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside right upper", frameon=False, fontsize=9)
+    figure.legend(
+        *panels[0, 0].get_legend_handles_labels(),
+        loc="outside right upper",
+        frameon=False,
+        fontsize=9,
+    )
     figure.suptitle(title, fontsize=11)
     return figure
 
 
 def curves(title: str, results: Sequence[Result]) -> Figure:
-    """Validation errors against steps, a row for each comparison and data set, a line for each run; dotted the floor of the blind."""
+    """Validation errors against steps, a row for each comparison and data set, a line for each run.
+
+    Dotted the floor of the blind.
+    """
     places = list(dict.fromkeys((r["comparison"], r["data"]) for r in results))
     plugins = list(dict.fromkeys(r["plugin"] for r in results))
     figure = Figure(figsize=(11, 0.6 + 3.4 * len(places)), layout="constrained")
@@ -137,12 +207,23 @@ def curves(title: str, results: Sequence[Result]) -> Figure:
         runs = [r for r in results if (r["comparison"], r["data"]) == place]
         for axis, (measure, floor) in zip(row, CURVES.items(), strict=True):
             for run in runs:
-                points = [(entry["step"], entry[measure]) for entry in run["history"] if entry.get(measure)]
+                points = [
+                    (entry["step"], entry[measure])
+                    for entry in run["history"]
+                    if entry.get(measure)
+                ]
                 if points:
-                    axis.plot(*zip(*points, strict=True), color=f"C{plugins.index(run['plugin'])}", lw=1.3)
+                    axis.plot(
+                        *zip(*points, strict=True), color=f"C{plugins.index(run['plugin'])}", lw=1.3
+                    )
             if floors := [run["blind_floor"][floor] for run in runs if run["blind_floor"][floor]]:
                 axis.axhline(float(np.mean(floors)), color="0.3", ls=":", lw=1.5)
-            axis.set(title=" / ".join(place), xlabel="step", ylabel=f"validation {COLUMNS[measure]}", yscale="log")
+            axis.set(
+                title=" / ".join(place),
+                xlabel="step",
+                ylabel=f"validation {COLUMNS[measure]}",
+                yscale="log",
+            )
             axis.spines[["top", "right"]].set_visible(False)
     lines = [Line2D([], [], color=f"C{n}", label=plugin) for n, plugin in enumerate(plugins)]
     if any(run["blind_floor"][floor] for run in results for floor in CURVES.values()):
@@ -154,7 +235,11 @@ def curves(title: str, results: Sequence[Result]) -> Figure:
 
 def _cell(row: Mapping[str, Any], column: str) -> str:
     mean, spread = row["mean"].get(column), row["spread"].get(column)
-    return _number(mean) if spread is None or column == "n_parameters" else f"{_number(mean)} ± {_number(spread)}"
+    return (
+        _number(mean)
+        if spread is None or column == "n_parameters"
+        else f"{_number(mean)} ± {_number(spread)}"
+    )
 
 
 def _number(value: float | None) -> str:

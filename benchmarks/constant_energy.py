@@ -1,13 +1,17 @@
-"""How well constant-energy dynamics conserves energy: the order of the integrator, and the drift of every precision.
+"""How well constant-energy dynamics conserves energy.
+
+The order of the integrator, and the drift of every precision.
 
     python benchmarks/constant_energy.py --output benchmarks/results/constant_energy.json
 
-Ethanol at 300 K, from the ends of four thermostatted runs. The energy of velocity Verlet fluctuates with the square of the time
-step, if forces are the derivative of the energy; the slope of log(fluctuation) over log(time step) says so. It is taken from the
-first 0.5 ps, in which runs with different time steps stay together; later each has its own history of stretches excited more
-or less, and fluctuations that differ for that reason. The drift is the slope of the total energy over 100 ps of 0.5 fs steps, from one
-start: network in float32 and everything else in float64 (`--dtype float32`), all in float64, and everything in float32, which is not
-offered: positions, momenta, forces and energy are rounded at every step.
+Ethanol at 300 K, from the ends of four thermostatted runs. The energy of velocity Verlet fluctuates
+with the square of the time step, if forces are the derivative of the energy; the slope of
+log(fluctuation) over log(time step) says so. It is taken from the first 0.5 ps, in which runs with
+different time steps stay together; later each has its own history of stretches excited more or
+less, and fluctuations that differ for that reason. The drift is the slope of the total energy over
+100 ps of 0.5 fs steps, from one start: network in float32 and everything else in float64 (`--dtype
+float32`), all in float64, and everything in float32, which is not offered: positions, momenta,
+forces and energy are rounded at every step.
 
 Stopped, the command goes on where it was.
 """
@@ -32,9 +36,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kept_runs import RUNS, complete
 from measure import machine, write
 
-from md_runs.analyse.section import COLOURS, STYLE
-from md_runs.analyse.series import blocks_of, fit_drift
-from md_runs.statistics import Mean, fit_line
+from md_runs.analysis.section import COLOURS, STYLE
+from md_runs.analysis.series import blocks_of, fit_drift
+from md_runs.analysis.statistics import Mean, fit_line
 from polcalc import PolarizedCalculator
 
 TEMPERATURE_K = 300
@@ -60,40 +64,72 @@ class Energies(NamedTuple):
 class Rounded(Calculator):
     """A calculator whose results have been through float32."""
 
-    implemented_properties = ["energy", "forces"]  # noqa: RUF012
+    implemented_properties = ["energy", "forces"]
 
     def __init__(self, inner: PolarizedCalculator) -> None:
         super().__init__()
         self.inner = inner
 
-    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
         super().calculate(atoms, properties, system_changes)
-        self.results = {"energy": _single(self.inner.get_potential_energy(atoms)), "forces": _single(self.inner.get_forces(atoms))}
+        self.results = {
+            "energy": _single(self.inner.get_potential_energy(atoms)),
+            "forces": _single(self.inner.get_forces(atoms)),
+        }
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--starts", type=int, default=4, help="points of the thermostatted runs to start from")
-    parser.add_argument("--runs", type=Path, default=RUNS / "constant-energy", help="where the runs are kept")
-    parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--starts", type=int, default=4, help="points of the thermostatted runs to start from"
+    )
+    parser.add_argument(
+        "--runs", type=Path, default=RUNS / "constant-energy", help="where the runs are kept"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="JSON with all numbers; the table is written beside it as .md"
+    )
     parser.add_argument("--figure", type=Path, help="PNG")
     arguments = parser.parse_args()
     starts = [_start(arguments.runs, n) for n in range(arguments.starts)]
-    fluctuations = [[_fluctuation(_order_run(arguments.runs, n, atoms, step)) for step in TIMESTEPS_FS] for n, atoms in enumerate(starts)]
-    drifts = {p: [_drift(_drift_run(arguments.runs, n, atoms, p)) for n, atoms in enumerate(starts[:DRIFT_STARTS])] for p in PRECISIONS}
-    exponents = np.array([fit_line(np.log(TIMESTEPS_FS), np.log(row)).slope for row in fluctuations])
+    fluctuations = [
+        [_fluctuation(_order_run(arguments.runs, n, atoms, step)) for step in TIMESTEPS_FS]
+        for n, atoms in enumerate(starts)
+    ]
+    drifts = {
+        p: [
+            _drift(_drift_run(arguments.runs, n, atoms, p))
+            for n, atoms in enumerate(starts[:DRIFT_STARTS])
+        ]
+        for p in PRECISIONS
+    }
+    exponents = np.array(
+        [fit_line(np.log(TIMESTEPS_FS), np.log(row)).slope for row in fluctuations]
+    )
     report = {
         "machine": machine(),
         "timesteps_fs": TIMESTEPS_FS,
         "fluctuation_meV_per_atom": fluctuations,
         "exponents": exponents.tolist(),
         "exponent": float(exponents.mean()),
-        "drift_meV_per_atom_per_ps": {p: [drift.value for drift in found] for p, found in drifts.items()},
-        "drift_error_meV_per_atom_per_ps": {p: [drift.error for drift in found] for p, found in drifts.items()},
+        "drift_meV_per_atom_per_ps": {
+            p: [drift.value for drift in found] for p, found in drifts.items()
+        },
+        "drift_error_meV_per_atom_per_ps": {
+            p: [drift.error for drift in found] for p, found in drifts.items()
+        },
     }
     write(report, _table(report), arguments.output)
     if arguments.figure:
-        _draw(report, [_drift_run(arguments.runs, 0, starts[0], p) for p in PRECISIONS], arguments.figure)
+        _draw(
+            report,
+            [_drift_run(arguments.runs, 0, starts[0], p) for p in PRECISIONS],
+            arguments.figure,
+        )
 
 
 def _fluctuation(run: Energies) -> float:
@@ -107,7 +143,12 @@ def _drift(run: Energies) -> Mean:
 
 def _start(where: Path, seed: int) -> Atoms:
     directory = complete(
-        where / f"start-{seed}", thermostat="bussi", temperature_K=TEMPERATURE_K, steps=10_000, seed=seed, relax_first=True
+        where / f"start-{seed}",
+        thermostat="bussi",
+        temperature_K=TEMPERATURE_K,
+        steps=10_000,
+        seed=seed,
+        relax_first=True,
     )
     return ase.io.read(directory / "final.extxyz")
 
@@ -134,12 +175,24 @@ def _drift_run(where: Path, number: int, atoms: Atoms, precision: str) -> Energi
     if precision == "float32":
         return _single_run(directory.with_suffix(".npz"), atoms, steps, log_every)
     dtype = {"mixed": "float32", "float64": "float64"}[precision]
-    options = {"ensemble": "nve", "velocities": "structure", "dtype": dtype, "timestep_fs": DRIFT_STEP_FS}
-    return _energies(complete(directory, atoms, **options, steps=steps, log_every=log_every, trajectory_every=1000))
+    options = {
+        "ensemble": "nve",
+        "velocities": "structure",
+        "dtype": dtype,
+        "timestep_fs": DRIFT_STEP_FS,
+    }
+    return _energies(
+        complete(
+            directory, atoms, **options, steps=steps, log_every=log_every, trajectory_every=1000
+        )
+    )
 
 
 def _single_run(path: Path, atoms: Atoms, steps: int, log_every: int) -> Energies:
-    """Run in float32 from end to end: what the calculator says, and what the integrator remembers, is rounded at every step."""
+    """Run in float32 from end to end.
+
+    What the calculator says, and what the integrator remembers, is rounded at every step.
+    """
     if not path.is_file():
         atoms = atoms.copy()
         atoms.calc = Rounded(PolarizedCalculator("ethanol-rmd17", device="cpu", dtype="float32"))
@@ -147,7 +200,10 @@ def _single_run(path: Path, atoms: Atoms, steps: int, log_every: int) -> Energie
         energies: list[float] = []
 
         def look() -> None:
-            atoms.arrays["positions"], atoms.arrays["momenta"] = _single(atoms.arrays["positions"]), _single(atoms.arrays["momenta"])
+            atoms.arrays["positions"], atoms.arrays["momenta"] = (
+                _single(atoms.arrays["positions"]),
+                _single(atoms.arrays["momenta"]),
+            )
             if dynamics.nsteps % log_every == 0:
                 energies.append(_single(atoms.get_potential_energy() + atoms.get_kinetic_energy()))
 
@@ -168,15 +224,25 @@ def _energies(directory: Path) -> Energies:
 def _table(report: dict[str, Any]) -> str:
     steps = report["timesteps_fs"]
     lines = [
-        f"Constant energy, ethanol (ethanol-rmd17), {TEMPERATURE_K} K. {json.dumps(report['machine'])}",
+        (
+            f"Constant energy, ethanol (ethanol-rmd17), {TEMPERATURE_K} K."
+            f" {json.dumps(report['machine'])}"
+        ),
         "",
-        f"Fluctuation of the total energy in {ORDER_PS:g} ps, meV/atom, float64; exponent of the time step:",
+        (
+            f"Fluctuation of the total energy in {ORDER_PS:g} ps, meV/atom, float64; exponent of"
+            " the time step:"
+        ),
         "",
         "| start | " + " | ".join(f"{step} fs" for step in steps) + " | exponent |",
         "|---" * (len(steps) + 2) + "|",
     ]
-    for number, (row, exponent) in enumerate(zip(report["fluctuation_meV_per_atom"], report["exponents"], strict=True)):
-        lines.append(f"| {number} | " + " | ".join(f"{value:.5f}" for value in row) + f" | {exponent:.3f} |")
+    for number, (row, exponent) in enumerate(
+        zip(report["fluctuation_meV_per_atom"], report["exponents"], strict=True)
+    ):
+        lines.append(
+            f"| {number} | " + " | ".join(f"{value:.5f}" for value in row) + f" | {exponent:.3f} |"
+        )
     lines += [
         "",
         f"Drift of the total energy in {DRIFT_PS:g} ps, steps of {DRIFT_STEP_FS} fs:",
@@ -185,8 +251,16 @@ def _table(report: dict[str, Any]) -> str:
         "|---|---|",
     ]
     for precision, name in PRECISIONS.items():
-        values = zip(report["drift_meV_per_atom_per_ps"][precision], report["drift_error_meV_per_atom_per_ps"][precision], strict=True)
-        lines.append(f"| {name} | " + "; ".join(f"{value:+.1e} ± {error:.0e}" for value, error in values) + " |")
+        values = zip(
+            report["drift_meV_per_atom_per_ps"][precision],
+            report["drift_error_meV_per_atom_per_ps"][precision],
+            strict=True,
+        )
+        lines.append(
+            f"| {name} | "
+            + "; ".join(f"{value:+.1e} ± {error:.0e}" for value, error in values)
+            + " |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -206,7 +280,9 @@ def _draw(report: dict[str, Any], runs: list[Energies], path: Path) -> None:
         left.legend()
         labels = ("float64", "network float32, rest float64", "float32 throughout")[: len(runs)]
         for number, (run, label) in reversed(list(enumerate(zip(runs, labels, strict=True)))):
-            blocks = blocks_of(len(run.energy_eV), round(DRIFT_PS))  # of a picosecond: what fluctuates faster is no drift
+            blocks = blocks_of(
+                len(run.energy_eV), round(DRIFT_PS)
+            )  # of a picosecond: what fluctuates faster is no drift
             means = MEV / N_ATOMS * np.array([run.energy_eV[block].mean() for block in blocks])
             moments = [run.time_ps[block].mean() for block in blocks]
             right.plot(moments, means - means[0], color=COLOURS[number], label=label)

@@ -2,12 +2,15 @@
 
     pip install -e ".[bench,train]"
     python benchmarks/cost.py --output benchmarks/results/cost.json
-    python benchmarks/cost.py --architecture equivariant_transformer --plugin base      # beside torchmd-net's ET, if it is installed
+    python benchmarks/cost.py --architecture equivariant_transformer --plugin base
+        # beside torchmd-net's ET, if it is installed
 
-Sizes are those of the papers. Inference is energy and forces of one structure, eager, tensors ready; a training step is forward, forces,
-loss, backward and AdamW on 8 molecules of 9 or 21 atoms, or one of more. Plug-ins of an architecture, and the peer of the Equivariant
-Transformer, take turns in one process, so a busy machine slows all of them. Memory is what a fresh process grew by at its largest during
-one step, on a GPU what the allocator held at most. Stopped, the command goes on where it was.
+Sizes are those of the papers. Inference is energy and forces of one structure, eager, tensors
+ready; a training step is forward, forces, loss, backward and AdamW on 8 molecules of 9 or 21 atoms,
+or one of more. Plug-ins of an architecture, and the peer of the Equivariant Transformer, take turns
+in one process, so a busy machine slows all of them. Memory is what a fresh process grew by at its
+largest during one step, on a GPU what the allocator held at most. Stopped, the command goes on
+where it was.
 """
 
 from __future__ import annotations
@@ -27,19 +30,30 @@ from experiment import merge
 from measure import Call, in_process, machine, prepare_all, take_turns, write
 from systems import aspirin, cluster, ethanol
 
-SYSTEMS: dict[int, Callable[[], Atoms]] = {9: ethanol, 21: aspirin, 99: lambda: cluster(11), 504: lambda: cluster(56)}
+SYSTEMS: dict[int, Callable[[], Atoms]] = {
+    9: ethanol,
+    21: aspirin,
+    99: lambda: cluster(11),
+    504: lambda: cluster(56),
+}
 SMALL_ATOMS, SMALL_BATCH = 21, 8  # of a training step on small molecules
 MODES = ("inference", "training")
 CUTOFF_A = 5.0
 BASES: dict[str, dict[str, Any]] = {
-    "schnet": {"architecture": {"channels": 128, "n_layers": 6}, "radial": {"name": "gaussian", "n_radial": 50}},
+    "schnet": {
+        "architecture": {"channels": 128, "n_layers": 6},
+        "radial": {"name": "gaussian", "n_radial": 50},
+    },
     "egnn": {"architecture": {"channels": 128, "n_layers": 7}},
     "equivariant_transformer": {
         "architecture": {"channels": 128, "n_layers": 6, "n_heads": 8},
         "radial": {"name": "exp_normal", "n_radial": 64},
     },
     "equiformer": {"architecture": {"channels": 128, "n_layers": 6}},
-    "dimenetpp": {"architecture": {"channels": 128, "n_layers": 4}, "radial": {"name": "bessel", "n_radial": 6}},
+    "dimenetpp": {
+        "architecture": {"channels": 128, "n_layers": 4},
+        "radial": {"name": "bessel", "n_radial": 6},
+    },
     "tensornet": {"architecture": {"channels": 128, "n_layers": 2}},
 }
 PLUGINS: dict[str, dict[str, Any]] = {
@@ -47,7 +61,9 @@ PLUGINS: dict[str, dict[str, Any]] = {
     "learned encoding": {"radial": {"name": "learned"}},
     "moving points, paired": {"points": {"name": "moving", "links": "paired"}},
     "moving points, full": {"points": {"name": "moving", "links": "full"}},
-    "charge and multiplicity": {"embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}]},
+    "charge and multiplicity": {
+        "embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}]
+    },
 }
 LIMITS = {"learned encoding": 1.1, "moving points, paired": 2.2}  # times the base
 PEER = "torchmd-net's ET"
@@ -61,15 +77,33 @@ PEER_SETTINGS = {
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--architecture", action="append", choices=tuple(BASES), help="repeatable (all that are there)")
-    parser.add_argument("--plugin", action="append", choices=tuple(PLUGINS), help="beside the base; repeatable (all)")
-    parser.add_argument("--atoms", type=int, action="append", choices=tuple(SYSTEMS), help="repeatable (all)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--architecture",
+        action="append",
+        choices=tuple(BASES),
+        help="repeatable (all that are there)",
+    )
+    parser.add_argument(
+        "--plugin",
+        action="append",
+        choices=tuple(PLUGINS),
+        help="beside the base; repeatable (all)",
+    )
+    parser.add_argument(
+        "--atoms", type=int, action="append", choices=tuple(SYSTEMS), help="repeatable (all)"
+    )
     parser.add_argument("--repeats", type=int, default=10)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--no-memory", action="store_true", help="time alone: a process less for each")
-    parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
+    parser.add_argument(
+        "--no-memory", action="store_true", help="time alone: a process less for each"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="JSON with all numbers; the table is written beside it as .md"
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args(given)
     if arguments.worker:
@@ -78,7 +112,12 @@ def main(given: Sequence[str] | None = None) -> None:
         return
     plugins = list(dict.fromkeys(["base", *(arguments.plugin or PLUGINS)]))
     about = machine(arguments.device)
-    report: dict[str, Any] = {"machine": about, "threads": arguments.threads, "cutoff_A": CUTOFF_A, "rows": []}
+    report: dict[str, Any] = {
+        "machine": about,
+        "threads": arguments.threads,
+        "cutoff_A": CUTOFF_A,
+        "rows": [],
+    }
     rows = _kept(report, arguments.output)
     for architecture in arguments.architecture or list(BASES):
         for n_atoms in arguments.atoms or list(SYSTEMS):
@@ -90,7 +129,10 @@ def main(given: Sequence[str] | None = None) -> None:
                     "device": arguments.device,
                     "threads": arguments.threads,
                 }
-                if all(_find([r for r in rows if r["mode"] == mode], architecture, plugin, n_atoms) for plugin in plugins):
+                if all(
+                    _find([r for r in rows if r["mode"] == mode], architecture, plugin, n_atoms)
+                    for plugin in plugins
+                ):
                     continue
                 rows += _measured(case, plugins, arguments.repeats, memory=not arguments.no_memory)
                 report["rows"] = rows
@@ -111,9 +153,17 @@ def _kept(report: Mapping[str, Any], output: Path | None) -> list[dict[str, Any]
 def spec(architecture: str, plugin: str) -> dict[str, Any]:
     """Describe an architecture with a plug-in."""
     base = merge(
-        {"cutoff": CUTOFF_A, "architecture": {"name": architecture}, "radial": {"name": "exp_normal", "n_radial": 32}}, BASES[architecture]
+        {
+            "cutoff": CUTOFF_A,
+            "architecture": {"name": architecture},
+            "radial": {"name": "exp_normal", "n_radial": 32},
+        },
+        BASES[architecture],
     )
-    above = merge(PLUGINS[plugin], {"radial": {"base": base["radial"]["name"]}} if plugin == "learned encoding" else {})
+    above = merge(
+        PLUGINS[plugin],
+        {"radial": {"base": base["radial"]["name"]}} if plugin == "learned encoding" else {},
+    )
     return merge(base, above)
 
 
@@ -152,7 +202,9 @@ def peer(n_atoms: int, mode: str, device: str) -> Call:
     frames = _labelled(n_atoms, mode)
     numbers = torch.tensor(frames.atomic_numbers, device=device)
     start = torch.tensor(frames.positions, dtype=torch.float32, device=device)
-    batch = torch.arange(len(frames), device=device).repeat_interleave(torch.tensor(frames.n_atoms, device=device))
+    batch = torch.arange(len(frames), device=device).repeat_interleave(
+        torch.tensor(frames.n_atoms, device=device)
+    )
     energies = torch.tensor(frames.energy, dtype=torch.float32, device=device)[:, None]
     wanted = torch.tensor(frames.forces, dtype=torch.float32, device=device)
 
@@ -197,7 +249,11 @@ def _labelled(n_atoms: int, mode: str) -> Any:
 
 
 def _contestant(architecture: str, contestant: str, n_atoms: int, mode: str, device: str) -> Call:
-    call = peer(n_atoms, mode, device) if contestant == PEER else step(architecture, contestant, n_atoms, mode, device)
+    call = (
+        peer(n_atoms, mode, device)
+        if contestant == PEER
+        else step(architecture, contestant, n_atoms, mode, device)
+    )
     if device == "cpu":
         return call
     import torch
@@ -210,35 +266,62 @@ def _contestant(architecture: str, contestant: str, n_atoms: int, mode: str, dev
     return finished
 
 
-def _measured(case: dict[str, Any], plugins: Sequence[str], repeats: int, *, memory: bool) -> list[dict[str, Any]]:
+def _measured(
+    case: dict[str, Any], plugins: Sequence[str], repeats: int, *, memory: bool
+) -> list[dict[str, Any]]:
     """Rows of one architecture, size and mode."""
     try:
-        rows: list[dict[str, Any]] = in_process(__file__, case | {"plugins": list(plugins), "repeats": repeats}, case["threads"])
+        rows: list[dict[str, Any]] = in_process(
+            __file__, case | {"plugins": list(plugins), "repeats": repeats}, case["threads"]
+        )
     except RuntimeError as error:  # the process died, of memory most likely: a result as well
         where = {name: case[name] for name in ("architecture", "n_atoms", "mode")}
-        return [where | {"contestant": name, "error": str(error).splitlines()[-1][:200]} for name in plugins]
+        return [
+            where | {"contestant": name, "error": str(error).splitlines()[-1][:200]}
+            for name in plugins
+        ]
     for row in rows if memory else ():
         if "error" not in row:
             try:
-                row["memory_MiB"] = in_process(__file__, case | {"contestant": row["contestant"]}, case["threads"])
-            except RuntimeError as error:  # its time stands: a step of its own may need memory that a process with others had by then
+                row["memory_MiB"] = in_process(
+                    __file__, case | {"contestant": row["contestant"]}, case["threads"]
+                )
+            # its time stands: a step of its own may need memory that a process with others had by
+            # then
+            except RuntimeError as error:
                 row["memory_error"] = str(error).splitlines()[-1]
     return rows
 
 
-def _times(architecture: str, n_atoms: int, mode: str, device: str, threads: int, plugins: list[str], repeats: int) -> list[dict[str, Any]]:
+def _times(
+    architecture: str,
+    n_atoms: int,
+    mode: str,
+    device: str,
+    threads: int,
+    plugins: list[str],
+    repeats: int,
+) -> list[dict[str, Any]]:
     import torch
 
     torch.set_num_threads(threads)
     names = [*plugins, PEER] if architecture == "equivariant_transformer" else plugins
-    prepare = {name: lambda name=name: _contestant(architecture, name, n_atoms, mode, device) for name in names}
+    prepare = {
+        name: lambda name=name: _contestant(architecture, name, n_atoms, mode, device)
+        for name in names
+    }
     ready, _, errors = prepare_all(prepare, warm_up=2)
     timings = take_turns(ready, repeats)
     case = {"architecture": architecture, "n_atoms": n_atoms, "mode": mode}
-    return [case | {"contestant": name} | ({"error": errors[name]} if name in errors else timings[name]) for name in names]
+    return [
+        case | {"contestant": name} | ({"error": errors[name]} if name in errors else timings[name])
+        for name in names
+    ]
 
 
-def _memory(architecture: str, contestant: str, n_atoms: int, mode: str, device: str, threads: int) -> float:
+def _memory(
+    architecture: str, contestant: str, n_atoms: int, mode: str, device: str, threads: int
+) -> float:
     """Largest growth in MiB during one step, of this process or of the GPU's allocator."""
     import torch
 
@@ -263,7 +346,10 @@ def _status_kib(name: str) -> float:
 def text(report: Mapping[str, Any]) -> str:
     """Write times relative to the base as Markdown, a table for each mode."""
     lines = [
-        f"Milliseconds per step, shortest call, and MiB; in brackets times the base of the same turn. {json.dumps(report['machine'])}",
+        (
+            "Milliseconds per step, shortest call, and MiB; in brackets times the base of the same"
+            f" turn. {json.dumps(report['machine'])}"
+        ),
         "",
     ]
     sizes = sorted({row["n_atoms"] for row in report["rows"]})
@@ -275,20 +361,31 @@ def text(report: Mapping[str, Any]) -> str:
             "|---" * (2 + len(sizes)) + "|",
         ]
         rows = [row for row in report["rows"] if row["mode"] == mode]
-        for architecture, contestant in dict.fromkeys((row["architecture"], row["contestant"]) for row in rows):
+        for architecture, contestant in dict.fromkeys(
+            (row["architecture"], row["contestant"]) for row in rows
+        ):
             cells = [_cell(rows, architecture, contestant, n) for n in sizes]
             lines.append(f"| {architecture} | {contestant} | " + " | ".join(cells) + " |")
         lines.append("")
     if beyond := [
-        f"{r['architecture']}, {r['contestant']}, {r['n_atoms']} atoms, {r['mode']}" for r in report["rows"] if _exceeds(report["rows"], r)
+        f"{r['architecture']}, {r['contestant']}, {r['n_atoms']} atoms, {r['mode']}"
+        for r in report["rows"]
+        if _exceeds(report["rows"], r)
     ]:
         lines += [f"Beyond the limits {LIMITS} times the base: {'; '.join(beyond)}.", ""]
     failed = [(r, r.get("error", r.get("memory_error"))) for r in report["rows"]]
-    lines += [f"Not measured: {r['architecture']}, {r['contestant']}, {r['n_atoms']} atoms, {r['mode']}: {why}" for r, why in failed if why]
+    lines += [
+        f"Not measured: {r['architecture']}, {r['contestant']}, {r['n_atoms']} atoms, {r['mode']}:"
+        f" {why}"
+        for r, why in failed
+        if why
+    ]
     return "\n".join(lines) + "\n"
 
 
-def _cell(rows: Sequence[Mapping[str, Any]], architecture: str, contestant: str, n_atoms: int) -> str:
+def _cell(
+    rows: Sequence[Mapping[str, Any]], architecture: str, contestant: str, n_atoms: int
+) -> str:
     own = _find(rows, architecture, contestant, n_atoms)
     if own is None or "error" in own:
         return "–"
@@ -298,18 +395,34 @@ def _cell(rows: Sequence[Mapping[str, Any]], architecture: str, contestant: str,
 
 def _ratio(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> str:
     base = _find(rows, row["architecture"], "base", row["n_atoms"])
-    return "" if base is None or "error" in base or base is row else f" ({row['min_ms'] / base['min_ms']:.2f}x)"
+    return (
+        ""
+        if base is None or "error" in base or base is row
+        else f" ({row['min_ms'] / base['min_ms']:.2f}x)"
+    )
 
 
 def _exceeds(rows: Sequence[Mapping[str, Any]], row: Mapping[str, Any]) -> bool:
     limit = LIMITS.get(row["contestant"])
-    base = _find([r for r in rows if r["mode"] == row["mode"]], row["architecture"], "base", row["n_atoms"])
-    return limit is not None and base is not None and "error" not in {**base, **row} and row["min_ms"] > limit * base["min_ms"]
+    base = _find(
+        [r for r in rows if r["mode"] == row["mode"]], row["architecture"], "base", row["n_atoms"]
+    )
+    return (
+        limit is not None
+        and base is not None
+        and "error" not in {**base, **row}
+        and row["min_ms"] > limit * base["min_ms"]
+    )
 
 
-def _find(rows: Sequence[Mapping[str, Any]], architecture: str, contestant: str, n_atoms: int) -> Mapping[str, Any] | None:
+def _find(
+    rows: Sequence[Mapping[str, Any]], architecture: str, contestant: str, n_atoms: int
+) -> Mapping[str, Any] | None:
     wanted = (architecture, contestant, n_atoms)
-    return next((row for row in rows if (row["architecture"], row["contestant"], row["n_atoms"]) == wanted), None)
+    return next(
+        (row for row in rows if (row["architecture"], row["contestant"], row["n_atoms"]) == wanted),
+        None,
+    )
 
 
 if __name__ == "__main__":

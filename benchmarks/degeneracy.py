@@ -1,6 +1,9 @@
-"""Labels of several electronic states at one geometry: what a potential that cannot see the state reaches at best, and gaps.
+"""Labels of several electronic states at one geometry.
 
-Trained on the mean square, such a potential predicts the mean of the states: its mean absolute error is half the mean gap.
+What a potential that cannot see the state reaches at best, and gaps.
+
+Trained on the mean square, such a potential predicts the mean of the states: its mean absolute
+error is half the mean gap.
 """
 
 from __future__ import annotations
@@ -27,13 +30,18 @@ MEV = 1000.0
 def blind_floor(frames: Frames) -> dict[str, float | str | None]:
     """Mean absolute deviation of energies (meV) and forces (meV/Å) from the mean of the states.
 
-    Of the states at each geometry where any geometry has several. Else of the mean energies of the states of each composition: an
-    estimate then, for the geometries themselves may betray the state.
+    Of the states at each geometry where any geometry has several. Else of the mean energies of the
+    states of each composition: an estimate then, for the geometries themselves may betray the
+    state.
     """
     geometry = same_geometry(frames)
     if len(geometry) > geometry.max() + 1:
         of_forces = None if frames.forces is None else _deviation_of_forces(frames, geometry)
-        return {"over": "geometry", "energy_meV": MEV * float(_deviation(frames.energy, geometry).mean()), "forces_meV_per_A": of_forces}
+        return {
+            "over": "geometry",
+            "energy_meV": MEV * float(_deviation(frames.energy, geometry).mean()),
+            "forces_meV_per_A": of_forces,
+        }
     composition, state = same_composition(frames), _state(frames)
     kinds = np.unique(np.column_stack([composition, state]), axis=0)
     means = np.array([frames.energy[(composition == c) & (state == s)].mean() for c, s in kinds])
@@ -59,13 +67,19 @@ def gap_mae_meV(frames: Frames, energy: Floats) -> float | None:
     first = np.flatnonzero(np.diff(geometry, prepend=-1))
     last = np.append(first[1:], len(geometry)) - 1
     several = last > first
-    return MEV * float(np.abs(difference[last] - difference[first])[several].mean()) if several.any() else None
+    return (
+        MEV * float(np.abs(difference[last] - difference[first])[several].mean())
+        if several.any()
+        else None
+    )
 
 
 def predicted_energies(potential: Potential, frames: Frames, device: str = "cpu") -> Floats:
     """Energy of each structure (S,) eV."""
     batches = StructureSet(frames, potential.cutoff, device).batches(BATCH_ATOMS)
-    return np.concatenate([predict(potential, graph, forces=False).energy.cpu().numpy() for graph, _ in batches])
+    return np.concatenate(
+        [predict(potential, graph, forces=False).energy.cpu().numpy() for graph, _ in batches]
+    )
 
 
 def _deviation(values: Floats, groups: npt.NDArray[np.int64]) -> Floats:

@@ -1,9 +1,12 @@
-"""Energy drift of constant-energy dynamics: ethanol from 300 K, steps of 0.5 fs, the same start for every engine and length.
+"""Energy drift of constant-energy dynamics.
+
+Ethanol from 300 K, steps of 0.5 fs, the same start for every engine and length.
 
     python benchmarks/drift.py --length-ps 50 --output benchmarks/results/drift.json
 
-The drift is the slope of the total energy over time; its error comes from means over blocks longer than any vibration. Target: the
-native engine drifts no more than 0.01 meV/atom/ps above eager float64.
+The drift is the slope of the total energy over time; its error comes from means over blocks longer
+than any vibration. Target: the native engine drifts no more than 0.01 meV/atom/ps above eager
+float64.
 """
 
 from __future__ import annotations
@@ -33,18 +36,32 @@ MEV = 1e3
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="ethanol-rmd17", help="model file or the name of a shipped model")
-    parser.add_argument("--length-ps", type=float, default=10.0, help="of every run; eager takes half a minute per ps")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", default="ethanol-rmd17", help="model file or the name of a shipped model"
+    )
+    parser.add_argument(
+        "--length-ps",
+        type=float,
+        default=10.0,
+        help="of every run; eager takes half a minute per ps",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of the velocities")
-    parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
+    parser.add_argument(
+        "--output", type=Path, help="JSON with all numbers; the table is written beside it as .md"
+    )
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
         print(json.dumps(_worker(**json.loads(arguments.worker))))
         return
     options = {"model": arguments.model, "length_ps": arguments.length_ps, "seed": arguments.seed}
-    rows = [in_process(__file__, options | {"engine": engine, "dtype": dtype}, threads=1) for engine, dtype in RUNS]
+    rows = [
+        in_process(__file__, options | {"engine": engine, "dtype": dtype}, threads=1)
+        for engine, dtype in RUNS
+    ]
     report = {"machine": machine(), **options, "rows": rows}
     write(report, _table(report), arguments.output)
 
@@ -98,16 +115,30 @@ def _table(report: dict[str, Any]) -> str:
     rows = {(r["engine"], r["dtype"]): r for r in report["rows"]}
     reference = abs(rows[REFERENCE]["drift_meV_per_atom_per_ps"])
     lines = [
-        f"Constant energy, ethanol ({report['model']}), {TEMPERATURE_K:.0f} K at the start, {report['length_ps']:g} ps in steps of "
-        f"{TIMESTEP_FS} fs. Target: at most {TARGET} meV/atom/ps above eager float64. {json.dumps(report['machine'])}",
+        (
+            f"Constant energy, ethanol ({report['model']}), {TEMPERATURE_K:.0f} K at the start,"
+            f" {report['length_ps']:g} ps in steps of {TIMESTEP_FS} fs. Target: at most {TARGET}"
+            f" meV/atom/ps above eager float64. {json.dumps(report['machine'])}"
+        ),
         "",
-        "| engine | dtype | drift meV/atom/ps | above eager float64 | fluctuation meV/atom | ms per step | ns/day |",
+        (
+            "| engine | dtype | drift meV/atom/ps | above eager float64 | fluctuation meV/atom | ms"
+            " per step | ns/day |"
+        ),
         "|---" * 7 + "|",
     ]
     for (engine, dtype), r in rows.items():
         drift, error = r["drift_meV_per_atom_per_ps"], r["error_meV_per_atom_per_ps"]
-        cells = [f"{drift:.5f} ± {error:.5f}", f"{abs(drift) - reference:.5f}", f"{r['fluctuation_meV_per_atom']:.4f}"]
-        lines.append(f"| {engine} | {dtype} | " + " | ".join(cells) + f" | {r['ms_per_step']:.3f} | {r['ns_per_day']:.3g} |")
+        cells = [
+            f"{drift:.5f} ± {error:.5f}",
+            f"{abs(drift) - reference:.5f}",
+            f"{r['fluctuation_meV_per_atom']:.4f}",
+        ]
+        lines.append(
+            f"| {engine} | {dtype} | "
+            + " | ".join(cells)
+            + f" | {r['ms_per_step']:.3f} | {r['ns_per_day']:.3g} |"
+        )
     return "\n".join(lines) + "\n"
 
 

@@ -1,4 +1,7 @@
-"""Runs of `polcalc md` that the physics benchmarks measure: each is made once, goes on where it was stopped, and is kept."""
+"""Runs of `polcalc md` that the physics benchmarks measure.
+
+Each is made once, goes on where it was stopped, and is kept.
+"""
 
 from __future__ import annotations
 
@@ -14,20 +17,24 @@ from typing import Any
 from ase import Atoms
 from ase.build import molecule
 
-from md_runs.structures import write_structures
+from md_runs.records.structures import write_structures
 
 RUNS = Path("runs")  # where all of them lie: gigabytes, not part of the repository
 ALARMED = 3  # exit code of a run that a guard stopped: a result too
 
 
 def complete(directory: Path, atoms: Atoms | None = None, **options: Any) -> Path:
-    """Make a run of one thread, or go on with it, also with one that is shorter than asked for now; return its directory.
+    """Make a run of one thread, or go on with it, also with one that is shorter than asked for now.
+
+    Return its directory.
 
     Parameters
     ----------
     directory : Path
-    atoms : Atoms   where it starts, with its momenta if it has any; None is ethanol as ASE builds it
-    options         of `polcalc md`: ``temperature_K=300`` is ``--temperature-K 300``, ``relax_first=True`` is ``--relax-first``
+    atoms : Atoms   where it starts, with its momenta if it has any; None is ethanol as ASE builds
+                    it
+    options         of `polcalc md`: ``temperature_K=300`` is ``--temperature-K 300``,
+                    ``relax_first=True`` is ``--relax-first``
 
     Raises
     ------
@@ -42,12 +49,28 @@ def complete(directory: Path, atoms: Atoms | None = None, **options: Any) -> Pat
         structure = directory.with_suffix(".extxyz")
         structure.parent.mkdir(parents=True, exist_ok=True)
         write_structures(structure, [molecule("CH3CH2OH") if atoms is None else atoms])
-        words = [str(structure), "--output", str(directory), *_words({"model": "ethanol-rmd17", "device": "cpu"} | options)]
+        words = [
+            str(structure),
+            "--output",
+            str(directory),
+            *_words({"model": "ethanol-rmd17", "device": "cpu"} | options),
+        ]
     start = time.perf_counter()
-    environment = os.environ | {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE", "MPLBACKEND": "Agg"}
-    done = subprocess.run([sys.executable, "-P", "-m", "md_runs.cli", "md", *words], env=environment, capture_output=True, text=True)
+    environment = os.environ | {
+        "OMP_NUM_THREADS": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "MPLBACKEND": "Agg",
+    }
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "md_runs.cli.app", "md", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode not in (0, ALARMED):
-        raise RuntimeError(f"{directory} ended with status {done.returncode}: {done.stderr[-2000:]}")
+        raise RuntimeError(
+            f"{directory} ended with status {done.returncode}: {done.stderr[-2000:]}"
+        )
     print(f"{directory}: {time.perf_counter() - start:.0f} s", flush=True)
     return directory
 
@@ -66,7 +89,11 @@ def status(directory: Path) -> str:
     if not path.is_file():
         return "missing"
     manifest = json.loads(path.read_text())
-    return "alarmed" if manifest.get("alarms") and manifest["status"] == "failed" else str(manifest["status"])
+    return (
+        "alarmed"
+        if manifest.get("alarms") and manifest["status"] == "failed"
+        else str(manifest["status"])
+    )
 
 
 def _words(options: dict[str, Any]) -> list[str]:

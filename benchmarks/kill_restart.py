@@ -2,17 +2,22 @@
 
     python benchmarks/kill_restart.py --kills 50 --output benchmarks/results/kill_restart.json
 
-One run after another takes random kills: one half at a moment of processor time drawn over its life (model, steps, records, restarts,
-the end; only imports are done before), the other half between two pieces of a write of the log, the trajectory, the checkpoint or the
-manifest. After each kill the files must be readable; at the end they must be those of the whole run. Every kind of dynamics takes its
-turn, in both precisions. Stopped at any time, the script goes on behind the last run in its output file.
+One run after another takes random kills: one half at a moment of processor time drawn over its life
+(model, steps, records, restarts, the end; only imports are done before), the other half between two
+pieces of a write of the log, the trajectory, the checkpoint or the manifest. After each kill the
+files must be readable; at the end they must be those of the whole run. Every kind of dynamics takes
+its turn, in both precisions. Stopped at any time, the script goes on behind the last run in its
+output file.
 """
 
 from __future__ import annotations
 
 import os
 
-os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}  # before torch: copies of a process must have one thread
+os.environ |= {
+    "OMP_NUM_THREADS": "1",
+    "MPLBACKEND": "Agg",
+}  # before torch: copies of a process must have one thread
 
 import argparse
 import json
@@ -26,10 +31,10 @@ from typing import Any, NamedTuple
 
 from ase.build import molecule
 
-from md_runs import trajectory
-from md_runs.checkpoint import CHECKPOINT, read_checkpoint
-from md_runs.cli import app
-from md_runs.trajectory import read_trajectory
+from md_runs.cli.app import app
+from md_runs.dynamics.checkpoint import CHECKPOINT, read_checkpoint
+from md_runs.records import trajectory
+from md_runs.records.trajectory import read_trajectory
 from potentials.files import write_text
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -52,7 +57,10 @@ RECORDS = "--bonds free --log-every 1 --trajectory-every 2 --checkpoint-every 25
 
 
 class Ended(NamedTuple):
-    """How a command ended: its exit code, negative for a signal; what it said; processor time; pieces of writes."""
+    """How a command ended: its exit code, negative for a signal.
+
+    What it said; processor time; pieces of writes.
+    """
 
     code: int
     said: str
@@ -63,8 +71,9 @@ class Ended(NamedTuple):
 def execute(words: list[str], folder: Path, life_s: float = 0.0, pieces: int = 0) -> Ended:
     """Run a command in a copy of this process, which dies after some processor time, or before some piece of a write; 0 lets it live.
 
-    The kernel ends a process without a handler for SIGPROF as it does with SIGKILL: none of its code runs any more. Counting
-    its own time makes every moment of its life as likely, however busy the machine is.
+    The kernel ends a process without a handler for SIGPROF as it does with SIGKILL: none of its
+    code runs any more. Counting its own time makes every moment of its life as likely, however busy
+    the machine is.
     """
     said, counted = folder / "said.txt", folder / "pieces.txt"
     pid = os.fork()
@@ -84,7 +93,9 @@ def execute(words: list[str], folder: Path, life_s: float = 0.0, pieces: int = 0
     _, status, usage = os.wait4(pid, 0)
     found = int(counted.read_text()) if counted.exists() else 0
     counted.unlink(missing_ok=True)
-    return Ended(os.waitstatus_to_exitcode(status), said.read_text(), usage.ru_utime + usage.ru_stime, found)
+    return Ended(
+        os.waitstatus_to_exitcode(status), said.read_text(), usage.ru_utime + usage.ru_stime, found
+    )
 
 
 def count_pieces(deadly: int) -> Callable[[], int]:
@@ -101,7 +112,10 @@ def count_pieces(deadly: int) -> Callable[[], int]:
         return counted
 
     os.fsync, os.replace = counting(os.fsync), counting(os.replace)
-    os.posix_fallocate, trajectory._extend = counting(os.posix_fallocate), counting(trajectory._extend)
+    os.posix_fallocate, trajectory._extend = (
+        counting(os.posix_fallocate),
+        counting(trajectory._extend),
+    )
     return lambda: done[0]
 
 
@@ -109,15 +123,27 @@ def outcome(run: Path) -> tuple[bytes, ...]:
     """Everything that a run ended with, as bytes."""
     last = read_checkpoint(run)
     frames = [frame for path in sorted(run.glob("*.h5md")) for frame in read_trajectory(path)]
-    moved = [x.tobytes() for f in [*frames, last.atoms] for x in (f.positions, f.get_momenta(), f.cell.array)]
-    moved += [f.get_forces().tobytes() for f in frames] + [last.forces.tobytes(), *(value.tobytes() for value in last.integrator.values())]
+    moved = [
+        x.tobytes()
+        for f in [*frames, last.atoms]
+        for x in (f.positions, f.get_momenta(), f.cell.array)
+    ]
+    moved += [f.get_forces().tobytes() for f in frames] + [
+        last.forces.tobytes(),
+        *(value.tobytes() for value in last.integrator.values()),
+    ]
     texts = [path.read_bytes() for path in (*sorted(run.glob("*.csv")), run / "final.extxyz")]
     steps = repr([f.info["step"] for f in frames]).encode()
     return *texts, repr(last.facts["generator"]).encode(), steps, *moved
 
 
-def kill_until_done(begin: list[str], run: Path, whole: Ended, rng: random.Random) -> list[dict[str, Any]]:
-    """Start, kill, restart, kill, … at most `KILLS_PER_RUN` times, then let it end; tell of each kill."""
+def kill_until_done(
+    begin: list[str], run: Path, whole: Ended, rng: random.Random
+) -> list[dict[str, Any]]:
+    """Start, kill, restart, kill, … at most `KILLS_PER_RUN` times, then let it end.
+
+    Tell of each kill.
+    """
     words, kills = [*begin, "--output", str(run)], []
     for n in range(KILLS_PER_RUN + 1):
         in_write = rng.random() < 0.5
@@ -128,7 +154,12 @@ def kill_until_done(begin: list[str], run: Path, whole: Ended, rng: random.Rando
             assert ended.code == 0 or "must be more than" in ended.said, ended.said
             return kills
         facts = read_checkpoint(run).facts if (run / CHECKPOINT).exists() else None
-        kill: dict[str, Any] = {"within": "a write" if in_write else "its time", "phase": None, "checkpoint_at_step": None, "frames": None}
+        kill: dict[str, Any] = {
+            "within": "a write" if in_write else "its time",
+            "phase": None,
+            "checkpoint_at_step": None,
+            "frames": None,
+        }
         if facts:
             frames = sum(len(list(read_trajectory(path))) for path in run.glob("*.h5md"))
             kill |= {"phase": facts["phase"], "checkpoint_at_step": facts["step"], "frames": frames}
@@ -139,7 +170,9 @@ def kill_until_done(begin: list[str], run: Path, whole: Ended, rng: random.Rando
     raise AssertionError("a run that nobody kills ends")
 
 
-def attempt(number: int, begin: list[str], structures: dict[str, Path], seed: int) -> dict[str, Any]:
+def attempt(
+    number: int, begin: list[str], structures: dict[str, Path], seed: int
+) -> dict[str, Any]:
     """Do one run as a whole, do it again with kills, and compare."""
     kind, dtype = KINDS[number % len(KINDS)], DTYPES[number // len(KINDS) % len(DTYPES)]
     structure = structures["box" if "npt" in kind else "molecule"]
@@ -154,20 +187,34 @@ def attempt(number: int, begin: list[str], structures: dict[str, Path], seed: in
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model", default="ethanol-rmd17", help="model file or the name of a shipped model")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--model", default="ethanol-rmd17", help="model file or the name of a shipped model"
+    )
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--steps", type=int, default=300, help="of every run")
     parser.add_argument("--seed", type=int, default=0, help="of the moments of the kills")
-    parser.add_argument("--output", type=Path, required=True, help="JSON with every kill; the table is written beside it as .md")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="JSON with every kill; the table is written beside it as .md",
+    )
     chosen = parser.parse_args()
     asked = {"model": chosen.model, "steps": chosen.steps, "seed": chosen.seed}
     report: dict[str, Any] = {"machine": machine(), **asked, "rows": []}
     if chosen.output.exists():
         report = json.loads(chosen.output.read_text())
-    assert asked.items() <= report.items(), f"{chosen.output} is of another model, number of steps or seed"
+    assert asked.items() <= report.items(), (
+        f"{chosen.output} is of another model, number of steps or seed"
+    )
     with tempfile.TemporaryDirectory() as folder:
-        structures = {"molecule": Path(folder) / "ethanol.extxyz", "box": Path(folder) / "box.extxyz"}
+        structures = {
+            "molecule": Path(folder) / "ethanol.extxyz",
+            "box": Path(folder) / "box.extxyz",
+        }
         atoms = molecule("CH3CH2OH")
         atoms.write(structures["molecule"])
         atoms.set_cell([BOX_A] * 3)
@@ -185,21 +232,35 @@ def table(report: dict[str, Any]) -> str:
     """Kills and outcomes by kind of dynamics."""
     rows, kills = report["rows"], [kill for row in report["rows"] for kill in row["kills"]]
     lines = [
-        f"{len(kills)} kills ({sum(kill['within'] == 'a write' for kill in kills)} of them within a write) in {len(rows)} runs of "
-        f"{report['steps']} steps; {sum(row['identical'] for row in rows)} of {len(rows)} runs ended with the bits of a run left alone.",
+        (
+            f"{len(kills)} kills ({sum(kill['within'] == 'a write' for kill in kills)} of them"
+            f" within a write) in {len(rows)} runs of {report['steps']} steps;"
+            f" {sum(row['identical'] for row in rows)} of {len(rows)} runs ended with the bits of a"
+            " run left alone."
+        ),
         "",
         "| dynamics | precision | kills at checkpointed step | identical |",
         "|---|---|---|---|",
     ]
     for row in rows:
-        steps = ", ".join(_place(kill, " of the equilibration" if "equilibrate" in row["dynamics"] else "") for kill in row["kills"])
-        lines.append(f"| `{row['dynamics']}` | {row['dtype']} | {steps} | {'yes' if row['identical'] else '**no**'} |")
+        steps = ", ".join(
+            _place(kill, " of the equilibration" if "equilibrate" in row["dynamics"] else "")
+            for kill in row["kills"]
+        )
+        lines.append(
+            f"| `{row['dynamics']}` | {row['dtype']} | {steps} |"
+            f" {'yes' if row['identical'] else '**no**'} |"
+        )
     return "\n".join(lines) + "\n"
 
 
 def _place(kill: dict[str, Any], first_phase: str) -> str:
     """Name the checkpoint that a killed run goes on from."""
-    return "none yet" if kill["phase"] is None else f"{kill['checkpoint_at_step']}{first_phase if kill['phase'] == 0 else ''}"
+    return (
+        "none yet"
+        if kill["phase"] is None
+        else f"{kill['checkpoint_at_step']}{first_phase if kill['phase'] == 0 else ''}"
+    )
 
 
 if __name__ == "__main__":

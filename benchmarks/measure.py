@@ -1,4 +1,7 @@
-"""How the benchmarks measure: contestants in turns, a process per setting, and a description of the machine."""
+"""How the benchmarks measure.
+
+Contestants in turns, a process per setting, and a description of the machine.
+"""
 
 from __future__ import annotations
 
@@ -34,8 +37,13 @@ def in_process(script: str, task: Mapping[str, Any], threads: int) -> Any:
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def prepare_all(contestants: Mapping[str, Callable[[], Call]], warm_up: int = 5) -> tuple[dict[str, Call], dict[str, Any], dict[str, str]]:
-    """Prepare and warm up each contestant: those that run, their answers, and why the others do not."""
+def prepare_all(
+    contestants: Mapping[str, Callable[[], Call]], warm_up: int = 5
+) -> tuple[dict[str, Call], dict[str, Any], dict[str, str]]:
+    """Prepare and warm up each contestant.
+
+    Those that run, their answers, and why the others do not.
+    """
     ready, answers, errors = {}, {}, {}
     for name, prepare in contestants.items():
         try:
@@ -51,8 +59,9 @@ def prepare_all(contestants: Mapping[str, Callable[[], Call]], warm_up: int = 5)
 def take_turns(ready: Mapping[str, Call], repeats: int) -> dict[str, dict[str, float]]:
     """Time short series of calls one contestant after the other, over and over, so that a busy machine slows all: milliseconds.
 
-    The first call of a series finds the caches as another contestant left them, which no step of dynamics does: it is not timed.
-    Where the machine is so busy that calls are interrupted, the shortest call and the processor time say more than the median.
+    The first call of a series finds the caches as another contestant left them, which no step of
+    dynamics does: it is not timed. Where the machine is so busy that calls are interrupted, the
+    shortest call and the processor time say more than the median.
     """
     wall: dict[str, list[float]] = {name: [] for name in ready}
     processor: dict[str, list[float]] = {name: [] for name in ready}
@@ -67,7 +76,11 @@ def take_turns(ready: Mapping[str, Call], repeats: int) -> dict[str, dict[str, f
                 processor[name].append(1e3 * (time.process_time() - start_processor))
                 wall[name].append(1e3 * (time.perf_counter() - start))
     return {
-        name: {"median_ms": float(np.median(wall[name])), "min_ms": min(wall[name]), "processor_ms": float(np.median(processor[name]))}
+        name: {
+            "median_ms": float(np.median(wall[name])),
+            "min_ms": min(wall[name]),
+            "processor_ms": float(np.median(processor[name])),
+        }
         for name in ready
     }
 
@@ -78,7 +91,10 @@ def machine(device: str = "cpu") -> dict[str, Any]:
 
     information = Path("/proc/cpuinfo")
     lines = information.read_text().splitlines() if information.exists() else []
-    model = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+    model = next(
+        (line.split(":")[1].strip() for line in lines if line.startswith("model name")),
+        platform.processor(),
+    )
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return {
         "processor": model,

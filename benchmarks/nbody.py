@@ -3,12 +3,14 @@
     python benchmarks/nbody.py --output benchmarks/results/nbody.json
     python benchmarks/nbody.py --only moving      # a part; finished runs are not run again
 
-Particles of charge ±1 and mass 1 under softened Coulomb forces, velocity Verlet, all in reduced units; 3,000 systems to train on, 2,000
-each to validate and test. The task of arXiv 2102.09844 with a simulator of our own, which conserves the energy: numbers are not to be
-compared with the paper's. Every run has the same number of steps, and its learning rate falls to zero.
+Particles of charge ±1 and mass 1 under softened Coulomb forces, velocity Verlet, all in reduced
+units; 3,000 systems to train on, 2,000 each to validate and test. The task of arXiv 2102.09844 with
+a simulator of our own, which conserves the energy: numbers are not to be compared with the paper's.
+Every run has the same number of steps, and its learning rate falls to zero.
 
-EGNN here moves coordinates: x_i ← x_i + mean_j (x_i - x_j) φ_x(m_ij) + φ_v(h_i) v_i. With moving points each particle has a second point
-at x_i + d_i with scalars of its own; points of one kind see each other, and the two of one particle do ("paired" links).
+EGNN here moves coordinates: x_i ← x_i + mean_j (x_i - x_j) φ_x(m_ij) + φ_v(h_i) v_i. With moving
+points each particle has a second point at x_i + d_i with scalars of its own; points of one kind see
+each other, and the two of one particle do ("paired" links).
 """
 
 from __future__ import annotations
@@ -56,11 +58,20 @@ class Systems(NamedTuple):
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--steps", type=int, default=2000, help="of every run, of 100 systems each")
     parser.add_argument("--only", default="", help="runs whose name, MODEL-SEED, holds this text")
-    parser.add_argument("--work", type=Path, default=Path("runs/nbody"), help="results of the runs; those that are there are not run again")
-    parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("runs/nbody"),
+        help="results of the runs; those that are there are not run again",
+    )
+    parser.add_argument(
+        "--output", type=Path, help="JSON with all numbers; the table is written beside it as .md"
+    )
     arguments = parser.parse_args(given)
     data = {name: simulated(size, DATA_SEED + n) for n, (name, size) in enumerate(SIZES.items())}
     rows = []
@@ -73,8 +84,18 @@ def main(given: Sequence[str] | None = None) -> None:
             if file.exists():
                 rows.append(json.loads(file.read_text()))
                 print(f"{file.stem}: {rows[-1]['test_mse']:.3g}", file=sys.stderr, flush=True)
-    standing = float(((data["test"].final - data["test"].positions - HORIZON * data["test"].velocities) ** 2).mean())
-    report = {"machine": machine(), "steps": arguments.steps, "batch": BATCH, "linear_test_mse": standing, "rows": rows}
+    standing = float(
+        (
+            (data["test"].final - data["test"].positions - HORIZON * data["test"].velocities) ** 2
+        ).mean()
+    )
+    report = {
+        "machine": machine(),
+        "steps": arguments.steps,
+        "batch": BATCH,
+        "linear_test_mse": standing,
+        "rows": rows,
+    }
     write(report, text(report), arguments.output)
 
 
@@ -93,7 +114,13 @@ def simulated(n_systems: int, seed: int) -> Systems:
     return Systems(*(torch.from_numpy(x).float() for x in (charges, *start, end[0])))
 
 
-def propagate(charges: Floats, positions: Floats, velocities: Floats, duration: float, timestep: float = TIMESTEP) -> tuple[Floats, Floats]:
+def propagate(
+    charges: Floats,
+    positions: Floats,
+    velocities: Floats,
+    duration: float,
+    timestep: float = TIMESTEP,
+) -> tuple[Floats, Floats]:
     """Follow systems (B, N, 3) by velocity Verlet; return positions and velocities."""
     x, v, force = positions.copy(), velocities.copy(), forces(charges, positions)
     for _ in range(round(duration / timestep)):
@@ -107,7 +134,9 @@ def propagate(charges: Floats, positions: Floats, velocities: Floats, duration: 
 def forces(charges: Floats, positions: Floats) -> Floats:
     """Softened Coulomb forces q_i q_j r / (r² + s²)^(3/2) (B, N, 3)."""
     vectors = positions[:, :, None] - positions[:, None]  # (B, N, N, 3), from j to i
-    strength = charges[:, :, None] * charges[:, None] * (np.square(vectors).sum(-1) + SOFTENING**2) ** -1.5
+    strength = (
+        charges[:, :, None] * charges[:, None] * (np.square(vectors).sum(-1) + SOFTENING**2) ** -1.5
+    )
     pulled: Floats = (strength[..., None] * vectors).sum(2)
     return pulled
 
@@ -115,7 +144,9 @@ def forces(charges: Floats, positions: Floats) -> Floats:
 def energy(charges: Floats, positions: Floats, velocities: Floats) -> Floats:
     """Kinetic and softened Coulomb energy (B,)."""
     vectors = positions[:, :, None] - positions[:, None]
-    pairs = charges[:, :, None] * charges[:, None] * (np.square(vectors).sum(-1) + SOFTENING**2) ** -0.5
+    pairs = (
+        charges[:, :, None] * charges[:, None] * (np.square(vectors).sum(-1) + SOFTENING**2) ** -0.5
+    )
     others = 1 - np.eye(positions.shape[1])
     total: Floats = 0.5 * np.square(velocities).sum((1, 2)) + 0.5 * (pairs * others).sum((1, 2))
     return total
@@ -140,15 +171,25 @@ class EGNN(nn.Module):
         self.start = nn.Linear(1, channels)
         self.layers = nn.ModuleList(Layer(channels) for _ in range(n_layers))
         if self.kinds == 2:
-            self.own = nn.ModuleList(_perceptron(2 * channels + 1, channels) for _ in range(n_layers))  # messages within a particle
+            self.own = nn.ModuleList(
+                _perceptron(2 * channels + 1, channels) for _ in range(n_layers)
+            )  # messages within a particle
             self.own_move = nn.ModuleList(_gain(channels) for _ in range(n_layers))
-            weights = torch.zeros(n_layers, channels) if points == "frozen" else 1e-3 * torch.randn(n_layers, channels)
+            weights = (
+                torch.zeros(n_layers, channels)
+                if points == "frozen"
+                else 1e-3 * torch.randn(n_layers, channels)
+            )
             self.polarize = nn.Parameter(weights, requires_grad=points == "moving")
 
     def forward(self, charges: Tensor, positions: Tensor, velocities: Tensor) -> Tensor:
         """Return (B, N, 3)."""
         x, d = positions, torch.zeros_like(positions)
-        h = self.start(velocities.norm(dim=-1, keepdim=True)).unsqueeze(1).repeat(1, self.kinds, 1, 1)  # (B, K, N, C)
+        h = (
+            self.start(velocities.norm(dim=-1, keepdim=True))
+            .unsqueeze(1)
+            .repeat(1, self.kinds, 1, 1)
+        )  # (B, K, N, C)
         products = (charges[:, :, None] * charges[:, None])[:, None, :, :, None]  # (B, 1, N, N, 1)
         for n, layer in enumerate(self.layers):
             assert isinstance(layer, Layer)
@@ -158,10 +199,17 @@ class EGNN(nn.Module):
             step = layer.step(h[:, 0], messages[:, 0], vectors[:, 0], velocities)
             received = messages.sum(3)
             if self.kinds == 2:
-                within = self.own[n](torch.cat([h, h.flip(1), d.square().sum(-1)[:, None, :, None].repeat(1, 2, 1, 1)], -1))  # (B, 2, N, C)
+                within = self.own[n](
+                    torch.cat(
+                        [h, h.flip(1), d.square().sum(-1)[:, None, :, None].repeat(1, 2, 1, 1)], -1
+                    )
+                )  # (B, 2, N, C)
                 received = received + within
                 step = step - d * self.own_move[n](within[:, 0]) / N_PARTICLES
-                directions = vectors[:, 1] / (vectors[:, 1].square().sum(-1, keepdim=True) + SOFTENING**2).sqrt()
+                directions = (
+                    vectors[:, 1]
+                    / (vectors[:, 1].square().sum(-1, keepdim=True) + SOFTENING**2).sqrt()
+                )
                 d = _clip(d + (directions * (messages[:, 1] @ self.polarize[n])[..., None]).sum(2))
             x, h = x + step, layer.update(h, received)
         return x
@@ -172,16 +220,26 @@ class Layer(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.receiver, self.sender = nn.Linear(channels, channels), nn.Linear(channels, channels, bias=False)
+        self.receiver, self.sender = (
+            nn.Linear(channels, channels),
+            nn.Linear(channels, channels, bias=False),
+        )
         self.pair = nn.Linear(2, channels, bias=False)
         self.message = nn.Sequential(nn.SiLU(), nn.Linear(channels, channels), nn.SiLU())
-        self.move, self.inertia = _gain(channels), nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, 1))
-        self.change = nn.Sequential(nn.Linear(2 * channels, channels), nn.SiLU(), nn.Linear(channels, channels))
+        self.move, self.inertia = (
+            _gain(channels),
+            nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, 1)),
+        )
+        self.change = nn.Sequential(
+            nn.Linear(2 * channels, channels), nn.SiLU(), nn.Linear(channels, channels)
+        )
 
     def messages(self, h: Tensor, squared: Tensor, products: Tensor) -> Tensor:
         """Return m_ij (B, K, N, N, C), 0 for i = j."""
         pair = self.pair(torch.cat([squared, products.expand_as(squared)], -1))
-        messages: Tensor = self.message(self.receiver(h)[:, :, :, None] + self.sender(h)[:, :, None] + pair)
+        messages: Tensor = self.message(
+            self.receiver(h)[:, :, :, None] + self.sender(h)[:, :, None] + pair
+        )
         others = 1 - torch.eye(h.shape[2], device=h.device)
         return messages * others[:, :, None]
 
@@ -198,7 +256,9 @@ class Layer(nn.Module):
 
 
 def _perceptron(n_in: int, channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(n_in, channels), nn.SiLU(), nn.Linear(channels, channels), nn.SiLU())
+    return nn.Sequential(
+        nn.Linear(n_in, channels), nn.SiLU(), nn.Linear(channels, channels), nn.SiLU()
+    )
 
 
 def _gain(channels: int) -> nn.Sequential:
@@ -216,12 +276,17 @@ def _clip(d: Tensor) -> Tensor:
 
 
 def train(points: str, seed: int, steps: int, data: Mapping[str, Systems]) -> dict[str, Any]:
-    """Train one network on the mean square of the final positions; report its error on the test systems."""
+    """Train one network on the mean square of the final positions.
+
+    Report its error on the test systems.
+    """
     torch.manual_seed(seed)
     model = EGNN(points)
     trained = [p for p in model.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=LEARNING_RATE, weight_decay=1e-8)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps)))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / steps))
+    )
     generator, n_train = torch.Generator().manual_seed(seed), len(data["train"].charges)
     order = torch.empty(0, dtype=torch.int64)
     start = time.process_time()
@@ -250,30 +315,46 @@ def train(points: str, seed: int, steps: int, data: Mapping[str, Systems]) -> di
 @torch.no_grad()
 def error(model: nn.Module, systems: Systems) -> float:
     """Mean square error of the final positions, per component."""
-    predicted = torch.cat([model(*inputs) for inputs in zip(*(x.split(500) for x in systems[:3]), strict=True)])
+    predicted = torch.cat(
+        [model(*inputs) for inputs in zip(*(x.split(500) for x in systems[:3]), strict=True)]
+    )
     return float((predicted - systems.final).square().mean())
 
 
 def text(report: Mapping[str, Any]) -> str:
     """Write the errors as Markdown."""
     lines = [
-        f"Mean square error of the final positions per component × 10⁻³, {N_PARTICLES} particles, {SIZES['train']:,} systems to train on, "
-        f"{report['steps']:,} steps of {report['batch']} for every run; mean ± standard deviation over seeds. "
-        f"Straight on: {1e3 * report['linear_test_mse']:.3g}. {json.dumps(report['machine'])}",
+        (
+            f"Mean square error of the final positions per component × 10⁻³, {N_PARTICLES}"
+            f" particles, {SIZES['train']:,} systems to train on, {report['steps']:,} steps of"
+            f" {report['batch']} for every run; mean ± standard deviation over seeds. Straight on:"
+            f" {1e3 * report['linear_test_mse']:.3g}. {json.dumps(report['machine'])}"
+        ),
         "",
         "| EGNN | seeds | test | validation | parameters | ms/step (processor) |",
         "|---" * 6 + "|",
     ]
-    for name, shown in (("base", "base"), ("moving", "+ moving points"), ("frozen", "+ points, frozen")):
+    for name, shown in (
+        ("base", "base"),
+        ("moving", "+ moving points"),
+        ("frozen", "+ points, frozen"),
+    ):
         if rows := [row for row in report["rows"] if row["model"] == name]:
-            cells = [_mean([1e3 * row[key] for row in rows]) for key in ("test_mse", "validation_mse")]
+            cells = [
+                _mean([1e3 * row[key] for row in rows]) for key in ("test_mse", "validation_mse")
+            ]
             cost = np.mean([row["processor_ms_per_step"] for row in rows])
-            lines.append(f"| {shown} | {len(rows)} | {cells[0]} | {cells[1]} | {rows[0]['n_parameters']:,} | {cost:.3g} |")
+            lines.append(
+                f"| {shown} | {len(rows)} | {cells[0]} | {cells[1]} | {rows[0]['n_parameters']:,} |"
+                f" {cost:.3g} |"
+            )
     return "\n".join(lines) + "\n"
 
 
 def _mean(values: Sequence[float]) -> str:
-    return f"{np.mean(values):.3g}" + (f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else "")
+    return f"{np.mean(values):.3g}" + (
+        f" ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else ""
+    )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The peers that the benchmarks measure against, each as a call that returns the forces of a structure in float32.
 
-torchmd-net is timed as a bare module with its tensors ready, its best case; MACE and AIMNet2 through their own ASE calculators.
+torchmd-net is timed as a bare module with its tensors ready, its best case; MACE and AIMNet2
+through their own ASE calculators.
 """
 
 from __future__ import annotations
@@ -57,13 +58,18 @@ MACE_SMALL = {  # the size of MACE-OFF23 small
 
 @contextmanager
 def torchmd_path(plain: bool) -> Iterator[None]:
-    """Let torchmd-net build models with its kernels, or as on a machine without them; it decides at import."""
+    """Let torchmd-net build models with its kernels, or as on a machine without them.
+
+    It decides at import.
+    """
     kernels = importlib.import_module("torchmdnet.extensions.warp_ops")
     name = "torchmdnet.models.tensornet"
     own = importlib.import_module(name)
     removed = {}
     if plain:
-        removed["fn_tensor_norm3"] = vars(kernels).pop("fn_tensor_norm3")  # one missing name and it takes none of them
+        removed["fn_tensor_norm3"] = vars(kernels).pop(
+            "fn_tensor_norm3"
+        )  # one missing name and it takes none of them
         del sys.modules[name]
     try:
         if plain == bool(importlib.import_module(name).OPT):
@@ -88,8 +94,13 @@ def save_torchmd_net(path: Path) -> None:
     torch.save({"state_dict": weights, "hyper_parameters": TENSORNET}, path)
 
 
-def torchmd_net(path: Path, atoms: Atoms, device: str, *, plain: bool = False, compiled: bool = False) -> Call:
-    """TensorNet of torchmd-net; compiled as in its own calculator: static shapes, without the forces, which autograd adds."""
+def torchmd_net(
+    path: Path, atoms: Atoms, device: str, *, plain: bool = False, compiled: bool = False
+) -> Call:
+    """TensorNet of torchmd-net.
+
+    Compiled as in its own calculator: static shapes, without the forces, which autograd adds.
+    """
     import torch
     from torchmdnet.models.model import create_model
 
@@ -101,7 +112,11 @@ def torchmd_net(path: Path, atoms: Atoms, device: str, *, plain: bool = False, c
     numbers = torch.tensor(atoms.numbers, device=device)
     start = torch.tensor(atoms.positions, dtype=torch.float32, device=device)
     batch = torch.zeros_like(numbers)
-    box = torch.tensor(atoms.cell.array, dtype=torch.float32, device=device) if atoms.pbc.any() else None
+    box = (
+        torch.tensor(atoms.cell.array, dtype=torch.float32, device=device)
+        if atoms.pbc.any()
+        else None
+    )
 
     def call() -> np.ndarray:
         _, forces = model(numbers, start.clone().requires_grad_(), batch, box=box)
@@ -111,7 +126,9 @@ def torchmd_net(path: Path, atoms: Atoms, device: str, *, plain: bool = False, c
         return call
     with torch.no_grad():
         model(numbers, start, batch, box=box)  # sets its sizes, which the compiler cannot
-    fast = torch.compile(model, backend="inductor", dynamic=False, fullgraph=True, mode="reduce-overhead")
+    fast = torch.compile(
+        model, backend="inductor", dynamic=False, fullgraph=True, mode="reduce-overhead"
+    )
 
     def compiled_call() -> np.ndarray:
         positions = start.clone().requires_grad_()
@@ -129,7 +146,11 @@ def mace_small(atoms: Atoms, device: str) -> Call:
     torch.serialization.add_safe_globals([slice])  # e3nn 0.4.4 reads its constants at import
     from e3nn.o3 import Irreps
     from mace.calculators import MACECalculator
-    from mace.modules import RealAgnosticInteractionBlock, RealAgnosticResidualInteractionBlock, ScaleShiftMACE
+    from mace.modules import (
+        RealAgnosticInteractionBlock,
+        RealAgnosticResidualInteractionBlock,
+        ScaleShiftMACE,
+    )
 
     torch.manual_seed(1)
     settings: dict[str, Any] = MACE_SMALL | {
@@ -140,7 +161,9 @@ def mace_small(atoms: Atoms, device: str) -> Call:
         "interaction_cls": RealAgnosticResidualInteractionBlock,
         "interaction_cls_first": RealAgnosticInteractionBlock,
     }
-    calculator = MACECalculator(models=ScaleShiftMACE(**settings).float(), device=device, default_dtype="float32")
+    calculator = MACECalculator(
+        models=ScaleShiftMACE(**settings).float(), device=device, default_dtype="float32"
+    )
     return moving(atoms, calculator)
 
 
@@ -152,7 +175,10 @@ def aimnet2(atoms: Atoms, device: str) -> Call:
     RuntimeError   a periodic structure on the CPU: a segmentation fault would end all contestants
     """
     if atoms.pbc.any() and device == "cpu":
-        raise RuntimeError("its periodic pair list (nvalchemi-toolkit-ops 0.5.0, warp-lang 1.19.0) ends in a segmentation fault on the CPU")
+        raise RuntimeError(
+            "its periodic pair list (nvalchemi-toolkit-ops 0.5.0, warp-lang 1.19.0) ends in a"
+            " segmentation fault on the CPU"
+        )
     import aimnet.models
     import torch
     from aimnet.calculators import AIMNet2ASE, AIMNet2Calculator

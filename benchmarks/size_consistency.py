@@ -1,9 +1,12 @@
-"""Do far molecules have the sum of their energies? Ion and molecule 30 Å apart, and copies of an ion.
+"""Do far molecules have the sum of their energies?
+
+Ion and molecule 30 Å apart, and copies of an ion.
 
     python benchmarks/size_consistency.py --model runs/ablation/toy-charge-B/NAME/model.pt --output benchmarks/results/size_consistency.json
 
-The charge is said as a total, by fragments, or by partial charges, as far as the model knows them. Structures are the first of each
-kind in toy-charge-B. Target with fragments: 1 meV. A total charge acts on every atom, however far: its error is reported, not judged.
+The charge is said as a total, by fragments, or by partial charges, as far as the model knows them.
+Structures are the first of each kind in toy-charge-B. Target with fragments: 1 meV. A total charge
+acts on every atom, however far: its error is reported, not judged.
 """
 
 from __future__ import annotations
@@ -23,10 +26,10 @@ sys.path.insert(0, str(Path(__file__).parent))
 from measure import machine, write
 
 from polcalc import PolarizedCalculator
-from polcalc.domain import ExtrapolationWarning
+from polcalc.calculator.domain import ExtrapolationWarning
 from potentials.checkpoint import Model, load
-from potentials.conditioning import state_inputs
 from potentials.datasets import load_frames
+from potentials.parts.conditioning import state_inputs
 
 APART_A = 30.0  # between the centres of mass of neighbours
 PAIRS = (
@@ -49,13 +52,19 @@ class Molecule(NamedTuple):
     charge: int  # e
 
 
-Way = Callable[[Sequence[Molecule]], dict[str, Any]]  # how a calculator is told the charge of molecules that are far apart
+Way = Callable[
+    [Sequence[Molecule]], dict[str, Any]
+]  # how a calculator is told the charge of molecules that are far apart
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--model", required=True, action="append", help="model file; repeatable")
-    parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
+    parser.add_argument(
+        "--output", type=Path, help="JSON with all numbers; the table is written beside it as .md"
+    )
     arguments = parser.parse_args(given)
     rows = [row for model in arguments.model for row in measure(model)]
     report = {"machine": machine(), "apart_A": APART_A, "rows": rows}
@@ -63,12 +72,18 @@ def main(given: Sequence[str] | None = None) -> None:
 
 
 def measure(path: str | Path) -> list[dict[str, Any]]:
-    """Deviations from additivity in meV of one model, by each way to say the charge that it knows; None where it refuses the state."""
+    """Deviations from additivity in meV of one model, by each way to say the charge that it knows.
+
+    None where it refuses the state.
+    """
     model, parts = load(path), _structures()
     name = model.card.name or Path(path).name
     systems = {f"{_signed(*a)} … {_signed(*b)}": [parts[a], parts[b]] for a, b in PAIRS}
     systems |= {f"{n} × {_signed(*ion)}": [parts[ion]] * n for ion in COPIES for n in N_COPIES}
-    return [{"model": name, "system": system, **_deviations(model, molecules)} for system, molecules in systems.items()]
+    return [
+        {"model": name, "system": system, **_deviations(model, molecules)}
+        for system, molecules in systems.items()
+    ]
 
 
 def together(molecules: Sequence[Atoms]) -> Atoms:
@@ -85,20 +100,28 @@ def together(molecules: Sequence[Atoms]) -> Atoms:
 def total_charge(molecules: Sequence[Molecule]) -> dict[str, Any]:
     """Say the charge of all of them together."""
     charge = sum(m.charge for m in molecules)
-    return {"charge": charge, "multiplicity": 1 + (sum(int(m.atoms.numbers.sum()) for m in molecules) - charge) % 2}
+    return {
+        "charge": charge,
+        "multiplicity": 1 + (sum(int(m.atoms.numbers.sum()) for m in molecules) - charge) % 2,
+    }
 
 
 def fragments(molecules: Sequence[Molecule]) -> dict[str, Any]:
     """Say the charge of each."""
     ends = np.cumsum([len(m.atoms) for m in molecules]).tolist()
     return {
-        "fragments": [{"atoms": list(range(end - len(m.atoms), end)), "charge": m.charge} for m, end in zip(molecules, ends, strict=True)]
+        "fragments": [
+            {"atoms": list(range(end - len(m.atoms), end)), "charge": m.charge}
+            for m, end in zip(molecules, ends, strict=True)
+        ]
     }
 
 
 def partial_charges(molecules: Sequence[Molecule]) -> dict[str, Any]:
     """Say the charge of each atom."""
-    return total_charge(molecules) | {"partial_charges": np.concatenate([m.atoms.get_charges() for m in molecules])}
+    return total_charge(molecules) | {
+        "partial_charges": np.concatenate([m.atoms.get_charges() for m in molecules])
+    }
 
 
 WAYS = {"total_charge": total_charge, "fragments": fragments, "partial_charges": partial_charges}
@@ -106,14 +129,23 @@ WAYS = {"total_charge": total_charge, "fragments": fragments, "partial_charges":
 
 def _deviations(model: Model, molecules: Sequence[Molecule]) -> dict[str, float | None]:
     seen = state_inputs(model.potential.spec)
-    known = {"total_charge": "total_charge" in seen, "fragments": "total_charge" in seen, "partial_charges": "partial_charges" in seen}
-    return {f"{name}_meV": _deviation(model, molecules, way) if known[name] else None for name, way in WAYS.items()}
+    known = {
+        "total_charge": "total_charge" in seen,
+        "fragments": "total_charge" in seen,
+        "partial_charges": "partial_charges" in seen,
+    }
+    return {
+        f"{name}_meV": _deviation(model, molecules, way) if known[name] else None
+        for name, way in WAYS.items()
+    }
 
 
 def _deviation(model: Model, molecules: Sequence[Molecule], way: Way) -> float | None:
     apart = sum(_energy(model, m.atoms, way([m])) for m in molecules)
     try:
-        return 1000 * abs(_energy(model, together([m.atoms for m in molecules]), way(molecules)) - apart)
+        return 1000 * abs(
+            _energy(model, together([m.atoms for m in molecules]), way(molecules)) - apart
+        )
     except ValueError:  # a state that the model has never seen and has in a table
         return None
 
@@ -122,8 +154,12 @@ def _energy(model: Model, atoms: Atoms, state: Mapping[str, Any]) -> float:
     copy = atoms.copy()
     copy.info.clear()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExtrapolationWarning)  # many ions together are meant to be beyond the card
-        copy.calc = PolarizedCalculator(model, device="cpu", dtype="float64", engine="eager", **state)
+        warnings.simplefilter(
+            "ignore", ExtrapolationWarning
+        )  # many ions together are meant to be beyond the card
+        copy.calc = PolarizedCalculator(
+            model, device="cpu", dtype="float64", engine="eager", **state
+        )
         return float(copy.get_potential_energy())
 
 
@@ -143,8 +179,11 @@ def _signed(formula: str, charge: int) -> str:
 def text(report: Mapping[str, Any]) -> str:
     """Write the deviations as Markdown, a table for each model."""
     lines = [
-        f"|E(all) - Σ E(each)| in meV, neighbours {report['apart_A']:g} Å apart, float64; –: a way that the model does not know, or a "
-        f"state that it refuses. Target with fragments: below {TARGET_MEV:g} meV. {json.dumps(report['machine'])}",
+        (
+            f"|E(all) - Σ E(each)| in meV, neighbours {report['apart_A']:g} Å apart, float64; –: a"
+            " way that the model does not know, or a state that it refuses. Target with fragments:"
+            f" below {TARGET_MEV:g} meV. {json.dumps(report['machine'])}"
+        ),
         "",
     ]
     for model in dict.fromkeys(row["model"] for row in report["rows"]):
@@ -156,7 +195,11 @@ def text(report: Mapping[str, Any]) -> str:
         ]
         for row in report["rows"]:
             if row["model"] == model:
-                lines.append(f"| {row['system']} | " + " | ".join(_number(row[f"{way}_meV"]) for way in WAYS) + " |")
+                lines.append(
+                    f"| {row['system']} | "
+                    + " | ".join(_number(row[f"{way}_meV"]) for way in WAYS)
+                    + " |"
+                )
         lines.append("")
     return "\n".join(lines)
 
@@ -164,7 +207,13 @@ def text(report: Mapping[str, Any]) -> str:
 def _number(value: float | None) -> str:
     if value is None:
         return "–"
-    return f"{value:,.0f}" if value >= 1 else f"{value:.1g}" if value >= ROUNDING_MEV else f"< {ROUNDING_MEV:g}"
+    return (
+        f"{value:,.0f}"
+        if value >= 1
+        else f"{value:.1g}"
+        if value >= ROUNDING_MEV
+        else f"< {ROUNDING_MEV:g}"
+    )
 
 
 if __name__ == "__main__":

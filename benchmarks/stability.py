@@ -2,17 +2,20 @@
 
     python benchmarks/stability.py --output benchmarks/results/stability.json --figure docs/images/stability.png
 
-Five runs of 300 ps, Nosé-Hoover, steps of 0.5 fs, each from a random frame of the reference. A run is stable until a bond differs
-by more than 0.5 Å from its length in the relaxed molecule, in any frame (every 10 fs). h(r), the distribution of all distances
-between atoms, is compared with that of MD17 frames, which were sampled at 500 K too: the frames of rMD17's splits 1 and 2, in the
-order of the trajectory that they were taken from. The yardstick is the error between two halves of the reference: the earlier and the
-later, which differ as two trajectories of half its length do, and two random halves, which differ by counting alone.
+Five runs of 300 ps, Nosé-Hoover, steps of 0.5 fs, each from a random frame of the reference. A run
+is stable until a bond differs by more than 0.5 Å from its length in the relaxed molecule, in any
+frame (every 10 fs). h(r), the distribution of all distances between atoms, is compared with that of
+MD17 frames, which were sampled at 500 K too: the frames of rMD17's splits 1 and 2, in the order of
+the trajectory that they were taken from. The yardstick is the error between two halves of the
+reference: the earlier and the later, which differ as two trajectories of half its length do, and
+two random halves, which differ by counting alone.
 
-Two things keep a perfect model from agreeing with these frames at 500 K, and both are mended in a second comparison. MD17 was sampled
-with another functional and basis than the labels that the model was trained on (rMD17): frames are given weights
-exp(-(E_rMD17 - E_MD17) / kT). And its energies are those of 500 K counted over 3N degrees of freedom in a molecule that neither drifts
-nor turns, 500 K · 27/21 = 643 K: frames of the runs are given weights exp(U/kT - U/kT') to that temperature. The temperature of the
-reference is measured too, from the ratio of the histograms of potential energy.
+Two things keep a perfect model from agreeing with these frames at 500 K, and both are mended in a
+second comparison. MD17 was sampled with another functional and basis than the labels that the model
+was trained on (rMD17): frames are given weights exp(-(E_rMD17 - E_MD17) / kT). And its energies are
+those of 500 K counted over 3N degrees of freedom in a molecule that neither drifts nor turns, 500 K
+· 27/21 = 643 K: frames of the runs are given weights exp(U/kT - U/kT') to that temperature. The
+temperature of the reference is measured too, from the ratio of the histograms of potential energy.
 
 Stopped, the command goes on where it was. Source: Fu et al., arXiv 2210.07237, section 4.
 """
@@ -35,18 +38,20 @@ sys.path.insert(0, str(Path(__file__).parent))
 from kept_runs import RUNS, complete, is_complete, status
 from measure import machine, write
 
-from md_runs.analyse.canonical import slope_test
-from md_runs.analyse.distances import histogram, pair_distances
-from md_runs.analyse.section import COLOURS, STYLE
-from md_runs.analyse.topology import bond_lengths, find_topology
-from md_runs.statistics import block_average
-from md_runs.trajectory import OBSERVABLES, PARTICLES, TIME, open_trajectory
+from md_runs.analysis.canonical import slope_test
+from md_runs.analysis.distances import histogram, pair_distances
+from md_runs.analysis.section import COLOURS, STYLE
+from md_runs.analysis.statistics import block_average
+from md_runs.analysis.topology import bond_lengths, find_topology
+from md_runs.records.trajectory import OBSERVABLES, PARTICLES, TIME, open_trajectory
 from polcalc import PolarizedCalculator
 from potentials.datasets import load_frames
 from potentials.datasets.catalogue import find_file, part_of
 
 START = "rmd17:ethanol:01:test"
-REFERENCE = tuple(f"rmd17:ethanol:{split}:{part}" for split in ("01", "02") for part in ("train", "test"))
+REFERENCE = tuple(
+    f"rmd17:ethanol:{split}:{part}" for split in ("01", "02") for part in ("train", "test")
+)
 BROKEN_A = 0.5
 TEMPERATURE_K, TIMESTEP_FS = 500, 0.5
 REFERENCE_K = 500 * 27 / 21  # see above
@@ -57,37 +62,63 @@ RANDOM_HALVES = 50
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--length-ps", type=float, default=300.0, help="of every run")
     parser.add_argument("--seeds", type=int, default=5, help="how many runs")
-    parser.add_argument("--runs", type=Path, default=RUNS / "stability", help="where the runs are kept")
-    parser.add_argument("--finished-only", action="store_true", help="report what is there, start nothing")
-    parser.add_argument("--output", type=Path, help="JSON with all numbers; the table is written beside it as .md")
+    parser.add_argument(
+        "--runs", type=Path, default=RUNS / "stability", help="where the runs are kept"
+    )
+    parser.add_argument(
+        "--finished-only", action="store_true", help="report what is there, start nothing"
+    )
+    parser.add_argument(
+        "--output", type=Path, help="JSON with all numbers; the table is written beside it as .md"
+    )
     parser.add_argument("--figure", type=Path, help="PNG")
     arguments = parser.parse_args()
     if arguments.finished_only:
-        directories = [path for path in sorted(arguments.runs.glob("seed-*")) if path.is_dir() and is_complete(path)]
+        directories = [
+            path
+            for path in sorted(arguments.runs.glob("seed-*"))
+            if path.is_dir() and is_complete(path)
+        ]
     else:
-        directories = [_run(arguments.runs, seed, arguments.length_ps) for seed in range(arguments.seeds)]
+        directories = [
+            _run(arguments.runs, seed, arguments.length_ps) for seed in range(arguments.seeds)
+        ]
     atoms = _relaxed()
     reference, found = _reference(), [_measure(directory, atoms) for directory in directories]
-    curves = {name: np.array([one["distributions"][name] for one in found]) for name in reference.weights}
+    curves = {
+        name: np.array([one["distributions"][name] for one in found]) for name in reference.weights
+    }
     energies = np.concatenate([one.pop("energies") for one in found])
     for number, one in enumerate(found):
         del one["distributions"]
-        one["error"] = {n: _distance(curves[n][number], _weighted(reference.distances, w)) for n, w in reference.weights.items()}
+        one["error"] = {
+            n: _distance(curves[n][number], _weighted(reference.distances, w))
+            for n, w in reference.weights.items()
+        }
     slope = slope_test(energies, reference.energies, TEMPERATURE_K, REFERENCE_K).slope
     report = {
         "machine": machine(),
         "temperature_K": TEMPERATURE_K,
         "timestep_fs": TIMESTEP_FS,
         "reference_frames": len(reference.distances),
-        "effective_frames": {name: float(1 / (w**2).sum()) for name, w in reference.weights.items()},
+        "effective_frames": {
+            name: float(1 / (w**2).sum()) for name, w in reference.weights.items()
+        },
         "runs": found,
         "temperature_of_the_reference_K": _temperature(slope.value),
-        "temperature_of_the_reference_error_K": _temperature(slope.value + slope.error) - _temperature(slope.value),
+        "temperature_of_the_reference_error_K": (
+            _temperature(slope.value + slope.error) - _temperature(slope.value)
+        ),
         "error_between_runs": _between(curves[AS_SAMPLED]),
-        "errors": {name: _errors(curves[name].mean(axis=0), reference.distances, w) for name, w in reference.weights.items()},
+        "errors": {
+            name: _errors(curves[name].mean(axis=0), reference.distances, w)
+            for name, w in reference.weights.items()
+        },
     }
     write(report, _table(report), arguments.output)
     if arguments.figure:
@@ -139,14 +170,29 @@ def _reference() -> Reference:
         for file in part_of(name)[1].files:
             path = find_file(file)
             if path is None:
-                raise FileNotFoundError(f"{file.name} is not on this machine: polcalc data fetch {name}")
+                raise FileNotFoundError(
+                    f"{file.name} is not on this machine: polcalc data fetch {name}"
+                )
             with np.load(path) as a:
-                labels, original = (a[key] * units.kcal / units.mol for key in ("energies", "old_energies"))
-                frames |= dict(zip(a["old_indices"].tolist(), zip(a["coords"], labels, original, strict=True), strict=True))
+                labels, original = (
+                    a[key] * units.kcal / units.mol for key in ("energies", "old_energies")
+                )
+                frames |= dict(
+                    zip(
+                        a["old_indices"].tolist(),
+                        zip(a["coords"], labels, original, strict=True),
+                        strict=True,
+                    )
+                )
     ordered = [frames[index] for index in sorted(frames)]
     positions, labels, original = (np.array(column) for column in zip(*ordered, strict=True))
-    weights = {AS_SAMPLED: np.ones(len(ordered)), WEIGHTED: _boltzmann(labels - original, 1 / REFERENCE_K)}
-    return Reference(labels, pair_distances(positions), {name: w / w.sum() for name, w in weights.items()})
+    weights = {
+        AS_SAMPLED: np.ones(len(ordered)),
+        WEIGHTED: _boltzmann(labels - original, 1 / REFERENCE_K),
+    }
+    return Reference(
+        labels, pair_distances(positions), {name: w / w.sum() for name, w in weights.items()}
+    )
 
 
 def _boltzmann(energies: np.ndarray, inverse_K: float) -> np.ndarray:
@@ -156,7 +202,9 @@ def _boltzmann(energies: np.ndarray, inverse_K: float) -> np.ndarray:
 
 def _weighted(distances: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """h(r) of frames with weights."""
-    counts = np.histogram(distances, EDGES_A, weights=np.broadcast_to(weights[:, None], distances.shape))[0]
+    counts = np.histogram(
+        distances, EDGES_A, weights=np.broadcast_to(weights[:, None], distances.shape)
+    )[0]
     return counts / (weights.sum() * distances.shape[1] * np.diff(EDGES_A))
 
 
@@ -185,8 +233,13 @@ def _measure(directory: Path, atoms: Atoms) -> dict[str, Any]:
         energies = file[OBSERVABLES]["potential_energy/value"][:]
     deviation = np.abs(bond_lengths(bonds, positions, None) - lengths).max(axis=1)
     broken = np.nonzero(deviation > BROKEN_A)[0]
-    stable = slice(int(EQUILIBRATION * len(positions)), broken[0] if len(broken) else len(positions))
-    distances, warmer = pair_distances(positions[stable]), _boltzmann(energies[stable], 1 / REFERENCE_K - 1 / TEMPERATURE_K)
+    stable = slice(
+        int(EQUILIBRATION * len(positions)), broken[0] if len(broken) else len(positions)
+    )
+    distances, warmer = (
+        pair_distances(positions[stable]),
+        _boltzmann(energies[stable], 1 / REFERENCE_K - 1 / TEMPERATURE_K),
+    )
     log = np.genfromtxt(directory / "log.csv", delimiter=",", names=True)
     temperature = block_average(log["temperature_K"])
     return {
@@ -199,13 +252,19 @@ def _measure(directory: Path, atoms: Atoms) -> dict[str, Any]:
         "temperature_error_K": temperature.error,
         "alarms": json.loads((directory / "manifest.json").read_text()).get("alarms", []),
         "effective_frames": float(warmer.sum() ** 2 / (warmer**2).sum()),
-        "distributions": {AS_SAMPLED: histogram(distances, EDGES_A), WEIGHTED: _weighted(distances, warmer)},
+        "distributions": {
+            AS_SAMPLED: histogram(distances, EDGES_A),
+            WEIGHTED: _weighted(distances, warmer),
+        },
         "energies": energies[stable][::10],
     }
 
 
 def _distance(a: np.ndarray, b: np.ndarray) -> float:
-    """Integral of |a - b| over r: 0 for equal distributions, 2 for distributions without overlap."""
+    """Integral of |a - b| over r.
+
+    0 for equal distributions, 2 for distributions without overlap.
+    """
     return float(np.abs(a - b).sum() * (EDGES_A[1] - EDGES_A[0]))
 
 
@@ -217,16 +276,28 @@ def _between(curves: np.ndarray) -> float:
 
 def _table(report: dict[str, Any]) -> str:
     lines = [
-        f"Ethanol (ethanol-rmd17), {report['temperature_K']} K, Nosé-Hoover, steps of {report['timestep_fs']} fs. h(r): integral of the "
-        f"absolute difference from {report['reference_frames']} MD17 frames; weighted: frames to the labels of the model (as good as "
-        f"{report['effective_frames'][WEIGHTED]:.0f} frames), runs to {REFERENCE_K:.0f} K. {json.dumps(report['machine'])}",
+        (
+            f"Ethanol (ethanol-rmd17), {report['temperature_K']} K, Nosé-Hoover, steps of"
+            f" {report['timestep_fs']} fs. h(r): integral of the absolute difference from"
+            f" {report['reference_frames']} MD17 frames; weighted: frames to the labels of the"
+            f" model (as good as {report['effective_frames'][WEIGHTED]:.0f} frames), runs to"
+            f" {REFERENCE_K:.0f} K. {json.dumps(report['machine'])}"
+        ),
         "",
-        "| run | stable ps | of ps | largest bond deviation Å | temperature K | h(r) error | weighted |",
+        (
+            "| run | stable ps | of ps | largest bond deviation Å | temperature K | h(r) error |"
+            " weighted |"
+        ),
         "|---" * 7 + "|",
     ]
     for r in report["runs"]:
         temperature = f"{r['temperature_K']:.1f} ± {r['temperature_error_K']:.1f}"
-        cells = (f"{r['stable_ps']:.0f}", f"{r['length_ps']:.0f}", f"{r['largest_deviation_A']:.3f}", temperature)
+        cells = (
+            f"{r['stable_ps']:.0f}",
+            f"{r['length_ps']:.0f}",
+            f"{r['largest_deviation_A']:.3f}",
+            temperature,
+        )
         errors = (f"{r['error'][name]:.4f}" for name in (AS_SAMPLED, WEIGHTED))
         lines.append("| " + " | ".join((r["run"], *cells, *errors)) + " |")
     lines += ["", "| h(r) error | as sampled | weighted |", "|---|---|---|"]
@@ -235,11 +306,20 @@ def _table(report: dict[str, Any]) -> str:
         ("earlier_and_later_half", "earlier against later half of the reference"),
         ("random_halves", "random halves of the reference"),
     ):
-        lines.append(f"| {name} | {report['errors'][AS_SAMPLED][key]:.4f} | {report['errors'][WEIGHTED][key]:.4f} |")
-    temperature = f"{report['temperature_of_the_reference_K']:.0f} ± {report['temperature_of_the_reference_error_K']:.0f} K"
+        lines.append(
+            f"| {name} | {report['errors'][AS_SAMPLED][key]:.4f} |"
+            f" {report['errors'][WEIGHTED][key]:.4f} |"
+        )
+    temperature = (
+        f"{report['temperature_of_the_reference_K']:.0f} ±"
+        f" {report['temperature_of_the_reference_error_K']:.0f} K"
+    )
     lines += [
         "",
-        f"One run against another: {report['error_between_runs']:.4f}. Temperature of the reference by its energies: {temperature}.",
+        (
+            f"One run against another: {report['error_between_runs']:.4f}. Temperature of the"
+            f" reference by its energies: {temperature}."
+        ),
     ]
     return "\n".join(lines) + "\n"
 
@@ -253,12 +333,21 @@ def _draw(curves: np.ndarray, reference: Reference, path: Path) -> None:
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(7.2, 4.2))
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
-        upper.fill_between(centres, whole, color="0.8", lw=0, label=f"MD17, 500 K, {len(weights)} frames, weighted")
-        upper.plot(centres, model, color=COLOURS[0], label=f"ethanol-rmd17, {len(curves)} runs, weighted to {REFERENCE_K:.0f} K")
+        upper.fill_between(
+            centres, whole, color="0.8", lw=0, label=f"MD17, 500 K, {len(weights)} frames, weighted"
+        )
+        upper.plot(
+            centres,
+            model,
+            color=COLOURS[0],
+            label=f"ethanol-rmd17, {len(curves)} runs, weighted to {REFERENCE_K:.0f} K",
+        )
         upper.set_ylabel("h(r) (1/Å)")
         upper.set_ylim(bottom=0)
         upper.legend()
-        lower.plot(centres, earlier - later, color="0.6", lw=0.8, label="earlier − later half of MD17")
+        lower.plot(
+            centres, earlier - later, color="0.6", lw=0.8, label="earlier − later half of MD17"
+        )
         lower.plot(centres, model - whole, color=COLOURS[1], lw=1.0, label="ethanol-rmd17 − MD17")
         lower.axhline(0, color="black", lw=0.5)
         lower.set_xlabel("distance (Å)")

@@ -1,4 +1,7 @@
-"""The structures that every speed benchmark uses: one molecule, clusters of ethanol, and liquid ethanol."""
+"""The structures that every speed benchmark uses.
+
+One molecule, clusters of ethanol, and liquid ethanol.
+"""
 
 from __future__ import annotations
 

@@ -3,7 +3,8 @@
     pip install -e ".[bench,train]"
     python benchmarks/training.py --threads 1 --threads 2 --output benchmarks/results/training.json
 
-A step is: forward, forces, loss, backward, gradient clip, AdamW. Contestants take turns in one process. Compilation is not counted.
+A step is: forward, forces, loss, backward, gradient clip, AdamW. Contestants take turns in one
+process. Compilation is not counted.
 """
 
 from __future__ import annotations
@@ -32,8 +33,15 @@ MOLECULES = {"ethanol": ethanol, "aspirin": aspirin}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--threads", type=int, action="append", help="numbers of threads to measure; repeatable (1 and 2)")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--threads",
+        type=int,
+        action="append",
+        help="numbers of threads to measure; repeatable (1 and 2)",
+    )
     parser.add_argument("--repeats", type=int, default=30)
     parser.add_argument("--output", type=Path)
     parser.add_argument("--worker", help=argparse.SUPPRESS)
@@ -44,12 +52,16 @@ def main() -> None:
     rows = []
     for threads in arguments.threads or [1, 2]:
         for case in CASES:
-            rows += in_process(__file__, {"threads": threads, "repeats": arguments.repeats, **case}, threads)
+            rows += in_process(
+                __file__, {"threads": threads, "repeats": arguments.repeats, **case}, threads
+            )
     report = {"machine": machine(), "rows": rows}
     write(report, _table(report), arguments.output)
 
 
-def _worker(molecule: str, channels: int, batch: int, threads: int, repeats: int) -> list[dict[str, Any]]:
+def _worker(
+    molecule: str, channels: int, batch: int, threads: int, repeats: int
+) -> list[dict[str, Any]]:
     import torch
 
     torch.set_num_threads(threads)
@@ -64,7 +76,10 @@ def _worker(molecule: str, channels: int, batch: int, threads: int, repeats: int
     ready, _, errors = prepare_all(contestants, warm_up=3)
     timings = take_turns(ready, repeats)
     case = {"molecule": molecule, "channels": channels, "batch": batch, "threads": threads}
-    return [case | {"contestant": name} | ({"error": errors[name]} if name in errors else timings[name]) for name in contestants]
+    return [
+        case | {"contestant": name} | ({"error": errors[name]} if name in errors else timings[name])
+        for name in contestants
+    ]
 
 
 def _frames(atoms: Atoms, n: int) -> list[Atoms]:
@@ -91,7 +106,7 @@ def _step(parameters: list[Any], add_gradients: Callable[[], object]) -> Callabl
 def _ours(frames: list[Atoms], channels: int, way: str) -> Callable[[], None]:
     import torch
 
-    from polcalc.native_training import GRADIENTS as NATIVE
+    from polcalc.engines.native.training import GRADIENTS as NATIVE
     from potentials.build import build
     from potentials.datasets import make_frames
     from potentials.training.config import LossConfig
@@ -109,11 +124,16 @@ def _ours(frames: list[Atoms], channels: int, way: str) -> Callable[[], None]:
         forces=rng.normal(size=(counts.sum(), 3)),
     )
     torch.manual_seed(0)
-    potential = build({"cutoff": 4.5, "architecture": {"name": "tensornet", "channels": channels, "n_layers": 2}})
+    potential = build(
+        {"cutoff": 4.5, "architecture": {"name": "tensornet", "channels": channels, "n_layers": 2}}
+    )
     structures = StructureSet(labelled, 4.5)
     differentiate = (GRADIENTS | NATIVE)[way](potential, Loss(LossConfig(), 1.0))
     numbers = torch.arange(len(frames))
-    return _step([p for p in potential.parameters() if p.requires_grad], lambda: differentiate(*structures.batch(numbers)))
+    return _step(
+        [p for p in potential.parameters() if p.requires_grad],
+        lambda: differentiate(*structures.batch(numbers)),
+    )
 
 
 def _peer(frames: list[Atoms], channels: int, plain: bool) -> Callable[[], None]:
@@ -125,10 +145,15 @@ def _peer(frames: list[Atoms], channels: int, plain: bool) -> Callable[[], None]
         model = create_model(TENSORNET | {"embedding_dimension": channels}).train()
     n = len(frames[0])
     numbers = torch.tensor(np.concatenate([frame.numbers for frame in frames]))
-    positions = torch.tensor(np.concatenate([frame.positions for frame in frames]), dtype=torch.float32)
+    positions = torch.tensor(
+        np.concatenate([frame.positions for frame in frames]), dtype=torch.float32
+    )
     batch = torch.arange(len(frames)).repeat_interleave(n)
     generator = torch.Generator().manual_seed(0)
-    energies, forces = torch.randn(len(frames), 1, generator=generator), torch.randn(len(positions), 3, generator=generator)
+    energies, forces = (
+        torch.randn(len(frames), 1, generator=generator),
+        torch.randn(len(positions), 3, generator=generator),
+    )
 
     def evaluate() -> None:
         energy, force = model(numbers, positions.clone().requires_grad_(), batch)
@@ -140,13 +165,25 @@ def _peer(frames: list[Atoms], channels: int, plain: bool) -> Callable[[], None]
 def _table(report: dict[str, Any]) -> str:
     rows = report["rows"]
     contestants = list(dict.fromkeys(row["contestant"] for row in rows))
-    keys = list(dict.fromkeys((row["threads"], row["molecule"], row["channels"], row["batch"]) for row in rows))
-    found = {(row["threads"], row["molecule"], row["channels"], row["batch"], row["contestant"]): row for row in rows}
+    keys = list(
+        dict.fromkeys(
+            (row["threads"], row["molecule"], row["channels"], row["batch"]) for row in rows
+        )
+    )
+    found = {
+        (row["threads"], row["molecule"], row["channels"], row["batch"], row["contestant"]): row
+        for row in rows
+    }
     lines = [f"Milliseconds per training step, median. {json.dumps(report['machine'])}", ""]
-    lines += ["| threads | molecule | channels | batch | " + " | ".join(contestants) + " |", "|---" * (4 + len(contestants)) + "|"]
+    lines += [
+        "| threads | molecule | channels | batch | " + " | ".join(contestants) + " |",
+        "|---" * (4 + len(contestants)) + "|",
+    ]
     for key in keys:
         cells = [found.get((*key, c), {}) for c in contestants]
-        texts = [f"{c['median_ms']:.1f}" if "median_ms" in c else c.get("error", "–") for c in cells]
+        texts = [
+            f"{c['median_ms']:.1f}" if "median_ms" in c else c.get("error", "–") for c in cells
+        ]
         lines.append(f"| {' | '.join(map(str, key))} | {' | '.join(texts)} |")
     return "\n".join(lines) + "\n"
 

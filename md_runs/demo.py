@@ -1,7 +1,8 @@
 """``make demo``: relax ethanol, run it at 300 K, let it go at constant energy, and compare the model with its reference data.
 
-Everything goes through the functions behind the ``polcalc`` commands. Results: ``demo/ethanol.png``, ``demo/summary.json``, and one
-numbered directory per run that is never written again.
+Everything goes through the functions behind the ``polcalc`` commands. Results:
+``demo/ethanol.png``, ``demo/summary.json``, and one numbered directory per run that is never
+written again.
 """
 
 from __future__ import annotations
@@ -16,16 +17,16 @@ from ase import Atoms
 from ase.build import molecule
 from rich.console import Console
 
-from md_runs import report
-from md_runs.dynamics import Dynamics, DynamicsOptions, Result
+from md_runs.cli import report
+from md_runs.cli.session import ModelOptions, describe, evaluate_first, make_calculator, provenance
+from md_runs.dynamics.driver import Dynamics, DynamicsOptions, Result
+from md_runs.dynamics.progress import watch_dynamics
 from md_runs.errors import InputError, NotConverged, clear_endings
-from md_runs.figures import plot_dynamics
-from md_runs.manifest import make_manifest
-from md_runs.output import claim, to_json, write_figure
-from md_runs.progress import watch_dynamics
-from md_runs.relax import relax_all
-from md_runs.session import ModelOptions, describe, evaluate_first, make_calculator, provenance
-from md_runs.validate import compare, metrics, read_labelled
+from md_runs.models.validation import compare, metrics, read_labelled
+from md_runs.records.figures import plot_dynamics
+from md_runs.records.manifest import make_manifest
+from md_runs.records.output import claim, to_json, write_figure
+from md_runs.surfaces.relax import relax_all
 from polcalc import PolarizedCalculator
 from potentials.files import write_text
 
@@ -37,7 +38,9 @@ SEED = 1
 screen = Console(highlight=False, soft_wrap=True)
 
 
-def run_demo(output: Path = OUTPUT, nvt_ps: float = NVT_PS, nve_ps: float = NVE_PS, model: str = MODEL) -> dict[str, Any]:
+def run_demo(
+    output: Path = OUTPUT, nvt_ps: float = NVT_PS, nve_ps: float = NVE_PS, model: str = MODEL
+) -> dict[str, Any]:
     """Run the demonstration and return its numbers."""
     directory = _next_directory(output)
     atoms: Atoms = molecule("CH3CH2OH")
@@ -45,27 +48,54 @@ def run_demo(output: Path = OUTPUT, nvt_ps: float = NVT_PS, nve_ps: float = NVE_
     calculator = make_calculator(chosen)
     atoms.calc = calculator
     evaluate_first(atoms)
-    screen.print(f"[bold]Ethanol with the model {model}[/bold], {calculator.engine}, in {directory}")
+    screen.print(
+        f"[bold]Ethanol with the model {model}[/bold], {calculator.engine}, in {directory}"
+    )
 
     relaxed = _relax(atoms, directory / "relax", calculator)
     energy, fmax = relaxed["energy_eV"], relaxed["fmax_eV_per_A"]
-    screen.print(f"\n[bold]Relaxed[/bold] in {relaxed['steps']} steps: {energy:.4f} eV, largest force {fmax:.4f} eV/Å")
-    common: dict[str, Any] = {"timestep_fs": TIMESTEP_FS, "temperature_K": TEMPERATURE_K, "seed": SEED, "log_every": 5}
+    screen.print(
+        f"\n[bold]Relaxed[/bold] in {relaxed['steps']} steps: {energy:.4f} eV, largest force"
+        f" {fmax:.4f} eV/Å"
+    )
+    common: dict[str, Any] = {
+        "timestep_fs": TIMESTEP_FS,
+        "temperature_K": TEMPERATURE_K,
+        "seed": SEED,
+        "log_every": 5,
+    }
     nvt = DynamicsOptions(ensemble="nvt", steps=_steps(nvt_ps), **common)
     nve = DynamicsOptions(ensemble="nve", steps=_steps(nve_ps), velocities="structure", **common)
     results = []
     for options, title in ((nvt, f"At {TEMPERATURE_K:g} K, Langevin"), (nve, "At constant energy")):
         results.append(_run(atoms, options, directory / options.ensemble, calculator, chosen))
-        screen.print(f"\n[bold]{title}[/bold]", report.dynamics_table(results[-1].summary), sep="\n")
+        screen.print(
+            f"\n[bold]{title}[/bold]", report.dynamics_table(results[-1].summary), sep="\n"
+        )
     errors = _validate(calculator)
 
     nvt_found, nve_found = (asdict(result.summary) for result in results)
-    found = {"model": describe(calculator), "relax": relaxed, "nvt": nvt_found, "nve": nve_found, "validation": errors}
+    found = {
+        "model": describe(calculator),
+        "relax": relaxed,
+        "nvt": nvt_found,
+        "nve": nve_found,
+        "validation": errors,
+    }
     write_figure(
-        output / "ethanol.png", plot_dynamics([r.log for r in results], [r.summary for r in results], [*nvt.phases(), *nve.phases()], atoms)
+        output / "ethanol.png",
+        plot_dynamics(
+            [r.log for r in results],
+            [r.summary for r in results],
+            [*nvt.phases(), *nve.phases()],
+            atoms,
+        ),
     )
     write_text(output / "summary.json", to_json(found))
-    screen.print(f"\nFigure: {output / 'ethanol.png'}   Numbers: {output / 'summary.json'}   Trajectories: {directory}")
+    screen.print(
+        f"\nFigure: {output / 'ethanol.png'}   Numbers: {output / 'summary.json'}   Trajectories:"
+        f" {directory}"
+    )
     return found
 
 
@@ -74,12 +104,27 @@ def _relax(atoms: Atoms, directory: Path, calculator: PolarizedCalculator) -> di
     claim(directory, make_manifest("relax", search, status="finished", **describe(calculator)))
     result = relax_all([atoms], directory, **search)[0]
     if not result.converged:
-        raise NotConverged(f"ethanol must relax to 0.01 eV/Å; got {result.fmax_eV_per_A:.3g} eV/Å. The model may be damaged.")
-    return {"steps": result.steps[-1].step, "energy_eV": result.energy_eV, "fmax_eV_per_A": result.fmax_eV_per_A}
+        raise NotConverged(
+            f"ethanol must relax to 0.01 eV/Å; got {result.fmax_eV_per_A:.3g} eV/Å. The model may"
+            " be damaged."
+        )
+    return {
+        "steps": result.steps[-1].step,
+        "energy_eV": result.energy_eV,
+        "fmax_eV_per_A": result.fmax_eV_per_A,
+    }
 
 
-def _run(atoms: Atoms, options: DynamicsOptions, directory: Path, calculator: PolarizedCalculator, chosen: ModelOptions) -> Result:
-    facts = {"seed": options.seed, "formula": atoms.get_chemical_formula()} | provenance(calculator, chosen)
+def _run(
+    atoms: Atoms,
+    options: DynamicsOptions,
+    directory: Path,
+    calculator: PolarizedCalculator,
+    chosen: ModelOptions,
+) -> Result:
+    facts = {"seed": options.seed, "formula": atoms.get_chemical_formula()} | provenance(
+        calculator, chosen
+    )
     manifest = make_manifest("md", asdict(options), **facts)
     state = calculator.state
     assert state is not None
@@ -96,7 +141,11 @@ def _validate(calculator: PolarizedCalculator) -> dict[str, Any] | None:
         screen.print(f"\n[bold]Not validated[/bold]: {reason}")
         return None
     found = metrics(list(compare(calculator, frames)))
-    screen.print(f"\n[bold]Errors on {len(frames)} test frames[/bold] ({DATA})", report.errors_table(found), sep="\n")
+    screen.print(
+        f"\n[bold]Errors on {len(frames)} test frames[/bold] ({DATA})",
+        report.errors_table(found),
+        sep="\n",
+    )
     return found
 
 

@@ -38,7 +38,10 @@ class RunAlarmed(RunFailed):
 
 @contextmanager
 def as_input_error() -> Iterator[None]:
-    """Turn what a library says of bad input into an `InputError`. Wrap the smallest possible piece of work."""
+    """Turn what a library says of bad input into an `InputError`.
+
+    Wrap the smallest possible piece of work.
+    """
     try:
         yield
     except (ValueError, TypeError, KeyError, OSError, ImportError, CalculatorError) as error:
@@ -47,7 +50,10 @@ def as_input_error() -> Iterator[None]:
 
 @contextmanager
 def clear_endings() -> Iterator[None]:
-    """Say what went wrong in one line and end with its exit code; treat a polite kill like Ctrl-C. Also a decorator of commands."""
+    """Say what went wrong in one line and end with its exit code; treat a polite kill like Ctrl-C.
+
+    Also a decorator of commands.
+    """
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -1,5 +1,5 @@
 """polcalc: potentials that know charge and spin, as ASE calculators."""
 
-from polcalc.calculator import PolarizedCalculator
+from polcalc.calculator.calculator import PolarizedCalculator
 
 __all__ = ["PolarizedCalculator"]

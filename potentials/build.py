@@ -1,25 +1,28 @@
-"""From a spec of plain values to a potential: literal tables from names to classes, and one function."""
+"""From a spec of plain values to a potential.
+
+Literal tables from names to classes, and one function.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from potentials.angular import ANGULAR
 from potentials.architectures.dimenetpp import DimeNetPP
 from potentials.architectures.egnn import EGNN
 from potentials.architectures.equiformer import Equiformer
 from potentials.architectures.equivariant_transformer import EquivariantTransformer
 from potentials.architectures.schnet import SchNet
 from potentials.architectures.tensornet import TensorNet
-from potentials.attention import ATTENTION
-from potentials.conditioning import EMBEDDINGS, StateFactor
 from potentials.experts import Experts
-from potentials.points import POINTS
+from potentials.parts.angular import ANGULAR
+from potentials.parts.attention import ATTENTION
+from potentials.parts.conditioning import EMBEDDINGS, StateFactor
+from potentials.parts.points import POINTS
+from potentials.parts.radial import RADIAL
 from potentials.potential import Potential, Trunk
-from potentials.properties import PROPERTIES
-from potentials.radial import RADIAL
-from potentials.terms import TERMS
+from potentials.terms.energies import TERMS
+from potentials.terms.properties import PROPERTIES
 
 ARCHITECTURES = {
     "tensornet": TensorNet,
@@ -31,7 +34,9 @@ ARCHITECTURES = {
 }
 DOORS = {"architecture", "radial", "angular", "points", "attention", "embeddings", "terms"}
 KNOWN = DOORS | {"cutoff", "envelope", "state_factor", "experts"}
-ANGLES = {"dimenetpp": {"name": "spherical_bessel"}}  # architectures that see angles, and how these are encoded unless told otherwise
+ANGLES = {
+    "dimenetpp": {"name": "spherical_bessel"}
+}  # architectures that see angles, and how these are encoded unless told otherwise
 
 
 def build(spec: Mapping[str, Any]) -> Potential:
@@ -49,24 +54,36 @@ def build(spec: Mapping[str, Any]) -> Potential:
     ValueError   an unknown name or argument
     """
     if unknown := set(spec) - KNOWN:
-        raise ValueError(f"`spec` must hold only {', '.join(sorted(KNOWN))}; got {', '.join(sorted(unknown))}. Remove it.")
+        raise ValueError(
+            f"`spec` must hold only {', '.join(sorted(KNOWN))}; got {', '.join(sorted(unknown))}."
+            " Remove it."
+        )
     cutoff = float(spec["cutoff"])
     channels = int(spec["architecture"]["channels"])
     radial = _make(RADIAL, "radial", spec.get("radial", {"name": "exp_normal"}), cutoff=cutoff)
     angular = _make(ANGULAR, "angular", _angular(spec), cutoff=cutoff)
-    architecture = _make(ARCHITECTURES, "architecture", spec["architecture"], n_radial=radial.n_radial, **angular.sizes)
+    architecture = _make(
+        ARCHITECTURES,
+        "architecture",
+        spec["architecture"],
+        n_radial=radial.n_radial,
+        **angular.sizes,
+    )
     factor_arguments = dict(spec.get("state_factor", {"attributes": []}))
     if factor_arguments["attributes"] and not architecture.uses_state_factor:
         raise ValueError(
-            f"`state_factor` must be empty for {spec['architecture']['name']}, which has no products to scale; "
-            "use an additive embedding of charge and multiplicity."
+            f"`state_factor` must be empty for {spec['architecture']['name']}, which has no"
+            " products to scale; use an additive embedding of charge and multiplicity."
         )
     trunk = Trunk(
         cutoff=cutoff,
         envelope=spec.get("envelope", "cosine"),
         radial=radial,
         angular=angular,
-        embeddings=[_make(EMBEDDINGS, "embeddings", e, channels=channels) for e in spec.get("embeddings", [{"name": "species"}])],
+        embeddings=[
+            _make(EMBEDDINGS, "embeddings", e, channels=channels)
+            for e in spec.get("embeddings", [{"name": "species"}])
+        ],
         factor=StateFactor(n_layers=architecture.n_layers, channels=channels, **factor_arguments),
         points=_make(
             POINTS,
@@ -86,25 +103,44 @@ def build(spec: Mapping[str, Any]) -> Potential:
         ),
         architecture=architecture,
     )
-    terms = [_make({**TERMS, **PROPERTIES}, "terms", term, channels=channels) for term in spec.get("terms", [{"name": "readout"}])]
-    potential = Potential(trunk, terms, {name: value for name, value in spec.items() if name != "experts"})
-    return Experts(potential, [(int(q), int(m)) for q, m in spec["experts"]]) if "experts" in spec else potential
+    terms = [
+        _make({**TERMS, **PROPERTIES}, "terms", term, channels=channels)
+        for term in spec.get("terms", [{"name": "readout"}])
+    ]
+    potential = Potential(
+        trunk, terms, {name: value for name, value in spec.items() if name != "experts"}
+    )
+    return (
+        Experts(potential, [(int(q), int(m)) for q, m in spec["experts"]])
+        if "experts" in spec
+        else potential
+    )
 
 
 def _angular(spec: Mapping[str, Any]) -> Mapping[str, Any]:
     name = spec["architecture"].get("name")
     if "angular" in spec and name not in ANGLES:
-        raise ValueError(f"`angular` must be left out for {name}, which sees no angles. Remove it, or take {', '.join(ANGLES)}.")
+        raise ValueError(
+            f"`angular` must be left out for {name}, which sees no angles. Remove it, or take"
+            f" {', '.join(ANGLES)}."
+        )
     found: Mapping[str, Any] = spec.get("angular", ANGLES.get(name, {"name": "none"}))
     return found
 
 
-def _make(table: Mapping[str, Callable[..., Any]], door: str, entry: Mapping[str, Any], **given: Any) -> Any:
+def _make(
+    table: Mapping[str, Callable[..., Any]], door: str, entry: Mapping[str, Any], **given: Any
+) -> Any:
     arguments = dict(entry)
     name = arguments.pop("name", None)
     if name not in table:
-        raise ValueError(f"`{door}` must be one of {', '.join(table)}; got {name!r}. Correct the spec.")
+        raise ValueError(
+            f"`{door}` must be one of {', '.join(table)}; got {name!r}. Correct the spec."
+        )
     try:
         return table[name](**given, **arguments)
     except TypeError as error:
-        raise ValueError(f"`{door}` must be given the arguments of {name!r}; got {arguments}: {error}. Correct the spec.") from error
+        raise ValueError(
+            f"`{door}` must be given the arguments of {name!r}; got {arguments}: {error}. Correct"
+            " the spec."
+        ) from error

@@ -1,8 +1,10 @@
-"""Weights of its own for each electronic state: capacity that costs no time, since a structure is in one state.
+"""Weights of its own for each electronic state.
 
-A network of one size must say with the same weights what a molecule is as a neutral singlet, as an anion, as a triplet. Here every
-state has a copy of the network, an expert, trained further on labels of that state alone. A file holds what an expert differs by, in half
-precision.
+Capacity that costs no time, since a structure is in one state.
+
+A network of one size must say with the same weights what a molecule is as a neutral singlet, as an
+anion, as a triplet. Here every state has a copy of the network, an expert, trained further on
+labels of that state alone. A file holds what an expert differs by, in half precision.
 """
 
 from __future__ import annotations
@@ -14,25 +16,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from potentials.graph import AtomicGraph
 from potentials.potential import Encode, Energies, Potential, at_pairs
+from potentials.structure.graph import AtomicGraph
 
 PREFIX = "experts."  # of the names of their weights
 
 
 class Experts(Potential):
-    """A potential, and an expert for each of some states; other states, and fragments with states of their own, are left to the potential.
+    """A potential, and an expert for each of some states.
+
+    Other states, and fragments with states of their own, are left to the potential.
 
     Parameters
     ----------
     shared : Potential               knows all states
     states : (charge, multiplicity)  those with an expert, which starts as the shared potential
 
-    Source: a mixture of linear experts (arXiv 2506.23971) that the state alone decides. Differs: one expert per state, not a mixture.
+    Source: a mixture of linear experts (arXiv 2506.23971) that the state alone decides. Differs:
+    one expert per state, not a mixture.
     """
 
     def __init__(self, shared: Potential, states: Sequence[tuple[int, int]]) -> None:
-        super().__init__(shared.trunk, list(shared.terms), {**shared.spec, "experts": [list(state) for state in states]})
+        super().__init__(
+            shared.trunk,
+            list(shared.terms),
+            {**shared.spec, "experts": [list(state) for state in states]},
+        )
         self._shared_spec = shared.spec
         self.experts = nn.ModuleDict({_name(*state): copy.deepcopy(shared) for state in states})
 
@@ -48,7 +57,9 @@ class Experts(Potential):
 
     def of(self, charge: float, multiplicity: int) -> Potential:
         """Return the expert of a state, or the shared potential."""
-        return self.experts[_name(charge, multiplicity)] if self.has(charge, multiplicity) else self.shared  # type: ignore[return-value]
+        if not self.has(charge, multiplicity):
+            return self.shared
+        return self.experts[_name(charge, multiplicity)]  # type: ignore[return-value]
 
     def has(self, charge: float, multiplicity: int) -> bool:
         """Whether a state has an expert."""
@@ -73,23 +84,36 @@ class Experts(Potential):
         """Yield potentials, and which structures (S,) each is to evaluate."""
         states = torch.stack([graph.total_charge, graph.multiplicity.to(graph.total_charge)], dim=1)
         for charge, multiplicity in torch.unique(states, dim=0).tolist():
-            yield self.of(charge, int(multiplicity)), (states == states.new_tensor([charge, multiplicity])).all(1)
+            yield (
+                self.of(charge, int(multiplicity)),
+                (states == states.new_tensor([charge, multiplicity])).all(1),
+            )
 
 
 def compact(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Replace the weights of experts by their differences from the shared ones, in half precision; what is not single stays exact.
+    """Replace the weights of experts by their differences from the shared ones, in half precision.
 
-    The last rows of a weight are left out where they do not differ: those of heavy elements, in tables of all.
+    What is not single stays exact.
+
+    The last rows of a weight are left out where they do not differ: those of heavy elements, in
+    tables of all.
     """
     return {
-        name: _without_last_zeros((x - _shared(weights, name)).half()) if _is_compact(name, x, torch.float32) else x
+        name: (
+            _without_last_zeros((x - _shared(weights, name)).half())
+            if _is_compact(name, x, torch.float32)
+            else x
+        )
         for name, x in weights.items()
     }
 
 
 def expanded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Undo `compact`, but for rounding."""
-    return {name: _sum(_shared(weights, name), x) if _is_compact(name, x, torch.float16) else x for name, x in weights.items()}
+    return {
+        name: _sum(_shared(weights, name), x) if _is_compact(name, x, torch.float16) else x
+        for name, x in weights.items()
+    }
 
 
 def _is_compact(name: str, weight: Tensor, dtype: torch.dtype) -> bool:
@@ -130,6 +154,12 @@ def _selected(graph: AtomicGraph, structures: Tensor) -> tuple[AtomicGraph, Tens
         "idx_j": place[graph.idx_j[pairs]],
         "shift": graph.shift[pairs],
     }
-    parts |= {name: getattr(graph, name)[atoms] for name in ("atomic_numbers", "positions", "partial_charges")}
-    parts |= {name: getattr(graph, name)[structures] for name in ("cell", "pbc", "total_charge", "multiplicity")}
+    parts |= {
+        name: getattr(graph, name)[atoms]
+        for name in ("atomic_numbers", "positions", "partial_charges")
+    }
+    parts |= {
+        name: getattr(graph, name)[structures]
+        for name in ("cell", "pbc", "total_charge", "multiplicity")
+    }
     return graph._replace(**parts), atoms

@@ -1,4 +1,7 @@
-"""Write a file at once or not at all: under a temporary name beside it, then renamed when the disk has it."""
+"""Write a file at once or not at all.
+
+Under a temporary name beside it, then renamed when the disk has it.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,9 @@ from pathlib import Path
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary name; what was written there takes the place of the file when the block ends without an error.
+    """Yield a temporary name.
+
+    What was written there takes the place of the file when the block ends without an error.
 
     Raises
     ------

@@ -1,4 +1,7 @@
-"""The one place where the four doors meet: embeddings, points, encoding, layers, energy terms, and their derivatives."""
+"""The one place where the four doors meet.
+
+Embeddings, points, encoding, layers, energy terms, and their derivatives.
+"""
 
 from __future__ import annotations
 
@@ -9,14 +12,21 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from potentials.angular import AngularEncoding, Triplets
-from potentials.attention import ChargedAttention, NoAttention
-from potentials.conditioning import StateFactor
-from potentials.geometry import ENVELOPES, Edges, Points, pair_vectors, safe_norm, structure_sum
-from potentials.graph import AtomicGraph, Prediction
-from potentials.points import PointsModel
-from potentials.splines import SplineTable
-from potentials.stencils import Nodes, Stencil
+from potentials.ops.splines import SplineTable
+from potentials.ops.stencils import Nodes, Stencil
+from potentials.parts.angular import AngularEncoding, Triplets
+from potentials.parts.attention import ChargedAttention, NoAttention
+from potentials.parts.conditioning import StateFactor
+from potentials.parts.points import PointsModel
+from potentials.structure.geometry import (
+    ENVELOPES,
+    Edges,
+    Points,
+    pair_vectors,
+    safe_norm,
+    structure_sum,
+)
+from potentials.structure.graph import AtomicGraph, Prediction
 
 
 class Trunk(nn.Module):
@@ -52,15 +62,22 @@ class Trunk(nn.Module):
         self.radial, self.angular = radial, angular
         self.embeddings, self.factor = nn.ModuleList(embeddings), factor
         self.points, self.attention, self.architecture = points, attention, architecture
-        self.nodes = Nodes(cutoff + points.reach, *(table.spacing for table in radial.modules() if isinstance(table, SplineTable)))
+        self.nodes = Nodes(
+            cutoff + points.reach,
+            *(table.spacing for table in radial.modules() if isinstance(table, SplineTable)),
+        )
 
-    def forward(self, graph: AtomicGraph, vectors: Tensor, encode: Encode) -> tuple[Tensor, Tensor | None]:
+    def forward(
+        self, graph: AtomicGraph, vectors: Tensor, encode: Encode
+    ) -> tuple[Tensor, Tensor | None]:
         """Return the scalars (N, C) and the displacement (N, 3) Å of moving points, if any."""
         scalars = self.embeddings[0](graph)
         for embedding in self.embeddings[1:]:
             scalars = scalars + embedding(graph)
         factors = self.points.spread(self.factor(graph))
-        molecules = graph.molecules._replace(batch=self.points.spread(graph.molecules.batch[:, None])[:, 0])
+        molecules = graph.molecules._replace(
+            batch=self.points.spread(graph.molecules.batch[:, None])[:, 0]
+        )
         points = self.points.start(graph, vectors, self.envelope(safe_norm(vectors), self.cutoff))
         triplets = self.angular.triplets(points)
         edges = self.edges_of(points, triplets, scalars.dtype, encode)
@@ -71,9 +88,13 @@ class Trunk(nn.Module):
                 points, edges = moved, self.edges_of(moved, triplets, scalars.dtype, encode)
             state = self.attention(n, self.architecture, state, molecules)
             state = layer(state, edges, factors[n])
-        return self.points.gather(self.architecture.scalars(state)), self.points.polarization(points)
+        return self.points.gather(self.architecture.scalars(state)), self.points.polarization(
+            points
+        )
 
-    def edges_of(self, points: Points, triplets: Triplets | None, dtype: torch.dtype, encode: Encode) -> Edges:
+    def edges_of(
+        self, points: Points, triplets: Triplets | None, dtype: torch.dtype, encode: Encode
+    ) -> Edges:
         """Encode the pairs of points, and the angles between them, in the dtype of the network."""
         length, direction = self.points.measure(points.vector)
         radial, stencil = encode(self, length, dtype)
@@ -100,8 +121,10 @@ def at_pairs(trunk: Trunk, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, 
 
 
 def at_nodes(trunk: Trunk, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, Stencil]:
-    """Encode a grid of lengths (G, R), and say where every pair lies between its nodes: for training, see `potentials.stencils`."""
-    return trunk.radial(trunk.nodes.lengths(length.device).to(dtype)), trunk.nodes.stencil(length, dtype)
+    """Encode a grid of lengths (G, R), and say where every pair lies between its nodes: for training, see `potentials.ops.stencils`."""
+    return trunk.radial(trunk.nodes.lengths(length.device).to(dtype)), trunk.nodes.stencil(
+        length, dtype
+    )
 
 
 class Energies(NamedTuple):
@@ -139,8 +162,8 @@ class Potential(nn.Module):
         """Return the energy of each atom."""
         if graph.cutoff < self.cutoff:
             raise ValueError(
-                f"`graph.cutoff` must be at least the potential's {self.cutoff} Å; got {graph.cutoff} Å. "
-                "Build the graph with the larger cutoff."
+                f"`graph.cutoff` must be at least the potential's {self.cutoff} Å; got"
+                f" {graph.cutoff} Å. Build the graph with the larger cutoff."
             )
         vectors = pair_vectors(graph)
         scalars, polarization = self.trunk(graph, vectors, encode)
@@ -148,7 +171,12 @@ class Potential(nn.Module):
 
 
 def predict(
-    potential: Potential, graph: AtomicGraph, *, forces: bool = True, stress: bool = False, create_graph: bool = False
+    potential: Potential,
+    graph: AtomicGraph,
+    *,
+    forces: bool = True,
+    stress: bool = False,
+    create_graph: bool = False,
 ) -> Prediction:
     """Evaluate energy, forces -dE/dr and stress dE/dε / V of a batch.
 
@@ -173,7 +201,9 @@ def predict(
     with torch.set_grad_enabled(bool(wanted) or create_graph):
         energies, polarization = potential(moved)
         energy = structure_sum(energies, graph)
-    gradients = torch.autograd.grad(energy.sum(), wanted, create_graph=create_graph) if wanted else ()
+    gradients = (
+        torch.autograd.grad(energy.sum(), wanted, create_graph=create_graph) if wanted else ()
+    )
     keep = (lambda x: x) if create_graph else torch.Tensor.detach
     return Prediction(
         energy=keep(energy),
@@ -185,7 +215,9 @@ def predict(
 
 
 def _strained(graph: AtomicGraph, strain: Tensor) -> AtomicGraph:
-    deformation = torch.eye(3, dtype=strain.dtype, device=strain.device) + 0.5 * (strain + strain.transpose(1, 2))
+    deformation = torch.eye(3, dtype=strain.dtype, device=strain.device) + 0.5 * (
+        strain + strain.transpose(1, 2)
+    )
     positions = torch.einsum("na,nab->nb", graph.positions, deformation[graph.batch])
     return graph._replace(positions=positions, cell=graph.cell @ deformation)
 
@@ -195,5 +227,8 @@ def _volume(graph: AtomicGraph) -> Tensor:
     # while a CUDA graph is captured values cannot be looked at; the evaluation before it did
     capturing = graph.cell.is_cuda and torch.cuda.is_current_stream_capturing()
     if not capturing and not bool((volume > 0).all()):
-        raise ValueError("`stress` must be asked of structures with three lattice vectors; got a cell without volume. Pass stress=False.")
+        raise ValueError(
+            "`stress` must be asked of structures with three lattice vectors; got a cell without"
+            " volume. Pass stress=False."
+        )
     return volume

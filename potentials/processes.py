@@ -12,9 +12,14 @@ from threading import Thread
 
 @contextmanager
 def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Start processes that begin as new ones, whatever threads run here; an exception, also of Ctrl-C, ends them at once."""
+    """Start processes that begin as new ones, whatever threads run here.
+
+    An exception, also of Ctrl-C, ends them at once.
+    """
     others = set(active_children())
-    pool = ProcessPoolExecutor(processes, mp_context=get_context("spawn"), initializer=_end_with_parent)
+    pool = ProcessPoolExecutor(
+        processes, mp_context=get_context("spawn"), initializer=_end_with_parent
+    )
     try:
         yield pool
     except BaseException:

@@ -1,9 +1,13 @@
-"""A second TensorNet for tests: dense, slow, straight from the formulas of arXiv 2306.06482 and 2403.15073.
+"""A second TensorNet for tests.
 
-Explicit loops over atoms, neighbours and periodic images; full 3x3 matrices; float64. It shares no code with the package.
+Dense, slow, straight from the formulas of arXiv 2306.06482 and 2403.15073.
 
-Conventions: every atom carries a matrix of shape (C, 3, 3). The image loop runs over all lattice translations that can
-come within the cutoff, the zero translation of an atom to itself being its self loop.
+Explicit loops over atoms, neighbours and periodic images; full 3x3 matrices; float64. It shares no
+code with the package.
+
+Conventions: every atom carries a matrix of shape (C, 3, 3). The image loop runs over all lattice
+translations that can come within the cutoff, the zero translation of an atom to itself being its
+self loop.
 """
 
 from __future__ import annotations
@@ -55,17 +59,33 @@ _READOUT_SHAPES = {
 }
 
 
-def weight_shapes(channels: int, n_radial: int, n_layers: int, n_elements: int = 128) -> dict[str, tuple[int, ...]]:
+def weight_shapes(
+    channels: int, n_radial: int, n_layers: int, n_elements: int = 128
+) -> dict[str, tuple[int, ...]]:
     """List every weight that the formulas need, with its shape."""
-    sizes = {"Z": n_elements, "K": n_radial, "C": channels, "2C": 2 * channels, "3C": 3 * channels, "C/2": channels // 2, 1: 1}
-    layers = {f"layers.{k}.{name}": shape for k in range(n_layers) for name, shape in _LAYER_SHAPES.items()}
+    sizes = {
+        "Z": n_elements,
+        "K": n_radial,
+        "C": channels,
+        "2C": 2 * channels,
+        "3C": 3 * channels,
+        "C/2": channels // 2,
+        1: 1,
+    }
+    layers = {
+        f"layers.{k}.{name}": shape
+        for k in range(n_layers)
+        for name, shape in _LAYER_SHAPES.items()
+    }
     symbolic = {**_EMBEDDING_SHAPES, **layers, **_READOUT_SHAPES}
     return {name: tuple(sizes[size] for size in shape) for name, shape in symbolic.items()}  # type: ignore[index]
 
 
 def exp_normal(cutoff: float, centers: Tensor, widths: Tensor) -> Encoding:
     """Return e_k(d) = φ(d) exp(-β_k (exp(-5d/r_c) - μ_k)²)."""
-    return lambda d: envelope(d, cutoff) * torch.exp(-widths * (torch.exp(-5.0 / cutoff * d) - centers) ** 2)
+    return lambda d: (
+        envelope(d, cutoff) * torch.exp(-widths * (torch.exp(-5.0 / cutoff * d) - centers) ** 2)
+    )
 
 
 def gaussian(centers: Tensor, coefficient: Tensor) -> Encoding:
@@ -76,7 +96,9 @@ def gaussian(centers: Tensor, coefficient: Tensor) -> Encoding:
 def bessel(cutoff: float, frequencies: Tensor) -> Encoding:
     """Return e_k(d) = √(2/r_c) sin(ω_k d)/d, at d = 0 its limit √(2/r_c) ω_k."""
     amplitude = math.sqrt(2.0 / cutoff)
-    return lambda d: amplitude * (frequencies if d.item() == 0.0 else torch.sin(frequencies * d) / d)
+    return lambda d: (
+        amplitude * (frequencies if d.item() == 0.0 else torch.sin(frequencies * d) / d)
+    )
 
 
 def b_spline(cutoff: float, table: Tensor) -> Encoding:
@@ -92,7 +114,11 @@ def b_spline(cutoff: float, table: Tensor) -> Encoding:
 
 def envelope(d: Tensor, cutoff: float) -> Tensor:
     """φ(d) = ½(cos(πd/r_c) + 1) inside the cutoff, 0 outside."""
-    return 0.5 * (torch.cos(math.pi * d / cutoff) + 1.0) if d.item() < cutoff else torch.zeros((), dtype=torch.float64)
+    return (
+        0.5 * (torch.cos(math.pi * d / cutoff) + 1.0)
+        if d.item() < cutoff
+        else torch.zeros((), dtype=torch.float64)
+    )
 
 
 def energies(
@@ -120,7 +146,8 @@ def energies(
     group : str           "O(3)" or "SO(3)"
     factors : (L, N, 1 or C)   state factor a; 1 where absent
     cell : (3, 3)         Å, rows are lattice vectors
-    amount : float        |charge| + unpaired electrons, for the attention between layers, where weights are given for it
+    amount : float        |charge| + unpaired electrons, for the attention between layers, where
+                          weights are given for it
 
     Returns
     -------
@@ -132,8 +159,16 @@ def energies(
     x = [_embed(i, neighbors[i], w, numbers, cutoff, encode) for i in range(len(positions))]
     for layer in range(n_layers):
         prefix = f"layers.{layer}."
-        of_layer = {name.removeprefix(prefix): tensor for name, tensor in w.items() if name.startswith(prefix)}
-        factor = torch.ones(len(x), 1, dtype=torch.float64) if factors is None else factors[layer].double()
+        of_layer = {
+            name.removeprefix(prefix): tensor
+            for name, tensor in w.items()
+            if name.startswith(prefix)
+        }
+        factor = (
+            torch.ones(len(x), 1, dtype=torch.float64)
+            if factors is None
+            else factors[layer].double()
+        )
         if "attend.own.weight" in of_layer:
             x = _attend(x, of_layer, amount)
         x = _interact(x, neighbors, of_layer, cutoff, encode, group, factor)
@@ -146,7 +181,9 @@ def _neighbors(
     """List (j, d, u) of every neighbour image inside the cutoff, and the self loop with d = 0, u = 0."""
     zero = torch.zeros((), dtype=torch.float64)
     found = [(i, zero, torch.zeros(3, dtype=torch.float64))]
-    for j, shift in itertools.product(range(len(positions)), _translations(positions, cutoff, cell, pbc)):
+    for j, shift in itertools.product(
+        range(len(positions)), _translations(positions, cutoff, cell, pbc)
+    ):
         if j == i and not any(shift):
             continue
         vector = positions[j] - positions[i]
@@ -158,32 +195,58 @@ def _neighbors(
     return found
 
 
-def _translations(positions: Tensor, cutoff: float, cell: Tensor | None, pbc: tuple[bool, bool, bool]) -> list[tuple[int, int, int]]:
+def _translations(
+    positions: Tensor, cutoff: float, cell: Tensor | None, pbc: tuple[bool, bool, bool]
+) -> list[tuple[int, int, int]]:
     """List lattice translations: enough planes on each side for the cutoff and for atoms anywhere."""
     if cell is None or not any(pbc):
         return [(0, 0, 0)]
     box = cell.detach().clone()
-    for axis in (axis for axis in range(3) if not pbc[axis]):  # a thick slab: any vector off the others will do
+    for axis in (
+        axis for axis in range(3) if not pbc[axis]
+    ):  # a thick slab: any vector off the others will do
         rest = torch.linalg.svd(box[[k for k in range(3) if k != axis]].nan_to_num()).Vh
         box[axis] = rest[-1]
     fractional = positions.detach() @ torch.linalg.inv(box)
     spread = (fractional.max(0).values - fractional.min(0).values).tolist()
     heights = (1.0 / torch.linalg.vector_norm(torch.linalg.inv(box), dim=0)).tolist()
-    reach = [math.ceil(cutoff / h + s) if periodic else 0 for h, s, periodic in zip(heights, spread, pbc, strict=True)]
+    reach = [
+        math.ceil(cutoff / h + s) if periodic else 0
+        for h, s, periodic in zip(heights, spread, pbc, strict=True)
+    ]
     return list(itertools.product(*(range(-n, n + 1) for n in reach)))  # type: ignore[arg-type]
 
 
-def _embed(i: int, neighbors: list[tuple[int, Tensor, Tensor]], w: Weights, numbers: Tensor, cutoff: float, encode: Encoding) -> Tensor:
+def _embed(
+    i: int,
+    neighbors: list[tuple[int, Tensor, Tensor]],
+    w: Weights,
+    numbers: Tensor,
+    cutoff: float,
+    encode: Encoding,
+) -> Tensor:
     """Make X_i of the embedding: (C, 3, 3)."""
     channels = w["species"].shape[1]
     scalar = torch.zeros(channels, 3, 3, dtype=torch.float64)
     vector, tensor = scalar.clone(), scalar.clone()
     for j, d, u in neighbors:
-        pair = w["pair.weight"] @ torch.cat([w["species"][numbers[i]], w["species"][numbers[j]]]) + w["pair.bias"]
-        f = {p: envelope(d, cutoff) * pair * (w[f"distance.{p}.weight"] @ encode(d) + w[f"distance.{p}.bias"]) for p in "IAS"}
+        pair = (
+            w["pair.weight"] @ torch.cat([w["species"][numbers[i]], w["species"][numbers[j]]])
+            + w["pair.bias"]
+        )
+        f = {
+            p: (
+                envelope(d, cutoff)
+                * pair
+                * (w[f"distance.{p}.weight"] @ encode(d) + w[f"distance.{p}.bias"])
+            )
+            for p in "IAS"
+        }
         scalar = scalar + f["I"][:, None, None] * _UNIT
         vector = vector + f["A"][:, None, None] * _cross_matrix(u)
-        tensor = tensor + f["S"][:, None, None] * (torch.outer(u, u) - (u @ u) / 3.0 * _UNIT)  # a self loop has no direction: 0
+        tensor = tensor + f["S"][:, None, None] * (
+            torch.outer(u, u) - (u @ u) / 3.0 * _UNIT
+        )  # a self loop has no direction: 0
     n = layer_norm(_norm(scalar + vector + tensor), (channels,), w["norm.weight"], w["norm.bias"])
     gates = silu(w["gate.0.weight"] @ n + w["gate.0.bias"])
     gates = silu(w["gate.1.weight"] @ gates + w["gate.1.bias"])
@@ -217,7 +280,9 @@ def _interact(
             parts = zip((envelope(d, cutoff) * f).split(len(own)), _decompose(y[j]), strict=True)
             message = message + sum(filtered[:, None, None] * part for filtered, part in parts)
         a = factor[i][:, None, None]
-        product = a * (y[i] @ message + message @ y[i]) if group == "O(3)" else 2.0 * (y[i] @ message)
+        product = (
+            a * (y[i] @ message + message @ y[i]) if group == "O(3)" else 2.0 * (y[i] @ message)
+        )
         product = product / (_norm(product) + 1.0)[:, None, None]
         step = _mix_parts(w["mix.3"], w["mix.4"], w["mix.5"], product)
         result.append(own + step + a * (step @ step))
@@ -233,7 +298,9 @@ def _attend(x: list[Tensor], w: Weights, amount: float) -> list[Tensor]:
     described = []
     for matrix in x:
         invariants = torch.cat([_norm(part) for part in _decompose(matrix)])
-        described.append(layer_norm(invariants, invariants.shape, w["attend.norm.weight"], w["attend.norm.bias"]))
+        described.append(
+            layer_norm(invariants, invariants.shape, w["attend.norm.weight"], w["attend.norm.bias"])
+        )
     n_heads = len(w["attend.scores.bias"])
     said = torch.zeros(n_heads, len(w["attend.values.bias"]) // n_heads, dtype=torch.float64)
     sums = torch.zeros(n_heads, dtype=torch.float64)
@@ -242,8 +309,14 @@ def _attend(x: list[Tensor], w: Weights, amount: float) -> list[Tensor]:
             sums[head] = sums[head] + torch.exp(score)
             said[head] = said[head] + torch.exp(score) * linear("values", n).view(n_heads, -1)[head]
     common = torch.cat([(said / sums[:, None]).flatten(), torch.log(sums / amount) / 5.0])
-    told = [w["attend.output.weight"] @ silu(linear("own", n) + w["attend.common.weight"] @ common) for n in described]
-    return [matrix + t[:, None, None] / math.sqrt(3.0) * _UNIT for matrix, t in zip(x, told, strict=True)]
+    told = [
+        w["attend.output.weight"] @ silu(linear("own", n) + w["attend.common.weight"] @ common)
+        for n in described
+    ]
+    return [
+        matrix + t[:, None, None] / math.sqrt(3.0) * _UNIT
+        for matrix, t in zip(x, told, strict=True)
+    ]
 
 
 def _read_out(matrix: Tensor, w: Weights) -> Tensor:
@@ -262,7 +335,10 @@ def _decompose(matrix: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _mix_parts(scalar: Tensor, vector: Tensor, tensor: Tensor, matrix: Tensor) -> Tensor:
-    return sum((_mix(m, p) for m, p in zip((scalar, vector, tensor), _decompose(matrix), strict=True)), torch.zeros_like(matrix))
+    return sum(
+        (_mix(m, p) for m, p in zip((scalar, vector, tensor), _decompose(matrix), strict=True)),
+        torch.zeros_like(matrix),
+    )
 
 
 def _mix(weight: Tensor, matrices: Tensor) -> Tensor:

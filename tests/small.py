@@ -40,7 +40,9 @@ class Springs(Calculator):
             self.seen = positions
         return np.copy(self.results[name])[()]
 
-    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
         vectors = atoms.positions[None] - atoms.positions[:, None]  # (N, N, 3)
         distances = np.sqrt(np.einsum("ijk,ijk->ij", vectors, vectors)) + np.eye(len(vectors))
         stretch = (distances - self.rest) * (1 - np.eye(len(vectors)))
@@ -50,7 +52,10 @@ class Springs(Calculator):
 
 
 class Lattice(Calculator):
-    """Springs between the neighbours of a crystal, through its walls too: energy, forces and stress for a moving cell."""
+    """Springs between the neighbours of a crystal, through its walls too.
+
+    Energy, forces and stress for a moving cell.
+    """
 
     implemented_properties: ClassVar = ["energy", "free_energy", "forces", "stress"]
 
@@ -59,9 +64,13 @@ class Lattice(Calculator):
         self.i, self.j, self.rest, self.shift = neighbor_list("ijdS", atoms, cutoff)
         self.strength = strength
 
-    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
         super().calculate(atoms, properties, system_changes)
-        vectors = atoms.positions[self.j] - atoms.positions[self.i] + self.shift @ atoms.cell.array  # every pair twice
+        vectors = (
+            atoms.positions[self.j] - atoms.positions[self.i] + self.shift @ atoms.cell.array
+        )  # every pair twice
         length = np.sqrt(np.einsum("pk,pk->p", vectors, vectors))
         stretch = length - self.rest
         pull = (self.strength * stretch / length)[:, None] * vectors
@@ -69,7 +78,12 @@ class Lattice(Calculator):
         np.add.at(forces, self.i, pull)
         energy = 0.25 * self.strength * float(np.sum(stretch**2))
         stress = 0.5 * (pull.T @ vectors) / atoms.get_volume()
-        self.results = {"energy": energy, "free_energy": energy, "forces": forces, "stress": full_3x3_to_voigt_6_stress(stress)}
+        self.results = {
+            "energy": energy,
+            "free_energy": energy,
+            "forces": forces,
+            "stress": full_3x3_to_voigt_6_stress(stress),
+        }
 
 
 def crystal(strength: float = 3.0) -> Atoms:
@@ -89,6 +103,11 @@ def sprung(name: str = "CH3CH2OH", strength: float = 5.0) -> Atoms:
 def write_small_model(path: Path) -> Path:
     """Write an untrained model for H, C and O that knows closed shells of charge 0 and -1 and triplets."""
     torch.manual_seed(3)
-    card = Card(name="small", description="untrained", elements=[1, 6, 8], states=[[0, 1, 10], [-1, 1, 5], [0, 3, 5]])
+    card = Card(
+        name="small",
+        description="untrained",
+        elements=[1, 6, 8],
+        states=[[0, 1, 10], [-1, 1, 5], [0, 3, 5]],
+    )
     save(path, build(SPEC), card)
     return path

@@ -1,4 +1,7 @@
-"""The runner of the experiments: what a table means, that budgets are not mixed, that stopping leaves no trace, and floors and gaps."""
+"""The runner of the experiments.
+
+What a table means, that budgets are not mixed, that stopping leaves no trace, and floors and gaps.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from potentials.build import ARCHITECTURES, build
 from potentials.datasets import graphs, load_frames, make_frames, split
 from potentials.datasets.splits import same_geometry
 from potentials.potential import predict
-from potentials.training.material import _complete
+from potentials.training.preparation import _complete
 from tests.training import toy
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
@@ -45,10 +48,23 @@ def described(source: Path, **changes: Any) -> dict[str, Any]:
         "seeds": [0, 1],
         "columns": ["energy_mae_meV", "blind_energy_meV", "gap_mae_meV"],
         "budget": {"epochs": 3},
-        "data": {"water": {"train": str(source), "n_train": 12, "n_validation": 4, "split": "geometry", "split_seed": 0}},
+        "data": {
+            "water": {
+                "train": str(source),
+                "n_train": 12,
+                "n_validation": 4,
+                "split": "geometry",
+                "split_seed": 0,
+            }
+        },
         "common": {
             "potential": {k: v for k, v in toy.SPEC.items() if k != "state_factor"},
-            "training": {"batch_size": 4, "checkpoint_every_min": 0.0, "validate_every_epochs": 1, "ema_decay": 0.9},
+            "training": {
+                "batch_size": 4,
+                "checkpoint_every_min": 0.0,
+                "validate_every_epochs": 1,
+                "ema_decay": 0.9,
+            },
             "schedule": {"warm_up_steps": 2},
             "optimizer": {"learning_rate": 0.01},
         },
@@ -57,7 +73,9 @@ def described(source: Path, **changes: Any) -> dict[str, Any]:
     return merge(base, changes)
 
 
-def result(plugin: str, seed: int, energy: float, budget: dict[str, Any] | None = None) -> dict[str, Any]:
+def result(
+    plugin: str, seed: int, energy: float, budget: dict[str, Any] | None = None
+) -> dict[str, Any]:
     """What a run leaves, as far as the summary reads it."""
     state = {"charge": 0, "multiplicity": 3, "energy_mae_meV": 2 * energy}
     return {
@@ -66,7 +84,9 @@ def result(plugin: str, seed: int, energy: float, budget: dict[str, Any] | None 
         "plugin": plugin,
         "seed": seed,
         "budget": budget or {"epochs": 3, "n_train": 12, "batch_size": 4},
-        "errors": {"test": {"energy_mae_meV": energy, "forces_mae_meV_per_A": None, "by_state": [state]}},
+        "errors": {
+            "test": {"energy_mae_meV": energy, "forces_mae_meV_per_A": None, "by_state": [state]}
+        },
         "blind_floor": {"energy_meV": 500.0, "forces_meV_per_A": None},
         "gap_mae_meV": 7.0,
         "training": {"ms_per_step": 1.0, "n_parameters": 10},
@@ -76,7 +96,19 @@ def result(plugin: str, seed: int, energy: float, budget: dict[str, Any] | None 
 
 def degenerate(energies: list[float], forces: list[float]) -> Any:
     """One H2 at two geometries, each with a singlet and a triplet."""
-    positions = np.array([[0, 0, 0], [0, 0, 0.7], [0, 0, 0], [0, 0, 0.7], [0, 0, 0], [0, 0, 1.0], [0, 0, 0], [0, 0, 1.0]], dtype=float)
+    positions = np.array(
+        [
+            [0, 0, 0],
+            [0, 0, 0.7],
+            [0, 0, 0],
+            [0, 0, 0.7],
+            [0, 0, 0],
+            [0, 0, 1.0],
+            [0, 0, 0],
+            [0, 0, 1.0],
+        ],
+        dtype=float,
+    )
     return make_frames(
         n_atoms=np.full(4, 2),
         atomic_numbers=np.ones(8),
@@ -90,16 +122,28 @@ def degenerate(energies: list[float], forces: list[float]) -> Any:
 def test_a_table_is_the_product_of_its_parts(tmp_path):
     runs = from_table("t", described(tmp_path / "x", seeds=[0, 1, 2])).runs
     assert len({run.key for run in runs}) == len(runs) == 6
-    assert [run.plugin for run in runs[:2]] == ["blind", "charge"]  # the first seed of everything comes first
+    assert [run.plugin for run in runs[:2]] == [
+        "blind",
+        "charge",
+    ]  # the first seed of everything comes first
     blind, charge = runs[2:4]
-    assert (charge.config.seed, charge.config.data.split_seed, charge.config.schedule.max_epochs) == (1, 0, 3)
+    assert (
+        charge.config.seed,
+        charge.config.data.split_seed,
+        charge.config.schedule.max_epochs,
+    ) == (1, 0, 3)
     assert charge.config.potential == blind.config.potential | CHARGE["potential"]
 
 
 def test_the_split_follows_the_seed_where_the_table_names_none(tmp_path):
     described_without = described(tmp_path / "x")
     del described_without["data"]["water"]["split_seed"]
-    assert [run.config.data.split_seed for run in from_table("t", described_without).runs] == [0, 0, 1, 1]
+    assert [run.config.data.split_seed for run in from_table("t", described_without).runs] == [
+        0,
+        0,
+        1,
+        1,
+    ]
 
 
 def test_tables_are_merged_in_depth_and_left_alone():
@@ -125,9 +169,14 @@ def test_a_wrong_table_is_refused(tmp_path, changes, message):
         from_table("t", described(tmp_path / "x", **changes))
 
 
-@pytest.mark.parametrize(("budget", "schedule"), [({"steps": 9}, (3, None)), ({"seconds": 90}, (None, 1.5)), ({"epochs": 2}, (2, None))])
+@pytest.mark.parametrize(
+    ("budget", "schedule"),
+    [({"steps": 9}, (3, None)), ({"seconds": 90}, (None, 1.5)), ({"epochs": 2}, (2, None))],
+)
 def test_a_comparison_may_have_its_own_budget(tmp_path, budget, schedule):
-    [run, *_] = from_table("t", described(tmp_path / "x", comparison={"tensornet": {"budget": budget}})).runs
+    [run, *_] = from_table(
+        "t", described(tmp_path / "x", comparison={"tensornet": {"budget": budget}})
+    ).runs
     assert (run.config.schedule.max_epochs, run.config.schedule.time_budget_min) == schedule
 
 
@@ -150,13 +199,27 @@ def test_the_experiments_are_found():
 def test_runs_are_measured_and_summed_up(tmp_path, capsys):
     """The blind sits at half the gap of 1 eV, and no further; the other saw the charge."""
     (tmp_path / "t.toml").write_text(toml(described(two_states(tmp_path))))
-    arguments = [str(tmp_path / "t.toml"), "--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")]
+    arguments = [
+        str(tmp_path / "t.toml"),
+        "--work",
+        str(tmp_path / "work"),
+        "--results",
+        str(tmp_path / "results"),
+    ]
     ablation.main([*arguments, "--only", "blind--seed0"])
     assert "3 of 4 runs are not there yet" in capsys.readouterr().out
     ablation.main([*arguments, "--only", "seed0"])
-    found = json.loads((tmp_path / "results" / "t" / "tensornet--water--blind--seed0.json").read_text())
-    assert found["blind_floor"] == {"over": "geometry", "energy_meV": pytest.approx(500), "forces_meV_per_A": pytest.approx(0)}
-    assert found["errors"]["test"]["energy_mae_meV"] >= 499 and found["gap_mae_meV"] == pytest.approx(1000)
+    found = json.loads(
+        (tmp_path / "results" / "t" / "tensornet--water--blind--seed0.json").read_text()
+    )
+    assert found["blind_floor"] == {
+        "over": "geometry",
+        "energy_meV": pytest.approx(500),
+        "forces_meV_per_A": pytest.approx(0),
+    }
+    assert found["errors"]["test"]["energy_mae_meV"] >= 499 and found[
+        "gap_mae_meV"
+    ] == pytest.approx(1000)
     assert found["errors"]["test"]["n_frames"] == 8 and found["training"]["steps"] == 9
     assert found["budget"] == {"epochs": 3, "n_train": 12, "batch_size": 4}
     rows = json.loads((tmp_path / "results" / "t.json").read_text())["rows"]
@@ -168,9 +231,13 @@ def test_runs_are_measured_and_summed_up(tmp_path, capsys):
 
 def test_a_finished_run_is_not_run_again(tmp_path, monkeypatch):
     experiment = from_table("t", described(two_states(tmp_path)))
-    first = ablation.run_one(experiment, experiment.runs[0], tmp_path / "work", tmp_path / "results")
+    first = ablation.run_one(
+        experiment, experiment.runs[0], tmp_path / "work", tmp_path / "results"
+    )
     monkeypatch.setattr(ablation, "Training", None)
-    assert ablation.run_one(experiment, experiment.runs[0], tmp_path / "work", tmp_path / "results") == json.loads(json.dumps(first))
+    assert ablation.run_one(
+        experiment, experiment.runs[0], tmp_path / "work", tmp_path / "results"
+    ) == json.loads(json.dumps(first))
 
 
 class Stop(Exception):
@@ -193,14 +260,22 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
     steps: list[int] = []
     monkeypatch.setattr(ablation, "_say", lambda run, row: steps.append(row["step"]))
     resumed = ablation.run_one(experiment, run, tmp_path / "work", tmp_path / "b")
-    assert steps[0] == 6 and len(steps) == 2  # the second epoch ended again, from the checkpoint of its last step but one
+    assert (
+        steps[0] == 6 and len(steps) == 2
+    )  # the second epoch ended again, from the checkpoint of its last step but one
     assert resumed["errors"] == whole["errors"]
 
 
 def test_a_finished_run_with_another_budget_is_refused(tmp_path, capsys):
     source = two_states(tmp_path)
     (tmp_path / "t.toml").write_text(toml(described(source)))
-    arguments = [str(tmp_path / "t.toml"), "--work", str(tmp_path / "work"), "--results", str(tmp_path / "results")]
+    arguments = [
+        str(tmp_path / "t.toml"),
+        "--work",
+        str(tmp_path / "work"),
+        "--results",
+        str(tmp_path / "results"),
+    ]
     ablation.main([*arguments, "--only", "blind--seed0"])
     (tmp_path / "t.toml").write_text(toml(described(source, budget={"epochs": 4})))
     with pytest.raises(SystemExit) as stopped:
@@ -230,14 +305,21 @@ def test_an_interrupted_run_does_not_go_on_with_another_length(tmp_path):
 def test_budgets_are_not_mixed_in_one_comparison():
     other = {"epochs": 30, "n_train": 12, "batch_size": 4}
     mixed = [result("blind", 0, 1.0), result("charge", 0, 1.0, other)]
-    with pytest.raises(ValueError, match=r"one in the comparison c / d; got epochs: 3.*for blind.*epochs: 30.*for charge"):
+    with pytest.raises(
+        ValueError,
+        match=r"one in the comparison c / d; got epochs: 3.*for blind.*epochs: 30.*for charge",
+    ):
         summarise(mixed)
     check_budgets([mixed[0], mixed[1] | {"comparison": "another"}])
 
 
 def test_the_machine_belongs_to_a_budget_of_time(tmp_path):
     timed, counted = (
-        ablation.budget(from_table("t", described(tmp_path / "x", comparison={"tensornet": {"budget": b}})).runs[0])
+        ablation.budget(
+            from_table(
+                "t", described(tmp_path / "x", comparison={"tensornet": {"budget": b}})
+            ).runs[0]
+        )
         for b in ({"seconds": 60}, {"epochs": 2})
     )
     assert {"device", "processor"} <= set(timed) and not {"device", "processor"} & set(counted)
@@ -245,23 +327,42 @@ def test_the_machine_belongs_to_a_budget_of_time(tmp_path):
 
 def test_the_summary_is_mean_and_spread():
     rows = summarise([result("blind", 0, 1.0), result("blind", 1, 3.0), result("charge", 0, 0.5)])
-    assert rows[0]["mean"]["energy_mae_meV"] == 2 and rows[0]["spread"]["energy_mae_meV"] == pytest.approx(2**0.5)
-    text = table("T", rows, ["energy_mae_meV", "forces_mae_meV_per_A"], [{"name": "Other", "source": "S", "energy_mae_meV": 0.3}])
-    assert "| blind | 2 | 2 ± 1.41 | – |" in text and "| charge | 1 | 0.5 | – |" in text and "| *Other, S* | | 0.3 | – |" in text
+    assert rows[0]["mean"]["energy_mae_meV"] == 2 and rows[0]["spread"][
+        "energy_mae_meV"
+    ] == pytest.approx(2**0.5)
+    text = table(
+        "T",
+        rows,
+        ["energy_mae_meV", "forces_mae_meV_per_A"],
+        [{"name": "Other", "source": "S", "energy_mae_meV": 0.3}],
+    )
+    assert (
+        "| blind | 2 | 2 ± 1.41 | – |" in text
+        and "| charge | 1 | 0.5 | – |" in text
+        and "| *Other, S* | | 0.3 | – |" in text
+    )
     assert "Budget of every run: epochs: 3, n train: 12, batch size: 4." in text
     assert measures(result("blind", 0, 1.0))["triplet_energy_mae_meV"] == 2
 
 
 def test_the_floor_of_the_blind_is_half_the_mean_gap():
     frames = degenerate([0.0, 1.0, 0.0, 3.0], forces=[0.0, 0.2, 0.0, 0.4])
-    assert blind_floor(frames) == {"over": "geometry", "energy_meV": pytest.approx(1000), "forces_meV_per_A": pytest.approx(150)}
+    assert blind_floor(frames) == {
+        "over": "geometry",
+        "energy_meV": pytest.approx(1000),
+        "forces_meV_per_A": pytest.approx(150),
+    }
 
 
 def test_without_shared_geometries_the_floor_is_of_compositions():
     frames = degenerate([0.0, 1.0, 0.2, 3.0], forces=[0.0] * 4)
     frames.positions[:, 2] += 0.01 * np.arange(8)
     floor = blind_floor(frames)
-    assert floor == {"over": "composition", "energy_meV": pytest.approx(950), "forces_meV_per_A": None}
+    assert floor == {
+        "over": "composition",
+        "energy_meV": pytest.approx(950),
+        "forces_meV_per_A": None,
+    }
 
 
 def test_errors_of_the_gap_take_the_sign_of_both_states():
@@ -305,7 +406,11 @@ def toml(values: dict[str, Any]) -> str:
 
 def _value(value: Any) -> str:
     if isinstance(value, dict):
-        return "{ " + ", ".join(f"{json.dumps(name)} = {_value(v)}" for name, v in value.items()) + " }"
+        return (
+            "{ "
+            + ", ".join(f"{json.dumps(name)} = {_value(v)}" for name, v in value.items())
+            + " }"
+        )
     if isinstance(value, list):
         return "[" + ", ".join(_value(v) for v in value) + "]"
     return json.dumps(value)

@@ -1,4 +1,7 @@
-"""The parts of benchmarks/agreement.py that need no peer: lists of triplets, padding, and the table."""
+"""The parts of benchmarks/agreement.py that need no peer.
+
+Lists of triplets, padding, and the table.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,8 @@ from torch import nn
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import agreement  # type: ignore[import-not-found]
 
-from potentials.angular import find_triplets
-from potentials.graph import from_ase
+from potentials.parts.angular import find_triplets
+from potentials.structure.graph import from_ase
 
 
 def test_triplets_are_those_of_ours() -> None:
@@ -22,10 +25,16 @@ def test_triplets_are_those_of_ours() -> None:
     within = torch.ones(len(graph.idx_i), dtype=torch.bool)
     expected = find_triplets(graph.idx_i, graph.idx_j, within, 9)
     receivers, senders, i, j, k, into, out = agreement.triplets(edges, 9)
-    assert torch.equal(receivers[out], i) and torch.equal(senders[out], j) and torch.equal(receivers[into], j)
+    assert (
+        torch.equal(receivers[out], i)
+        and torch.equal(senders[out], j)
+        and torch.equal(receivers[into], j)
+    )
     assert not bool((i == k).any())
     own = {(int(a), int(b)) for a, b in zip(expected.incoming, expected.outgoing, strict=True)}
-    assert len(into) == len(own) and {(int(a), int(b)) for a, b in zip(into, out, strict=True)} == own
+    assert (
+        len(into) == len(own) and {(int(a), int(b)) for a, b in zip(into, out, strict=True)} == own
+    )
 
 
 def test_a_wider_layer_with_zeros_says_the_same() -> None:
@@ -37,7 +46,14 @@ def test_a_wider_layer_with_zeros_says_the_same() -> None:
 
 
 def test_the_table_names_differences_and_what_is_missing() -> None:
-    row = {"architecture": "schnet", "package": "p 1", "replaced": "nothing", "molecule": "water", "n_atoms": 3, "energy": 1.0}
+    row = {
+        "architecture": "schnet",
+        "package": "p 1",
+        "replaced": "nothing",
+        "molecule": "water",
+        "n_atoms": 3,
+        "energy": 1.0,
+    }
     row |= {"energy_difference": 2e-15, "largest_force": 0.5, "force_difference": 3e-16}
     told = agreement.text({"rows": [row], "missing": {"equiformer": "no package"}})
     assert "| schnet | p 1 | water | 1.000000 | 2.0e-15 | 0.5000 | 3.0e-16 |" in told

@@ -17,14 +17,14 @@ from ase.build import bulk, molecule
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from md_runs.analyse import command as analyse
-from md_runs.analyse import dynamics, structure, thermodynamics
-from md_runs.analyse.runs import read_runs
-from md_runs.analyse.section import with_error
-from md_runs.cli import app
-from md_runs.output import to_json
-from md_runs.recorder import COLUMNS
-from md_runs.trajectory import TrajectoryWriter
+from md_runs.analysis import dynamics, structure, thermodynamics
+from md_runs.analysis.runs import read_runs
+from md_runs.analysis.section import with_error
+from md_runs.cli.app import app
+from md_runs.cli.dynamics import analyse as analyse
+from md_runs.dynamics.recorder import COLUMNS
+from md_runs.records.output import to_json
+from md_runs.records.trajectory import TrajectoryWriter
 from tests.small import Springs
 
 VOID = {"meta", "img", "br", "link", "input", "hr"}
@@ -58,13 +58,33 @@ class Outline(html.parser.HTMLParser):
             self.found[self.open[-1]].append(data)
 
 
-def make_run(directory: Path, atoms: Atoms, n_frames: int = 200, interval_fs: float = 4.0, seed: int = 0, **options: Any) -> Path:
-    """Write a run as `polcalc md` leaves it: thermal velocities and small vibrations around a structure, both made up."""
+def make_run(
+    directory: Path,
+    atoms: Atoms,
+    n_frames: int = 200,
+    interval_fs: float = 4.0,
+    seed: int = 0,
+    **options: Any,
+) -> Path:
+    """Write a run as `polcalc md` leaves it.
+
+    Thermal velocities and small vibrations around a structure, both made up.
+    """
     rng = np.random.default_rng(seed)
     directory.mkdir(parents=True)
     degrees = 3 * len(atoms)
-    given = {"ensemble": "nvt", "thermostat": "langevin", "temperature_K": HEAT_K, "timestep_fs": 0.5} | options
-    manifest = {"status": "finished", "options": given, "model": {"name": "springs", "sha256": "0" * 64}, "dtype": "float64"}
+    given = {
+        "ensemble": "nvt",
+        "thermostat": "langevin",
+        "temperature_K": HEAT_K,
+        "timestep_fs": 0.5,
+    } | options
+    manifest = {
+        "status": "finished",
+        "options": given,
+        "model": {"name": "springs", "sha256": "0" * 64},
+        "dtype": "float64",
+    }
     (directory / "manifest.json").write_text(to_json(manifest))
     frame: Atoms = atoms.copy()
     frame.calc = Springs(atoms)
@@ -72,11 +92,25 @@ def make_run(directory: Path, atoms: Atoms, n_frames: int = 200, interval_fs: fl
     lines = [",".join(COLUMNS)]
     for n in range(n_frames):
         frame.positions = atoms.positions + 0.05 * rng.normal(size=(len(atoms), 3))
-        frame.set_momenta(rng.normal(size=(len(atoms), 3)) * np.sqrt(units.kB * given["temperature_K"] * atoms.get_masses())[:, None])
+        frame.set_momenta(
+            rng.normal(size=(len(atoms), 3))
+            * np.sqrt(units.kB * given["temperature_K"] * atoms.get_masses())[:, None]
+        )
         writer.append(n, n * interval_fs, frame)
-        kinetic, potential = frame.get_kinetic_energy(), units.kB * given["temperature_K"] * rng.gamma(degrees / 2)
+        kinetic, potential = (
+            frame.get_kinetic_energy(),
+            units.kB * given["temperature_K"] * rng.gamma(degrees / 2),
+        )
         temperature = 2 * kinetic / (degrees * units.kB)
-        row = (n, n * interval_fs / 1000, potential, kinetic, potential + kinetic, 1.0 + 1e-3 * n, temperature)
+        row = (
+            n,
+            n * interval_fs / 1000,
+            potential,
+            kinetic,
+            potential + kinetic,
+            1.0 + 1e-3 * n,
+            temperature,
+        )
         lines.append(",".join(f"{x:.9g}" for x in row))
     writer.flush()
     (directory / "log.csv").write_text("\n".join(lines) + "\n")
@@ -112,7 +146,17 @@ def test_the_report_needs_no_other_file(tmp_path):
     assert all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
     assert "<script" not in text
     pictures = {path.stem for path in (tmp_path / "report").glob("*.png")}
-    assert pictures == {"energies", "temperature", "drift", "bonds", "angles", "dihedrals", "distances", "vacf", "vdos"}
+    assert pictures == {
+        "energies",
+        "temperature",
+        "drift",
+        "bonds",
+        "angles",
+        "dihedrals",
+        "distances",
+        "vacf",
+        "vdos",
+    }
     assert all(imread(tmp_path / "report" / f"{name}.png").std() > 0.01 for name in pictures)
     assert all((tmp_path / "report" / f"{name}.csv").is_file() for name in pictures)
     assert json.loads((tmp_path / "report" / "manifest.json").read_text())["status"] == "finished"
@@ -120,19 +164,34 @@ def test_the_report_needs_no_other_file(tmp_path):
 
 
 def test_numbers_are_those_of_the_run(only, tmp_path):
-    only(thermodynamics.energies, thermodynamics.temperatures, thermodynamics.drift, structure.bonds)
+    only(
+        thermodynamics.energies, thermodynamics.temperatures, thermodynamics.drift, structure.bonds
+    )
     run = make_run(tmp_path / "ethanol", molecule("CH3CH2OH"))
     assert invoke(run, "--output", tmp_path / "report", "--skip-ps", 0.2).exit_code == 0
     log = np.genfromtxt(run / "log.csv", delimiter=",", names=True)
     (energies,) = rows_of(tmp_path / "report" / "energies_summary.csv")
-    assert float(energies["kinetic (eV)"].split("\u00a0")[0]) == pytest.approx(log["kinetic_energy_eV"][50:].mean(), abs=5e-4)
+    assert float(energies["kinetic (eV)"].split("\u00a0")[0]) == pytest.approx(
+        log["kinetic_energy_eV"][50:].mean(), abs=5e-4
+    )
     (drift,) = rows_of(tmp_path / "report" / "drift_summary.csv")
-    assert float(drift["drift (meV/atom/ps)"].split("\u00a0")[0]) == pytest.approx(1 / 0.004 / 9, rel=1e-3)
+    assert float(drift["drift (meV/atom/ps)"].split("\u00a0")[0]) == pytest.approx(
+        1 / 0.004 / 9, rel=1e-3
+    )
     bonds = {row["elements"]: row for row in rows_of(tmp_path / "report" / "bonds_summary.csv")}
-    assert {name: int(row["how many"]) for name, row in bonds.items()} == {"C–C": 1, "C–H": 5, "C–O": 1, "H–O": 1}
+    assert {name: int(row["how many"]) for name, row in bonds.items()} == {
+        "C–C": 1,
+        "C–H": 5,
+        "C–O": 1,
+        "H–O": 1,
+    }
     (seen,) = read_runs([run], 0.2, 1)
-    lengths = np.linalg.norm(seen.trajectory.positions[:, 1] - seen.trajectory.positions[:, 0], axis=1)
-    assert float(bonds["C–C"]["mean (Å)"].split("\u00a0")[0]) == pytest.approx(lengths.mean(), abs=5e-4)
+    lengths = np.linalg.norm(
+        seen.trajectory.positions[:, 1] - seen.trajectory.positions[:, 0], axis=1
+    )
+    assert float(bonds["C–C"]["mean (Å)"].split("\u00a0")[0]) == pytest.approx(
+        lengths.mean(), abs=5e-4
+    )
     (temperature,) = rows_of(tmp_path / "report" / "temperature_summary.csv")
     assert int(temperature["degrees of freedom"]) == 27
     assert float(temperature["p (KS)"]) > 1e-3
@@ -169,13 +228,15 @@ def test_a_periodic_run_has_radial_distributions_and_diffusion(only, tmp_path):
     assert invoke(run, "--output", tmp_path / "report").exit_code == 0
     pictures = {path.stem for path in (tmp_path / "report").glob("*.png")}
     assert {"rdf", "msd"} == pictures
-    rdf = np.array([(float(row["r_A"]), float(row["g"])) for row in rows_of(tmp_path / "report" / "rdf.csv")])
+    rdf = np.array(
+        [(float(row["r_A"]), float(row["g"])) for row in rows_of(tmp_path / "report" / "rdf.csv")]
+    )
     assert rdf[rdf[:, 1].argmax(), 0] == pytest.approx(atoms.get_distance(0, 1), abs=0.15)
 
 
 def test_without_mdanalysis_the_report_says_what_to_install(only, tmp_path, monkeypatch):
     only(structure.radial)
-    monkeypatch.setattr("md_runs.analyse.structure.has_mdanalysis", lambda: False)
+    monkeypatch.setattr("md_runs.analysis.structure.has_mdanalysis", lambda: False)
     run = make_run(tmp_path / "run", bulk("Cu", cubic=True), n_frames=100)
     done = invoke(run, "--output", tmp_path / "report")
     assert done.exit_code == 0
@@ -191,19 +252,29 @@ def test_rare_frames_are_no_spectrum(only, tmp_path):
 
 
 def test_what_moving_points_did_is_shown(only, tmp_path):
-    """A real run of an untrained model with moving points: its trajectory keeps their displacements."""
+    """A real run of an untrained model with moving points.
+
+    Its trajectory keeps their displacements.
+    """
     only(structure.polarization)
     model = write_moving_model(tmp_path / "model.pt")
     molecule("H2O").write(tmp_path / "water.xyz")
-    words = f"--model {model} --ensemble nve --bonds free --temperature-K 10 --steps 60 --trajectory-every 1 --dtype float64".split()
-    done = CliRunner().invoke(app, ["md", str(tmp_path / "water.xyz"), *words, "--output", str(tmp_path / "run")])
+    words = (
+        f"--model {model} --ensemble nve --bonds free --temperature-K 10 --steps 60"
+        " --trajectory-every 1 --dtype float64".split()
+    )
+    done = CliRunner().invoke(
+        app, ["md", str(tmp_path / "water.xyz"), *words, "--output", str(tmp_path / "run")]
+    )
     assert done.exit_code == 0, done.output
     (run,) = read_runs([tmp_path / "run"], 0.0, 1)
     assert run.trajectory.polarization is not None
     assert run.trajectory.polarization.shape == (61, 3, 3)
     assert np.abs(run.trajectory.polarization).max() > 0
     assert invoke(tmp_path / "run", "--output", tmp_path / "report").exit_code == 0
-    assert {row["element"] for row in rows_of(tmp_path / "report" / "polarization_summary.csv")} == {"H", "O"}
+    assert {
+        row["element"] for row in rows_of(tmp_path / "report" / "polarization_summary.csv")
+    } == {"H", "O"}
 
 
 def write_moving_model(path: Path) -> Path:
@@ -231,7 +302,9 @@ def test_a_run_that_was_killed_can_be_read(tmp_path):
     assert len(found.log["time_ps"]) == 200
     assert found.first_row == 40
     assert found.trajectory.time_fs[0] == 160
-    (equilibrated,) = read_runs([make_run(tmp_path / "other", molecule("H2O"), equilibrate_ps=1.0)], None, 1)
+    (equilibrated,) = read_runs(
+        [make_run(tmp_path / "other", molecule("H2O"), equilibrate_ps=1.0)], None, 1
+    )
     assert equilibrated.first_row == 0
 
 
@@ -240,7 +313,11 @@ def test_a_run_that_was_killed_can_be_read(tmp_path):
     [
         (lambda run: None, ["--skip-ps", "5"], "`--skip-ps` must be shorter than the run"),
         (lambda run: (run / "trajectory.h5md").unlink(), [], "without trajectory.h5md"),
-        (lambda run: (run / "log.csv").write_text(",".join(COLUMNS) + "\n"), [], "some rows in its log"),
+        (
+            lambda run: (run / "log.csv").write_text(",".join(COLUMNS) + "\n"),
+            [],
+            "some rows in its log",
+        ),
         (lambda run: None, ["--frames-every", "500"], "at least 2 frames"),
     ],
 )
@@ -275,8 +352,8 @@ def test_numbers_are_written_with_their_errors(value, error, expected):
 
 
 def test_text_is_escaped():
-    from md_runs.analyse import html as page
-    from md_runs.analyse.section import Table
+    from md_runs.analysis import html as page
+    from md_runs.analysis.section import Table
 
     text = page.render("a<b", "&", Table(("x",), [("<script>",), ("2·10^-5",)]), [], {}, ["<i>"])
     assert not re.search(r"<script>|<i>|a<b", text)
@@ -291,7 +368,12 @@ def test_what_else_was_logged_is_shown(only, tmp_path):
     longer = [f"{line},{1000 + n % 2},0.1" for n, line in enumerate(lines)]
     (run / "log.csv").write_text("\n".join([f"{header},volume_A3,pressure_GPa", *longer]) + "\n")
     assert invoke(run, "--output", tmp_path / "report").exit_code == 0
-    means = {row["quantity"]: row["mean"] for row in rows_of(tmp_path / "report" / "more_summary.csv")}
+    means = {
+        row["quantity"]: row["mean"] for row in rows_of(tmp_path / "report" / "more_summary.csv")
+    }
     assert set(means) == {"volume_A3", "pressure_GPa"}
     assert float(means["volume_A3"].split("\u00a0")[0]) == pytest.approx(1000.5, abs=0.1)
-    assert "Cell and pressure" in Outline((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).found["h2"]
+    assert (
+        "Cell and pressure"
+        in Outline((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).found["h2"]
+    )

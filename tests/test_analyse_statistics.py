@@ -9,9 +9,16 @@ from ase.build import bulk
 from scipy import stats
 from scipy.signal import lfilter
 
-from md_runs.analyse.canonical import kinetic_density, kinetic_test, log_ratio, slope_test
-from md_runs.analyse.distances import distance_distribution, element_pairs, histogram, largest_radius, pair_distances, radial_distributions
-from md_runs.analyse.motion import (
+from md_runs.analysis.canonical import kinetic_density, kinetic_test, log_ratio, slope_test
+from md_runs.analysis.distances import (
+    distance_distribution,
+    element_pairs,
+    histogram,
+    largest_radius,
+    pair_distances,
+    radial_distributions,
+)
+from md_runs.analysis.motion import (
     PER_CM,
     fit_diffusion,
     highest_wavenumber,
@@ -20,29 +27,44 @@ from md_runs.analyse.motion import (
     vibrational_density,
     without_drift,
 )
-from md_runs.analyse.series import blocks_of, correlation, fit_drift, inefficiency, over_blocks
-from md_runs.statistics import block_average
+from md_runs.analysis.series import blocks_of, correlation, fit_drift, inefficiency, over_blocks
+from md_runs.analysis.statistics import block_average
 
 WATER_LIKE = np.array([16.0, 1.0, 1.0])
 
 
 def autoregressive(memory: float, shape: int | tuple[int, ...], seed: int = 0) -> np.ndarray:
-    """x_n = a x_(n-1) + noise, stationary, variance 1: correlations a^t, inefficiency (1 + a) / (1 - a)."""
+    """x_n = a x_(n-1) + noise, stationary, variance 1.
+
+    Correlations a^t, inefficiency (1 + a) / (1 - a).
+    """
     noise = np.random.default_rng(seed).normal(size=shape)
     noise[1:] *= np.sqrt(1 - memory**2)
     return lfilter([1], [1, -memory], noise, axis=0)
 
 
-def canonical_series(degrees: int, temperature_K: float, n: int, memory: float = 0.0, seed: int = 0) -> np.ndarray:
-    """Half the sum of squares of as many normal variables: a gamma distribution, with correlations a^2t."""
-    return 0.5 * units.kB * temperature_K * (autoregressive(memory, (n, degrees), seed) ** 2).sum(axis=1)
+def canonical_series(
+    degrees: int, temperature_K: float, n: int, memory: float = 0.0, seed: int = 0
+) -> np.ndarray:
+    """Half the sum of squares of as many normal variables.
+
+    A gamma distribution, with correlations a^2t.
+    """
+    return (
+        0.5
+        * units.kB
+        * temperature_K
+        * (autoregressive(memory, (n, degrees), seed) ** 2).sum(axis=1)
+    )
 
 
 def test_correlations_are_averages_over_all_origins():
     series = np.random.default_rng(0).normal(size=(40, 2))
     found = correlation(series)
     for lag in (0, 1, 17, 39):
-        np.testing.assert_allclose(found[lag], (series[: 40 - lag] * series[lag:]).mean(axis=0), atol=1e-12)
+        np.testing.assert_allclose(
+            found[lag], (series[: 40 - lag] * series[lag:]).mean(axis=0), atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9, 0.98])
@@ -58,11 +80,20 @@ def test_block_averages_know_of_memory():
 
 
 def test_alternating_series_do_not_say_more_than_there_are_samples():
-    assert inefficiency((-1.0) ** np.arange(1000) + 0.1 * np.random.default_rng(0).normal(size=1000)) == 1
+    assert (
+        inefficiency((-1.0) ** np.arange(1000) + 0.1 * np.random.default_rng(0).normal(size=1000))
+        == 1
+    )
 
 
 def test_blocks_have_one_size_and_end_at_the_end():
-    assert blocks_of(23, 5) == [slice(3, 7), slice(7, 11), slice(11, 15), slice(15, 19), slice(19, 23)]
+    assert blocks_of(23, 5) == [
+        slice(3, 7),
+        slice(7, 11),
+        slice(11, 15),
+        slice(15, 19),
+        slice(19, 23),
+    ]
     assert blocks_of(3, 5) == []
 
 
@@ -76,7 +107,10 @@ def test_averages_over_blocks_leave_out_what_is_missing():
 def test_the_error_of_a_drift_is_its_scatter():
     """Slopes of series without drift, over their errors, are distributed as Student's t."""
     time = np.arange(4000.0)
-    scores = [found.value / found.error for found in (fit_drift(time, autoregressive(0.9, 4000, seed)) for seed in range(200))]
+    scores = [
+        found.value / found.error
+        for found in (fit_drift(time, autoregressive(0.9, 4000, seed)) for seed in range(200))
+    ]
     assert stats.kstest(scores, stats.t(18).cdf).pvalue > 0.01
     found = fit_drift(time, 5 - 0.25 * time)
     assert found.value == pytest.approx(-0.25)
@@ -94,7 +128,9 @@ def test_the_canonical_density_is_normalised_and_has_its_moments():
 @pytest.mark.parametrize("memory", [0.0, 0.9])
 def test_canonical_energies_pass_as_often_as_they_should(memory):
     """P-values of canonical series are small as seldom as they should be, also where samples remember each other."""
-    tests = [kinetic_test(canonical_series(12, 300, 2000, memory, seed), 12, 300) for seed in range(150)]
+    tests = [
+        kinetic_test(canonical_series(12, 300, 2000, memory, seed), 12, 300) for seed in range(150)
+    ]
     for name in ("p_distribution", "p_mean", "p_variance"):
         p_values = np.array([getattr(test, name) for test in tests])
         assert (p_values < 0.05).mean() < 0.12, name
@@ -135,17 +171,23 @@ def oscillators(wavenumbers: tuple[float, ...], n_frames: int, interval_fs: floa
     """Velocities (F, N, 3) of oscillators along x, of equal kinetic energy in the mean."""
     times = np.arange(n_frames)[:, None] * interval_fs
     velocities = np.zeros((n_frames, len(wavenumbers), 3))
-    velocities[..., 0] = np.cos(2 * np.pi * times * np.array(wavenumbers) / PER_CM + 0.3) / np.sqrt(WATER_LIKE[: len(wavenumbers)])
+    velocities[..., 0] = np.cos(2 * np.pi * times * np.array(wavenumbers) / PER_CM + 0.3) / np.sqrt(
+        WATER_LIKE[: len(wavenumbers)]
+    )
     return velocities
 
 
 def test_oscillators_have_their_lines_and_one_mode_each():
     lines = (500.0, 1600.0, 3700.0)
-    spectrum = vibrational_density(oscillators(lines, 8000, 2.0), WATER_LIKE, 2.0, degrees_of_freedom=3)
+    spectrum = vibrational_density(
+        oscillators(lines, 8000, 2.0), WATER_LIKE, 2.0, degrees_of_freedom=3
+    )
     step = spectrum.wavenumber[1]
     assert step == pytest.approx(10, rel=0.01)
     for atom, line in enumerate(lines):
-        assert spectrum.wavenumber[spectrum.density[:, atom].argmax()] == pytest.approx(line, abs=step)
+        assert spectrum.wavenumber[spectrum.density[:, atom].argmax()] == pytest.approx(
+            line, abs=step
+        )
         near = abs(spectrum.wavenumber - line) < 5 * step
         assert spectrum.density[near, atom].sum() * step == pytest.approx(1, abs=0.02)
     assert spectrum.density.sum() * step == pytest.approx(3)
@@ -154,7 +196,9 @@ def test_oscillators_have_their_lines_and_one_mode_each():
 def test_fast_oscillators_are_folded_back():
     assert highest_wavenumber(10.0) == pytest.approx(1667.8, abs=0.1)
     spectrum = vibrational_density(oscillators((2000.0,), 4000, 10.0), WATER_LIKE[:1], 10.0, 1)
-    assert spectrum.wavenumber[spectrum.density[:, 0].argmax()] == pytest.approx(2 * highest_wavenumber(10.0) - 2000, abs=12)
+    assert spectrum.wavenumber[spectrum.density[:, 0].argmax()] == pytest.approx(
+        2 * highest_wavenumber(10.0) - 2000, abs=12
+    )
 
 
 def test_the_autocorrelation_of_an_oscillator_is_a_cosine():
@@ -193,21 +237,27 @@ def test_a_random_walk_diffuses():
 def test_flight_and_rattling_are_no_diffusion():
     lag = np.arange(1000) * 2.0
     flight = np.random.default_rng(3).normal(size=(20, 3)) * lag[:, None, None]
-    assert fit_diffusion(lag, mean_square_displacement(flight)).exponent == pytest.approx(2, abs=1e-3)
+    assert fit_diffusion(lag, mean_square_displacement(flight)).exponent == pytest.approx(
+        2, abs=1e-3
+    )
     rattling = np.random.default_rng(4).normal(size=(1000, 20, 3))
     assert abs(fit_diffusion(lag, mean_square_displacement(rattling)).exponent) < 0.05
 
 
 def test_drift_of_the_centre_is_taken_out():
     values = np.random.default_rng(5).normal(size=(10, 3, 3)) + np.arange(10)[:, None, None]
-    np.testing.assert_allclose(np.einsum("fnk,n->fk", without_drift(values, WATER_LIKE), WATER_LIKE), 0, atol=1e-12)
+    np.testing.assert_allclose(
+        np.einsum("fnk,n->fk", without_drift(values, WATER_LIKE), WATER_LIKE), 0, atol=1e-12
+    )
 
 
 def test_an_ideal_gas_has_no_structure():
     pytest.importorskip("MDAnalysis")
     rng, edge, n = np.random.default_rng(6), 20.0, 120
     cells = np.broadcast_to(edge * np.eye(3), (40, 3, 3))
-    curves = radial_distributions(edge * rng.random((40, n, 3)), cells, ["Ar"] * 60 + ["Ne"] * 60, np.arange(n), 9.0, 9)
+    curves = radial_distributions(
+        edge * rng.random((40, n, 3)), cells, ["Ar"] * 60 + ["Ne"] * 60, np.arange(n), 9.0, 9
+    )
     assert list(curves) == ["Ar–Ar", "Ar–Ne", "Ne–Ne"]
     for curve in curves.values():
         assert np.all(abs(curve.mean[2:] - 1) < 5 * curve.error[2:] + 1e-3)
@@ -215,7 +265,10 @@ def test_an_ideal_gas_has_no_structure():
 
 
 def test_a_lattice_has_its_shells_in_any_orientation():
-    """12 neighbours at a/sqrt(2), 6 at a, in fcc: coordination numbers are integrals of g, also where the cell is turned."""
+    """12 neighbours at a/sqrt(2), 6 at a, in fcc.
+
+    Coordination numbers are integrals of g, also where the cell is turned.
+    """
     pytest.importorskip("MDAnalysis")
     atoms: Atoms = bulk("Cu", a=3.6, cubic=True).repeat(4)
     numbers = []
@@ -224,9 +277,27 @@ def test_a_lattice_has_its_shells_in_any_orientation():
         turned.rotate(turn, (1, 2, 3), rotate_cell=True)
         frames = np.stack([turned.positions] * 2)
         assert largest_radius(turned.cell.array[None]) == pytest.approx(7.2)
-        curve = radial_distributions(frames, np.stack([turned.cell.array] * 2), ["Cu"] * 256, np.zeros(256, dtype=int), 4.0, 400)["Cu–Cu"]
-        shells = curve.mean * 4 * np.pi * curve.x**2 * (curve.x[1] - curve.x[0]) * 255 / turned.get_volume()
-        numbers += [shells[abs(curve.x - 3.6 / np.sqrt(2)) < 0.1].sum(), shells[abs(curve.x - 3.6) < 0.1].sum()]
+        curve = radial_distributions(
+            frames,
+            np.stack([turned.cell.array] * 2),
+            ["Cu"] * 256,
+            np.zeros(256, dtype=int),
+            4.0,
+            400,
+        )["Cu–Cu"]
+        shells = (
+            curve.mean
+            * 4
+            * np.pi
+            * curve.x**2
+            * (curve.x[1] - curve.x[0])
+            * 255
+            / turned.get_volume()
+        )
+        numbers += [
+            shells[abs(curve.x - 3.6 / np.sqrt(2)) < 0.1].sum(),
+            shells[abs(curve.x - 3.6) < 0.1].sum(),
+        ]
     np.testing.assert_allclose(numbers, [12, 6, 12, 6], rtol=1e-3)
 
 
@@ -235,9 +306,13 @@ def test_pairs_inside_a_molecule_do_not_count():
     rng, n = np.random.default_rng(7), 80
     centres = 20.0 * rng.random((30, n, 1, 3))
     directions = rng.normal(size=(30, n, 1, 3))
-    positions = np.concatenate([centres, centres + directions / np.linalg.norm(directions, axis=-1, keepdims=True)], axis=2)
+    positions = np.concatenate(
+        [centres, centres + directions / np.linalg.norm(directions, axis=-1, keepdims=True)], axis=2
+    )
     cells = np.broadcast_to(20 * np.eye(3), (30, 3, 3))
-    curve = radial_distributions(positions.reshape(30, -1, 3), cells, ["N"] * 2 * n, np.arange(2 * n) // 2, 9.0, 18)["N–N"]
+    curve = radial_distributions(
+        positions.reshape(30, -1, 3), cells, ["N"] * 2 * n, np.arange(2 * n) // 2, 9.0, 18
+    )["N–N"]
     assert abs(curve.mean[1:4] - 1).max() < 0.25  # the bond is at 1 Å and would give g = 80
     assert curve.mean[6:].mean() == pytest.approx(1, abs=0.01)
 

@@ -1,4 +1,7 @@
-"""Bonds, angles and dihedrals: found once, measured along a trajectory, also across the faces of a cell."""
+"""Bonds, angles and dihedrals.
+
+Found once, measured along a trajectory, also across the faces of a cell.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,23 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from md_runs.analyse.topology import angles_degrees, bond_lengths, by_name, dihedrals_degrees, find_topology
+from md_runs.analysis.topology import (
+    angles_degrees,
+    bond_lengths,
+    by_name,
+    dihedrals_degrees,
+    find_topology,
+)
 
 
 def test_ethanol_has_its_bonds():
     topology = find_topology(molecule("CH3CH2OH"))
-    assert {name: len(found) for name, found in by_name(topology.bonds).items()} == {"C–C": 1, "C–H": 5, "C–O": 1, "H–O": 1}
+    assert {name: len(found) for name, found in by_name(topology.bonds).items()} == {
+        "C–C": 1,
+        "C–H": 5,
+        "C–O": 1,
+        "H–O": 1,
+    }
     assert len(topology.angles) == 13
     assert {name: len(found) for name, found in by_name(topology.dihedrals).items()} == {
         "C–C–O–H": 1,
@@ -28,12 +42,18 @@ def test_values_are_those_of_ase():
     atoms.rattle(0.05, seed=1)
     topology = find_topology(atoms)
     frames = atoms.positions[None]
-    for term, value in zip(topology.bonds, bond_lengths(topology.bonds, frames, None)[0], strict=True):
+    for term, value in zip(
+        topology.bonds, bond_lengths(topology.bonds, frames, None)[0], strict=True
+    ):
         assert value == pytest.approx(atoms.get_distance(*term.steps[0][:2]))
-    for term, value in zip(topology.angles, angles_degrees(topology.angles, frames, None)[0], strict=True):
+    for term, value in zip(
+        topology.angles, angles_degrees(topology.angles, frames, None)[0], strict=True
+    ):
         (a, middle, _), (_, b, _) = term.steps
         assert value == pytest.approx(atoms.get_angle(a, middle, b))
-    for term, value in zip(topology.dihedrals, dihedrals_degrees(topology.dihedrals, frames, None)[0], strict=True):
+    for term, value in zip(
+        topology.dihedrals, dihedrals_degrees(topology.dihedrals, frames, None)[0], strict=True
+    ):
         (a, b, _), _, (c, d, _) = term.steps
         assert value % 360 == pytest.approx(atoms.get_dihedral(a, b, c, d))
 
@@ -64,7 +84,9 @@ def test_a_bond_follows_the_cell():
     assert find_topology(atoms).bonds == []
     pair = Atoms("H2", positions=[[0.1, 0, 0], [5.6, 0, 0]], cell=[6, 6, 6], pbc=True)
     (bond,) = find_topology(pair).bonds
-    assert bond_lengths([bond], pair.positions[None], 1.1 * pair.cell.array[None])[0, 0] == pytest.approx(1.1)
+    assert bond_lengths([bond], pair.positions[None], 1.1 * pair.cell.array[None])[
+        0, 0
+    ] == pytest.approx(1.1)
 
 
 def test_a_straight_chain_has_no_dihedral():

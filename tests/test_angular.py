@@ -12,8 +12,15 @@ from ase import Atoms
 from scipy.special import eval_legendre, spherical_jn
 from torch.testing import assert_close
 
-from potentials.angular import ANGULAR, LearnedAngular, SphericalBessel, bessel_roots, cosines, find_triplets
 from potentials.build import build
+from potentials.parts.angular import (
+    ANGULAR,
+    LearnedAngular,
+    SphericalBessel,
+    bessel_roots,
+    cosines,
+    find_triplets,
+)
 from potentials.potential import Potential, predict
 from potentials.training.loss import parameter_groups, penalties
 from tests.contract.structures import ALL, graph_of
@@ -44,19 +51,28 @@ def test_waves_are_those_of_scipy(dtype: torch.dtype) -> None:
     found = encoding.distance(torch.tensor(d, dtype=dtype))
     for degree in range(7):
         z = encoding.roots[degree].numpy()
-        expected = spherical_jn(degree, z * d[:, None] / 5.0) * np.sqrt(2) / np.abs(spherical_jn(degree + 1, z))
+        expected = (
+            spherical_jn(degree, z * d[:, None] / 5.0)
+            * np.sqrt(2)
+            / np.abs(spherical_jn(degree + 1, z))
+        )
         atol = {torch.float32: 2e-5, torch.float64: 1e-12}[dtype]
         assert_close(found[:, degree].double(), torch.as_tensor(expected), rtol=0.0, atol=atol)
 
 
 def test_waves_are_orthonormal_in_the_unit_ball() -> None:
-    """∫ over the ball of two waves is 1 where both their numbers agree, else 0: the norm of the paper."""
+    """∫ over the ball of two waves is 1 where both their numbers agree, else 0.
+
+    The norm of the paper.
+    """
     encoding = SphericalBessel(1.0, 4, 3)
     nodes, weights = (torch.as_tensor(x) for x in np.polynomial.legendre.leggauss(60))
     x = 0.5 * (nodes + 1)
     distance, angle = encoding.distance(x), encoding.angle(nodes)  # (Q, A, N), (Q, A)
     overlap = torch.einsum("q,qan,qbm->anbm", 0.5 * weights * x * x, distance, distance)
-    overlap = overlap * torch.einsum("q,qa,qb->ab", 2 * np.pi * weights, angle, angle)[:, None, :, None]
+    overlap = (
+        overlap * torch.einsum("q,qa,qb->ab", 2 * np.pi * weights, angle, angle)[:, None, :, None]
+    )
     assert_close(overlap.reshape(12, 12), torch.eye(12, dtype=torch.float64), rtol=0.0, atol=1e-10)
 
 
@@ -65,7 +81,9 @@ def test_harmonics_are_those_of_scipy() -> None:
     for n_angular in (1, 2, 7):
         found = SphericalBessel(5.0, n_angular).angle(cosine)
         degrees = np.arange(n_angular)
-        expected = np.sqrt((2 * degrees + 1) / (4 * np.pi)) * eval_legendre(degrees, cosine.numpy()[:, None])
+        expected = np.sqrt((2 * degrees + 1) / (4 * np.pi)) * eval_legendre(
+            degrees, cosine.numpy()[:, None]
+        )
         assert_close(found, torch.as_tensor(expected), rtol=0.0, atol=1e-13)
 
 
@@ -76,11 +94,17 @@ def test_triplets(name: str) -> None:
     n_pairs = len(graph.idx_i)
     within = torch.arange(n_pairs) % 5 != 4
     found = find_triplets(graph.idx_i, graph.idx_j, within, len(graph.positions))
-    receivers, senders = torch.cat([graph.idx_i, graph.idx_j]).tolist(), torch.cat([graph.idx_j, graph.idx_i]).tolist()
+    receivers, senders = (
+        torch.cat([graph.idx_i, graph.idx_j]).tolist(),
+        torch.cat([graph.idx_j, graph.idx_i]).tolist(),
+    )
     expected = {
         (k_j, j_i)
         for k_j, j_i in product(range(2 * n_pairs), repeat=2)
-        if receivers[k_j] == senders[j_i] and k_j != (j_i + n_pairs) % (2 * n_pairs) and within[k_j % n_pairs] and within[j_i % n_pairs]
+        if receivers[k_j] == senders[j_i]
+        and k_j != (j_i + n_pairs) % (2 * n_pairs)
+        and within[k_j % n_pairs]
+        and within[j_i % n_pairs]
     }
     assert len(found.incoming) == len(expected)
     assert set(zip(found.incoming.tolist(), found.outgoing.tolist(), strict=True)) == expected
@@ -116,7 +140,10 @@ def test_a_straight_line_is_nothing_special(base: dict[str, Any]) -> None:
 def test_the_learned_one_starts_at_the_hand_made_one() -> None:
     base, learned = SphericalBessel(5.0), LearnedAngular(5.0)
     x, d = torch.linspace(-1, 1, 301), torch.linspace(0, 5, 301)
-    for exact, fitted in ((base.angle(x), learned.angle(x)), (base.distance(d).flatten(1), learned.distance(d))):
+    for exact, fitted in (
+        (base.angle(x), learned.angle(x)),
+        (base.distance(d).flatten(1), learned.distance(d)),
+    ):
         assert float(((exact - fitted).abs().max() / exact.abs().max()).detach()) < 5e-3
 
 

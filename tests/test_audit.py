@@ -11,14 +11,17 @@ import torch
 from ase.build import molecule
 from typer.testing import CliRunner
 
-from md_runs import audit, cli
-from md_runs.audit import Subject, choose
+from md_runs.cli import app as cli
+from md_runs.cli.models import audit
+from md_runs.cli.models.audit import Subject, choose
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, load, save
 from tests.small import SPEC
 
-CARD = Card(name="audited", elements=[1, 6, 8], states=[[0, 1, 9], [0, 3, 9], [-1, 2, 9], [1, 2, 9]])
+CARD = Card(
+    name="audited", elements=[1, 6, 8], states=[[0, 1, 9], [0, 3, 9], [-1, 2, 9], [1, 2, 9]]
+)
 
 
 @pytest.fixture(scope="module")
@@ -26,8 +29,22 @@ def model(tmp_path_factory) -> Path:
     """An untrained model with a strong state factor and a repulsion at short distance."""
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("audit") / "m.pt"
-    spec = SPEC | {"embeddings": [{"name": "species"}, {"name": "electronic", "attribute": "unpaired_electrons"}]}
-    potential = build(spec | {"state_factor": {"attributes": ["total_charge"], "strength": "per_layer", "initial": 2.0}})
+    spec = SPEC | {
+        "embeddings": [
+            {"name": "species"},
+            {"name": "electronic", "attribute": "unpaired_electrons"},
+        ]
+    }
+    potential = build(
+        spec
+        | {
+            "state_factor": {
+                "attributes": ["total_charge"],
+                "strength": "per_layer",
+                "initial": 2.0,
+            }
+        }
+    )
     with torch.no_grad():
         for parameter in potential.trunk.parameters():
             parameter.mul_(1.5)  # states far apart in energy
@@ -37,21 +54,29 @@ def model(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def subject(model) -> Subject:
-    return choose(PolarizedCalculator(model, dtype="float64", engine="eager"), [molecule("H2O"), molecule("CH4")])
+    return choose(
+        PolarizedCalculator(model, dtype="float64", engine="eager"),
+        [molecule("H2O"), molecule("CH4")],
+    )
 
 
 class Spoilt(Subject):
     """A subject whose energies somebody has spoilt."""
 
     def results(self, frames, fragments=None):
-        return [self.spoil(atoms, dict(result)) for atoms, result in zip(frames, super().results(frames, fragments), strict=True)]
+        return [
+            self.spoil(atoms, dict(result))
+            for atoms, result in zip(frames, super().results(frames, fragments), strict=True)
+        ]
 
     def spoil(self, atoms, result):
         raise NotImplementedError
 
 
 def spoilt(subject: Subject, spoil) -> Subject:
-    return type("S", (Spoilt,), {"spoil": lambda self, atoms, result: spoil(atoms, result)})(subject.calculator, subject.a, subject.b)
+    return type("S", (Spoilt,), {"spoil": lambda self, atoms, result: spoil(atoms, result)})(
+        subject.calculator, subject.a, subject.b
+    )
 
 
 def verdicts(findings) -> dict[str, str]:
@@ -70,7 +95,9 @@ def test_a_total_charge_is_not_size_consistent_and_fragments_are(subject):
 
 def test_molecules_that_feel_each_other_from_afar_fail(subject):
     """An energy of 2 meV that depends on how many atoms there are in all."""
-    other = spoilt(subject, lambda atoms, r: r | {"energy": r["energy"] + (0.002 if len(atoms) > 5 else 0.0)})
+    other = spoilt(
+        subject, lambda atoms, r: r | {"energy": r["energy"] + (0.002 if len(atoms) > 5 else 0.0)}
+    )
     assert verdicts(audit._far_molecules(other))["far molecules, +0/1"] == "failure"
     assert set(verdicts(audit._copies(other)).values()) >= {"failure"}
 
@@ -80,10 +107,15 @@ def test_a_jump_at_the_cutoff_fails(subject):
     cutoff = subject.calculator.model.potential.cutoff
 
     def jumping(atoms, result):
-        nearest = np.linalg.norm(atoms.positions[:3, None] - atoms.positions[None, 3:], axis=-1).min()
+        nearest = np.linalg.norm(
+            atoms.positions[:3, None] - atoms.positions[None, 3:], axis=-1
+        ).min()
         return result | {"energy": result["energy"] + 1e-5 * (nearest < cutoff)}
 
-    assert verdicts(audit._cutoff(spoilt(subject, jumping))) == {"energy at the cutoff": "failure", "force at the cutoff": "ok"}
+    assert verdicts(audit._cutoff(spoilt(subject, jumping))) == {
+        "energy at the cutoff": "failure",
+        "force at the cutoff": "ok",
+    }
 
 
 def test_a_hole_is_a_warning_and_a_number_that_is_none_a_failure(subject):
@@ -93,7 +125,10 @@ def test_a_hole_is_a_warning_and_a_number_that_is_none_a_failure(subject):
         return result | {"energy": result["energy"] - 1e4 * (atoms.get_all_distances()[0, 1] < 0.6)}
 
     findings = {f.check: f for f in audit._contacts(spoilt(subject, hole))}
-    assert findings["pressed together"].verdict == "warning" and "only, then falls" in findings["pressed together"].text
+    assert (
+        findings["pressed together"].verdict == "warning"
+        and "only, then falls" in findings["pressed together"].text
+    )
     nothing = spoilt(subject, lambda atoms, result: result | {"energy": np.nan})
     assert set(verdicts(audit._contacts(nothing)).values()) == {"failure"}
     assert verdicts(audit._charge_scan(nothing)) == {"charge scan": "failure"}
@@ -105,7 +140,12 @@ def test_charge_scan(subject):
 
     [found] = audit._charge_scan(spoilt(subject, convex))
     assert found.verdict == "ok" and "E(+1) - E(+0) = 9.00 eV" in found.text
-    [found] = audit._charge_scan(spoilt(subject, lambda atoms, r: r | {"energy": {-1: -9.0, 0: 0.0, 1: 1.0}[atoms.info["charge"]]}))
+    [found] = audit._charge_scan(
+        spoilt(
+            subject,
+            lambda atoms, r: r | {"energy": {-1: -9.0, 0: 0.0, 1: 1.0}[atoms.info["charge"]]},
+        )
+    )
     assert found.verdict == "warning"
 
 
@@ -115,7 +155,9 @@ def test_distances_of_pairs():
     for way in audit.WAYS:
         for distance in (30.0, 4.5, 0.5):
             pair = audit._pair(a, b, way, distance)
-            assert np.linalg.norm(pair.positions[:12, None] - pair.positions[None, 12:], axis=-1).min() == pytest.approx(distance, abs=1e-9)
+            assert np.linalg.norm(
+                pair.positions[:12, None] - pair.positions[None, 12:], axis=-1
+            ).min() == pytest.approx(distance, abs=1e-9)
 
 
 def test_the_shell_prints_and_stores(model, tmp_path, monkeypatch):
@@ -127,12 +169,22 @@ def test_the_shell_prints_and_stores(model, tmp_path, monkeypatch):
     result = CliRunner().invoke(cli.app, ["audit", "m.pt", "--structure", "water.xyz", "--store"])
     assert result.exit_code == 0, result.output
     after = load("m.pt")
-    assert before.sha256 in result.stdout and after.sha256 in result.stdout and before.sha256 != after.sha256
+    assert (
+        before.sha256 in result.stdout
+        and after.sha256 in result.stdout
+        and before.sha256 != after.sha256
+    )
     assert after.card.audit["sha256_before"] == before.sha256
-    assert {f["check"] for f in after.card.audit["findings"]} >= {"energy at the cutoff", "4 copies, +1/2 as fragments"}
+    assert {f["check"] for f in after.card.audit["findings"]} >= {
+        "energy at the cutoff",
+        "4 copies, +1/2 as fragments",
+    }
     for name, value in before.potential.state_dict().items():
         assert torch.equal(value, after.potential.state_dict()[name])
-    assert after.card.states == before.card.states and [p.name for p in Path().iterdir() if "tmp" in p.name] == []
+    assert (
+        after.card.states == before.card.states
+        and [p.name for p in Path().iterdir() if "tmp" in p.name] == []
+    )
     assert "audit" in CliRunner().invoke(cli.app, ["info", "m.pt"]).stdout
 
 
@@ -147,6 +199,9 @@ def test_a_failure_ends_with_one(model, monkeypatch):
 def test_bad_input(model, tmp_path):
     odd = tmp_path / "odd.xyz"
     molecule("CH3").write(odd)
-    for words, message in (([str(model), "--structure", str(odd)], "even number"), (["nosuchmodel"], "nosuchmodel")):
+    for words, message in (
+        ([str(model), "--structure", str(odd)], "even number"),
+        (["nosuchmodel"], "nosuchmodel"),
+    ):
         result = CliRunner().invoke(cli.app, ["audit", *words])
         assert result.exit_code == 2 and message in result.stderr

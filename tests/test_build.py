@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from md_runs.cli import app
+from md_runs.cli.app import app
 from md_runs.errors import InputError
 
 pytest.importorskip("rdkit", reason="needs RDKit")
-from md_runs.build import build
+from md_runs.cli.structures.build import build
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,9 @@ from md_runs.build import build
         ("Cl", "HCl", 0, 1),
     ],
 )
-def test_the_smiles_says_the_state(smiles: str, formula: str, charge: int, multiplicity: int) -> None:
+def test_the_smiles_says_the_state(
+    smiles: str, formula: str, charge: int, multiplicity: int
+) -> None:
     [atoms], _ = build(smiles)
     assert atoms.get_chemical_formula("hill") == formula
     assert (atoms.info["charge"], atoms.info["multiplicity"]) == (charge, multiplicity)
@@ -72,8 +74,18 @@ def test_the_command_writes_what_other_commands_read(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, ["build", "C[NH3+]", "-o", str(path)])
     assert done.exit_code == 0 and "charge +1, multiplicity 1" in done.output
     atoms = ase.io.read(path)
-    assert atoms.info["charge"] == 1 and atoms.info["multiplicity"] == 1 and atoms.info["smiles"] == "C[NH3+]"
+    assert (
+        atoms.info["charge"] == 1
+        and atoms.info["multiplicity"] == 1
+        and atoms.info["smiles"] == "C[NH3+]"
+    )
     before = path.read_bytes()
-    for arguments in (["CCO", "-o", str(path)], ["CCO", "-o", str(tmp_path / "a.pdb")], ["C1CC", "-o", str(tmp_path / "b.xyz")]):
+    for arguments in (
+        ["CCO", "-o", str(path)],
+        ["CCO", "-o", str(tmp_path / "a.pdb")],
+        ["C1CC", "-o", str(tmp_path / "b.xyz")],
+    ):
         assert CliRunner().invoke(app, ["build", *arguments]).exit_code == 2
-    assert path.read_bytes() == before and sorted(p.name for p in tmp_path.rglob("*.*")) == ["ion.xyz"]
+    assert path.read_bytes() == before and sorted(p.name for p in tmp_path.rglob("*.*")) == [
+        "ion.xyz"
+    ]

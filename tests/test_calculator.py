@@ -23,14 +23,18 @@ from ase.io import read, write
 from ase.md.verlet import VelocityVerlet
 
 from polcalc import PolarizedCalculator
-from polcalc.domain import Domain, ExtrapolationWarning
-from polcalc.electrons import ElectronicState
-from polcalc.evaluation import Evaluation, Structure
+from polcalc.calculator.domain import Domain, ExtrapolationWarning
+from polcalc.calculator.electrons import ElectronicState
+from polcalc.engines.base import Evaluation, Structure
 from potentials.build import build
 from potentials.checkpoint import Card, Model, save
 
 STATE_FACTOR = {"attributes": ["total_charge", "unpaired_electrons"], "initial": 0.5}
-SPEC = {"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 8, "n_layers": 1}, "state_factor": STATE_FACTOR}
+SPEC = {
+    "cutoff": 4.0,
+    "architecture": {"name": "tensornet", "channels": 8, "n_layers": 1},
+    "state_factor": STATE_FACTOR,
+}
 CARD = Card(
     elements=[1, 6, 8],
     states=[[q, m, 10] for q in (-1, 0, 1) for m in (1, 2, 3)],
@@ -43,7 +47,9 @@ def model(card: Card = CARD, spec: dict[str, Any] | None = None) -> Model:
     return Model(build(spec or SPEC).double(), card, "0" * 64, Path("tiny.pt"))
 
 
-def calculator(card: Card = CARD, spec: dict[str, Any] | None = None, engine: str = "eager", **arguments: Any) -> PolarizedCalculator:
+def calculator(
+    card: Card = CARD, spec: dict[str, Any] | None = None, engine: str = "eager", **arguments: Any
+) -> PolarizedCalculator:
     """The eager engine is ready at once; what an engine can break is tested with "auto" too."""
     return PolarizedCalculator(model(card, spec), device="cpu", engine=engine, **arguments)
 
@@ -61,7 +67,10 @@ def radical() -> Atoms:
 
 def crystal() -> Atoms:
     atoms = bulk("C", "diamond", a=3.6, cubic=True)
-    atoms.set_cell(atoms.cell.array @ np.array([[1.02, 0.05, 0], [0, 0.97, 0], [0.04, 0, 1.01]]), scale_atoms=True)
+    atoms.set_cell(
+        atoms.cell.array @ np.array([[1.02, 0.05, 0], [0, 0.97, 0], [0.04, 0, 1.01]]),
+        scale_atoms=True,
+    )
     atoms.rattle(0.1, seed=1)
     return atoms
 
@@ -93,7 +102,9 @@ def test_forces_and_stress_are_those_of_finite_differences(engine: str) -> None:
     atoms.calc = FiniteDifferenceCalculator(calc, eps_disp=1e-4, eps_strain=1e-4)
     assert np.allclose(forces, atoms.get_forces(), atol=1e-6)
     assert np.allclose(stress, atoms.get_stress(), atol=1e-7)
-    assert len({round(abs(x), 6) for x in stress}) == 6  # all components differ, or the order would not be tested
+    assert (
+        len({round(abs(x), 6) for x in stress}) == 6
+    )  # all components differ, or the order would not be tested
 
 
 def test_a_molecule_has_no_stress() -> None:
@@ -118,7 +129,12 @@ def test_moving_points_are_shown() -> None:
     calc.get_potential_energy(atoms)
     assert np.allclose(calc.polarization_vectors, 0.25)
     assert np.allclose(calc.virtual_points, atoms.positions + 0.25)
-    assert set(calc.results) == {"energy", "free_energy", "energies", "forces"}  # ASE refuses names it does not know
+    assert set(calc.results) == {
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+    }  # ASE refuses names it does not know
 
 
 # charge and multiplicity
@@ -141,7 +157,9 @@ def test_changing_info_changes_the_energy(engine: str) -> None:
 
 
 @pytest.mark.parametrize("ask", ["get_forces", "get_potential_energy", "get_potential_energies"])
-@pytest.mark.parametrize("change", ["info", "charges", "magmoms", "positions", "cell", "pbc", "numbers"])
+@pytest.mark.parametrize(
+    "change", ["info", "charges", "magmoms", "positions", "cell", "pbc", "numbers"]
+)
 def test_every_change_is_noticed_by_every_question(ask: str, change: str) -> None:
     atoms = ethanol()
     atoms.set_cell([5.0, 5.5, 6.0])
@@ -209,7 +227,9 @@ def test_arguments_win_and_can_be_set() -> None:
 def test_impossible_state_is_refused_with_what_fits() -> None:
     atoms = radical()
     atoms.calc = calculator(multiplicity=1)
-    with pytest.raises(ValueError, match=r"must fit 9 electrons \(odd\): 2, 4.*Pass multiplicity=2"):
+    with pytest.raises(
+        ValueError, match=r"must fit 9 electrons \(odd\): 2, 4.*Pass multiplicity=2"
+    ):
         atoms.get_potential_energy()
 
 
@@ -226,7 +246,10 @@ def test_unknown_element_is_refused_with_the_known_ones() -> None:
 def test_unseen_state_warns_once() -> None:
     atoms = ethanol(charge=2)
     atoms.calc = calculator()
-    with pytest.warns(ExtrapolationWarning, match=r"never saw charge \+2 with multiplicity 1 \(seen, charge/multiplicity: -1/1"):
+    with pytest.warns(
+        ExtrapolationWarning,
+        match=r"never saw charge \+2 with multiplicity 1 \(seen, charge/multiplicity: -1/1",
+    ):
         atoms.get_potential_energy()
     atoms.positions += 0.01
     atoms.get_potential_energy()
@@ -236,7 +259,10 @@ def test_what_is_known_to_be_wrong_is_told_once_and_for_that_state_alone() -> No
     card = replace(CARD, known_errors=[["C2H6O", 1, 2, -4.23]])
     atoms = ethanol(charge=1)
     atoms.calc = calculator(card)
-    with pytest.warns(ExtrapolationWarning, match=r"known to be wrong for C2H6O of charge \+1 and multiplicity 2: .* by -4\.2 eV"):
+    with pytest.warns(
+        ExtrapolationWarning,
+        match=r"known to be wrong for C2H6O of charge \+1 and multiplicity 2: .* by -4\.2 eV",
+    ):
         atoms.get_potential_energy()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -252,9 +278,17 @@ def test_a_model_that_ignores_the_state_refuses_another() -> None:
     neutral = Card(elements=[1, 6, 8], states=[[0, 1, 10]])
     calc = calculator(neutral, plain)
     calc.get_potential_energy(ethanol())
-    with pytest.raises(ValueError, match=r"`charge` must be one that the model was trained on, for it ignores the charge.*\+0/1\); got 1"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"`charge` must be one that the model was trained on, for it ignores the"
+            r" charge.*\+0/1\); got 1"
+        ),
+    ):
         calc.get_potential_energy(ethanol(charge=1))
-    with pytest.raises(ValueError, match="`multiplicity` must be one that the model was trained on"):
+    with pytest.raises(
+        ValueError, match="`multiplicity` must be one that the model was trained on"
+    ):
         calc.get_potential_energy(ethanol(multiplicity=3))
     cations = Card(elements=[1, 6, 8], states=[[1, 2, 10]])
     calculator(cations, plain).get_potential_energy(ethanol(charge=1))
@@ -266,7 +300,12 @@ def test_a_model_that_ignores_the_state_refuses_another() -> None:
 def test_close_contact_warns_once_and_names_the_pair() -> None:
     atoms = Atoms("OH", [[0, 0, 0], [0.7, 0, 0]])
     atoms.calc = calculator()
-    with pytest.warns(ExtrapolationWarning, match=r"Atoms 0 and 1 \(H-O\) are 0.70 Å apart; the closest in the training data are 0.80 Å"):
+    with pytest.warns(
+        ExtrapolationWarning,
+        match=(
+            r"Atoms 0 and 1 \(H-O\) are 0.70 Å apart; the closest in the training data are 0.80 Å"
+        ),
+    ):
         atoms.get_potential_energy()
     atoms.positions[1, 0] = 0.65
     atoms.get_potential_energy()
@@ -293,7 +332,9 @@ def test_coincident_atoms_are_refused(periodic: bool) -> None:
         atoms.pbc = True
         atoms.positions[8] += [9, 0, -9]
     atoms.calc = calculator(Card())
-    with pytest.raises(ValueError, match=r"on top of each other; got 0.010 Å between atoms 2 and 8 \(H-O\)"):
+    with pytest.raises(
+        ValueError, match=r"on top of each other; got 0.010 Å between atoms 2 and 8 \(H-O\)"
+    ):
         atoms.get_forces()
 
 
@@ -332,19 +373,30 @@ def test_charged_cell_warns() -> None:
         (lambda atoms: atoms + Atoms("He", [[9, 9, 9]]), "C2H6O became C2H6HeO"),
     ],
 )
-@pytest.mark.parametrize(("said", "stayed"), [({"charge": 1}, r"\+1"), ({"charge": 0, "multiplicity": 5}, "multiplicity 5")])
+@pytest.mark.parametrize(
+    ("said", "stayed"),
+    [({"charge": 1}, r"\+1"), ({"charge": 0, "multiplicity": 5}, "multiplicity 5")],
+)
 def test_edits_that_keep_the_state_name_the_fix(edit, formulas, said, stayed) -> None:
-    """ASE's repeat, slices and sums keep atoms.info; a state set anew, or the same structure again, is no reason to warn."""
+    """ASE's repeat, slices and sums keep atoms.info.
+
+    A state set anew, or the same structure again, is no reason to warn.
+    """
     domain = Domain(Card(), calculator().model.potential)
     before = ethanol()
     before.set_cell([8, 8, 8])
     before.info = said
     after = edit(before)
     sources = 'info["charge"]', 'info["multiplicity"]'
-    kept = [ElectronicState(a.info["charge"], a.info.get("multiplicity", 1), *sources) for a in (before, after)]
+    kept = [
+        ElectronicState(a.info["charge"], a.info.get("multiplicity", 1), *sources)
+        for a in (before, after)
+    ]
     domain.check_kept_charge(before.numbers, kept[0])
     domain.check_kept_charge(before.numbers, kept[0])
-    with pytest.warns(ExtrapolationWarning, match=rf"stayed {stayed}: {formulas}\. Set atoms\.info\[.*fragments="):
+    with pytest.warns(
+        ExtrapolationWarning, match=rf"stayed {stayed}: {formulas}\. Set atoms\.info\[.*fragments="
+    ):
         domain.check_kept_charge(after.numbers, kept[1])
     domain.check_kept_charge(before.numbers, kept[0]._replace(charge=2, multiplicity=1))
 
@@ -355,7 +407,9 @@ def test_charge_kept_by_repeat_warns() -> None:
     calc.get_potential_energy(small)
     small.set_cell([8, 8, 8])
     twice = small.repeat((2, 1, 1))
-    with pytest.warns(ExtrapolationWarning, match=r'Atoms came or went while info\["charge"\] stayed \+1'):
+    with pytest.warns(
+        ExtrapolationWarning, match=r'Atoms came or went while info\["charge"\] stayed \+1'
+    ):
         calc.get_potential_energy(twice)
     other = calculator()
     other.get_potential_energy(ethanol(charge=1))
@@ -472,7 +526,9 @@ def test_todict_is_plain_and_makes_the_calculator_again(tmp_path: Path) -> None:
     calc = PolarizedCalculator(path, device="cpu", charge=1, multiplicity=2)
     plain = json.loads(json.dumps(calc.todict()))
     assert plain.pop("sha256") == calc.model.sha256
-    assert PolarizedCalculator(**plain).get_potential_energy(ethanol()) == calc.get_potential_energy(ethanol())
+    assert PolarizedCalculator(**plain).get_potential_energy(
+        ethanol()
+    ) == calc.get_potential_energy(ethanol())
     assert (plain["charge"], plain["multiplicity"], plain["dtype"]) == (1, 2, "float32")
 
 
@@ -480,9 +536,16 @@ def test_precision(tmp_path: Path) -> None:
     """The network in the dtype asked for, energies in float64, the global dtype untouched."""
     path = tmp_path / "model.pt"
     save(path, model().potential, CARD)
-    single, double = (PolarizedCalculator(path, device="cpu", dtype=dtype) for dtype in ("float32", "float64"))
-    assert (single.model.potential.dtype, double.model.potential.dtype) == (torch.float32, torch.float64)
-    difference = abs(single.get_potential_energy(ethanol()) - double.get_potential_energy(ethanol()))
+    single, double = (
+        PolarizedCalculator(path, device="cpu", dtype=dtype) for dtype in ("float32", "float64")
+    )
+    assert (single.model.potential.dtype, double.model.potential.dtype) == (
+        torch.float32,
+        torch.float64,
+    )
+    difference = abs(
+        single.get_potential_energy(ethanol()) - double.get_potential_energy(ethanol())
+    )
     assert 0 < difference < 1e-5
     assert single.results["forces"].dtype == np.float64
     assert torch.get_default_dtype() == torch.float32
@@ -532,7 +595,9 @@ def test_dynamics_with_constraints_and_a_trajectory(tmp_path: Path) -> None:
     frames = read(tmp_path / "md.traj", ":")
     assert len(frames) == 6
     fresh = calculator(charge=1)
-    assert frames[-1].get_potential_energy() == pytest.approx(fresh.get_potential_energy(frames[-1]))
+    assert frames[-1].get_potential_energy() == pytest.approx(
+        fresh.get_potential_energy(frames[-1])
+    )
     assert np.allclose(frames[-1].get_forces(apply_constraint=False), fresh.results["forces"])
     assert np.array_equal(frames[0].positions[0], atoms.positions[0])
 

@@ -13,13 +13,16 @@ from ase.build import molecule
 from potentials import checkpoint
 from potentials.build import build
 from potentials.checkpoint import Card, available, load, resolve, save
-from potentials.graph import from_ase
 from potentials.potential import Potential, predict
+from potentials.structure.graph import from_ase
 
 SPEC = {
     "cutoff": 4.0,
     "architecture": {"name": "tensornet", "channels": 8, "n_layers": 1},
-    "state_factor": {"attributes": ["total_charge", "unpaired_electrons"], "strength": "per_channel"},
+    "state_factor": {
+        "attributes": ["total_charge", "unpaired_electrons"],
+        "strength": "per_channel",
+    },
     "terms": [
         {"name": "readout", "scale": 0.7},
         {"name": "reference_energies", "energies_eV": {"H": -13.5873219, "O": -2041.8396}},
@@ -35,7 +38,9 @@ def potential() -> Potential:
 
 
 def test_loaded_model_is_identical(potential: Potential, tmp_path: Path) -> None:
-    card = Card(name="water", elements=[1, 8], states=[[0, 1, 10]], closest_distances_A={"H-O": 0.9}, seed=3)
+    card = Card(
+        name="water", elements=[1, 8], states=[[0, 1, 10]], closest_distances_A={"H-O": 0.9}, seed=3
+    )
     sha256 = save(tmp_path / "model.pt", potential, card)
     model = load(tmp_path / "model.pt", dtype=torch.float64)
     assert (model.card, model.sha256, model.potential.spec) == (card, sha256, SPEC)
@@ -45,7 +50,9 @@ def test_loaded_model_is_identical(potential: Potential, tmp_path: Path) -> None
     assert torch.equal(before.forces, after.forces)
 
 
-def test_reference_energies_stay_float64_in_a_float32_network(potential: Potential, tmp_path: Path) -> None:
+def test_reference_energies_stay_float64_in_a_float32_network(
+    potential: Potential, tmp_path: Path
+) -> None:
     save(tmp_path / "model.pt", potential, Card())
     loaded = load(tmp_path / "model.pt", dtype=torch.float32).potential
     assert loaded.dtype == torch.float32
@@ -72,10 +79,19 @@ def pickled(content: object) -> bytes:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"not a model", archive(), pickled([1, 2]), pickled({"weights": {}}), pickled({"format": Harmful()})],
+    [
+        b"",
+        b"not a model",
+        archive(),
+        pickled([1, 2]),
+        pickled({"weights": {}}),
+        pickled({"format": Harmful()}),
+    ],
     ids=["empty", "text", "zip", "list", "another dict", "code"],
 )
-def test_other_files_are_refused_and_nothing_runs(content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_files_are_refused_and_nothing_runs(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "model.pt").write_bytes(content)
     with pytest.raises(ValueError, match="polcalc model file"):
@@ -84,20 +100,29 @@ def test_other_files_are_refused_and_nothing_runs(content: bytes, tmp_path: Path
 
 
 def test_newer_formats_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.pt").write_bytes(pickled({"format": checkpoint.FORMAT + 1, "spec": {}, "weights": {}, "card": {}}))
+    (tmp_path / "model.pt").write_bytes(
+        pickled({"format": checkpoint.FORMAT + 1, "spec": {}, "weights": {}, "card": {}})
+    )
     with pytest.raises(ValueError, match="Update polcalc"):
         load(tmp_path / "model.pt")
 
 
-def test_older_formats_are_upgraded_one_by_one(potential: Potential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_older_formats_are_upgraded_one_by_one(
+    potential: Potential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(tmp_path / "model.pt", potential, Card(name="old"))
     monkeypatch.setattr(checkpoint, "FORMAT", 3)
-    upgrades = {1: lambda content: content | {"card": content["card"] | {"name": "two"}}, 2: lambda content: content | {"format": 3}}
+    upgrades = {
+        1: lambda content: content | {"card": content["card"] | {"name": "two"}},
+        2: lambda content: content | {"format": 3},
+    }
     monkeypatch.setattr(checkpoint, "UPGRADES", upgrades)
     assert load(tmp_path / "model.pt").card.name == "two"
 
 
-def test_a_failed_save_leaves_the_old_file(potential: Potential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_save_leaves_the_old_file(
+    potential: Potential, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "model.pt"
     save(path, potential, Card(name="good"))
     monkeypatch.setattr("os.fsync", lambda descriptor: (_ for _ in ()).throw(OSError("disk full")))
@@ -108,7 +133,9 @@ def test_a_failed_save_leaves_the_old_file(potential: Potential, tmp_path: Path,
 
 
 def test_unknown_names_list_the_shipped_models() -> None:
-    with pytest.raises(FileNotFoundError, match=available()[0] if available() else "no shipped models"):
+    with pytest.raises(
+        FileNotFoundError, match=available()[0] if available() else "no shipped models"
+    ):
         resolve("no-such-model")
 
 

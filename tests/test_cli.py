@@ -18,8 +18,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 from typer.testing import CliRunner, Result
 
-from md_runs import cli
-from md_runs.trajectory import read_trajectory
+from md_runs.cli import app as cli
+from md_runs.records.trajectory import read_trajectory
 from potentials.build import build
 from potentials.checkpoint import Card, save
 from tests.small import SPEC, write_small_model
@@ -50,7 +50,9 @@ def polcalc(inputs, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
     def run(command: str) -> Result:
-        words = [str(inputs / word) if (inputs / word).exists() else word for word in command.split()]
+        words = [
+            str(inputs / word) if (inputs / word).exists() else word for word in command.split()
+        ]
         return CliRunner().invoke(cli.app, words)
 
     return run
@@ -66,16 +68,32 @@ def test_every_command_explains_itself(command, polcalc):
     assert "MODEL" in result.output.upper()
 
 
-@pytest.mark.parametrize(("command", "panel"), [("md", "Dynamics"), ("relax", "Search"), ("states", "Search"), ("train", "Training")])
+@pytest.mark.parametrize(
+    ("command", "panel"),
+    [("md", "Dynamics"), ("relax", "Search"), ("states", "Search"), ("train", "Training")],
+)
 def test_options_stand_under_what_the_command_does(polcalc, command: str, panel: str) -> None:
     shown = polcalc(f"{command} --help").output
-    assert [name for name in ("Dynamics", "Search", "Training") if f"─ {name} ─" in shown] == [panel]
+    assert [name for name in ("Dynamics", "Search", "Training") if f"─ {name} ─" in shown] == [
+        panel
+    ]
 
 
 def test_options_name_their_units(polcalc):
     """A number with a unit says so in its name."""
-    names = {name for command in ("md", "relax", "validate") for name in re.findall(r"--[A-Za-z-]+", polcalc(f"{command} --help").output)}
-    assert {"--temperature-K", "--timestep-fs", "--thermostat-time-fs", "--fmax-eV-per-A", "--charge", "--multiplicity"} <= names
+    names = {
+        name
+        for command in ("md", "relax", "validate")
+        for name in re.findall(r"--[A-Za-z-]+", polcalc(f"{command} --help").output)
+    }
+    assert {
+        "--temperature-K",
+        "--timestep-fs",
+        "--thermostat-time-fs",
+        "--fmax-eV-per-A",
+        "--charge",
+        "--multiplicity",
+    } <= names
     assert not names & {"--temperature", "--timestep", "--fmax", "--spin"}
 
 
@@ -123,7 +141,9 @@ def test_bad_input_gets_one_line_and_writes_nothing(command, message, polcalc, i
     assert [p.name for p in (inputs / "used").iterdir()] == ["precious.txt"]
 
 
-@pytest.mark.parametrize("command", ["md", "md ethanol.xyz --model m.pt --ensemble npt", "nothing", "relax --model m.pt"])
+@pytest.mark.parametrize(
+    "command", ["md", "md ethanol.xyz --model m.pt --ensemble npt", "nothing", "relax --model m.pt"]
+)
 def test_unknown_and_missing_options_end_with_two(command, polcalc, tmp_path):
     result = polcalc(command)
     assert result.exit_code == 2
@@ -135,23 +155,38 @@ def test_unknown_and_missing_options_end_with_two(command, polcalc, tmp_path):
 
 
 def test_md(polcalc, inputs, tmp_path):
-    result = polcalc("md ethanol.xyz --model m.pt --ensemble nvt --thermostat bussi --temperature-K 200 --steps 40 --seed 4 --output run")
+    result = polcalc(
+        "md ethanol.xyz --model m.pt --ensemble nvt --thermostat bussi --temperature-K 200 --steps"
+        " 40 --seed 4 --output run"
+    )
     assert result.exit_code == 0, result.output
     assert "energy drift" in result.stdout
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["status"] == "finished"
-    assert (manifest["options"]["thermostat"], manifest["options"]["temperature_K"], manifest["seed"]) == ("bussi", 200, 4)
+    assert (
+        manifest["options"]["thermostat"],
+        manifest["options"]["temperature_K"],
+        manifest["seed"],
+    ) == ("bussi", 200, 4)
     assert len(manifest["model"]["sha256"]) == 64
     assert manifest["state"]["multiplicity"] == 1
     assert manifest["engine"]
     assert {"polcalc", "torch", "ase", "python"} <= set(manifest["versions"])
-    assert manifest["options"]["thermostat_time_fs"] == 100  # resolved, not left to the default of some version
+    assert (
+        manifest["options"]["thermostat_time_fs"] == 100
+    )  # resolved, not left to the default of some version
 
 
 def test_md_takes_charge_and_spin_from_the_file_or_the_shell(polcalc, tmp_path):
     assert polcalc("md hydroxide.extxyz --model m.pt --steps 5 --output a").exit_code == 0
-    assert polcalc("md ethanol.xyz --model m.pt --multiplicity 3 --steps 5 --output b").exit_code == 0
-    states = [(f.info["charge"], f.info["multiplicity"]) for run in "ab" for f in read_trajectory(tmp_path / run / "trajectory.h5md")]
+    assert (
+        polcalc("md ethanol.xyz --model m.pt --multiplicity 3 --steps 5 --output b").exit_code == 0
+    )
+    states = [
+        (f.info["charge"], f.info["multiplicity"])
+        for run in "ab"
+        for f in read_trajectory(tmp_path / run / "trajectory.h5md")
+    ]
     assert states == [(-1, 1), (0, 3)]
     final = read(tmp_path / "a" / "final.extxyz")
     assert (final.info["charge"], final.info["multiplicity"]) == (-1, 1)
@@ -159,7 +194,10 @@ def test_md_takes_charge_and_spin_from_the_file_or_the_shell(polcalc, tmp_path):
 
 def test_md_goes_on_from_where_it_ended(polcalc, tmp_path):
     assert polcalc("md ethanol.xyz --model m.pt --steps 10 --output first").exit_code == 0
-    result = polcalc(f"md {tmp_path}/first/final.extxyz --model m.pt --ensemble nve --velocities structure --steps 10 --output second")
+    result = polcalc(
+        f"md {tmp_path}/first/final.extxyz --model m.pt --ensemble nve --velocities structure"
+        " --steps 10 --output second"
+    )
     assert result.exit_code == 0, result.output
     last = read(tmp_path / "first" / "final.extxyz")
     first = next(read_trajectory(tmp_path / "second" / "trajectory.h5md"))
@@ -167,16 +205,43 @@ def test_md_goes_on_from_where_it_ended(polcalc, tmp_path):
 
 
 def test_a_killed_run_leaves_readable_files(inputs, tmp_path):
-    """A polite kill ends with a summary; a hard one leaves trajectory, log and manifest readable."""
+    """A polite kill ends with a summary.
+
+    A hard one leaves trajectory, log and manifest readable.
+    """
     for sent, code in ((signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)):
         output = tmp_path / sent.name
-        words = ["md", inputs / "ethanol.xyz", "--model", inputs / "m.pt", "--steps", "1000000", "--bonds", "free", "--log-every", "1"]
-        command = [sys.executable, "-m", "md_runs.cli", *map(str, words), "--output", str(output)]
+        words = [
+            "md",
+            inputs / "ethanol.xyz",
+            "--model",
+            inputs / "m.pt",
+            "--steps",
+            "1000000",
+            "--bonds",
+            "free",
+            "--log-every",
+            "1",
+        ]
+        command = [
+            sys.executable,
+            "-m",
+            "md_runs.cli.app",
+            *map(str, words),
+            "--output",
+            str(output),
+        ]
         with subprocess.Popen(
-            command, cwd=Path(__file__).parents[1], env=os.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+            command,
+            cwd=Path(__file__).parents[1],
+            env=os.environ,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
         ) as run:
             deadline = time.monotonic() + 120
-            while time.monotonic() < deadline and not ((output / "log.csv").exists() and (output / "log.csv").stat().st_size > 2000):
+            while time.monotonic() < deadline and not (
+                (output / "log.csv").exists() and (output / "log.csv").stat().st_size > 2000
+            ):
                 time.sleep(0.05)
             run.send_signal(sent)
             _, said = run.communicate(timeout=120)
@@ -197,30 +262,48 @@ def test_a_killed_run_leaves_readable_files(inputs, tmp_path):
 
 
 def test_relax_says_when_it_did_not_converge(polcalc, tmp_path):
-    result = polcalc("relax ethanol.xyz hydroxide.extxyz --model m.pt --steps 1 --fmax-eV-per-A 1e-9")
+    result = polcalc(
+        "relax ethanol.xyz hydroxide.extxyz --model m.pt --steps 1 --fmax-eV-per-A 1e-9"
+    )
     assert result.exit_code == 1
     assert "2 of 2 structures did not reach" in result.stderr
     relaxed = read(tmp_path / "polcalc-relax" / "relaxed.extxyz", ":")
     assert [bool(a.info["converged"]) for a in relaxed] == [False, False]
-    assert json.loads((tmp_path / "polcalc-relax" / "manifest.json").read_text())["not_converged"] == 2
+    assert (
+        json.loads((tmp_path / "polcalc-relax" / "manifest.json").read_text())["not_converged"] == 2
+    )
 
 
 def test_relax(polcalc, tmp_path):
-    result = polcalc("relax ethanol.xyz hydroxide.extxyz --model m.pt --optimizer fire --fmax-eV-per-A 50 --output out")
+    result = polcalc(
+        "relax ethanol.xyz hydroxide.extxyz --model m.pt --optimizer fire --fmax-eV-per-A 50"
+        " --output out"
+    )
     assert result.exit_code == 0, result.output
     assert "C2H6O" in result.stdout
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"relaxed.extxyz", "relax.csv", "manifest.json"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {
+        "relaxed.extxyz",
+        "relax.csv",
+        "manifest.json",
+    }
 
 
 def test_validate(polcalc, tmp_path, monkeypatch):
     atoms = molecule("CH3CH2OH")
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((9, 3)))
-    monkeypatch.setattr(cli, "read_labelled", lambda data: [atoms, atoms])
+    monkeypatch.setattr("md_runs.cli.models.validate.read_labelled", lambda data: [atoms, atoms])
     result = polcalc("validate --model m.pt --data some --json errors.json --output out")
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "errors.json").read_text())
     assert found["n_frames"] == 2
-    keys = {"energy_mae_meV", "energy_rmse_meV", "forces_mae_meV_per_A", "forces_rmse_meV_per_A", "energy_max_meV", "by_state"}
+    keys = {
+        "energy_mae_meV",
+        "energy_rmse_meV",
+        "forces_mae_meV_per_A",
+        "forces_rmse_meV_per_A",
+        "energy_max_meV",
+        "by_state",
+    }
     assert keys <= set(found)
     assert (tmp_path / "out" / "parity.png").stat().st_size > 5000
 
@@ -243,9 +326,23 @@ def test_info(polcalc):
 def test_fragments_and_partial_charges_from_files(polcalc, tmp_path):
     """They reach the calculator, and the manifest holds what was in the files."""
     (tmp_path / "parts.json").write_text('[{"atoms": [0, 1], "charge": -1}]')
-    assert polcalc("relax hydroxide.extxyz --model m.pt --fragments parts.json --fmax-eV-per-A 50 --output a").exit_code == 0
-    assert json.loads((tmp_path / "a" / "manifest.json").read_text())["state"]["charge_source"] == "fragments"
-    assert polcalc("md hydroxide.extxyz --model m.pt --fragments parts.json --steps 2 --output b").exit_code == 0
+    assert (
+        polcalc(
+            "relax hydroxide.extxyz --model m.pt --fragments parts.json --fmax-eV-per-A 50"
+            " --output a"
+        ).exit_code
+        == 0
+    )
+    assert (
+        json.loads((tmp_path / "a" / "manifest.json").read_text())["state"]["charge_source"]
+        == "fragments"
+    )
+    assert (
+        polcalc(
+            "md hydroxide.extxyz --model m.pt --fragments parts.json --steps 2 --output b"
+        ).exit_code
+        == 0
+    )
     manifest = json.loads((tmp_path / "b" / "manifest.json").read_text())
     assert manifest["calculator"]["fragments"] == [{"atoms": [0, 1], "charge": -1}]
     (tmp_path / "q.txt").write_text("0.1 -0.1\n")
@@ -259,8 +356,20 @@ def test_a_restart_keeps_the_partial_charges_of_the_start(polcalc, tmp_path):
     pytest.importorskip("rdkit")
     potential = build(SPEC | {"state_factor": {"attributes": ["partial_charges"]}})
     save(tmp_path / "charged.pt", potential, Card(elements=[1, 6, 8], states=[[0, 1, 5]]))
-    assert polcalc("md ethanol.xyz --model charged.pt --partial-charges gasteiger --steps 3 --output run").exit_code == 0
-    charges = json.loads((tmp_path / "run" / "manifest.json").read_text())["calculator"]["partial_charges"]
+    assert (
+        polcalc(
+            "md ethanol.xyz --model charged.pt --partial-charges gasteiger --steps 3 --output run"
+        ).exit_code
+        == 0
+    )
+    charges = json.loads((tmp_path / "run" / "manifest.json").read_text())["calculator"][
+        "partial_charges"
+    ]
     assert len(charges) == 9 and abs(sum(charges)) < 1e-6 and min(charges) < -0.3
     assert polcalc("md --restart run --steps 6").exit_code == 0
-    assert json.loads((tmp_path / "run" / "manifest.json").read_text())["calculator"]["partial_charges"] == charges
+    assert (
+        json.loads((tmp_path / "run" / "manifest.json").read_text())["calculator"][
+            "partial_charges"
+        ]
+        == charges
+    )

@@ -1,4 +1,8 @@
-"""State factor and embeddings: what they are for a neutral singlet, that states are told apart, and that the company of a batch is not."""
+"""State factor and embeddings.
+
+What they are for a neutral singlet, that states are told apart, and that the company of a batch is
+not.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +17,15 @@ from ase.build import molecule
 from torch import Tensor, nn
 
 from potentials.build import build
-from potentials.conditioning import EMBEDDINGS, Electronic, StateFactor, looked_up, state_inputs
-from potentials.graph import AtomicGraph, Fragments, collate, from_ase, to_device
+from potentials.parts.conditioning import (
+    EMBEDDINGS,
+    Electronic,
+    StateFactor,
+    looked_up,
+    state_inputs,
+)
 from potentials.potential import predict
+from potentials.structure.graph import AtomicGraph, Fragments, collate, from_ase, to_device
 
 BOTH = ["total_charge", "unpaired_electrons"]
 
@@ -40,7 +50,9 @@ def test_no_two_states_share_a_factor() -> None:
 
 def test_factor_is_linear_in_charge_and_unpaired_electrons() -> None:
     assert factor_of(2, 1)[0, 0, 0].item() == pytest.approx(1.2)
-    assert factor_of(0, 3, attributes=["unpaired_electrons"], initial=0.1)[1, 2, 0].item() == pytest.approx(1.2)
+    assert factor_of(0, 3, attributes=["unpaired_electrons"], initial=0.1)[
+        1, 2, 0
+    ].item() == pytest.approx(1.2)
     assert factor_of(-1, 2, initial=0.1)[0, 0, 0].item() == pytest.approx(1.0)
 
 
@@ -68,7 +80,9 @@ def embedding_of(entry: dict[str, Any]) -> nn.Module:
 
 def water(charge: int = 0, multiplicity: int = 1) -> AtomicGraph:
     charges = charge * np.array([0.6, 0.3, 0.1])
-    return from_ase(molecule("H2O"), 4.0, charge=charge, multiplicity=multiplicity, partial_charges=charges)
+    return from_ase(
+        molecule("H2O"), 4.0, charge=charge, multiplicity=multiplicity, partial_charges=charges
+    )
 
 
 @by_embedding
@@ -94,7 +108,12 @@ def test_states_are_told_apart(entry: dict[str, Any]) -> None:
 @by_embedding
 def test_the_company_of_a_batch_changes_nothing(entry: dict[str, Any]) -> None:
     embedding = embedding_of(entry)
-    graphs = [water(1, 2), from_ase(molecule("C6H6"), 4.0, charge=-1, multiplicity=4), water(0, 1), water(2, 3)]
+    graphs = [
+        water(1, 2),
+        from_ase(molecule("C6H6"), 4.0, charge=-1, multiplicity=4),
+        water(0, 1),
+        water(2, 3),
+    ]
     together = embedding(collate(graphs)).split([3, 12, 3, 3])
     for graph, rows in zip(graphs, together, strict=True):
         torch.testing.assert_close(rows, embedding(graph), rtol=0.0, atol=1e-14)
@@ -104,8 +123,13 @@ def test_the_electronic_embedding_is_its_formula() -> None:
     """Atom by atom, charge -2 of water: e = (0, 2), key of the unit vector (0, 1)."""
     embedding = embedding_of(STATE_EMBEDDINGS[3])
     assert isinstance(embedding, Electronic)
-    k, v = embedding.key.weight @ torch.tensor([0.0, 1.0]).double(), embedding.value.weight @ torch.tensor([0.0, 2.0]).double()
-    weights = [torch.log1p(torch.exp((embedding.query.weight[z] @ k) / 2.0)) for z in (8, 1, 1)]  # sqrt(C) = 2
+    k, v = (
+        embedding.key.weight @ torch.tensor([0.0, 1.0]).double(),
+        embedding.value.weight @ torch.tensor([0.0, 2.0]).double(),
+    )
+    weights = [
+        torch.log1p(torch.exp((embedding.query.weight[z] @ k) / 2.0)) for z in (8, 1, 1)
+    ]  # sqrt(C) = 2
     expected = []
     for weight in weights:
         x = v * weight / torch.stack(weights).sum()
@@ -118,15 +142,20 @@ def _silu(x: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("entry", "charge", "multiplicity"), [(STATE_EMBEDDINGS[0], 7, 1), (STATE_EMBEDDINGS[0], -7, 1), (STATE_EMBEDDINGS[1], 0, 11)]
+    ("entry", "charge", "multiplicity"),
+    [(STATE_EMBEDDINGS[0], 7, 1), (STATE_EMBEDDINGS[0], -7, 1), (STATE_EMBEDDINGS[1], 0, 11)],
 )
-def test_a_state_beyond_the_table_is_no_silent_number(entry: dict[str, Any], charge: int, multiplicity: int) -> None:
+def test_a_state_beyond_the_table_is_no_silent_number(
+    entry: dict[str, Any], charge: int, multiplicity: int
+) -> None:
     with pytest.raises(IndexError):
         embedding_of(entry)(water(charge, multiplicity))
 
 
 def test_unknown_attribute_of_an_embedding_is_named() -> None:
-    with pytest.raises(ValueError, match=r"`attribute` must be one of total_charge, unpaired_electrons; got 'spin'"):
+    with pytest.raises(
+        ValueError, match=r"`attribute` must be one of total_charge, unpaired_electrons; got 'spin'"
+    ):
         Electronic(4, "spin")
 
 
@@ -145,7 +174,9 @@ def test_what_a_spec_sees() -> None:
 
 SPECS: dict[str, dict[str, Any]] = {
     "state factor": {"state_factor": {"attributes": BOTH, "strength": "per_channel"}},
-    "tables": {"embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}]},
+    "tables": {
+        "embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}]
+    },
     "electronic": {"embeddings": [{"name": "species"}, *STATE_EMBEDDINGS[3:]]},
 }
 by_spec = pytest.mark.parametrize("spec", SPECS.values(), ids=list(SPECS))
@@ -156,12 +187,17 @@ def pair_of_ions() -> tuple[AtomicGraph, AtomicGraph, AtomicGraph]:
     ion, radical = molecule("H2O"), molecule("OH")
     both = ion + radical
     both.positions[3:] += [30.0, 0.0, 0.0]
-    alone = from_ase(ion, 4.0, charge=1, multiplicity=2), from_ase(radical, 4.0, charge=0, multiplicity=2)
+    alone = (
+        from_ase(ion, 4.0, charge=1, multiplicity=2),
+        from_ase(radical, 4.0, charge=0, multiplicity=2),
+    )
     return from_ase(both, 4.0, charge=1, multiplicity=3), *alone
 
 
 def by_parts(graph: AtomicGraph) -> AtomicGraph:
-    parts = Fragments(torch.tensor([0, 0, 0, 1, 1]), torch.tensor([1.0, 0.0]).double(), torch.tensor([2, 2]))
+    parts = Fragments(
+        torch.tensor([0, 0, 0, 1, 1]), torch.tensor([1.0, 0.0]).double(), torch.tensor([2, 2])
+    )
     return graph._replace(fragments=parts)
 
 
@@ -169,10 +205,14 @@ def by_parts(graph: AtomicGraph) -> AtomicGraph:
 def test_fragments_make_energies_add(spec: dict[str, Any]) -> None:
     """A charge of the whole acts on every atom, however far; one of each fragment does not."""
     torch.manual_seed(2)
-    potential = build({"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 8, "n_layers": 2}} | spec).double()
+    potential = build(
+        {"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 8, "n_layers": 2}} | spec
+    ).double()
     with torch.no_grad():
         for parameter in potential.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))  # an untrained factor does next to nothing
+            parameter.add_(
+                0.3 * torch.randn_like(parameter)
+            )  # an untrained factor does next to nothing
     both, ion, radical = pair_of_ions()
     apart = float(predict(potential, ion).energy + predict(potential, radical).energy)
     whole, parts = (float(predict(potential, graph).energy) for graph in (both, by_parts(both)))
@@ -192,9 +232,13 @@ def test_fragments_survive_batches_and_devices() -> None:
 def test_atoms_in_any_order_may_share_a_fragment() -> None:
     embedding = embedding_of(STATE_EMBEDDINGS[3])
     atoms = Atoms("OHHHO", np.random.default_rng(0).normal(size=(5, 3)) * 3)
-    parts = Fragments(torch.tensor([1, 0, 1, 0, 0]), torch.tensor([1.0, -1.0]).double(), torch.tensor([1, 1]))
+    parts = Fragments(
+        torch.tensor([1, 0, 1, 0, 0]), torch.tensor([1.0, -1.0]).double(), torch.tensor([1, 1])
+    )
     graph = from_ase(atoms, 4.0)
     found = embedding(graph._replace(fragments=parts))
     for n, charge in enumerate((1, -1)):
         chosen = parts.batch == n
-        torch.testing.assert_close(found[chosen], embedding(from_ase(atoms[chosen.numpy()], 4.0, charge=charge)))
+        torch.testing.assert_close(
+            found[chosen], embedding(from_ase(atoms[chosen.numpy()], 4.0, charge=charge))
+        )

@@ -12,15 +12,30 @@ from ase.build import molecule
 from ase.constraints import FixAtoms, FixBondLengths, FixedPlane
 from ase.io import read
 
-from md_runs.constraints import RigidBonds, constrain, describe_constraints, set_constraints
-from md_runs.dynamics import Dynamics, DynamicsOptions, Result
+from md_runs.dynamics.constraints import (
+    RigidBonds,
+    constrain,
+    describe_constraints,
+    set_constraints,
+)
+from md_runs.dynamics.driver import Dynamics, DynamicsOptions, Result
+from md_runs.dynamics.momenta import count_degrees_of_freedom, start_thermal
 from md_runs.errors import InputError
-from md_runs.motion import count_degrees_of_freedom, start_thermal
-from md_runs.output import claim
+from md_runs.records.output import claim
 from tests.small import sprung
 
-HYDROGENS = [[0, 4], [0, 5], [1, 6], [1, 7], [1, 8], [2, 3]]  # … of ethanol; the first carbon in ASE is 0, the oxygen 2
-ENSEMBLES: list[dict[str, Any]] = [{"ensemble": "nve"}, *({"thermostat": name} for name in ("langevin", "bussi", "nose-hoover"))]
+HYDROGENS = [
+    [0, 4],
+    [0, 5],
+    [1, 6],
+    [1, 7],
+    [1, 8],
+    [2, 3],
+]  # … of ethanol; the first carbon in ASE is 0, the oxygen 2
+ENSEMBLES: list[dict[str, Any]] = [
+    {"ensemble": "nve"},
+    *({"thermostat": name} for name in ("langevin", "bussi", "nose-hoover")),
+]
 
 
 def run(atoms: Atoms, output: Path, **options: Any) -> Result:
@@ -31,7 +46,7 @@ def run(atoms: Atoms, output: Path, **options: Any) -> Result:
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
-    monkeypatch.setattr("md_runs.run.write_figure", lambda *_: None)
+    monkeypatch.setattr("md_runs.dynamics.phase.write_figure", lambda *_: None)
 
 
 def lengths(atoms: Atoms, pairs: list[list[int]]) -> np.ndarray:
@@ -53,8 +68,14 @@ def test_all_at_once_is_one_by_one():
     """ASE solves bond after bond until all are right; the answer is the same."""
     atoms, rng = molecule("CH3CH2OH"), np.random.default_rng(0)
     pairs = [[0, 1], [0, 2], [2, 3], [1, 6]]
-    ours, theirs = RigidBonds(atoms, pairs), FixBondLengths(pairs, bondlengths=lengths(atoms, pairs))
-    for adjust, start, scale in (("positions", atoms.positions, 0.05), ("momenta", 0 * atoms.positions, 1.0)):
+    ours, theirs = (
+        RigidBonds(atoms, pairs),
+        FixBondLengths(pairs, bondlengths=lengths(atoms, pairs)),
+    )
+    for adjust, start, scale in (
+        ("positions", atoms.positions, 0.05),
+        ("momenta", 0 * atoms.positions, 1.0),
+    ):
         new = start + rng.normal(scale=scale, size=(9, 3))
         found, expected = new.copy(), new.copy()
         getattr(ours, f"adjust_{adjust}")(atoms, found)
@@ -68,23 +89,44 @@ def test_bonds_keep_their_length_and_energy_is_conserved(options, tmp_path):
     atoms = sprung()
     before = lengths(atoms, HYDROGENS)
     time_fs = {} if "ensemble" in options else {"thermostat_time_fs": 30}
-    result = run(atoms, tmp_path / "run", fix_bonds="hydrogen", timestep_fs=0.5, steps=300, log_every=1, **options, **time_fs)
+    result = run(
+        atoms,
+        tmp_path / "run",
+        fix_bonds="hydrogen",
+        timestep_fs=0.5,
+        steps=300,
+        log_every=1,
+        **options,
+        **time_fs,
+    )
     pairs = atoms.constraints[0].pairs.tolist()
     assert np.abs(lengths(atoms, pairs) - lengths(molecule("CH3CH2OH"), pairs)).max() < 1e-10
     assert len(before) == len(pairs)
-    apart, speed = atoms.positions[[a for a, _ in pairs]] - atoms.positions[[b for _, b in pairs]], atoms.get_velocities()
-    along = np.einsum("bk,bk->b", apart, speed[[a for a, _ in pairs]] - speed[[b for _, b in pairs]])
+    apart, speed = (
+        atoms.positions[[a for a, _ in pairs]] - atoms.positions[[b for _, b in pairs]],
+        atoms.get_velocities(),
+    )
+    along = np.einsum(
+        "bk,bk->b", apart, speed[[a for a, _ in pairs]] - speed[[b for _, b in pairs]]
+    )
     assert np.abs(along).max() < 1e-10
-    kinetic, conserved = result.log.column("kinetic_energy_eV"), result.log.column("conserved_energy_eV")
+    kinetic, conserved = (
+        result.log.column("kinetic_energy_eV"),
+        result.log.column("conserved_energy_eV"),
+    )
     assert np.std(conserved) < 0.02 * np.std(kinetic)
-    assert result.summary.degrees_of_freedom == (21 if options.get("thermostat") == "langevin" else 15)
+    assert result.summary.degrees_of_freedom == (
+        21 if options.get("thermostat") == "langevin" else 15
+    )
 
 
 @pytest.mark.parametrize("options", ENSEMBLES[1:], ids=str)
 def test_the_temperature_is_that_of_the_motions_left(options, tmp_path):
     """With the bonds counted as motions it would be 214 K or 233 K."""
     common = {"thermostat_time_fs": 20, "timestep_fs": 1.0, "steps": 2500, "seed": 2}
-    summary = run(sprung(strength=2.0), tmp_path / "run", fix_bonds="hydrogen", **common, **options).summary
+    summary = run(
+        sprung(strength=2.0), tmp_path / "run", fix_bonds="hydrogen", **common, **options
+    ).summary
     assert abs(summary.temperature_K - 300) < 4 * summary.temperature_error_K + 2
     assert summary.temperature_error_K < 22
 
@@ -122,7 +164,9 @@ def test_a_bond_through_the_wall_of_a_cell():
 def test_bonds_that_cannot_be_restored_end_the_run():
     atoms = molecule("H2O")
     with pytest.raises(ArithmeticError, match="cannot be restored"):
-        RigidBonds(atoms, [[0, 1]]).adjust_positions(atoms, atoms.positions[[0, 0, 0]] + [[0, 0, 0], [9, 0, 0], [0, 0, 0]])
+        RigidBonds(atoms, [[0, 1]]).adjust_positions(
+            atoms, atoms.positions[[0, 0, 0]] + [[0, 0, 0], [9, 0, 0], [0, 0, 0]]
+        )
 
 
 def test_relaxing_first_fixes_the_lengths_of_the_minimum(tmp_path):
@@ -203,9 +247,14 @@ def test_drift_and_tumbling_are_removed_all_along(options, tmp_path):
     atoms = sprung()
     result = run(atoms, tmp_path / "run", rigid_motion="always", steps=200, log_every=1, **options)
     assert np.abs(atoms.get_momenta().sum(0)).max() < 1e-10
-    assert np.abs(atoms.get_angular_momentum()).max() < (0.05 if options.get("thermostat") == "langevin" else 1e-10)
+    assert np.abs(atoms.get_angular_momentum()).max() < (
+        0.05 if options.get("thermostat") == "langevin" else 1e-10
+    )
     assert result.summary.degrees_of_freedom == 21
-    kinetic, conserved = result.log.column("kinetic_energy_eV"), result.log.column("conserved_energy_eV")
+    kinetic, conserved = (
+        result.log.column("kinetic_energy_eV"),
+        result.log.column("conserved_energy_eV"),
+    )
     assert np.std(conserved) < 0.02 * np.std(kinetic)
 
 
@@ -215,7 +264,9 @@ def test_settling_during_a_run_stops_what_moves(tmp_path):
     options = {"thermostat": "nose-hoover", "velocities": "structure"}
     run(atoms, tmp_path / "kept", steps=150, **options)
     assert np.abs(atoms.get_momenta().sum(0)).max() > 0.1
-    log = run(atoms, tmp_path / "stopped", steps=150, rigid_motion="always", log_every=1, **options).log
+    log = run(
+        atoms, tmp_path / "stopped", steps=150, rigid_motion="always", log_every=1, **options
+    ).log
     assert np.abs(atoms.get_momenta().sum(0)).max() < 1e-10
     assert np.std(log.column("conserved_energy_eV")) < 1e-3
 

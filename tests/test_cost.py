@@ -41,8 +41,14 @@ def test_the_table_tells_what_is_beyond_the_limits():
     case = {"architecture": "egnn", "n_atoms": 9, "mode": "training", "memory_MiB": 7.0}
     names = {"base": 10.0, "learned encoding": 10.5, "moving points, paired": 30.0}
     rows = [case | {"contestant": name, "min_ms": ms} for name, ms in names.items()]
-    found = text({"machine": {}, "rows": [*rows, case | {"contestant": PEER, "error": "not installed"}]})
-    assert "| egnn | moving points, paired | 30 (3.00x), 7 MiB |" in found and "10.5 (1.05x)" in found
+    found = text(
+        {"machine": {}, "rows": [*rows, case | {"contestant": PEER, "error": "not installed"}]}
+    )
+    assert (
+        "| egnn | moving points, paired | 30 (3.00x), 7 MiB |" in found and "10.5 (1.05x)" in found
+    )
     beyond = next(line for line in found.splitlines() if line.startswith("Beyond"))
-    assert "moving points, paired, 9 atoms, training" in beyond and "learned encoding, 9" not in beyond
+    assert (
+        "moving points, paired, 9 atoms, training" in beyond and "learned encoding, 9" not in beyond
+    )
     assert "not installed" in found and json.dumps(rows)

@@ -8,22 +8,28 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from polcalc.cuda_graph import CudaGraph, FixedShapes
-from polcalc.engine import Eager
-from polcalc.evaluation import Evaluation, Structure, Unavailable
-from polcalc.neighbors import NeighborList
+from polcalc.engines.base import Evaluation, Structure, Unavailable
+from polcalc.engines.cuda_graph import CudaGraph, FixedShapes
+from polcalc.engines.neighbors import NeighborList
+from polcalc.engines.selector import Eager
 from potentials.build import build
 from potentials.potential import Potential
 
 
 def potential() -> Potential:
     torch.manual_seed(5)
-    return build({"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 8, "n_layers": 2}}).double().eval()
+    return (
+        build({"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 8, "n_layers": 2}})
+        .double()
+        .eval()
+    )
 
 
 def structure_of(atoms: Atoms) -> Structure:
     numbers = np.asarray(atoms.numbers, dtype=np.int64)
-    return Structure(numbers, atoms.positions.copy(), atoms.cell.array.copy(), atoms.pbc.copy(), 0, 1)
+    return Structure(
+        numbers, atoms.positions.copy(), atoms.cell.array.copy(), atoms.pbc.copy(), 0, 1
+    )
 
 
 def ethanol() -> Atoms:

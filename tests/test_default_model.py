@@ -11,30 +11,36 @@ import pytest
 from ase.build import molecule
 from typer.testing import CliRunner
 
-import polcalc.calculator
+import polcalc.calculator.calculator
 import potentials.checkpoint
-from md_runs.cli import app
+from md_runs.cli.app import app
 from polcalc import PolarizedCalculator
-from polcalc.calculator import DEFAULT
+from polcalc.calculator.calculator import DEFAULT
 from potentials.build import build
 from potentials.checkpoint import Card, save
 
-SPEC = {"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 4, "n_layers": 1}, "radial": {"name": "exp_normal", "n_radial": 4}}
+SPEC = {
+    "cutoff": 4.0,
+    "architecture": {"name": "tensornet", "channels": 4, "n_layers": 1},
+    "radial": {"name": "exp_normal", "n_radial": 4},
+}
 
 
 @pytest.fixture
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of shipped models, empty."""
-    polcalc.calculator._announce.cache_clear()
+    polcalc.calculator.calculator._announce.cache_clear()
     monkeypatch.setattr(potentials.checkpoint, "TRAINED", tmp_path / "trained")
     yield tmp_path / "trained"
-    polcalc.calculator._announce.cache_clear()
+    polcalc.calculator.calculator._announce.cache_clear()
 
 
 def ship(folder: Path) -> None:
     (folder / DEFAULT).mkdir(parents=True)
     save(
-        folder / DEFAULT / "model.pt", build(SPEC), Card(name=DEFAULT, description="for this test", elements=[1, 6, 8], states=[[0, 1, 1]])
+        folder / DEFAULT / "model.pt",
+        build(SPEC),
+        Card(name=DEFAULT, description="for this test", elements=[1, 6, 8], states=[[0, 1, 1]]),
     )
 
 
@@ -43,7 +49,9 @@ def test_it_is_taken_and_announced_once(shipped: Path, caplog: pytest.LogCapture
     with caplog.at_level(logging.WARNING, logger="polcalc"):
         calculator, named = PolarizedCalculator(), PolarizedCalculator(DEFAULT)
         PolarizedCalculator()
-    assert [record.getMessage() for record in caplog.records] == ["no model was named; this is organic-xtb: for this test"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "no model was named; this is organic-xtb: for this test"
+    ]
     assert calculator.parameters["model"] == DEFAULT and calculator.todict() == named.todict()
     assert np.isfinite(calculator.get_potential_energy(molecule("H2O")))
 
@@ -55,7 +63,10 @@ def test_a_named_model_is_not_announced(shipped: Path, caplog: pytest.LogCapture
 
 
 def test_where_it_is_not_shipped(shipped: Path) -> None:
-    with pytest.raises(FileNotFoundError, match=r"`model` must be given: organic-xtb, the default, is not shipped in this version"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"`model` must be given: organic-xtb, the default, is not shipped in this version",
+    ):
         PolarizedCalculator()
 
 
@@ -64,8 +75,12 @@ def test_commands_take_it(shipped: Path, tmp_path: Path, caplog: pytest.LogCaptu
     molecule("H2O").write(path)
     arguments = ["relax", str(path), "--steps", "1", "--fmax-eV-per-A", "1e3", "--output"]
     missing = CliRunner().invoke(app, [*arguments, str(tmp_path / "a")])
-    assert missing.exit_code == 2 and "not shipped" in missing.output and not (tmp_path / "a").exists()
+    assert (
+        missing.exit_code == 2 and "not shipped" in missing.output and not (tmp_path / "a").exists()
+    )
     ship(shipped)
     done = CliRunner().invoke(app, [*arguments, str(tmp_path / "b")])
     assert done.exit_code == 0, done.output
-    assert "organic-xtb" in caplog.text and '"name": "organic-xtb"' in (tmp_path / "b" / "manifest.json").read_text(encoding="utf-8")
+    assert "organic-xtb" in caplog.text and '"name": "organic-xtb"' in (
+        tmp_path / "b" / "manifest.json"
+    ).read_text(encoding="utf-8")

@@ -10,7 +10,7 @@ import pytest
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from md_runs.cli import app
+from md_runs.cli.app import app
 from md_runs.demo import run_demo
 from md_runs.errors import InputError
 from tests.small import write_small_model
@@ -23,7 +23,12 @@ def test_the_demo_leaves_a_figure_and_numbers_and_overwrites_no_run(tmp_path, mo
     assert "Not validated" in capsys.readouterr().out
     log = (tmp_path / "demo" / "run-001" / "nvt" / "log.csv").read_bytes()
     run_demo(tmp_path / "demo", nvt_ps=0.02, nve_ps=0.02, model=model)
-    assert {p.name for p in (tmp_path / "demo").iterdir()} == {"run-001", "run-002", "ethanol.png", "summary.json"}
+    assert {p.name for p in (tmp_path / "demo").iterdir()} == {
+        "run-001",
+        "run-002",
+        "ethanol.png",
+        "summary.json",
+    }
     assert (tmp_path / "demo" / "run-001" / "nvt" / "log.csv").read_bytes() == log
     assert imread(tmp_path / "demo" / "ethanol.png").std() > 0.01
     found = json.loads((tmp_path / "demo" / "summary.json").read_text())
@@ -34,12 +39,24 @@ def test_the_demo_leaves_a_figure_and_numbers_and_overwrites_no_run(tmp_path, mo
 
 def test_constant_energy_goes_on_from_constant_temperature(tmp_path, monkeypatch):
     monkeypatch.setenv("POLCALC_DATA", str(tmp_path / "nothing"))
-    run_demo(tmp_path / "demo", nvt_ps=0.02, nve_ps=0.02)  # a trained model: ethanol falls apart on random weights
-    nvt, nve = ((tmp_path / "demo" / "run-001" / e / "log.csv").read_text().splitlines() for e in ("nvt", "nve"))
+    run_demo(
+        tmp_path / "demo", nvt_ps=0.02, nve_ps=0.02
+    )  # a trained model: ethanol falls apart on random weights
+    nvt, nve = (
+        (tmp_path / "demo" / "run-001" / e / "log.csv").read_text().splitlines()
+        for e in ("nvt", "nve")
+    )
     assert nvt[-1].split(",")[2:4] == nve[1].split(",")[2:4]  # potential and kinetic energy
-    result = CliRunner().invoke(app, ["md", "--restart", str(tmp_path / "demo" / "run-001" / "nvt"), "--steps", "50"])
+    result = CliRunner().invoke(
+        app, ["md", "--restart", str(tmp_path / "demo" / "run-001" / "nvt"), "--steps", "50"]
+    )
     assert result.exit_code == 0, result.output
-    assert (tmp_path / "demo" / "run-001" / "nvt" / "log.csv").read_text().splitlines()[-1].startswith("50,")
+    assert (
+        (tmp_path / "demo" / "run-001" / "nvt" / "log.csv")
+        .read_text()
+        .splitlines()[-1]
+        .startswith("50,")
+    )
 
 
 def test_a_missing_model_is_told(tmp_path):
@@ -49,6 +66,11 @@ def test_a_missing_model_is_told(tmp_path):
 
 
 def test_endings_are_exit_codes_outside_the_shell_too():
-    script = "from md_runs.errors import InputError, clear_endings\nwith clear_endings():\n    raise InputError('no such thing')"
-    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    script = (
+        "from md_runs.errors import InputError, clear_endings\nwith clear_endings():\n    raise"
+        " InputError('no such thing')"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", "error: no such thing\n")

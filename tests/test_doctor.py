@@ -11,10 +11,10 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from typer.testing import CliRunner, Result
 
-from md_runs import doctor
-from md_runs.cli import app
-from md_runs.doctor import Finding, examine
-from md_runs.session import ModelOptions
+from md_runs.cli.app import app
+from md_runs.cli.models import doctor
+from md_runs.cli.models.doctor import Finding, examine
+from md_runs.cli.session import ModelOptions
 from tests.small import write_small_model
 
 
@@ -29,7 +29,9 @@ def short(monkeypatch):
 
 
 def find(atoms: Atoms, model: Path, **options) -> dict[str, Finding]:
-    return {finding.check: finding for finding in examine(atoms, ModelOptions(str(model), **options))}
+    return {
+        finding.check: finding for finding in examine(atoms, ModelOptions(str(model), **options))
+    }
 
 
 def polcalc(command: str) -> Result:
@@ -39,7 +41,14 @@ def polcalc(command: str) -> Result:
 def test_a_sound_model(model):
     atoms = molecule("CH3CH2OH")
     found = find(atoms, model)
-    assert list(found) == ["training data", "forces", "symmetry", "precision", "time step", "dynamics"]
+    assert list(found) == [
+        "training data",
+        "forces",
+        "symmetry",
+        "precision",
+        "time step",
+        "dynamics",
+    ]
     assert {finding.verdict for finding in found.values()} <= {"ok", "warning"}, found
     assert found["forces"].numbers["error"] < 1e-5
     assert found["dynamics"].numbers["ms_per_step"] > 0
@@ -68,7 +77,11 @@ def test_wrong_forces_are_found(model, monkeypatch, tmp_path):
 
     monkeypatch.setattr(doctor.PolarizedCalculator, "calculate_many", wrong)
     found = find(molecule("CH3CH2OH"), model)
-    assert {name for name, finding in found.items() if finding.verdict == "failure"} == {"forces", "symmetry", "precision"}
+    assert {name for name, finding in found.items() if finding.verdict == "failure"} == {
+        "forces",
+        "symmetry",
+        "precision",
+    }
     molecule("CH3CH2OH").write(tmp_path / "e.xyz")
     result = polcalc(f"doctor {tmp_path}/e.xyz --model {model}")
     assert result.exit_code == 1

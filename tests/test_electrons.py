@@ -9,7 +9,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from polcalc.electrons import ElectronicState, fits, resolve, whole
+from polcalc.calculator.electrons import ElectronicState, fits, resolve, whole
 
 
 def state(atoms: Atoms, **arguments: Any) -> tuple[int, int]:
@@ -80,7 +80,9 @@ def test_aliases_that_disagree_are_refused() -> None:
 
 @pytest.mark.parametrize("spin", [2, 5000, -1])
 def test_ambiguous_spin_is_refused(spin: int) -> None:
-    with pytest.raises(ValueError, match=r"means 2S \+ 1 to some programs and 2S to others.*10 electrons"):
+    with pytest.raises(
+        ValueError, match=r"means 2S \+ 1 to some programs and 2S to others.*10 electrons"
+    ):
         resolve(with_info("CH4", spin=spin))
 
 
@@ -89,7 +91,9 @@ def test_whole_numbers_of_any_type(value: Any) -> None:
     assert state(with_info("CH3", charge=value)) == (1, 1)
 
 
-@pytest.mark.parametrize("value", [0.5, "one", True, float("nan"), [1, 2], np.bool_(True), float("inf")])
+@pytest.mark.parametrize(
+    "value", [0.5, "one", True, float("nan"), [1, 2], np.bool_(True), float("inf")]
+)
 def test_other_values_are_refused(value: Any) -> None:
     with pytest.raises(ValueError, match="must be a whole number"):
         whole("charge", value)
@@ -100,7 +104,13 @@ def test_none_in_info_counts_as_absent() -> None:
 
 
 def test_impossible_multiplicity_names_what_fits() -> None:
-    with pytest.raises(ValueError, match=r"9 electrons \(odd\): 2, 4, …; got 1 \(calculator\) for CH3, charge \+0 .*multiplicity=2, or"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"9 electrons \(odd\): 2, 4, …; got 1 \(calculator\) for CH3, charge \+0"
+            r" .*multiplicity=2, or"
+        ),
+    ):
         resolve(with_info("CH3"), multiplicity=1)
     with pytest.raises(ValueError, match=r"Pass multiplicity=1 or multiplicity=3"):
         resolve(with_info("CH4"), multiplicity=2)
@@ -110,7 +120,9 @@ def test_impossible_multiplicity_names_what_fits() -> None:
 
 def test_impossible_charge() -> None:
     assert state(Atoms("H"), charge=1) == (1, 1)
-    with pytest.raises(ValueError, match=r"`charge` must be at most \+1, the protons of H; got \+2"):
+    with pytest.raises(
+        ValueError, match=r"`charge` must be at most \+1, the protons of H; got \+2"
+    ):
         resolve(Atoms("H"), charge=2)
 
 
@@ -120,7 +132,9 @@ def test_sums_must_be_whole() -> None:
     assert resolve(atoms).charge_source == "sum of initial_charges"
     assert state(atoms) == (0, 1)
     atoms.set_initial_charges([-0.5, 0, 0])
-    with pytest.raises(ValueError, match=r"`initial_charges` must add up to a whole number; got -0.500"):
+    with pytest.raises(
+        ValueError, match=r"`initial_charges` must add up to a whole number; got -0.500"
+    ):
         resolve(atoms)
 
 

@@ -10,12 +10,12 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from polcalc import engine
-from polcalc.engine import ENGINES, Eager, Selector, Tabulated
-from polcalc.evaluation import Engine, Evaluation, Structure, Unavailable
+from polcalc.engines import selector as engine
+from polcalc.engines.base import Engine, Evaluation, Structure, Unavailable
+from polcalc.engines.selector import ENGINES, Eager, Selector, Tabulated
 from potentials.build import build
-from potentials.graph import from_ase
 from potentials.potential import Potential, predict
+from potentials.structure.graph import from_ase
 
 CPU = torch.device("cpu")
 SPEC = {
@@ -31,7 +31,9 @@ def potential() -> Potential:
 
 
 def structure(atoms: Atoms, charge: int = 0, multiplicity: int = 1) -> Structure:
-    return Structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, charge, multiplicity)
+    return Structure(
+        atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, charge, multiplicity
+    )
 
 
 def crystal(seed: int = 0) -> Atoms:
@@ -43,7 +45,9 @@ def crystal(seed: int = 0) -> Atoms:
 @pytest.mark.parametrize("atoms", [molecule("CH3CH2OH"), crystal(), molecule("C60")])
 def test_eager_is_predict(potential: Potential, atoms: Atoms) -> None:
     evaluation = Eager(potential, CPU).evaluate(structure(atoms, charge=-1, multiplicity=2))
-    expected = predict(potential, from_ase(atoms, 4.5, charge=-1, multiplicity=2), stress=bool(atoms.pbc.any()))
+    expected = predict(
+        potential, from_ase(atoms, 4.5, charge=-1, multiplicity=2), stress=bool(atoms.pbc.any())
+    )
     assert evaluation.energy == pytest.approx(expected.energy.item(), abs=1e-10)
     assert np.allclose(evaluation.energies, expected.energies, atol=1e-10)
     assert np.allclose(evaluation.forces, expected.forces, atol=1e-10)
@@ -67,10 +71,17 @@ def test_eager_follows_a_trajectory(potential: Potential) -> None:
 def test_many_are_singles_in_order(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without stress, several batches, charged and neutral."""
     monkeypatch.setattr(engine, "BATCH_ATOMS", 12)
-    structures = [structure(molecule("CH4")), structure(crystal()), structure(molecule("CH3"), 0, 2), structure(crystal(1), 1, 2)]
+    structures = [
+        structure(molecule("CH4")),
+        structure(crystal()),
+        structure(molecule("CH3"), 0, 2),
+        structure(crystal(1), 1, 2),
+    ]
     structures += [structure(molecule("C60")), structure(molecule("H2O"), -1, 2)]
     eager = Eager(potential, CPU)
-    for many, single in zip(eager.evaluate_many(structures), map(eager.evaluate, structures), strict=True):
+    for many, single in zip(
+        eager.evaluate_many(structures), map(eager.evaluate, structures), strict=True
+    ):
         assert many.energy == pytest.approx(single.energy, abs=1e-9)
         assert np.allclose(many.forces, single.forces, atol=1e-9)
         assert (many.stress is None) == (single.stress is None)
@@ -82,7 +93,9 @@ def test_batches_hold_each_structure_once_and_keep_the_limit() -> None:
     sizes = [700, 900, 500, 3000, 10, 1990, 1]
     batches = engine._batches(range(len(sizes)), sizes)
     assert [n for batch in batches for n in batch] == list(range(len(sizes)))
-    assert all(len(batch) == 1 or sum(sizes[n] for n in batch) <= engine.BATCH_ATOMS for batch in batches)
+    assert all(
+        len(batch) == 1 or sum(sizes[n] for n in batch) <= engine.BATCH_ATOMS for batch in batches
+    )
 
 
 class Fast(Eager):
@@ -103,7 +116,9 @@ def with_fast(monkeypatch: pytest.MonkeyPatch, **attributes: Any) -> type[Fast]:
     return fast
 
 
-def test_the_fastest_is_chosen_and_its_difference_kept(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fastest_is_chosen_and_its_difference_kept(
+    potential: Potential, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with_fast(monkeypatch, error=5e-5)
     selector = Selector(potential, CPU)
     selector.evaluate(structure(molecule("CH4")))
@@ -113,22 +128,36 @@ def test_the_fastest_is_chosen_and_its_difference_kept(potential: Potential, mon
     assert "fast on cpu; differs from eager by" in str(selector.chosen)
 
 
-def test_the_comparison_is_made_once_per_kind(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_comparison_is_made_once_per_kind(
+    potential: Potential, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with_fast(monkeypatch)
     selector = Selector(potential, CPU)
     compared: list[Structure] = []
     reference = selector.eager.evaluate
     monkeypatch.setattr(selector.eager, "evaluate", lambda s: compared.append(s) or reference(s))
     methane = molecule("CH4")
-    for atoms, charge, multiplicity in [(methane, 0, 1), (methane, 0, 1), (methane, 1, 2), (molecule("H2O"), 0, 1), (methane, 1, 2)]:
+    for atoms, charge, multiplicity in [
+        (methane, 0, 1),
+        (methane, 0, 1),
+        (methane, 1, 2),
+        (molecule("H2O"), 0, 1),
+        (methane, 1, 2),
+    ]:
         selector.evaluate(structure(atoms, charge, multiplicity))
     assert len(compared) == 3
-    selector.evaluate_many([structure(methane), structure(methane, -1, 2), structure(methane, -1, 2)])
+    selector.evaluate_many(
+        [structure(methane), structure(methane, -1, 2), structure(methane, -1, 2)]
+    )
     assert len(compared) == 4
 
 
-@pytest.mark.parametrize("wrong", [{"error": 0.01}, {"error": float("nan")}, {"stress_error": 1e-3}])
-def test_a_wrong_engine_is_given_up_and_its_numbers_with_it(potential: Potential, monkeypatch: pytest.MonkeyPatch, wrong: Any) -> None:
+@pytest.mark.parametrize(
+    "wrong", [{"error": 0.01}, {"error": float("nan")}, {"stress_error": 1e-3}]
+)
+def test_a_wrong_engine_is_given_up_and_its_numbers_with_it(
+    potential: Potential, monkeypatch: pytest.MonkeyPatch, wrong: Any
+) -> None:
     with_fast(monkeypatch, **wrong)
     selector = Selector(potential, CPU)
     found = selector.evaluate(structure(crystal()))
@@ -146,7 +175,9 @@ def test_engines_of_other_devices_are_not_named(potential: Potential) -> None:
         Selector(potential, CPU, "cuda-graph").evaluate(structure(molecule("CH4")))
 
 
-def test_an_engine_that_cannot_is_given_up(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_that_cannot_is_given_up(
+    potential: Potential, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def unbuilt(self: Fast, *arguments: Any) -> None:
         raise Unavailable("no compiler")
 
@@ -159,15 +190,23 @@ def test_an_engine_that_cannot_is_given_up(potential: Potential, monkeypatch: py
         raise Unavailable("no periodic cells")
 
     with_fast(monkeypatch, evaluate=refuses)
-    for call in (lambda s: s.evaluate(structure(crystal())), lambda s: s.evaluate_many([structure(crystal())])):
+    for call in (
+        lambda s: s.evaluate(structure(crystal())),
+        lambda s: s.evaluate_many([structure(crystal())]),
+    ):
         selector = Selector(potential, CPU)
         call(selector)
         assert selector.chosen.skipped == {"fast": "no periodic cells"}
 
 
-def test_an_engine_asked_for_serves_or_says_why(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_engine_asked_for_serves_or_says_why(
+    potential: Potential, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with_fast(monkeypatch, error=0.01)
-    with pytest.raises(ValueError, match=r"`engine` must be one that can serve; got 'fast': differs from eager by .* meV/Å"):
+    with pytest.raises(
+        ValueError,
+        match=r"`engine` must be one that can serve; got 'fast': differs from eager by .* meV/Å",
+    ):
         Selector(potential, CPU, "fast").evaluate(structure(molecule("CH4")))
     with_fast(monkeypatch)
     assert Selector(potential, CPU, "eager").chosen.name == "eager"
@@ -191,8 +230,12 @@ def built(name: str, potential: Potential) -> Engine:
 
 
 @pytest.mark.parametrize("name", ["native", "tabulated"])
-@pytest.mark.parametrize("atoms", [molecule("CH3CH2OH"), molecule("C60"), crystal(), crystal() * (2, 1, 1)])
-def test_fast_engines_are_eager_within_rounding(potential: Potential, name: str, atoms: Atoms) -> None:
+@pytest.mark.parametrize(
+    "atoms", [molecule("CH3CH2OH"), molecule("C60"), crystal(), crystal() * (2, 1, 1)]
+)
+def test_fast_engines_are_eager_within_rounding(
+    potential: Potential, name: str, atoms: Atoms
+) -> None:
     """Along a walk that outlives the pair list, charged and with unpaired electrons."""
     fast, eager = built(name, single(potential)), Eager(single(potential), CPU)
     rng = np.random.default_rng(0)
@@ -217,11 +260,17 @@ def test_evaluations_own_their_arrays(potential: Potential, name: str) -> None:
     atoms.rattle(0.05, seed=2)
     second = chosen.evaluate(structure(atoms))
     assert not np.allclose(second.forces, kept[0])
-    assert all(np.array_equal(a, b) for a, b in zip((first.forces, first.energies, first.stress), kept, strict=True))
+    assert all(
+        np.array_equal(a, b)
+        for a, b in zip((first.forces, first.energies, first.stress), kept, strict=True)
+    )
 
 
 def test_native_in_double_precision(potential: Potential) -> None:
-    found, exact = (e.evaluate(structure(crystal(), 1, 2)) for e in (built("native", potential), Eager(potential, CPU)))
+    found, exact = (
+        e.evaluate(structure(crystal(), 1, 2))
+        for e in (built("native", potential), Eager(potential, CPU))
+    )
     assert found.energy == pytest.approx(exact.energy, abs=1e-8)
     assert np.allclose(found.forces, exact.forces, rtol=0, atol=1e-7)
     assert np.allclose(found.stress, exact.stress, rtol=0, atol=1e-8)
@@ -232,11 +281,15 @@ def test_native_says_why_not(potential: Potential) -> None:
     with pytest.raises(Unavailable, match=r"^it runs on the CPU$"):
         ENGINES["native"](potential, torch.device("cuda"))
     half = build(SPEC).half()
-    with pytest.raises(Unavailable, match=r"^its dtype must be float32 or float64, not torch.float16$"):
+    with pytest.raises(
+        Unavailable, match=r"^its dtype must be float32 or float64, not torch.float16$"
+    ):
         ENGINES["native"](half, CPU)
 
 
-def test_a_potential_without_filters_is_not_tabulated(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_potential_without_filters_is_not_tabulated(
+    potential: Potential, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuses(potential: Potential) -> None:
         raise ValueError("no filters")
 
@@ -254,12 +307,19 @@ def test_a_potential_without_filters_is_not_tabulated(potential: Potential, monk
 def test_large_structures_are_compared_on_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
     """Eager evaluates no more atoms than the limit, and the whole structure gets the numbers of the fast engine."""
     monkeypatch.setattr(engine, "COMPARED_ATOMS", 10)
-    potential = build({"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 8, "n_layers": 1}}).eval()
+    potential = build(
+        {"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 8, "n_layers": 1}}
+    ).eval()
     atoms = molecule("CH3CH2OH")
     far = atoms.copy()
     far.positions += 8.0
     structure = Structure(
-        np.asarray((atoms + far).numbers, dtype=np.int64), (atoms + far).positions, np.zeros((3, 3)), np.zeros(3, dtype=bool), 0, 1
+        np.asarray((atoms + far).numbers, dtype=np.int64),
+        (atoms + far).positions,
+        np.zeros((3, 3)),
+        np.zeros(3, dtype=bool),
+        0,
+        1,
     )
     selector = engine.Selector(potential, torch.device("cpu"), "tabulated")
     seen: list[int] = []

@@ -15,30 +15,47 @@ from ase import Atoms
 from ase.build import molecule
 
 from polcalc import PolarizedCalculator
-from polcalc.domain import ExtrapolationWarning
+from polcalc.calculator.domain import ExtrapolationWarning
 from potentials.build import build
 from potentials.checkpoint import Card, Model
 
 BOTH = ["total_charge", "unpaired_electrons"]
 CARD = Card(elements=[1, 6, 7, 8], states=[[q, m, 10] for q in (-1, 0, 1) for m in (1, 2, 3)])
 FACTOR = {"state_factor": {"attributes": BOTH, "strength": "per_channel", "initial": 0.5}}
-ELECTRONIC = {"embeddings": [{"name": "species"}, *({"name": "electronic", "attribute": a} for a in BOTH)]}
+ELECTRONIC = {
+    "embeddings": [{"name": "species"}, *({"name": "electronic", "attribute": a} for a in BOTH)]
+}
 PARTIAL = {"state_factor": {"attributes": ["partial_charges"], "initial": 0.5}}
 
 
-def calculator(change: dict[str, Any], engine: str = "eager", card: Card = CARD, **arguments: Any) -> PolarizedCalculator:
+def calculator(
+    change: dict[str, Any], engine: str = "eager", card: Card = CARD, **arguments: Any
+) -> PolarizedCalculator:
     torch.manual_seed(0)
-    spec = {"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 8, "n_layers": 2}} | change
+    spec = {
+        "cutoff": 4.0,
+        "architecture": {"name": "tensornet", "channels": 8, "n_layers": 2},
+    } | change
     potential = build(spec).double()
     with torch.no_grad():
         for parameter in potential.parameters():
-            parameter.add_(0.3 * torch.randn_like(parameter))  # an untrained factor does next to nothing
-    return PolarizedCalculator(Model(potential, card, "0" * 64, Path("tiny.pt")), device="cpu", dtype="float64", engine=engine, **arguments)
+            parameter.add_(
+                0.3 * torch.randn_like(parameter)
+            )  # an untrained factor does next to nothing
+    return PolarizedCalculator(
+        Model(potential, card, "0" * 64, Path("tiny.pt")),
+        device="cpu",
+        dtype="float64",
+        engine=engine,
+        **arguments,
+    )
 
 
 def ammonium_and_water(distance: float = 30.0) -> Atoms:
     """NH4+ … H2O; the distance in Å."""
-    ammonium = Atoms("NH4", 0.6 * np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1.0]]))
+    ammonium = Atoms(
+        "NH4", 0.6 * np.array([[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1.0]])
+    )
     water = molecule("H2O")
     water.positions[:, 0] += distance
     return ammonium + Atoms(water.numbers, water.positions)
@@ -50,12 +67,19 @@ ION = [{"atoms": range(5), "charge": 1}]  # the water is the neutral rest
 @pytest.mark.parametrize("engine", ["eager", "auto"])
 @pytest.mark.parametrize("spec", [FACTOR, ELECTRONIC], ids=["factor", "electronic"])
 def test_fragments_make_far_energies_add(spec: dict[str, Any], engine: str) -> None:
-    """Below 1 meV with fragments, and with a total charge not: the error is what the message prints."""
+    """Below 1 meV with fragments, and with a total charge not.
+
+    The error is what the message prints.
+    """
     both = ammonium_and_water()
-    apart = calculator(spec, charge=1).get_potential_energy(both[:5]) + calculator(spec, charge=0).get_potential_energy(both[5:])
+    apart = calculator(spec, charge=1).get_potential_energy(both[:5]) + calculator(
+        spec, charge=0
+    ).get_potential_energy(both[5:])
     whole = 1e3 * (calculator(spec, engine, charge=1).get_potential_energy(both) - apart)
     parts = 1e3 * (calculator(spec, engine, fragments=ION).get_potential_energy(both) - apart)
-    print(f"size inconsistency: {whole:+.3f} meV with a total charge, {parts:+.1e} meV with fragments")
+    print(
+        f"size inconsistency: {whole:+.3f} meV with a total charge, {parts:+.1e} meV with fragments"
+    )
     assert abs(whole) > 1.0
     assert abs(parts) < 1e-3
 
@@ -71,7 +95,10 @@ def test_copies_add_with_fragments(engine: str) -> None:
     single = calculator(FACTOR, charge=1).get_potential_energy(one)
     calc = calculator(FACTOR, engine, fragments=fragments)
     assert calc.get_potential_energy(many) == pytest.approx(n_copies * single, abs=1e-6)
-    assert calc.state is not None and calc.state[:2] == (3, 1)  # a total never seen, of parts that were
+    assert calc.state is not None and calc.state[:2] == (
+        3,
+        1,
+    )  # a total never seen, of parts that were
 
 
 def test_forces_with_fragments_are_the_gradient() -> None:
@@ -84,25 +111,42 @@ def test_forces_with_fragments_are_the_gradient() -> None:
             atoms.positions[atom, axis] += sign * step
             energies.append(calc.get_potential_energy(atoms))
         atoms.positions[atom, axis] += step
-        assert forces[atom, axis] == pytest.approx((energies[1] - energies[0]) / (2 * step), abs=1e-6)
+        assert forces[atom, axis] == pytest.approx(
+            (energies[1] - energies[0]) / (2 * step), abs=1e-6
+        )
 
 
 def test_one_fragment_is_the_whole() -> None:
     atoms = ammonium_and_water(3.0)
     whole = calculator(FACTOR, charge=1).get_potential_energy(atoms)
-    assert calculator(FACTOR, fragments=[{"atoms": range(8), "charge": 1}]).get_potential_energy(atoms) == whole
+    assert (
+        calculator(FACTOR, fragments=[{"atoms": range(8), "charge": 1}]).get_potential_energy(atoms)
+        == whole
+    )
 
 
 def test_fragments_say_the_state() -> None:
     atoms = ammonium_and_water()
     atoms.info["charge"] = 0  # fragments win, as arguments do
-    calc = calculator(FACTOR, fragments=[{"atoms": [0, 1, 2, 3, 4], "charge": 0}, {"atoms": [5, 6, 7], "multiplicity": 3}])
+    calc = calculator(
+        FACTOR,
+        fragments=[
+            {"atoms": [0, 1, 2, 3, 4], "charge": 0},
+            {"atoms": [5, 6, 7], "multiplicity": 3},
+        ],
+    )
     calc.get_potential_energy(atoms)
-    assert calc.state is not None and calc.state[:2] == (0, 4) and calc.state.charge_source == "fragments"
+    assert (
+        calc.state is not None
+        and calc.state[:2] == (0, 4)
+        and calc.state.charge_source == "fragments"
+    )
     for twin in (copy.deepcopy(calc), pickle.loads(pickle.dumps(calc))):
         assert twin.get_potential_energy(atoms) == calc.get_potential_energy(atoms)
     assert calc.todict()["fragments"][1] == {"atoms": [5, 6, 7], "multiplicity": 3}
-    assert calc.calculate_many([atoms])[0]["energy"] == pytest.approx(calc.get_potential_energy(atoms), abs=1e-9)
+    assert calc.calculate_many([atoms])[0]["energy"] == pytest.approx(
+        calc.get_potential_energy(atoms), abs=1e-9
+    )
     with pytest.raises(ValueError, match="must be left to the fragments"):
         calc.set(charge=1)
 
@@ -115,7 +159,10 @@ def test_fragments_say_the_state() -> None:
         ([{"atoms": [0, 1]}, {"atoms": [1, 2]}], r"must not share atoms; got \[1\]"),
         ([{"atoms": [8]}], r"must name atoms from 0 to 7; got \[8\]"),
         ([{"atoms": [-1]}], r"must name atoms from 0 to 7; got \[-1\]"),
-        ([{"atoms": range(5), "charge": 1, "multiplicity": 2}], r"`multiplicity` must fit 10 electrons \(even\)"),
+        (
+            [{"atoms": range(5), "charge": 1, "multiplicity": 2}],
+            r"`multiplicity` must fit 10 electrons \(even\)",
+        ),
         ([{"atoms": range(4), "charge": 0.5}], r"`charge` must be a whole number"),
         ([{"atoms": range(5), "charge": 12}], r"`charge` must be at most \+11"),
     ],
@@ -127,7 +174,9 @@ def test_wrong_fragments_are_refused(fragments: list[dict[str, Any]], message: s
 
 def test_a_fragment_outside_the_card_is_told() -> None:
     with pytest.warns(ExtrapolationWarning, match=r"never saw charge -3"):
-        calculator(FACTOR, fragments=[{"atoms": range(5), "charge": -3}]).get_potential_energy(ammonium_and_water())
+        calculator(FACTOR, fragments=[{"atoms": range(5), "charge": -3}]).get_potential_energy(
+            ammonium_and_water()
+        )
     tables = {"embeddings": [{"name": "species"}, {"name": "total_charge"}]}
     with pytest.raises(ValueError, match=r"for it has a table of the charge"):
         calculator(tables, charge=-2, multiplicity=1).get_potential_energy(molecule("CH4"))
@@ -138,11 +187,17 @@ def test_a_fragment_outside_the_card_is_told() -> None:
     [
         (PARTIAL, {"fragments": ION}, r"must be for a model that sees total charge"),
         (FACTOR, {"fragments": ION, "charge": 1}, r"must be given without charge"),
-        (FACTOR, {"partial_charges": "gasteiger"}, r"must be left out: the model does not see them"),
+        (
+            FACTOR,
+            {"partial_charges": "gasteiger"},
+            r"must be left out: the model does not see them",
+        ),
         (PARTIAL, {"partial_charges": "mulliken"}, r"got 'mulliken'"),
     ],
 )
-def test_what_the_model_does_not_see_is_refused(spec: dict[str, Any], arguments: dict[str, Any], message: str) -> None:
+def test_what_the_model_does_not_see_is_refused(
+    spec: dict[str, Any], arguments: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ValueError, match=message):
         calculator(spec, **arguments)
 
@@ -156,7 +211,9 @@ def test_partial_charges_are_seen(engine: str) -> None:
     given = np.array([-0.8, 0.4, 0.4])
     calc = calculator(PARTIAL, engine, partial_charges=given)
     energy = calc.get_potential_energy(water)
-    assert energy != calculator(PARTIAL, engine, partial_charges=np.zeros(3)).get_potential_energy(water)
+    assert energy != calculator(PARTIAL, engine, partial_charges=np.zeros(3)).get_potential_energy(
+        water
+    )
     assert np.array_equal(calc.partial_charges, given)
     assert calc.todict()["partial_charges"] == [-0.8, 0.4, 0.4]
     initial = water.copy()
@@ -178,7 +235,9 @@ def test_far_ions_add_with_partial_charges() -> None:
     both = ammonium_and_water()
     charges = np.array([-0.2, 0.3, 0.3, 0.3, 0.3, -0.8, 0.4, 0.4])
     energies = [
-        calculator(PARTIAL, charge=q, partial_charges=charges[rows]).get_potential_energy(both[rows])
+        calculator(PARTIAL, charge=q, partial_charges=charges[rows]).get_potential_energy(
+            both[rows]
+        )
         for q, rows in ((1, slice(0, 8)), (1, slice(0, 5)), (0, slice(5, 8)))
     ]
     assert energies[0] == pytest.approx(energies[1] + energies[2], abs=1e-9)
@@ -198,10 +257,14 @@ def test_gasteiger_charges_come_from_the_bonds_and_stay() -> None:
         stretched.positions[3] += [0.0, 0.0, 2.5]  # no bond would be found there
         assert calc.get_potential_energy(stretched) != first
     assert np.array_equal(calc.partial_charges, charges)
-    assert pickle.loads(pickle.dumps(calc)).get_potential_energy(stretched) == calc.get_potential_energy(stretched)
+    assert pickle.loads(pickle.dumps(calc)).get_potential_energy(
+        stretched
+    ) == calc.get_potential_energy(stretched)
     ion = calculator(PARTIAL, partial_charges="gasteiger", charge=1)
     ion.get_potential_energy(ammonium_and_water()[:5])
-    assert ion.partial_charges is not None and ion.partial_charges.sum() == pytest.approx(1, abs=1e-6)
+    assert ion.partial_charges is not None and ion.partial_charges.sum() == pytest.approx(
+        1, abs=1e-6
+    )
 
 
 def test_isomers_with_the_same_atoms_in_the_same_order_have_charges_of_their_own() -> None:
@@ -209,9 +272,14 @@ def test_isomers_with_the_same_atoms_in_the_same_order_have_charges_of_their_own
     ethanol, ether = molecule("CH3CH2OH"), molecule("CH3OCH3")
     ether = ether[np.concatenate([np.nonzero(ether.numbers == z)[0] for z in (6, 8, 1)])]
     assert ethanol.numbers.tolist() == ether.numbers.tolist()
-    alone = [calculator(PARTIAL, partial_charges="gasteiger").get_potential_energy(atoms) for atoms in (ethanol, ether)]
+    alone = [
+        calculator(PARTIAL, partial_charges="gasteiger").get_potential_energy(atoms)
+        for atoms in (ethanol, ether)
+    ]
     calc = calculator(PARTIAL, partial_charges="gasteiger")
-    assert [found["energy"] for found in calc.calculate_many([ethanol, ether])] == pytest.approx(alone, abs=1e-9)
+    assert [found["energy"] for found in calc.calculate_many([ethanol, ether])] == pytest.approx(
+        alone, abs=1e-9
+    )
     energies = []
     for atoms in (ethanol, ether):
         calc.reset()
@@ -222,4 +290,6 @@ def test_isomers_with_the_same_atoms_in_the_same_order_have_charges_of_their_own
 def test_gasteiger_charges_of_what_has_no_bonds_are_refused() -> None:
     pytest.importorskip("rdkit", reason="needs RDKit")
     with pytest.raises(ValueError, match=r"Pass one number per atom"):
-        calculator(PARTIAL, partial_charges="gasteiger", charge=1).get_potential_energy(molecule("CH3CH2OH"))
+        calculator(PARTIAL, partial_charges="gasteiger", charge=1).get_potential_energy(
+            molecule("CH3CH2OH")
+        )

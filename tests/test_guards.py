@@ -12,14 +12,17 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.io import read
 
-from md_runs.dynamics import Dynamics, DynamicsOptions
+from md_runs.dynamics.driver import Dynamics, DynamicsOptions
+from md_runs.dynamics.guards import Alarmed, Guards
 from md_runs.errors import RunAlarmed
-from md_runs.guards import Alarmed, Guards
-from md_runs.trajectory import read_trajectory
+from md_runs.records.trajectory import read_trajectory
 from potentials.checkpoint import Card
 from tests.small import Springs, sprung
 
-CARD = Card(closest_distances_A={"C-C": 1.3, "C-H": 0.95, "C-O": 1.2, "H-H": 1.4, "H-O": 0.85}, force_max_eV_per_A=10.0)
+CARD = Card(
+    closest_distances_A={"C-C": 1.3, "C-H": 0.95, "C-O": 1.2, "H-H": 1.4, "H-O": 0.85},
+    force_max_eV_per_A=10.0,
+)
 
 
 def guards(atoms: Atoms, bonds: bool = True) -> Guards:
@@ -101,7 +104,9 @@ def test_a_broken_bond():
 def test_a_new_bond():
     atoms = sprung(strength=0.1)
     watch = guards(atoms)
-    atoms.positions[2:4] += 1.05 / 1.41 * (atoms.positions[8] - atoms.positions[3]) * [1, 1, 0]  # a hydroxyl towards a methyl
+    atoms.positions[2:4] += (
+        1.05 / 1.41 * (atoms.positions[8] - atoms.positions[3]) * [1, 1, 0]
+    )  # a hydroxyl towards a methyl
     atoms.positions[3] = atoms.positions[8] + [0.0, 0.0, 0.66]
     watch._table[:] = 0
     assert "newly bonded" in alarm_of(watch).what
@@ -157,7 +162,9 @@ def explode(output: Path, **options: Any) -> RunAlarmed | None:
     atoms = molecule("CH3CH2OH")
     atoms.calc = Exploding(atoms)
     output.mkdir()
-    plan = DynamicsOptions(ensemble="nve", steps=60, checkpoint_every=10, trajectory_every=1, log_every=1, **options)
+    plan = DynamicsOptions(
+        ensemble="nve", steps=60, checkpoint_every=10, trajectory_every=1, log_every=1, **options
+    )
     try:
         Dynamics(atoms, plan, charge=0, multiplicity=1).run(output, {"command": "md"})
     except RunAlarmed as error:
@@ -189,4 +196,6 @@ def test_a_rewound_run_goes_on_with_half_the_step(tmp_path):
     assert manifest["summary"]["time_ps"] == 0.03  # as asked for
     frames = list(read_trajectory(tmp_path / "run" / "trajectory.h5md"))
     times = [f.info["time_fs"] for f in frames]
-    assert times == [0.5 * n for n in range(back + 1)] + [0.5 * back + 0.25 * n for n in range(1, 2 * (60 - back) + 1)]
+    assert times == [0.5 * n for n in range(back + 1)] + [
+        0.5 * back + 0.25 * n for n in range(1, 2 * (60 - back) + 1)
+    ]

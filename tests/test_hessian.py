@@ -12,17 +12,20 @@ from ase import Atoms
 from ase.build import molecule
 
 from polcalc import PolarizedCalculator
-from polcalc import hessian as module
-from polcalc.hessian import hessian
+from polcalc.calculator import hessian as module
+from polcalc.calculator.hessian import hessian
 from potentials.build import build
-from potentials.graph import collate, from_ase
 from potentials.potential import Potential, predict
+from potentials.structure.graph import collate, from_ase
 from tests.contract.structures import graph_of, tiny_crystal, triclinic_crystal
 from tests.small import write_small_model
 
 SPECS: dict[str, dict[str, Any]] = {
     "tensornet": {"architecture": {"name": "tensornet"}},
-    "tensornet, moving points": {"architecture": {"name": "tensornet"}, "points": {"name": "moving"}},
+    "tensornet, moving points": {
+        "architecture": {"name": "tensornet"},
+        "points": {"name": "moving"},
+    },
     "equivariant transformer": {"architecture": {"name": "equivariant_transformer", "n_heads": 2}},
 }
 
@@ -31,11 +34,21 @@ def make(name: str = "tensornet") -> Potential:
     torch.manual_seed(1)
     spec = SPECS[name]
     architecture = {"channels": 8, "n_layers": 2} | spec["architecture"]
-    return build(spec | {"cutoff": 3.0, "architecture": architecture, "radial": {"name": "exp_normal", "n_radial": 6}}).double()
+    return build(
+        spec
+        | {
+            "cutoff": 3.0,
+            "architecture": architecture,
+            "radial": {"name": "exp_normal", "n_radial": 6},
+        }
+    ).double()
 
 
 def numerical(potential: Potential, atoms: Atoms, step: float = 1e-3) -> np.ndarray:
-    """Central differences of fourth order of the forces, with pairs searched anew: (3N, 3N) eV/Å^2."""
+    """Central differences of fourth order of the forces, with pairs searched anew.
+
+    (3N, 3N) eV/Å^2.
+    """
     frames = []
     for place in range(3 * len(atoms)):
         for factor in (1, -1, 2, -2):
@@ -53,14 +66,18 @@ def test_agrees_with_finite_differences(name: str) -> None:
     atoms.rattle(0.05, seed=1)
     found = hessian(potential, graph_of(atoms, 3.0)).numpy()
     assert np.abs(found).max() > 0.01
-    np.testing.assert_allclose(found, numerical(potential, atoms), rtol=0, atol=1e-7 * np.abs(found).max())
+    np.testing.assert_allclose(
+        found, numerical(potential, atoms), rtol=0, atol=1e-7 * np.abs(found).max()
+    )
 
 
 @pytest.mark.parametrize("crystal", [triclinic_crystal, tiny_crystal])
 def test_periodic_images_move_together(crystal: Any) -> None:
     potential, atoms = make(), crystal()
     found = hessian(potential, graph_of(atoms, 3.0)).numpy()
-    np.testing.assert_allclose(found, numerical(potential, atoms), rtol=0, atol=1e-7 * np.abs(found).max())
+    np.testing.assert_allclose(
+        found, numerical(potential, atoms), rtol=0, atol=1e-7 * np.abs(found).max()
+    )
 
 
 def test_batches_and_parts_are_pieces_of_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,7 +86,9 @@ def test_batches_and_parts_are_pieces_of_the_whole(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(module, "BATCH_ATOMS", 20)
     torch.testing.assert_close(hessian(potential, graph), whole, rtol=0.0, atol=1e-12)
     places = torch.tensor([3, 4, 5, 12, 13, 14])
-    torch.testing.assert_close(hessian(potential, graph, [1, 4]), whole[places][:, places], rtol=0.0, atol=1e-12)
+    torch.testing.assert_close(
+        hessian(potential, graph, [1, 4]), whole[places][:, places], rtol=0.0, atol=1e-12
+    )
 
 
 def test_an_atom_alone_feels_nothing() -> None:

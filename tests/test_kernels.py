@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.autograd import gradcheck, gradgradcheck
 
-from potentials import kernels
+from potentials.ops import kernels
 
 P, M, C, G = 20, 7, 5, 12
 
@@ -45,20 +45,33 @@ def products(t: dict[str, Tensor]) -> dict[str, Callable[[], Tensor]]:
         "convolve slot 0": lambda: kernels._convolve_slot(0, t["filters"], t["x"], t["y"], *pairs),
         "convolve slot 1": lambda: kernels._convolve_slot(1, t["envelope"], t["x"], t["y"], *pairs),
         "interpolate": lambda: kernels.interpolate(t["first"], t["weights"], t["nodes"]),
-        "interpolate slot 0": lambda: kernels._interpolate_slot(0, t["nodes"], t["read"], t["first"], G),
-        "interpolate slot 1": lambda: kernels._interpolate_slot(1, t["weights"], t["read"], t["first"], G),
+        "interpolate slot 0": lambda: kernels._interpolate_slot(
+            0, t["nodes"], t["read"], t["first"], G
+        ),
+        "interpolate slot 1": lambda: kernels._interpolate_slot(
+            1, t["weights"], t["read"], t["first"], G
+        ),
     }
     for k in range(4):
         others = slots[:k] + slots[k + 1 :]
-        table[f"embed slot {k}"] = lambda k=k, others=others: kernels._embed_slot(k, others, *pairs, M)
+        table[f"embed slot {k}"] = lambda k=k, others=others: kernels._embed_slot(
+            k, others, *pairs, M
+        )
     for transposed in (0, 1, 2):
         for symmetric in (False, True):
-            table[f"product {transposed} {symmetric}"] = lambda s=symmetric, n=transposed: kernels._product(t["x"], t["y"], s, n)
+            table[f"product {transposed} {symmetric}"] = lambda s=symmetric, n=transposed: (
+                kernels._product(t["x"], t["y"], s, n)
+            )
     return table
 
 
-@pytest.mark.skipif(kernels._kernels is None, reason="the compiled kernels were not built (no compiler at installation)")
-def test_compiled_kernels_agree_with_plain_torch(tensors: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.skipif(
+    kernels._kernels is None,
+    reason="the compiled kernels were not built (no compiler at installation)",
+)
+def test_compiled_kernels_agree_with_plain_torch(
+    tensors: dict[str, Tensor], monkeypatch: pytest.MonkeyPatch
+) -> None:
     compiled = {name: product() for name, product in products(tensors).items()}
     monkeypatch.setattr(kernels, "_kernels", None)
     for name, product in products(tensors).items():
@@ -72,24 +85,34 @@ def test_products_are_those_of_3x3_matrices(tensors: dict[str, Tensor]) -> None:
         return torch.einsum("kab,kmc->mcab", basis, components)
 
     x, y = matrices(tensors["x"]), matrices(tensors["y"])
-    torch.testing.assert_close(torch.einsum("kab,lab->kl", basis, basis), torch.eye(9, dtype=torch.float64))
+    torch.testing.assert_close(
+        torch.einsum("kab,lab->kl", basis, basis), torch.eye(9, dtype=torch.float64)
+    )
     torch.testing.assert_close(matrices(kernels.matrix_product(tensors["x"], tensors["y"])), x @ y)
-    torch.testing.assert_close(matrices(kernels.symmetric_product(tensors["x"], tensors["y"])), x @ y + y @ x)
+    torch.testing.assert_close(
+        matrices(kernels.symmetric_product(tensors["x"], tensors["y"])), x @ y + y @ x
+    )
 
 
 def test_convolution_is_the_sum_over_neighbours(tensors: dict[str, Tensor]) -> None:
     expected = torch.zeros(9, M, C, dtype=torch.float64)
     envelope, filters, x = tensors["envelope"], tensors["filters"], tensors["x"]
-    for p, (i, j) in enumerate(zip(tensors["idx_i"].tolist(), tensors["idx_j"].tolist(), strict=True)):
+    for p, (i, j) in enumerate(
+        zip(tensors["idx_i"].tolist(), tensors["idx_j"].tolist(), strict=True)
+    ):
         for k in range(9):
             expected[k, i] += envelope[p] * filters[p, kernels.PART[k]] * x[k, j]
             expected[k, j] += envelope[p] * filters[p, kernels.PART[k]] * x[k, i]
-    torch.testing.assert_close(kernels.convolve(envelope, filters, x, tensors["idx_i"], tensors["idx_j"]), expected)
+    torch.testing.assert_close(
+        kernels.convolve(envelope, filters, x, tensors["idx_i"], tensors["idx_j"]), expected
+    )
 
 
 def test_interpolation_is_the_sum_over_nodes(tensors: dict[str, Tensor]) -> None:
     first, weights, nodes = tensors["first"], tensors["weights"], tensors["nodes"]
-    expected = torch.stack([sum(weights[p, k] * nodes[first[p] + k] for k in range(kernels.STENCIL)) for p in range(P)])  # type: ignore[misc]
+    expected = torch.stack(
+        [sum(weights[p, k] * nodes[first[p] + k] for k in range(kernels.STENCIL)) for p in range(P)]
+    )  # type: ignore[misc]
     torch.testing.assert_close(kernels.interpolate(first, weights, nodes), expected)
 
 
@@ -98,7 +121,8 @@ def test_derivatives(check: Callable[..., bool], tensors: dict[str, Tensor]) -> 
     for name in ("filters", "species", "x", "y", "nodes"):
         tensors[name] = tensors[name][..., :2].clone()  # channels
     e, f, h, s, x, y, w, n = (
-        tensors[name].requires_grad_() for name in ("envelope", "filters", "harmonics", "species", "x", "y", "weights", "nodes")
+        tensors[name].requires_grad_()
+        for name in ("envelope", "filters", "harmonics", "species", "x", "y", "weights", "nodes")
     )
     pairs = tensors["idx_i"], tensors["idx_j"]
     assert check(lambda e, f, x: kernels.convolve(e, f, x, *pairs), (e, f, x))

@@ -13,7 +13,7 @@ from ase.io import write
 from ase.units import kB
 from typer.testing import CliRunner
 
-from md_runs.cli import app
+from md_runs.cli.app import app
 from potentials.datasets import load_frames
 from potentials.datasets.checksum import checksum
 from potentials.labels import carbenes, toy_charge
@@ -48,11 +48,19 @@ def test_relaxation_ends_at_the_minimum() -> None:
 
 
 def test_langevin_dynamics_has_the_temperature() -> None:
-    """Equipartition of the spring, (r - r0)^2 = kT / k, to the error of 2,000 samples; and the same seed gives the same path."""
+    """Equipartition of the spring, (r - r0)^2 = kT / k, to the error of 2,000 samples.
+
+    And the same seed gives the same path.
+    """
     path = langevin(spring, CARBON_PAIR, START, 0, 1, 600.0, 20, np.random.default_rng(0))
-    stretch = [np.linalg.norm(x[1] - x[0]) - LENGTH for x, _ in zip(path, range(2000), strict=False)][100:]
+    stretch = [
+        np.linalg.norm(x[1] - x[0]) - LENGTH for x, _ in zip(path, range(2000), strict=False)
+    ][100:]
     assert np.mean(np.square(stretch)) == pytest.approx(kB * 600 / STIFFNESS, rel=0.2)
-    again, other = (next(langevin(spring, CARBON_PAIR, START, 0, 1, 600.0, 20, np.random.default_rng(s))) for s in (0, 1))
+    again, other = (
+        next(langevin(spring, CARBON_PAIR, START, 0, 1, 600.0, 20, np.random.default_rng(s)))
+        for s in (0, 1)
+    )
     first = next(langevin(spring, CARBON_PAIR, START, 0, 1, 600.0, 20, np.random.default_rng(0)))
     assert np.array_equal(again, first) and not np.array_equal(other, first)
 
@@ -60,10 +68,14 @@ def test_langevin_dynamics_has_the_temperature() -> None:
 def test_thermal_displacements_are_classical_when_hot() -> None:
     minimum = np.array([[0.0, 0.0, 0.0], [LENGTH, 0.0, 0.0]])
     stiff, rng = hessian(spring, CARBON_PAIR, minimum, 0, 1), np.random.default_rng(0)
-    moved = np.array([thermal_displacements(stiff, CARBON_PAIR, 20_000.0, rng) for _ in range(4000)])
+    moved = np.array(
+        [thermal_displacements(stiff, CARBON_PAIR, 20_000.0, rng) for _ in range(4000)]
+    )
     stretch = moved[:, 1, 0] - moved[:, 0, 0]
     assert np.mean(stretch**2) == pytest.approx(kB * 20_000 / STIFFNESS, rel=0.1)
-    assert abs(moved[:, :, 1:]).max() < 1e-12 and abs(moved.sum(1)).max() < 1e-10  # no rotation, no translation
+    assert (
+        abs(moved[:, :, 1:]).max() < 1e-12 and abs(moved.sum(1)).max() < 1e-10
+    )  # no rotation, no translation
 
 
 def square(number: int) -> dict[str, Any]:
@@ -72,7 +84,9 @@ def square(number: int) -> dict[str, Any]:
     return {"square": np.array(number**2)}
 
 
-@pytest.mark.parametrize("processes", [1, pytest.param(2, marks=pytest.mark.slow)])  # each process imports everything anew
+@pytest.mark.parametrize(
+    "processes", [1, pytest.param(2, marks=pytest.mark.slow)]
+)  # each process imports everything anew
 def test_a_run_goes_on_where_it_was(tmp_path: Path, processes: int) -> None:
     jobs = {f"job-{n}": n for n in range(6)}
     first = dict(run_jobs(dict(list(jobs.items())[:2]), square, tmp_path, processes))
@@ -90,12 +104,18 @@ def test_gfn2_forces_are_the_gradient_and_triplets_are_polarised() -> None:
     from potentials.labels.gfn2 import gfn2
 
     atoms = molecule("CH2_s3B1d")
-    numbers, positions = atoms.numbers, atoms.positions + 0.05 * np.random.default_rng(0).normal(size=(3, 3))
+    numbers, positions = (
+        atoms.numbers,
+        atoms.positions + 0.05 * np.random.default_rng(0).normal(size=(3, 3)),
+    )
     forces, step = gfn2(numbers, positions, 0, 3).forces, np.zeros((3, 3))
     step[1, 2] = 1e-3
     ahead, behind = (gfn2(numbers, positions + s * step, 0, 3).energy for s in (1, -1))
     assert forces[1, 2] == pytest.approx((behind - ahead) / 2e-3, abs=1e-4)
-    triplet, singlet = (gfn2(numbers, molecule(name).positions, 0, m).energy for name, m in (("CH2_s3B1d", 3), ("CH2_s1A1d", 1)))
+    triplet, singlet = (
+        gfn2(numbers, molecule(name).positions, 0, m).energy
+        for name, m in (("CH2_s3B1d", 3), ("CH2_s1A1d", 1))
+    )
     assert -1.0 < triplet - singlet < -0.2  # without spin polarisation it would be above
 
 
@@ -104,21 +124,34 @@ def test_a_piece_of_the_toy_set(tmp_path: Path) -> None:
     key, piece = next(iter(toy_charge.jobs("toy-charge-A").items()))
     list(run_jobs({key: piece._replace(n_samples=2)}, _short_compute, tmp_path))
     frames = toy_charge.collect("toy-charge-A", tmp_path)
-    assert frames.total_charge.tolist() == [0, 1, 0, 1] and frames.multiplicity.tolist() == [1, 2, 1, 2]
+    assert frames.total_charge.tolist() == [0, 1, 0, 1] and frames.multiplicity.tolist() == [
+        1,
+        2,
+        1,
+        2,
+    ]
     np.testing.assert_array_equal(frames.positions[:6], frames.positions[6:12])
     assert frames.group is not None and frames.group.tolist() == [0, 0, 1, 1]
     assert frames.partial_charges is not None
-    np.testing.assert_allclose(np.add.reduceat(frames.partial_charges, frames.first[:-1]), frames.total_charge, atol=1e-5)
+    np.testing.assert_allclose(
+        np.add.reduceat(frames.partial_charges, frames.first[:-1]), frames.total_charge, atol=1e-5
+    )
     np.testing.assert_array_equal(frames.positions, frames.positions.astype(np.float32))
 
 
 def test_carbenes_of_the_issue(tmp_path: Path) -> None:
-    """At least 100 parents of at most five heavy atoms, methylene among them, 3,000 geometries; the order is balanced."""
+    """At least 100 parents of at most five heavy atoms, methylene among them, 3,000 geometries.
+
+    The order is balanced.
+    """
     pytest.importorskip("rdkit", reason="needs RDKit")
     made = carbenes.carbenes()
     assert len({c.parent for c in made}) >= 100 and len({c.smiles for c in made}) == len(made)
     assert "[H][C][H]" in {c.smiles for c in made}
-    assert all(set(c.atomic_numbers) <= {1, 6, 7, 8, 9} and sum(z > 1 for z in c.atomic_numbers) <= 5 for c in made)
+    assert all(
+        set(c.atomic_numbers) <= {1, 6, 7, 8, 9} and sum(z > 1 for z in c.atomic_numbers) <= 5
+        for c in made
+    )
     assert all(sum(c.atomic_numbers) % 2 == 0 for c in made)
     assert carbenes.geometries(made, tmp_path) == {}  # a minimum comes first
     for key in carbenes.minima(made):
@@ -132,13 +165,20 @@ def test_dft_labels_of_both_states() -> None:
     pytest.importorskip("pyscf", reason="needs PySCF")
     from potentials.labels.dft import dft
 
-    triplet, singlet = (dft(molecule(n).numbers, molecule(n).positions, 0, m) for n, m in (("CH2_s3B1d", 3), ("CH2_s1A1d", 1)))
-    assert -1.2 < triplet.energy - singlet.energy < -0.4  # eV; experiment -0.39, hybrids in small bases overshoot
+    triplet, singlet = (
+        dft(molecule(n).numbers, molecule(n).positions, 0, m)
+        for n, m in (("CH2_s3B1d", 3), ("CH2_s1A1d", 1))
+    )
+    assert (
+        -1.2 < triplet.energy - singlet.energy < -0.4
+    )  # eV; experiment -0.39, hybrids in small bases overshoot
     assert abs(triplet.forces.sum(0)).max() < 0.02
     assert triplet.charges.sum() == pytest.approx(0, abs=1e-6)
 
 
-def test_the_command_computes_writes_and_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_computes_writes_and_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("tblite", reason="needs tblite")
     monkeypatch.setattr(toy_charge, "compute", _tiny_piece)
     arguments = ["labels", "toy-charge", "B", "--output", str(tmp_path), "--limit"]
@@ -147,7 +187,9 @@ def test_the_command_computes_writes_and_goes_on(tmp_path: Path, monkeypatch: py
         assert done.exit_code == 0, done.output
         frames = load_frames(tmp_path / "toy-charge-B.h5")
         about = json.loads((tmp_path / "toy-charge-B.json").read_text(encoding="utf-8"))
-        assert len(frames) == about["labels"] == n_labels and about["sha256"] == checksum(tmp_path / "toy-charge-B.h5")
+        assert len(frames) == about["labels"] == n_labels and about["sha256"] == checksum(
+            tmp_path / "toy-charge-B.h5"
+        )
     wrong = CliRunner().invoke(app, ["labels", "toy-charge", "C", "--output", str(tmp_path)])
     assert wrong.exit_code == 2
 
@@ -175,7 +217,16 @@ def test_labels_of_one_molecule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     atoms.append("H")
     atoms.positions[-1] = [0.5, 0.0, 0.9]
     write(structure, atoms)
-    arguments = ["labels", "molecule", str(structure), "--charge", "1", "--output", str(tmp_path), "--labels"]
+    arguments = [
+        "labels",
+        "molecule",
+        str(structure),
+        "--charge",
+        "1",
+        "--output",
+        str(tmp_path),
+        "--labels",
+    ]
     done = CliRunner().invoke(app, [*arguments, "5"])
     assert done.exit_code == 0, done.output
     frames = load_frames(tmp_path / "hydronium.h5")
@@ -184,15 +235,20 @@ def test_labels_of_one_molecule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     label = gfn2(atoms.numbers, frames.positions[4:8], 1, 1)
     assert frames.energy[1] == pytest.approx(label.energy, abs=1e-5)
     np.testing.assert_allclose(frames.forces[4:8], label.forces, atol=1e-3)  # type: ignore[index]
-    assert not np.array_equal(frames.positions[:4], frames.positions[12:16])  # pieces have seeds of their own
+    assert not np.array_equal(
+        frames.positions[:4], frames.positions[12:16]
+    )  # pieces have seeds of their own
     other = CliRunner().invoke(app, [*arguments, "6"])
     assert other.exit_code == 2 and "same set" in other.output
 
 
 @pytest.mark.parametrize(
-    ("labels", "temperature_K", "pbc", "message"), [(0, 300.0, False, "labels"), (5, 0.0, False, "temp"), (5, 300.0, True, "periodic")]
+    ("labels", "temperature_K", "pbc", "message"),
+    [(0, 300.0, False, "labels"), (5, 0.0, False, "temp"), (5, 300.0, True, "periodic")],
 )
-def test_labels_of_one_molecule_refuse(labels: int, temperature_K: float, pbc: bool, message: str) -> None:
+def test_labels_of_one_molecule_refuse(
+    labels: int, temperature_K: float, pbc: bool, message: str
+) -> None:
     atoms = molecule("H2O")
     atoms.pbc = pbc
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,7 @@
-"""Dynamics against theory, on molecules of springs; and what a run leaves behind, whatever happens to it."""
+"""Dynamics against theory, on molecules of springs.
+
+And what a run leaves behind, whatever happens to it.
+"""
 
 from __future__ import annotations
 
@@ -13,18 +16,20 @@ from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
 from matplotlib.image import imread
 
-from md_runs.dynamics import Dynamics, DynamicsOptions, Result
+from md_runs.dynamics.driver import Dynamics, DynamicsOptions, Result
+from md_runs.dynamics.momenta import count_degrees_of_freedom, start_thermal
+from md_runs.dynamics.recorder import COLUMNS
 from md_runs.errors import InputError, NotConverged, RunFailed
-from md_runs.motion import count_degrees_of_freedom, start_thermal
-from md_runs.output import claim
-from md_runs.recorder import COLUMNS
-from md_runs.trajectory import read_trajectory
+from md_runs.records.output import claim
+from md_runs.records.trajectory import read_trajectory
 from tests.small import Springs, sprung
 
 THERMOSTATS = ["langevin", "bussi", "nose-hoover"]
 
 
-def run(atoms: Atoms, output: Path, charge: int = 0, multiplicity: int = 1, **options: Any) -> Result:
+def run(
+    atoms: Atoms, output: Path, charge: int = 0, multiplicity: int = 1, **options: Any
+) -> Result:
     dynamics = Dynamics(atoms, DynamicsOptions(**options), charge=charge, multiplicity=multiplicity)
     claim(output, {"command": "md"})
     return dynamics.run(output, {"command": "md"})
@@ -69,7 +74,9 @@ def test_thermal_starts_have_the_temperature_of_the_motions_left():
     for _ in range(2000):
         start_thermal(atoms, 300, rng)
         energies.append(atoms.get_kinetic_energy())
-    mean, error = 2 * np.array([np.mean(energies), np.std(energies) / np.sqrt(2000)]) / (21 * units.kB)
+    mean, error = (
+        2 * np.array([np.mean(energies), np.std(energies) / np.sqrt(2000)]) / (21 * units.kB)
+    )
     assert abs(mean - 300) < 4 * error
     assert error < 3
 
@@ -79,7 +86,14 @@ def test_thermal_starts_have_the_temperature_of_the_motions_left():
 
 def test_energy_fluctuation_scales_with_the_square_of_the_time_step(tmp_path):
     spread = [
-        run(sprung(), tmp_path / str(dt), ensemble="nve", timestep_fs=dt, steps=int(400 / dt), log_every=1).summary.fluctuation_meV_per_atom
+        run(
+            sprung(),
+            tmp_path / str(dt),
+            ensemble="nve",
+            timestep_fs=dt,
+            steps=int(400 / dt),
+            log_every=1,
+        ).summary.fluctuation_meV_per_atom
         for dt in (0.25, 0.5)
     ]
     assert spread[1] / spread[0] == pytest.approx(4, rel=0.05)
@@ -88,7 +102,15 @@ def test_energy_fluctuation_scales_with_the_square_of_the_time_step(tmp_path):
 @pytest.mark.parametrize("thermostat", THERMOSTATS)
 def test_thermostats_give_their_temperature_to_every_free_motion(thermostat, tmp_path):
     """A thermostat that counted 3N motions where 3N - 6 move would end at 386 K."""
-    result = run(sprung(strength=2.0), tmp_path / "run", thermostat=thermostat, thermostat_time_fs=20, timestep_fs=1.0, steps=9000, seed=2)
+    result = run(
+        sprung(strength=2.0),
+        tmp_path / "run",
+        thermostat=thermostat,
+        thermostat_time_fs=20,
+        timestep_fs=1.0,
+        steps=9000,
+        seed=2,
+    )
     summary = result.summary
     assert summary.degrees_of_freedom == (27 if thermostat == "langevin" else 21)
     assert abs(summary.temperature_K - 300) < 4 * summary.temperature_error_K + 2
@@ -100,7 +122,13 @@ def test_thermostats_give_their_temperature_to_every_free_motion(thermostat, tmp
 def test_kinetic_energy_is_canonical(thermostat, tmp_path):
     """Mean and variance of a gamma distribution with half as many shapes as motions."""
     result = run(
-        sprung(strength=2.0), tmp_path / "run", thermostat=thermostat, thermostat_time_fs=20, timestep_fs=1.0, steps=150_000, log_every=20
+        sprung(strength=2.0),
+        tmp_path / "run",
+        thermostat=thermostat,
+        thermostat_time_fs=20,
+        timestep_fs=1.0,
+        steps=150_000,
+        log_every=20,
     )
     temperature, free = result.log.column("temperature_K")[200:], result.summary.degrees_of_freedom
     assert temperature.mean() == pytest.approx(300, rel=0.02)
@@ -109,7 +137,14 @@ def test_kinetic_energy_is_canonical(thermostat, tmp_path):
 
 @pytest.mark.parametrize("thermostat", THERMOSTATS)
 def test_energy_with_its_bath_is_conserved(thermostat, tmp_path):
-    log = run(sprung(), tmp_path / "run", thermostat=thermostat, thermostat_time_fs=30, timestep_fs=0.25, steps=2000).log
+    log = run(
+        sprung(),
+        tmp_path / "run",
+        thermostat=thermostat,
+        thermostat_time_fs=30,
+        timestep_fs=0.25,
+        steps=2000,
+    ).log
     total, conserved = log.column("total_energy_eV"), log.column("conserved_energy_eV")
     assert np.std(total) > 0.02
     assert np.std(conserved) < 0.02 * np.std(total)
@@ -180,18 +215,37 @@ def test_a_used_directory_is_refused_and_left_alone(tmp_path):
 def test_a_run_writes_its_records(tmp_path):
     output = tmp_path / "run"
     atoms = sprung()
-    summary = run(atoms, output, charge=-1, multiplicity=3, steps=100, trajectory_every=25, log_every=10, extxyz=True).summary
+    summary = run(
+        atoms,
+        output,
+        charge=-1,
+        multiplicity=3,
+        steps=100,
+        trajectory_every=25,
+        log_every=10,
+        extxyz=True,
+    ).summary
     assert {p.name for p in output.iterdir()} == {
         "manifest.json", "log.csv", "trajectory.h5md", "trajectory.extxyz", "checkpoint.npz", "final.extxyz", "dynamics.png",
     }  # fmt: skip
     manifest = json.loads((output / "manifest.json").read_text())
     assert (manifest["status"], manifest["command"]) == ("finished", "md")
-    assert manifest["summary"]["drift_meV_per_atom_per_ps"] == pytest.approx(summary.drift_meV_per_atom_per_ps)
+    assert manifest["summary"]["drift_meV_per_atom_per_ps"] == pytest.approx(
+        summary.drift_meV_per_atom_per_ps
+    )
     log = read_log(output)
     assert log.dtype.names == COLUMNS
     assert np.array_equal(log["step"], np.arange(0, 101, 10))
-    assert np.allclose(log["total_energy_eV"], log["potential_energy_eV"] + log["kinetic_energy_eV"], atol=2e-9)
-    assert [frame.info["step"] for frame in read_trajectory(output / "trajectory.h5md")] == [0, 25, 50, 75, 100]
+    assert np.allclose(
+        log["total_energy_eV"], log["potential_energy_eV"] + log["kinetic_energy_eV"], atol=2e-9
+    )
+    assert [frame.info["step"] for frame in read_trajectory(output / "trajectory.h5md")] == [
+        0,
+        25,
+        50,
+        75,
+        100,
+    ]
     assert imread(output / "dynamics.png").std() > 0.01  # something was drawn
 
 
@@ -206,7 +260,9 @@ def test_relaxing_first_starts_from_the_minimum(tmp_path):
     atoms.rattle(0.1, seed=1)
     result = run(atoms, tmp_path / "run", relax_first=True, ensemble="nve", steps=10)
     assert result.log.column("potential_energy_eV")[0] < 1e-4
-    assert result.summary.degrees_of_freedom == 21  # at rest in the relaxed structure, not in the one before
+    assert (
+        result.summary.degrees_of_freedom == 21
+    )  # at rest in the relaxed structure, not in the one before
 
 
 class Breaking(Springs):
@@ -225,7 +281,10 @@ class Breaking(Springs):
 
 @pytest.mark.parametrize(
     ("error", "raised", "status"),
-    [(ValueError("atoms collided."), RunFailed, "failed"), (KeyboardInterrupt(), KeyboardInterrupt, "interrupted")],
+    [
+        (ValueError("atoms collided."), RunFailed, "failed"),
+        (KeyboardInterrupt(), KeyboardInterrupt, "interrupted"),
+    ],
 )
 def test_a_run_that_ends_early_keeps_what_it_has(error, raised, status, tmp_path):
     atoms, output = molecule("CH3CH2OH"), tmp_path / "run"

@@ -14,26 +14,33 @@ from torch import Tensor
 from torch.testing import assert_close
 
 from polcalc import PolarizedCalculator
+from polcalc.engines.tables import tabulated
 from potentials.build import build
 from potentials.checkpoint import Card, save
-from potentials.geometry import rounded_unit_vectors, unit_vectors
-from potentials.graph import AtomicGraph, from_ase
 from potentials.potential import Potential, at_pairs, predict
-from potentials.tables import tabulated
+from potentials.structure.geometry import rounded_unit_vectors, unit_vectors
+from potentials.structure.graph import AtomicGraph, from_ase
 from tests.contract.structures import graph_of, tiny_crystal, triclinic_crystal
 
 LINKS = ("paired", "full")
 MAX_DISPLACEMENT = 0.3  # Å
 
 
-def make(links: str, weight: float = 1.0, architecture: str = "tensornet", **points: Any) -> Potential:
+def make(
+    links: str, weight: float = 1.0, architecture: str = "tensornet", **points: Any
+) -> Potential:
     """A random potential whose points move far."""
     torch.manual_seed(2)
     spec = {
         "cutoff": 3.0,
         "architecture": {"name": architecture, "channels": 6, "n_layers": 3},
         "radial": {"name": "exp_normal", "n_radial": 6},
-        "points": {"name": "moving", "links": links, "max_displacement": MAX_DISPLACEMENT, **points},
+        "points": {
+            "name": "moving",
+            "links": links,
+            "max_displacement": MAX_DISPLACEMENT,
+            **points,
+        },
     }
     potential = build(spec).double()
     with torch.no_grad():
@@ -50,10 +57,15 @@ def moved(potential: Potential, graph: AtomicGraph) -> Tensor:
 
 @pytest.mark.parametrize("links", LINKS)
 def test_points_that_do_not_move_are_the_base_model_with_doubled_points(links: str) -> None:
-    """The reference has two atoms in one place, and the pairs of the definition written out; it knows no moving points."""
+    """The reference has two atoms in one place, and the pairs of the definition written out.
+
+    It knows no moving points.
+    """
     potential, atoms = make(links, weight=0.0), molecule("CH3OH")
     plain = build(dict(potential.spec) | {"points": {"name": "fixed"}}).double()
-    plain.load_state_dict({name: w for name, w in potential.state_dict().items() if "points" not in name})
+    plain.load_state_dict(
+        {name: w for name, w in potential.state_dict().items() if "points" not in name}
+    )
     one, n = from_ase(atoms, 3.0), len(atoms)
     blocks = [(0, 0), (n, n)] + ([(0, n), (n, 0)] if links == "full" else [])
     two = from_ase(atoms + atoms, 3.0)._replace(
@@ -80,7 +92,11 @@ def test_displacements_are_bounded_and_enter_the_energy(links: str) -> None:
 @pytest.mark.parametrize("links", LINKS)
 @pytest.mark.parametrize(("name", "center"), [("CH4", 0), ("CO2", 0), ("SF6", 0)])
 def test_a_symmetric_site_is_not_polarized(name: str, center: int, links: str) -> None:
-    atoms = Atoms("SF6", [[0, 0, 0], *(1.56 * np.vstack([np.eye(3), -np.eye(3)]))]) if name == "SF6" else molecule(name)
+    atoms = (
+        Atoms("SF6", [[0, 0, 0], *(1.56 * np.vstack([np.eye(3), -np.eye(3)]))])
+        if name == "SF6"
+        else molecule(name)
+    )
     displacement = moved(make(links), from_ase(atoms, 3.0))
     assert float(displacement[center].norm()) < 1e-13
     assert float(displacement.norm(dim=1).max()) > 1e-3  # the others are
@@ -88,7 +104,10 @@ def test_a_symmetric_site_is_not_polarized(name: str, center: int, links: str) -
 
 @pytest.mark.parametrize("links", LINKS)
 def test_forces_are_smooth_where_points_meet(links: str) -> None:
-    """The carbon of methane goes through the centre, where its two points meet: forces change with the step, and evenly."""
+    """The carbon of methane goes through the centre, where its two points meet.
+
+    Forces change with the step, and evenly.
+    """
     potential, atoms = make(links), molecule("CH4")
 
     def forces(x: float) -> Tensor:
@@ -103,7 +122,9 @@ def test_forces_are_smooth_where_points_meet(links: str) -> None:
         ahead, behind = forces(step), forces(-step)
         assert float((ahead - center).abs().max()) > 1e-3 * step
         assert float((ahead - behind).abs().max()) < 1e3 * step  # continuous
-        assert float((ahead + behind - 2 * center).abs().max()) < 1e4 * step**2 + 1e-12  # no kink: a kink would be of order step
+        assert (
+            float((ahead + behind - 2 * center).abs().max()) < 1e4 * step**2 + 1e-12
+        )  # no kink: a kink would be of order step
 
 
 def test_envelopes_are_those_of_the_atoms() -> None:
@@ -111,14 +132,21 @@ def test_envelopes_are_those_of_the_atoms() -> None:
     apart = Atoms("OHOH", [[0, 0, 0], [0, 0.9, 0.2], [3.01, 0, 0], [3.3, 0.8, 0.0]])
     apart.positions[2:, 0] += 0.3
     potential = make("full", weight=100.0)
-    together, alone = predict(potential, from_ase(apart, 3.0)), predict(potential, from_ase(apart[:2], 3.0))
+    together, alone = (
+        predict(potential, from_ase(apart, 3.0)),
+        predict(potential, from_ase(apart[:2], 3.0)),
+    )
     assert_close(together.energies[:2], alone.energies, rtol=0.0, atol=1e-12)
 
 
 def test_rounded_lengths() -> None:
     """Exact beyond the radius, zero at zero, the direction the gradient's, three derivatives continuous at the radius."""
     vectors = torch.randn(200, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-    vectors = vectors / vectors.norm(dim=1, keepdim=True) * torch.linspace(0, 2, 200, dtype=torch.float64)[:, None]
+    vectors = (
+        vectors
+        / vectors.norm(dim=1, keepdim=True)
+        * torch.linspace(0, 2, 200, dtype=torch.float64)[:, None]
+    )
     length, direction = rounded_unit_vectors(vectors, 0.5)
     exact, unit = unit_vectors(vectors)
     far = exact >= 0.5
@@ -128,7 +156,9 @@ def test_rounded_lengths() -> None:
     assert (direction.norm(dim=1) <= 1 + 1e-12).all()
     assert (length.diff() > 0).all()
     sides = torch.tensor([0.5 - 1e-7, 0.5 + 1e-7], dtype=torch.float64, requires_grad=True)
-    value = rounded_unit_vectors(sides[:, None] * torch.tensor([1.0, 0, 0], dtype=torch.float64), 0.5)[0]
+    value = rounded_unit_vectors(
+        sides[:, None] * torch.tensor([1.0, 0, 0], dtype=torch.float64), 0.5
+    )[0]
     for _ in range(3):
         (value,) = torch.autograd.grad(value.sum(), sides, create_graph=True)
         assert_close(value[0].detach(), value[1].detach(), rtol=0.0, atol=1e-4)
@@ -149,7 +179,9 @@ def test_the_penalty_is_the_mean_square() -> None:
     assert float(points.restraint(displacement).detach()) == pytest.approx(0.3 * (0.01 + 0.08) / 2)
 
 
-@pytest.mark.parametrize("wrong", [{"links": "nonsense"}, {"max_displacement": 0.0}, {"penalty": -1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"links": "nonsense"}, {"max_displacement": 0.0}, {"penalty": -1.0}]
+)
 def test_impossible_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         make(**{"links": "paired"} | wrong)
@@ -162,7 +194,9 @@ def test_tables_reach_as_far_as_points_can(radial: str) -> None:
     spec["radial"] = {"name": radial, "n_radial": 6}
     potential = build(spec).double()
     with torch.no_grad():
-        potential.trunk.points.weights.normal_(generator=torch.Generator().manual_seed(0)).mul_(100.0)
+        potential.trunk.points.weights.normal_(generator=torch.Generator().manual_seed(0)).mul_(
+            100.0
+        )
     graph = from_ase(Atoms("OHOH", [[0, 0, 0], [0, 0.9, 0.2], [2.7, 0, 0], [2.9, 0.8, 0.0]]), 3.0)
     expected, found = predict(potential, graph), predict(tabulated(potential)[0], graph)
     assert_close(found.energies, expected.energies, rtol=0.0, atol=1e-8)
@@ -172,7 +206,11 @@ def test_tables_reach_as_far_as_points_can(radial: str) -> None:
 @pytest.mark.parametrize("engine", ["auto", "tabulated", "eager"])
 def test_the_calculator_shows_them(engine: str, tmp_path: Path) -> None:
     potential, atoms = make("paired"), molecule("CH3OH")
-    save(tmp_path / "model.pt", potential, Card(name="moving", elements=[1, 6, 8], states=[[0, 1, 1]]))
+    save(
+        tmp_path / "model.pt",
+        potential,
+        Card(name="moving", elements=[1, 6, 8], states=[[0, 1, 1]]),
+    )
     atoms.calc = PolarizedCalculator(str(tmp_path / "model.pt"), device="cpu", engine=engine)
     atoms.get_potential_energy()
     expected = moved(potential, from_ase(atoms, 3.0)).numpy()

@@ -14,13 +14,17 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from polcalc.native_engine import Answer, NativeEngine, Unsupported
+from polcalc.engines.native.engine import Answer, NativeEngine, Unsupported
 from potentials.build import build
-from potentials.graph import Fragments, from_ase
 from potentials.import_torchmd import convert, read
 from potentials.potential import Potential, Prediction, predict
+from potentials.structure.graph import Fragments, from_ase
 
-native = pytest.importorskip("polcalc._native", reason="the extension polcalc._native was not compiled", exc_type=ImportError)
+native = pytest.importorskip(
+    "polcalc.engines.native._native",
+    reason="the extension polcalc.engines.native._native was not compiled",
+    exc_type=ImportError,
+)
 
 ORDER = ("baseline", "avx2", "avx512")
 INSTRUCTION_SETS = ORDER[: ORDER.index(native.instruction_set) + 1]
@@ -31,7 +35,13 @@ TERMS = [
 ]
 
 
-def potential(dtype: torch.dtype = torch.float64, channels: int = 16, n_layers: int = 2, group: str = "O(3)", **spec: Any) -> Potential:
+def potential(
+    dtype: torch.dtype = torch.float64,
+    channels: int = 16,
+    n_layers: int = 2,
+    group: str = "O(3)",
+    **spec: Any,
+) -> Potential:
     torch.manual_seed(5)
     architecture = {"name": "tensornet", "channels": channels, "n_layers": n_layers, "group": group}
     defaults = {"cutoff": 4.5, "radial": {"name": "exp_normal", "n_radial": 8}, "terms": TERMS}
@@ -48,38 +58,63 @@ def ethanol() -> Atoms:
 
 
 def answers(
-    model: Potential, atoms: Atoms, skin: float = 0.0, dtype: torch.dtype = torch.float64, n_threads: int = 1, isa: str = "", **state: Any
+    model: Potential,
+    atoms: Atoms,
+    skin: float = 0.0,
+    dtype: torch.dtype = torch.float64,
+    n_threads: int = 1,
+    isa: str = "",
+    **state: Any,
 ) -> tuple[Answer, Prediction]:
     """What the native and the eager engine say, the latter in float64."""
     charge, partial = state.get("total_charge", 0.0), state.get("partial_charges")
-    graph = from_ase(atoms, model.cutoff + skin, charge=charge, multiplicity=state.get("multiplicity", 1), partial_charges=partial)
+    graph = from_ase(
+        atoms,
+        model.cutoff + skin,
+        charge=charge,
+        multiplicity=state.get("multiplicity", 1),
+        partial_charges=partial,
+    )
     shifts = (graph.shift @ graph.cell[0]).numpy() if atoms.pbc.any() else None
     engine = NativeEngine(model, dtype, n_threads, isa)
-    answer = engine.evaluate(atoms.numbers, atoms.positions, (graph.idx_i.numpy(), graph.idx_j.numpy(), shifts), **state)
+    answer = engine.evaluate(
+        atoms.numbers, atoms.positions, (graph.idx_i.numpy(), graph.idx_j.numpy(), shifts), **state
+    )
     return answer, predict(model.double(), graph, stress=bool(atoms.pbc.all()))
 
 
-def assert_agree(answer: Answer, prediction: Prediction, energy: float = 1e-8, forces: float = 1e-7) -> None:
+def assert_agree(
+    answer: Answer, prediction: Prediction, energy: float = 1e-8, forces: float = 1e-7
+) -> None:
     assert prediction.forces is not None
     np.testing.assert_allclose(answer.energies, prediction.energies.numpy(), rtol=0, atol=energy)
     np.testing.assert_allclose(answer.forces, prediction.forces.numpy(), rtol=0, atol=forces)
-    np.testing.assert_allclose(answer.energy, float(prediction.energy), rtol=0, atol=energy * len(answer.energies))
+    np.testing.assert_allclose(
+        answer.energy, float(prediction.energy), rtol=0, atol=energy * len(answer.energies)
+    )
 
 
 @pytest.mark.parametrize("group", ["O(3)", "SO(3)"])
 @pytest.mark.parametrize("strength", ["fixed", "per_layer", "per_channel"])
 def test_charged_states_agree_with_eager(group: str, strength: str) -> None:
     attributes = ["total_charge", "unpaired_electrons", "partial_charges"]
-    model = potential(group=group, state_factor={"attributes": attributes, "strength": strength, "initial": 0.3})
+    model = potential(
+        group=group, state_factor={"attributes": attributes, "strength": strength, "initial": 0.3}
+    )
     with torch.no_grad():
         model.trunk.factor.strengths.add_(0.1 * torch.randn_like(model.trunk.factor.strengths))
     partial = np.random.default_rng(0).normal(scale=0.3, size=9)
-    assert_agree(*answers(model, ethanol(), total_charge=-1.0, multiplicity=2, partial_charges=partial))
+    assert_agree(
+        *answers(model, ethanol(), total_charge=-1.0, multiplicity=2, partial_charges=partial)
+    )
 
 
 STATE_EMBEDDINGS: dict[str, list[dict[str, Any]]] = {
     "tables": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}],
-    "electronic": [{"name": "species"}, *({"name": "electronic", "attribute": a} for a in ("total_charge", "unpaired_electrons"))],
+    "electronic": [
+        {"name": "species"},
+        *({"name": "electronic", "attribute": a} for a in ("total_charge", "unpaired_electrons")),
+    ],
     "partial charges": [{"name": "species"}, {"name": "partial_charges"}],
 }
 
@@ -88,38 +123,83 @@ STATE_EMBEDDINGS: dict[str, list[dict[str, Any]]] = {
 def test_embedded_states_agree_with_eager(embeddings: str) -> None:
     """One engine, asked for one state after the other and for another molecule in between."""
     model = potential(embeddings=STATE_EMBEDDINGS[embeddings])
-    engine, partial = NativeEngine(model, torch.float64), np.random.default_rng(0).normal(scale=0.3, size=9)
+    engine, partial = (
+        NativeEngine(model, torch.float64),
+        np.random.default_rng(0).normal(scale=0.3, size=9),
+    )
     energies = []
-    for name, charge, multiplicity in [("CH3CH2OH", 0, 1), ("CH3CH2OH", 1, 2), ("H2O", 1, 2), ("CH3CH2OH", 1, 2), ("CH3CH2OH", 0, 3)]:
+    for name, charge, multiplicity in [
+        ("CH3CH2OH", 0, 1),
+        ("CH3CH2OH", 1, 2),
+        ("H2O", 1, 2),
+        ("CH3CH2OH", 1, 2),
+        ("CH3CH2OH", 0, 3),
+    ]:
         atoms = shaken(molecule(name))
         charges = (charge + 1) * partial[: len(atoms)]
-        graph = from_ase(atoms, model.cutoff, charge=charge, multiplicity=multiplicity, partial_charges=charges)
-        state = {"total_charge": float(charge), "multiplicity": multiplicity, "partial_charges": charges}
-        answer = engine.evaluate(atoms.numbers, atoms.positions, (graph.idx_i.numpy(), graph.idx_j.numpy(), None), **state)
+        graph = from_ase(
+            atoms, model.cutoff, charge=charge, multiplicity=multiplicity, partial_charges=charges
+        )
+        state = {
+            "total_charge": float(charge),
+            "multiplicity": multiplicity,
+            "partial_charges": charges,
+        }
+        answer = engine.evaluate(
+            atoms.numbers,
+            atoms.positions,
+            (graph.idx_i.numpy(), graph.idx_j.numpy(), None),
+            **state,
+        )
         assert_agree(answer, predict(model, graph))
         energies.append(answer.energy)
     assert energies[1] == energies[3] and abs(energies[0] - energies[1]) > 1e-4
 
 
 @pytest.mark.parametrize("n_threads", [1, 3])
-@pytest.mark.parametrize("spec", [{}, {"channels": 20, "n_layers": 3, "attention": {"name": "charged", "n_heads": 3, "n_values": 5}}])
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {},
+        {
+            "channels": 20,
+            "n_layers": 3,
+            "attention": {"name": "charged", "n_heads": 3, "n_values": 5},
+        },
+    ],
+)
 def test_attention_agrees_with_eager(spec: dict[str, Any], n_threads: int) -> None:
     """In states with a charge and without, and of fragments that each attend to themselves alone, in whatever order their atoms come."""
     model = potential(**({"attention": {"name": "charged"}} | spec))
     for charge, multiplicity in [(-1, 2), (0, 1), (0, 3)]:
-        assert_agree(*answers(model, ethanol(), n_threads=n_threads, total_charge=float(charge), multiplicity=multiplicity), forces=3e-7)
+        assert_agree(
+            *answers(
+                model,
+                ethanol(),
+                n_threads=n_threads,
+                total_charge=float(charge),
+                multiplicity=multiplicity,
+            ),
+            forces=3e-7,
+        )
     atoms = shaken(molecule("CH3CH2OH")) + shaken(molecule("H2O"))
     atoms.positions[9:] += [0.0, 0.0, 3.5]
     order = np.random.default_rng(0).permutation(len(atoms))
     atoms, groups = atoms[order], (order >= 9).astype(np.int64)
     charges, multiplicities = np.array([1.0, 0.0]), np.array([2, 1])
     graph = from_ase(atoms, model.cutoff)
-    of = Fragments(torch.from_numpy(groups), torch.from_numpy(charges), torch.from_numpy(multiplicities))
+    of = Fragments(
+        torch.from_numpy(groups), torch.from_numpy(charges), torch.from_numpy(multiplicities)
+    )
     pairs = (graph.idx_i.numpy(), graph.idx_j.numpy(), None)
     given = (charges[groups], multiplicities[groups])
-    answer = NativeEngine(model, torch.float64, n_threads).evaluate(atoms.numbers, atoms.positions, pairs, *given, groups=groups)
+    answer = NativeEngine(model, torch.float64, n_threads).evaluate(
+        atoms.numbers, atoms.positions, pairs, *given, groups=groups
+    )
     assert_agree(answer, predict(model, graph._replace(fragments=of)), forces=3e-7)
-    alone = NativeEngine(model, torch.float64, n_threads).evaluate(atoms.numbers, atoms.positions, pairs, 1.0, 2)
+    alone = NativeEngine(model, torch.float64, n_threads).evaluate(
+        atoms.numbers, atoms.positions, pairs, 1.0, 2
+    )
     assert abs(answer.energy - alone.energy) > 1e-4
 
 
@@ -141,7 +221,10 @@ def test_variants_agree_with_eager(spec: dict[str, Any]) -> None:
 
 
 def test_repulsion_of_nuclei() -> None:
-    """At half the bond lengths it is all that matters; the eager term rounds its prefactor to float32."""
+    """At half the bond lengths it is all that matters.
+
+    The eager term rounds its prefactor to float32.
+    """
     atoms = ethanol()
     atoms.positions *= 0.5
     answer, prediction = answers(potential(terms=[*TERMS, {"name": "zbl"}]), atoms)
@@ -158,7 +241,9 @@ def test_every_instruction_set_agrees_in_float32(isa: str, n_threads: int, chann
     """The tables err by 1e-6 and the network in float32 by a few 1e-7 of energies around 1 eV."""
     atoms = ethanol()
     atoms += Atoms("O", positions=[[9.0, 9.0, 9.0]])
-    answer, prediction = answers(potential(channels=channels), atoms, dtype=torch.float32, n_threads=n_threads, isa=isa)
+    answer, prediction = answers(
+        potential(channels=channels), atoms, dtype=torch.float32, n_threads=n_threads, isa=isa
+    )
     assert_agree(answer, prediction, energy=1e-6, forces=1e-5)
 
 
@@ -173,7 +258,9 @@ def test_periodic_cell_smaller_than_the_cutoff() -> None:
     answer, prediction = answers(potential(), atoms)
     assert_agree(answer, prediction)
     assert prediction.stress is not None
-    np.testing.assert_allclose(answer.virial / atoms.get_volume(), prediction.stress[0].numpy(), rtol=0, atol=1e-8)
+    np.testing.assert_allclose(
+        answer.virial / atoms.get_volume(), prediction.stress[0].numpy(), rtol=0, atol=1e-8
+    )
 
 
 def test_forces_are_minus_the_gradient() -> None:
@@ -182,7 +269,9 @@ def test_forces_are_minus_the_gradient() -> None:
     idx_i, idx_j = np.triu_indices(len(atoms), 1)
 
     def energy(positions: np.ndarray) -> float:
-        return engine.evaluate(atoms.numbers, positions, (idx_i, idx_j, None), gradients=False).energy
+        return engine.evaluate(
+            atoms.numbers, positions, (idx_i, idx_j, None), gradients=False
+        ).energy
 
     forces = engine.evaluate(atoms.numbers, atoms.positions, (idx_i, idx_j, None)).forces
     for atom, axis in [(0, 0), (2, 1), (8, 2)]:
@@ -213,19 +302,37 @@ def test_many_atoms_in_any_order_and_number_of_threads() -> None:
 
 def test_partial_charges_follow_their_atoms_when_sorted() -> None:
     atoms = bulk("C", "diamond", a=3.6, cubic=True) * (4, 4, 5)
-    model = potential(channels=8, n_layers=1, cutoff=2.5, state_factor={"attributes": ["partial_charges"], "initial": 0.5})
-    assert_agree(*answers(model, atoms, partial_charges=np.random.default_rng(0).normal(size=len(atoms))))
+    model = potential(
+        channels=8,
+        n_layers=1,
+        cutoff=2.5,
+        state_factor={"attributes": ["partial_charges"], "initial": 0.5},
+    )
+    assert_agree(
+        *answers(model, atoms, partial_charges=np.random.default_rng(0).normal(size=len(atoms)))
+    )
 
 
 def test_one_engine_serves_structures_of_all_sizes() -> None:
     """The workspace is kept between calls; nothing of an earlier structure may show."""
     model = potential(state_factor={"attributes": ["total_charge"]})
     engine = NativeEngine(model, torch.float64, n_threads=2)
-    for name, charge in [("CH3CH2OH", 0.0), ("H2O", 1.0), ("C60", 0.0), ("H", 0.0), ("CH3CH2OH", -1.0)]:
+    for name, charge in [
+        ("CH3CH2OH", 0.0),
+        ("H2O", 1.0),
+        ("C60", 0.0),
+        ("H", 0.0),
+        ("CH3CH2OH", -1.0),
+    ]:
         atoms = shaken(molecule(name))
         idx_i, idx_j = np.triu_indices(len(atoms), 1)
         graph = from_ase(atoms, 4.5, charge=charge)
-        assert_agree(engine.evaluate(atoms.numbers, atoms.positions, (idx_i, idx_j, None), total_charge=charge), predict(model, graph))
+        assert_agree(
+            engine.evaluate(
+                atoms.numbers, atoms.positions, (idx_i, idx_j, None), total_charge=charge
+            ),
+            predict(model, graph),
+        )
     empty = np.zeros(0, dtype=np.int64)
     assert engine.evaluate(empty, np.zeros((0, 3)), (empty, empty, None)).energy == 0.0
 
@@ -244,11 +351,20 @@ def test_calls_from_several_python_threads() -> None:
 
 
 def test_states_of_several_python_threads_do_not_mix() -> None:
-    atoms, engine = ethanol(), NativeEngine(potential(embeddings=STATE_EMBEDDINGS["tables"]), torch.float64)
+    atoms, engine = (
+        ethanol(),
+        NativeEngine(potential(embeddings=STATE_EMBEDDINGS["tables"]), torch.float64),
+    )
     idx_i, idx_j = np.triu_indices(len(atoms), 1)
 
     def energy(charge: int) -> float:
-        return engine.evaluate(atoms.numbers, atoms.positions, (idx_i, idx_j, None), total_charge=float(charge), multiplicity=2).energy
+        return engine.evaluate(
+            atoms.numbers,
+            atoms.positions,
+            (idx_i, idx_j, None),
+            total_charge=float(charge),
+            multiplicity=2,
+        ).energy
 
     charges = [-1, 1] * 200
     expected = {charge: energy(charge) for charge in (-1, 1)}
@@ -265,20 +381,37 @@ def test_a_forked_child_evaluates() -> None:
     expected = engine.evaluate(atoms.numbers, atoms.positions, (idx_i, idx_j, None)).energy
     child = os.fork()
     if child == 0:
-        os._exit(0 if engine.evaluate(atoms.numbers, atoms.positions, (idx_i, idx_j, None)).energy == expected else 1)
+        os._exit(
+            0
+            if engine.evaluate(atoms.numbers, atoms.positions, (idx_i, idx_j, None)).energy
+            == expected
+            else 1
+        )
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_bad_input_is_refused() -> None:
-    engine = NativeEngine(potential(state_factor={"attributes": ["partial_charges"]}), torch.float32)
+    engine = NativeEngine(
+        potential(state_factor={"attributes": ["partial_charges"]}), torch.float32
+    )
     atoms, charges = ethanol(), np.zeros(9)
     pairs = (np.array([0]), np.array([1]), None)
     with pytest.raises(ValueError, match="`positions` must be finite"):
-        engine.evaluate(atoms.numbers, np.where(atoms.positions > 1, np.nan, atoms.positions), pairs, partial_charges=charges)
+        engine.evaluate(
+            atoms.numbers,
+            np.where(atoms.positions > 1, np.nan, atoms.positions),
+            pairs,
+            partial_charges=charges,
+        )
     with pytest.raises(ValueError, match="`partial_charges` must be given"):
         engine.evaluate(atoms.numbers, atoms.positions, pairs)
     with pytest.raises(ValueError, match="pair index"):
-        engine.evaluate(atoms.numbers, atoms.positions, (np.array([0]), np.array([9]), None), partial_charges=charges)
+        engine.evaluate(
+            atoms.numbers,
+            atoms.positions,
+            (np.array([0]), np.array([9]), None),
+            partial_charges=charges,
+        )
     with pytest.raises(ValueError, match="`numbers` must be atomic numbers below 128; got 200"):
         engine.evaluate(np.full(9, 200), atoms.positions, pairs, partial_charges=charges)
     with pytest.raises(ValueError, match="shapes disagree"):
@@ -293,10 +426,16 @@ def test_unsupported_potentials_say_why() -> None:
 
 
 @pytest.mark.parametrize("name", ["tensornet_128x2", "tensornet_32x2_old_layout"])
-def test_trained_weights_within_the_bounds(name: str, reference_data: Callable[[str], Path]) -> None:
+def test_trained_weights_within_the_bounds(
+    name: str, reference_data: Callable[[str], Path]
+) -> None:
     """A trained network in float32: 1e-3 meV/atom and 1e-2 meV/Å."""
-    model, _ = convert(read(reference_data(f"torchmd_checkpoints/{name}.ckpt")), energy_unit="kcal/mol")
+    model, _ = convert(
+        read(reference_data(f"torchmd_checkpoints/{name}.ckpt")), energy_unit="kcal/mol"
+    )
     frames = np.load(reference_data("rmd17/rmd17_aspirin_test_01.npz"))
     for positions in frames["coords"][:3]:
-        answer, prediction = answers(model, Atoms(frames["nuclear_charges"], positions), dtype=torch.float32)
+        answer, prediction = answers(
+            model, Atoms(frames["nuclear_charges"], positions), dtype=torch.float32
+        )
         assert_agree(answer, prediction, energy=1e-6, forces=1e-5)

@@ -1,4 +1,7 @@
-"""Gradients by the weights in compiled code: against autograd, in every part that a TensorNet may have."""
+"""Gradients by the weights in compiled code.
+
+Against autograd, in every part that a TensorNet may have.
+"""
 
 from __future__ import annotations
 
@@ -10,44 +13,73 @@ import pytest
 import torch
 from ase.build import bulk, molecule
 
-from polcalc import native_training
-from polcalc.native_engine import Unsupported
-from polcalc.native_training import GRADIENTS, NativeGradients
+from polcalc.engines.native import training as native_training
+from polcalc.engines.native.engine import Unsupported
+from polcalc.engines.native.training import GRADIENTS, NativeGradients
 from potentials.build import build
 from potentials.checkpoint import load
 from potentials.datasets import Frames, make_frames
-from potentials.graph import from_ase
 from potentials.potential import Potential, predict
+from potentials.structure.graph import from_ase
 from potentials.training.config import LossConfig, from_dict
 from potentials.training.data import Batch, StructureSet
 from potentials.training.fit import Training
 from potentials.training.loss import Loss, autograd
 from tests.training import toy
 
-native = pytest.importorskip("polcalc._native", reason="the extension polcalc._native was not compiled", exc_type=ImportError)
+native = pytest.importorskip(
+    "polcalc.engines.native._native",
+    reason="the extension polcalc.engines.native._native was not compiled",
+    exc_type=ImportError,
+)
 
 ORDER = ("baseline", "avx2", "avx512")
 INSTRUCTION_SETS = ORDER[: ORDER.index(native.instruction_set) + 1]
 
 BASE: dict[str, Any] = toy.SPEC | {
-    "architecture": {"name": "tensornet", "channels": 24, "n_layers": 2},  # not a whole number of vectors
-    "terms": [{"name": "readout", "scale": 2.0}, {"name": "reference_energies", "energies_eV": {"H": -13.0, "O": -2000.0}}],
+    "architecture": {
+        "name": "tensornet",
+        "channels": 24,
+        "n_layers": 2,
+    },  # not a whole number of vectors
+    "terms": [
+        {"name": "readout", "scale": 2.0},
+        {"name": "reference_energies", "energies_eV": {"H": -13.0, "O": -2000.0}},
+    ],
 }
-EMBEDDED = [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}, {"name": "electronic", "attribute": "total_charge"}]
+EMBEDDED = [
+    {"name": "species"},
+    {"name": "total_charge"},
+    {"name": "multiplicity"},
+    {"name": "electronic", "attribute": "total_charge"},
+]
 FACTOR = ["total_charge", "unpaired_electrons", "partial_charges"]
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {"state_factor": {"attributes": []}},
     "one layer": {"architecture": {"name": "tensornet", "channels": 8, "n_layers": 1}},
-    "SO(3)": {"architecture": {"name": "tensornet", "channels": 24, "n_layers": 2, "group": "SO(3)"}},
+    "SO(3)": {
+        "architecture": {"name": "tensornet", "channels": 24, "n_layers": 2, "group": "SO(3)"}
+    },
     "factor fixed": {"state_factor": {"attributes": FACTOR, "strength": "fixed"}},
     "factor per layer": {"state_factor": {"attributes": FACTOR, "strength": "per_layer"}},
     "factor per channel": {"state_factor": {"attributes": FACTOR, "strength": "per_channel"}},
     "embedded": {"embeddings": EMBEDDED},
     "partial charges": {"embeddings": [{"name": "species"}, {"name": "partial_charges"}]},
     "attention": {"attention": {"name": "charged", "n_heads": 3, "n_values": 5}},
-    "attention twice": {"architecture": {"name": "tensornet", "channels": 8, "n_layers": 3}, "attention": {"name": "charged"}},
+    "attention twice": {
+        "architecture": {"name": "tensornet", "channels": 8, "n_layers": 3},
+        "attention": {"name": "charged"},
+    },
     "bessel": {"radial": {"name": "bessel", "n_radial": 6}, "envelope": "polynomial"},
-    "learned": {"radial": {"name": "learned", "base": "exp_normal", "n_radial": 8, "n_intervals": 16, "strength": 0.1}},
+    "learned": {
+        "radial": {
+            "name": "learned",
+            "base": "exp_normal",
+            "n_radial": 8,
+            "n_intervals": 16,
+            "strength": 0.1,
+        }
+    },
     "terms": {
         "terms": [
             {"name": "readout"},
@@ -72,24 +104,43 @@ def model(changes: dict[str, Any], dtype: torch.dtype = torch.float64) -> Potent
 
 
 def batch(potential: Potential, structures: Frames | None = None) -> Batch:
-    """Three kinds of molecules, one of them with a charge; energies within eV of what the model says, so that forces count as well."""
-    found = StructureSet(toy.mixture() if structures is None else structures, potential.cutoff).batch(torch.tensor([0, 4, 5, 10, 11]))
-    charges = torch.from_numpy(np.random.default_rng(0).normal(scale=0.2, size=len(found.graph.batch)))
-    graph = found.graph._replace(partial_charges=charges, multiplicity=torch.tensor([1, 1, 3, 1, 1]))
-    energy = predict(potential, graph, forces=False).energy + torch.tensor([0.7, -1.0, 0.4, 1.3, -0.2], dtype=torch.float64)
+    """Three kinds of molecules, one of them with a charge.
+
+    Energies within eV of what the model says, so that forces count as well.
+    """
+    found = StructureSet(
+        toy.mixture() if structures is None else structures, potential.cutoff
+    ).batch(torch.tensor([0, 4, 5, 10, 11]))
+    charges = torch.from_numpy(
+        np.random.default_rng(0).normal(scale=0.2, size=len(found.graph.batch))
+    )
+    graph = found.graph._replace(
+        partial_charges=charges, multiplicity=torch.tensor([1, 1, 3, 1, 1])
+    )
+    energy = predict(potential, graph, forces=False).energy + torch.tensor(
+        [0.7, -1.0, 0.4, 1.3, -0.2], dtype=torch.float64
+    )
     return Batch(graph, found.targets._replace(energy=energy))
 
 
-def gradients(potential: Potential, differentiate: Any, batch: Batch) -> tuple[float, dict[str, torch.Tensor]]:
+def gradients(
+    potential: Potential, differentiate: Any, batch: Batch
+) -> tuple[float, dict[str, torch.Tensor]]:
     potential.zero_grad()
     value = differentiate(*batch)
-    return float(value), {name: p.grad.clone() for name, p in potential.named_parameters() if p.grad is not None}
+    return float(value), {
+        name: p.grad.clone() for name, p in potential.named_parameters() if p.grad is not None
+    }
 
 
 def largest_difference(found: dict[str, torch.Tensor], expected: dict[str, torch.Tensor]) -> float:
     """Of any tensor, relative to its own norm or a thousandth of the largest."""
     smallest = 1e-3 * max(float(g.norm()) for g in expected.values())
-    return max(float((found[name] - g).norm()) / max(float(g.norm()), smallest) for name, g in expected.items() if g.numel())
+    return max(
+        float((found[name] - g).norm()) / max(float(g.norm()), smallest)
+        for name, g in expected.items()
+        if g.numel()
+    )
 
 
 @pytest.mark.parametrize("loss", ["mse", "huber"])
@@ -101,23 +152,37 @@ def test_gradients_are_those_of_autograd(name: str, loss: str) -> None:
     value, expected = gradients(potential, autograd(potential, how), given)
     native, found = gradients(potential, NativeGradients(potential, how), given)
     assert native == pytest.approx(value, rel=1e-4)
-    assert found.keys() == {name for name, g in expected.items() if g.numel()} | {name for name in found if name in expected}
+    assert found.keys() == {name for name, g in expected.items() if g.numel()} | {
+        name for name in found if name in expected
+    }
     assert largest_difference(found, expected) < 3e-3
 
 
-@pytest.mark.parametrize(("picked", "order", "step"), [([0, 4, 5], 1, 0.004), ([0, 0, 4, 4, 5, 5], 2, 0.08)])
+@pytest.mark.parametrize(
+    ("picked", "order", "step"), [([0, 4, 5], 1, 0.004), ([0, 0, 4, 4, 5, 5], 2, 0.08)]
+)
 def test_the_error_is_of_first_order_in_the_displacement_and_cancels(
     picked: list[int], order: int, step: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every second structure moves the other way: the error of one that is there twice is of second order."""
+    """Every second structure moves the other way.
+
+    The error of one that is there twice is of second order.
+    """
     monkeypatch.setattr(native_training, "INTERVAL", 0.004)  # so that tables do not count
     potential = model({})
-    how, given = Loss(LossConfig(energy_weight=0.0), 1.0), StructureSet(toy.mixture(), potential.cutoff).batch(torch.tensor(picked))
+    how, given = (
+        Loss(LossConfig(energy_weight=0.0), 1.0),
+        StructureSet(toy.mixture(), potential.cutoff).batch(torch.tensor(picked)),
+    )
     _, expected = gradients(potential, autograd(potential, how), given)
     differences = []
     for displacement in (step, step / 2):
         monkeypatch.setattr(native_training, "DISPLACEMENTS", {torch.float64: displacement})
-        differences.append(largest_difference(gradients(potential, NativeGradients(potential, how), given)[1], expected))
+        differences.append(
+            largest_difference(
+                gradients(potential, NativeGradients(potential, how), given)[1], expected
+            )
+        )
     assert differences[0] / differences[1] == pytest.approx(2.0**order, rel=0.1)
 
 
@@ -145,7 +210,12 @@ def test_without_forces_nothing_is_displaced() -> None:
     potential = model({})
     how, given = Loss(LossConfig(), 1.0), batch(potential, toy.without_forces(toy.mixture()))
     _, expected = gradients(potential, autograd(potential, how), given)
-    assert largest_difference(gradients(potential, NativeGradients(potential, how), given)[1], expected) < 1e-5  # of the tables
+    assert (
+        largest_difference(
+            gradients(potential, NativeGradients(potential, how), given)[1], expected
+        )
+        < 1e-5
+    )  # of the tables
 
 
 def test_periodic_images_are_seen() -> None:
@@ -155,7 +225,9 @@ def test_periodic_images_are_seen() -> None:
     frames = make_frames(
         n_atoms=np.full(structures, n),
         atomic_numbers=np.tile(atoms.numbers, structures),
-        positions=np.concatenate([atoms.positions + rng.normal(scale=0.1, size=(n, 3)) for _ in range(structures)]),
+        positions=np.concatenate(
+            [atoms.positions + rng.normal(scale=0.1, size=(n, 3)) for _ in range(structures)]
+        ),
         energy=rng.normal(size=structures),
         forces=rng.normal(size=(structures * n, 3)),
         cell=np.tile(atoms.cell.array, (structures, 1, 1)),
@@ -164,9 +236,17 @@ def test_periodic_images_are_seen() -> None:
         multiplicity=1,
     )
     potential = model({})
-    how, given = Loss(LossConfig(), 1.0), StructureSet(frames, potential.cutoff).batch(torch.arange(structures))
+    how, given = (
+        Loss(LossConfig(), 1.0),
+        StructureSet(frames, potential.cutoff).batch(torch.arange(structures)),
+    )
     _, expected = gradients(potential, autograd(potential, how), given)
-    assert largest_difference(gradients(potential, NativeGradients(potential, how), given)[1], expected) < 3e-3
+    assert (
+        largest_difference(
+            gradients(potential, NativeGradients(potential, how), given)[1], expected
+        )
+        < 3e-3
+    )
 
 
 def test_single_precision_is_enough() -> None:
@@ -199,7 +279,9 @@ def test_bends_of_the_filters_are_penalised(monkeypatch: pytest.MonkeyPatch) -> 
 
     def penalty() -> float:
         made = native._made(given.graph)
-        return float(native_training.roughness([made[f"table.{k}"][:, 0] for k in range(3)]).detach())
+        return float(
+            native_training.roughness([made[f"table.{k}"][:, 0] for k in range(3)]).detach()
+        )
 
     assert value - plain == pytest.approx(penalty(), rel=1e-9) and penalty() > 1e-6
     step = 1e-4
@@ -210,7 +292,9 @@ def test_bends_of_the_filters_are_penalised(monkeypatch: pytest.MonkeyPatch) -> 
         below = penalty()
         weight[3, 5] += step
     name = "trunk.architecture.layers.0.filter.network.2.weight"
-    assert float((found[name] - without[name])[3, 5]) == pytest.approx((above - below) / (2 * step), rel=1e-4)
+    assert float((found[name] - without[name])[3, 5]) == pytest.approx(
+        (above - below) / (2 * step), rel=1e-4
+    )
     assert torch.equal(found["terms.0.network.0.weight"], without["terms.0.network.0.weight"])
 
 
@@ -277,19 +361,32 @@ def test_a_training_goes_as_with_autograd(tmp_path: Path) -> None:
         training.run()
         return training
 
-    native, again, expected = trained("one", "native"), trained("two", "native"), trained("three", "autograd")
-    last, first = native.state.history[-1]["validation_loss"], native.state.history[0]["validation_loss"]
+    native, again, expected = (
+        trained("one", "native"),
+        trained("two", "native"),
+        trained("three", "autograd"),
+    )
+    last, first = (
+        native.state.history[-1]["validation_loss"],
+        native.state.history[0]["validation_loss"],
+    )
     assert last == pytest.approx(expected.state.history[-1]["validation_loss"], rel=0.01)
     assert last < 0.99 * first
     for a, b in zip(native.params, again.params, strict=True):
         assert torch.equal(a, b)
-    with pytest.raises(ValueError, match="`gradients` must be one of autograd, compiled; got 'native'"):
+    with pytest.raises(
+        ValueError, match="`gradients` must be one of autograd, compiled; got 'native'"
+    ):
         trained("four", "native", ways={})
 
 
 def test_other_architectures_and_devices_are_refused() -> None:
     potential = build(
-        {"cutoff": 4.0, "architecture": {"name": "schnet", "channels": 8, "n_layers": 1}, "radial": {"name": "gaussian", "n_radial": 8}}
+        {
+            "cutoff": 4.0,
+            "architecture": {"name": "schnet", "channels": 8, "n_layers": 1},
+            "radial": {"name": "gaussian", "n_radial": 8},
+        }
     )
     with pytest.raises(Unsupported, match="not TensorNet"):
         NativeGradients(potential, Loss(LossConfig(), 1.0))
@@ -299,5 +396,10 @@ def test_other_architectures_and_devices_are_refused() -> None:
 
 @pytest.mark.parametrize(("compile_", "gradients_"), [(True, "compiled"), (False, "autograd")])
 def test_older_configurations_are_understood(compile_: bool, gradients_: str) -> None:
-    values = {"name": "x", "data": {"train": "x", "n_train": 1, "n_validation": 1}, "potential": {}, "schedule": {"max_epochs": 1}}
+    values = {
+        "name": "x",
+        "data": {"train": "x", "n_train": 1, "n_validation": 1},
+        "potential": {},
+        "schedule": {"max_epochs": 1},
+    }
     assert from_dict(values | {"training": {"compile": compile_}}).training.gradients == gradients_

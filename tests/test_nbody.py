@@ -11,14 +11,30 @@ import torch
 from scipy.spatial.transform import Rotation
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from nbody import EGNN, MAX_DISPLACEMENT, MODELS, TIMESTEP, _clip, energy, forces, propagate, simulated, text, train
+from nbody import (
+    EGNN,
+    MAX_DISPLACEMENT,
+    MODELS,
+    TIMESTEP,
+    _clip,
+    energy,
+    forces,
+    propagate,
+    simulated,
+    text,
+    train,
+)
 
 
 @pytest.fixture
 def start() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Charges, positions and velocities of systems that have not settled yet."""
     rng = np.random.default_rng(0)
-    return rng.choice([-1.0, 1.0], size=(20, 5)), rng.normal(scale=0.5, size=(20, 5, 3)), 0.3 * rng.normal(size=(20, 5, 3))
+    return (
+        rng.choice([-1.0, 1.0], size=(20, 5)),
+        rng.normal(scale=0.5, size=(20, 5, 3)),
+        0.3 * rng.normal(size=(20, 5, 3)),
+    )
 
 
 def drift(start, timestep: float) -> float:
@@ -36,7 +52,10 @@ def test_forces_are_minus_the_gradient(start):
     charges, positions, velocities = start
     step = np.zeros_like(positions)
     step[:, 2, 1] = 1e-5
-    slope = (energy(charges, positions + step, velocities) - energy(charges, positions - step, velocities)) / 2e-5
+    slope = (
+        energy(charges, positions + step, velocities)
+        - energy(charges, positions - step, velocities)
+    ) / 2e-5
     np.testing.assert_allclose(forces(charges, positions)[:, 2, 1], -slope, atol=1e-8)
 
 
@@ -64,8 +83,12 @@ def grown(points: str) -> EGNN:
 def test_final_positions_turn_and_shift_with_the_system(start, points):
     charges, x, v = (torch.from_numpy(a) for a in start)
     model = grown(points)
-    turn = torch.from_numpy(-Rotation.from_euler("xyz", [0.3, -1.0, 2.0]).as_matrix())  # with a reflection
-    torch.testing.assert_close(model(charges, x @ turn + 5.0, v @ turn), model(charges, x, v) @ turn + 5.0)
+    turn = torch.from_numpy(
+        -Rotation.from_euler("xyz", [0.3, -1.0, 2.0]).as_matrix()
+    )  # with a reflection
+    torch.testing.assert_close(
+        model(charges, x @ turn + 5.0, v @ turn), model(charges, x, v) @ turn + 5.0
+    )
 
 
 @pytest.mark.parametrize("points", MODELS)
@@ -73,13 +96,17 @@ def test_particles_may_be_renamed(start, points):
     charges, x, v = (torch.from_numpy(a) for a in start)
     order = torch.tensor([3, 1, 4, 0, 2])
     model = grown(points)
-    torch.testing.assert_close(model(charges[:, order], x[:, order], v[:, order]), model(charges, x, v)[:, order])
+    torch.testing.assert_close(
+        model(charges[:, order], x[:, order], v[:, order]), model(charges, x, v)[:, order]
+    )
 
 
 def test_frozen_points_are_moving_points_that_stay(start):
     inputs = [torch.from_numpy(a) for a in start]
     moving, frozen = grown("moving"), grown("frozen")
-    assert sum(p.numel() for p in moving.parameters()) == sum(p.numel() for p in frozen.parameters())
+    assert sum(p.numel() for p in moving.parameters()) == sum(
+        p.numel() for p in frozen.parameters()
+    )
     assert moving.polarize.requires_grad and not frozen.polarize.requires_grad
     assert not torch.allclose(moving(*inputs), frozen(*inputs))
     moving.polarize.data.zero_()
@@ -88,7 +115,9 @@ def test_frozen_points_are_moving_points_that_stay(start):
 
 def test_displacements_stay_within_their_limit():
     d = _clip(torch.tensor([[1e6, 0.0, 0.0], [1e-6, 0.0, 0.0]], dtype=torch.float64))
-    torch.testing.assert_close(d.norm(dim=1), torch.tensor([MAX_DISPLACEMENT, 1e-6], dtype=torch.float64))
+    torch.testing.assert_close(
+        d.norm(dim=1), torch.tensor([MAX_DISPLACEMENT, 1e-6], dtype=torch.float64)
+    )
 
 
 def test_training_learns_and_is_repeated_by_its_seed():
@@ -96,4 +125,6 @@ def test_training_learns_and_is_repeated_by_its_seed():
     short, long, again = (train("base", 0, steps, data) for steps in (1, 25, 25))
     assert long["test_mse"] < 0.9 * short["test_mse"]
     assert long["test_mse"] == again["test_mse"] != train("base", 1, 25, data)["test_mse"]
-    assert "| base | 1 |" in text({"steps": 25, "batch": 100, "linear_test_mse": 0.1, "machine": {}, "rows": [long]})
+    assert "| base | 1 |" in text(
+        {"steps": 25, "batch": 100, "linear_test_mse": 0.1, "machine": {}, "rows": [long]}
+    )

@@ -17,10 +17,17 @@ from ase.constraints import FixAtoms
 from ase.io import read
 from typer.testing import CliRunner, Result
 
-from md_runs.band import BatchedNEB, Search, check_ends, find_path, interpolated, remarks
-from md_runs.cli import app
+from md_runs.cli.app import app
+from md_runs.cli.structures.neb import summary
 from md_runs.errors import InputError
-from md_runs.neb import summary
+from md_runs.surfaces.band import (
+    BatchedNEB,
+    Search,
+    check_ends,
+    find_path,
+    interpolated,
+    remarks,
+)
 from polcalc import PolarizedCalculator
 from tests.small import write_small_model
 
@@ -28,7 +35,10 @@ BARRIER, TILT = 0.4, 0.05  # eV
 
 
 class Rotor(Calculator):
-    """An H atom that two wells hold at z = ±1 Å of a fixed O atom: E = B (1 - c²)² + tilt c, c = cos θ, and stiff in the distance."""
+    """An H atom that two wells hold at z = ±1 Å of a fixed O atom.
+
+    E = B (1 - c²)² + tilt c, c = cos θ, and stiff in the distance.
+    """
 
     implemented_properties: ClassVar = ["energy", "forces"]
 
@@ -36,7 +46,9 @@ class Rotor(Calculator):
         super().__init__()
         self.batches: list[int] = []
 
-    def calculate(self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes) -> None:
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
         super().calculate(atoms, properties, system_changes)
         self.results = _rotor(atoms)
 
@@ -72,9 +84,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_highest_image_climbs_to_the_saddle_point() -> None:
-    """The saddle is where the slope in c vanishes near c = 0; without climbing an image need not be there."""
+    """The saddle is where the slope in c vanishes near c = 0.
+
+    Without climbing an image need not be there.
+    """
     calculator = Rotor()
-    found = find_path(rotor(0.1), rotor(np.pi - 0.2), calculator, Search(images=3, fmax_eV_per_A=0.01))
+    found = find_path(
+        rotor(0.1), rotor(np.pi - 0.2), calculator, Search(images=3, fmax_eV_per_A=0.01)
+    )
     roots = np.roots([4 * BARRIER, 0, -4 * BARRIER, TILT])
     c = float(roots[np.argmin(np.abs(roots))].real)
     top = BARRIER * (1 - c * c) ** 2 + TILT * c
@@ -82,7 +99,9 @@ def test_the_highest_image_climbs_to_the_saddle_point() -> None:
     assert found.saddle is not None
     assert found.images[found.saddle].get_potential_energy() == pytest.approx(top, abs=1e-4)
     facts = summary(found)
-    assert facts["barrier_eV"] - facts["reverse_barrier_eV"] == pytest.approx(facts["reaction_energy_eV"])
+    assert facts["barrier_eV"] - facts["reverse_barrier_eV"] == pytest.approx(
+        facts["reaction_energy_eV"]
+    )
     assert {step.climbing for step in found.steps} == {False, True}
     assert set(calculator.batches) == {5}
 
@@ -110,7 +129,9 @@ def test_forces_of_the_band_are_those_of_ase(model: Path) -> None:
     plain = [image.copy() for image in images]
     for image in plain:
         image.calc = PolarizedCalculator(model, dtype="float64")
-    theirs = super(BatchedNEB, BatchedNEB(plain, calculator, free=False, spring_eV_per_A2=0.1)).get_forces()
+    theirs = super(
+        BatchedNEB, BatchedNEB(plain, calculator, free=False, spring_eV_per_A2=0.1)
+    ).get_forces()
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-9)
     assert np.abs(images[-1].positions - turned.positions).max() > 0.1
 
@@ -178,7 +199,9 @@ def test_the_shell(model: Path, tmp_path: Path) -> None:
     assert not facts["converged"]
     path = read(tmp_path / "out/path.extxyz", ":")
     rows = list(csv.DictReader((tmp_path / "out/path.csv").read_text().splitlines()))
-    assert [float(row["energy_eV"]) for row in rows] == pytest.approx([image.get_potential_energy() for image in path], abs=1e-6)
+    assert [float(row["energy_eV"]) for row in rows] == pytest.approx(
+        [image.get_potential_energy() for image in path], abs=1e-6
+    )
     assert len(path) == 5
     assert (tmp_path / "out/barrier.png").stat().st_size > 1000
     assert polcalc(f"{line} --fmax-eV-per-A 10 --output {tmp_path}/easy").exit_code == 0

@@ -6,16 +6,23 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from polcalc.neighbors import STATIC_LIMIT, NeighborList
+from polcalc.engines.neighbors import STATIC_LIMIT, NeighborList
 from tests.test_pairs import Pair, brute
 
-PERIODIC, SLAB, OPEN = np.ones(3, dtype=bool), np.array([True, True, False]), np.zeros(3, dtype=bool)
+PERIODIC, SLAB, OPEN = (
+    np.ones(3, dtype=bool),
+    np.array([True, True, False]),
+    np.zeros(3, dtype=bool),
+)
 
 
 def inside(neighbors: NeighborList, positions: NDArray, cell: NDArray) -> set[Pair]:
     """Pairs within the cutoff as plain tuples; the list must not name one twice."""
     idx_i, idx_j, shift = neighbors.within(positions, cell)
-    found = [(i, j, *map(int, s)) for i, j, s in zip(idx_i.tolist(), idx_j.tolist(), shift.tolist(), strict=True)]
+    found = [
+        (i, j, *map(int, s))
+        for i, j, s in zip(idx_i.tolist(), idx_j.tolist(), shift.tolist(), strict=True)
+    ]
     assert len(found) == len(set(found))
     return set(found)
 
@@ -23,7 +30,10 @@ def inside(neighbors: NeighborList, positions: NDArray, cell: NDArray) -> set[Pa
 @pytest.mark.parametrize("pbc", [PERIODIC, SLAB, OPEN])
 @pytest.mark.parametrize("strain_step", [0.0, 0.004])
 def test_complete_along_a_random_walk(pbc: NDArray, strain_step: float) -> None:
-    """Positions and cell wander; the pairs inside the cutoff are those of a fresh search at every step."""
+    """Positions and cell wander.
+
+    The pairs inside the cutoff are those of a fresh search at every step.
+    """
     rng = np.random.default_rng(3)
     cell = np.array([[6.0, 0, 0], [1.0, 6, 0], [0, -1, 6]])
     positions = rng.uniform(0, 6, (STATIC_LIMIT + 3, 3))
@@ -93,7 +103,9 @@ def test_small_molecules_are_listed_once() -> None:
     assert neighbors.update(positions, np.zeros((3, 3)), OPEN)
     assert len(neighbors.pairs[0]) == 36
     assert not neighbors.update(positions + 0.3 * positions**2, np.zeros((3, 3)), OPEN)
-    assert inside(neighbors, positions, np.zeros((3, 3))) == brute(positions, np.zeros((3, 3)), OPEN, 3.0)
+    assert inside(neighbors, positions, np.zeros((3, 3))) == brute(
+        positions, np.zeros((3, 3)), OPEN, 3.0
+    )
 
 
 def test_a_failed_search_leaves_no_list() -> None:

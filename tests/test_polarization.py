@@ -13,10 +13,16 @@ from ase.build import molecule
 from ase.io import read, write
 from typer.testing import CliRunner, Result
 
-from md_runs.cli import app
-from md_runs.polarization import Polarized, draw, magnification, principal_axes, turned_degrees
-from md_runs.structures import append_structure
-from md_runs.trajectory import read_trajectory
+from md_runs.cli.app import app
+from md_runs.cli.structures.polarization import (
+    Polarized,
+    draw,
+    magnification,
+    principal_axes,
+    turned_degrees,
+)
+from md_runs.records.structures import append_structure
+from md_runs.records.trajectory import read_trajectory
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, save
@@ -55,40 +61,86 @@ def methanol(tmp_path: Path) -> Path:
     return path
 
 
-def test_relaxed_structures_carry_their_vectors(model: Path, methanol: Path, tmp_path: Path) -> None:
-    done = polcalc("relax", methanol, "--model", model, "--steps", 2, "--output", tmp_path / "relaxed")
+def test_relaxed_structures_carry_their_vectors(
+    model: Path, methanol: Path, tmp_path: Path
+) -> None:
+    done = polcalc(
+        "relax", methanol, "--model", model, "--steps", 2, "--output", tmp_path / "relaxed"
+    )
     assert done.exit_code in (0, 1), done.output
     atoms = read(tmp_path / "relaxed" / "relaxed.extxyz")
-    fresh = Atoms(atoms.numbers, atoms.positions, calculator=PolarizedCalculator(str(model), dtype="float64"))
+    fresh = Atoms(
+        atoms.numbers, atoms.positions, calculator=PolarizedCalculator(str(model), dtype="float64")
+    )
     fresh.get_potential_energy()
     assert np.abs(fresh.calc.polarization_vectors).max() > 1e-3
-    assert np.allclose(atoms.arrays["polarization_vectors"], fresh.calc.polarization_vectors, atol=1e-6)
+    assert np.allclose(
+        atoms.arrays["polarization_vectors"], fresh.calc.polarization_vectors, atol=1e-6
+    )
     assert np.allclose(atoms.arrays["virtual_points"], fresh.calc.virtual_points, atol=1e-6)
 
 
 def test_runs_carry_them_in_every_file(model: Path, methanol: Path, tmp_path: Path) -> None:
-    words = ["--ensemble", "nve", "--bonds", "free", "--temperature-K", 10, "--steps", 4, "--trajectory-every", 2, "--dtype", "float64"]
-    done = polcalc("md", methanol, "--model", model, *words, "--extxyz", "--output", tmp_path / "run")
+    words = [
+        "--ensemble",
+        "nve",
+        "--bonds",
+        "free",
+        "--temperature-K",
+        10,
+        "--steps",
+        4,
+        "--trajectory-every",
+        2,
+        "--dtype",
+        "float64",
+    ]
+    done = polcalc(
+        "md", methanol, "--model", model, *words, "--extxyz", "--output", tmp_path / "run"
+    )
     assert done.exit_code == 0, done.output
-    frames, texts = list(read_trajectory(tmp_path / "run" / "trajectory.h5md")), read(tmp_path / "run" / "trajectory.extxyz", ":")
+    frames, texts = (
+        list(read_trajectory(tmp_path / "run" / "trajectory.h5md")),
+        read(tmp_path / "run" / "trajectory.extxyz", ":"),
+    )
     assert len(frames) == len(texts) == 3
     for frame, text in zip(frames, texts, strict=True):
         assert np.abs(frame.arrays["polarization_vectors"]).max() > 1e-3
-        assert np.allclose(frame.arrays["virtual_points"] - frame.positions, frame.arrays["polarization_vectors"])
-        assert np.allclose(text.arrays["polarization_vectors"], frame.arrays["polarization_vectors"], atol=1e-7)
+        assert np.allclose(
+            frame.arrays["virtual_points"] - frame.positions, frame.arrays["polarization_vectors"]
+        )
+        assert np.allclose(
+            text.arrays["polarization_vectors"], frame.arrays["polarization_vectors"], atol=1e-7
+        )
     final = read(tmp_path / "run" / "final.extxyz")
-    assert np.allclose(final.arrays["polarization_vectors"], texts[-1].arrays["polarization_vectors"], atol=1e-7)
+    assert np.allclose(
+        final.arrays["polarization_vectors"], texts[-1].arrays["polarization_vectors"], atol=1e-7
+    )
 
 
-def test_vectors_of_another_model_or_structure_are_not_written(model: Path, methanol: Path, tmp_path: Path) -> None:
-    """A file with columns, used with a model of fixed points; and a calculator that has gone on to another structure."""
+def test_vectors_of_another_model_or_structure_are_not_written(
+    model: Path, methanol: Path, tmp_path: Path
+) -> None:
+    """A file with columns, used with a model of fixed points.
+
+    And a calculator that has gone on to another structure.
+    """
     with_columns = molecule("CH3OH")
     with_columns.calc = PolarizedCalculator(str(model))
     with_columns.get_potential_energy()
     append_structure(tmp_path / "columns.extxyz", with_columns)
     assert "virtual_points" in read(tmp_path / "columns.extxyz").arrays
     fixed = write_small_model(tmp_path / "fixed.pt")
-    done = polcalc("relax", tmp_path / "columns.extxyz", "--model", fixed, "--steps", 1, "--output", tmp_path / "relaxed")
+    done = polcalc(
+        "relax",
+        tmp_path / "columns.extxyz",
+        "--model",
+        fixed,
+        "--steps",
+        1,
+        "--output",
+        tmp_path / "relaxed",
+    )
     assert done.exit_code in (0, 1), done.output
     assert "polarization_vectors" not in read(tmp_path / "relaxed" / "relaxed.extxyz").arrays
     moved = with_columns.copy()
@@ -99,20 +151,43 @@ def test_vectors_of_another_model_or_structure_are_not_written(model: Path, meth
     assert "polarization_vectors" not in read(tmp_path / "stale.extxyz").arrays
 
 
-def test_the_command_draws_and_tells_how_arrows_turn(model: Path, methanol: Path, tmp_path: Path) -> None:
+def test_the_command_draws_and_tells_how_arrows_turn(
+    model: Path, methanol: Path, tmp_path: Path
+) -> None:
     picture, numbers = tmp_path / "p.png", tmp_path / "p.json"
-    done = polcalc("polarization", methanol, "--model", model, "--charges", "0,1", "--output", picture, "--json", numbers)
+    done = polcalc(
+        "polarization",
+        methanol,
+        "--model",
+        model,
+        "--charges",
+        "0,1",
+        "--output",
+        picture,
+        "--json",
+        numbers,
+    )
     assert done.exit_code == 0, done.output
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "not dipoles" in done.output and "turned" in done.output
     found = json.loads(numbers.read_text())
     neutral, cation = found["states"]
-    assert (neutral["charge"], neutral["multiplicity"], cation["charge"], cation["multiplicity"]) == (0, 1, 1, 2)
+    assert (
+        neutral["charge"],
+        neutral["multiplicity"],
+        cation["charge"],
+        cation["multiplicity"],
+    ) == (0, 1, 1, 2)
     atoms = molecule("CH3OH")
     atoms.calc = PolarizedCalculator(str(model), dtype="float64", charge=1)
     atoms.get_potential_energy()
-    assert np.allclose(cation["polarization_vectors_A"], atoms.calc.polarization_vectors, atol=1e-12)
-    assert max(neutral["turned_degrees"]) == pytest.approx(0, abs=1e-4) and max(cation["turned_degrees"]) > 1
+    assert np.allclose(
+        cation["polarization_vectors_A"], atoms.calc.polarization_vectors, atol=1e-12
+    )
+    assert (
+        max(neutral["turned_degrees"]) == pytest.approx(0, abs=1e-4)
+        and max(cation["turned_degrees"]) > 1
+    )
 
 
 def test_one_state_is_that_of_the_structure(model: Path, tmp_path: Path) -> None:
@@ -121,7 +196,11 @@ def test_one_state_is_that_of_the_structure(model: Path, tmp_path: Path) -> None
     write(tmp_path / "cation.extxyz", atoms)
     words = "polarization", tmp_path / "cation.extxyz", "--model", model, "--magnify", 3
     done = polcalc(*words, "--output", tmp_path / "a.png")
-    assert done.exit_code == 0 and "charge +1, multiplicity 2" in done.output and "3 times" in done.output
+    assert (
+        done.exit_code == 0
+        and "charge +1, multiplicity 2" in done.output
+        and "3 times" in done.output
+    )
     done = polcalc(*words, "--charges", 0, "--output", tmp_path / "b.png")
     assert done.exit_code == 0 and "charge 0, multiplicity 1" in done.output
 
@@ -136,15 +215,26 @@ def test_one_state_is_that_of_the_structure(model: Path, tmp_path: Path) -> None
         (["--magnify", "0"], "must be positive"),
     ],
 )
-def test_what_is_refused(words: list[str], message: str, model: Path, methanol: Path, tmp_path: Path) -> None:
+def test_what_is_refused(
+    words: list[str], message: str, model: Path, methanol: Path, tmp_path: Path
+) -> None:
     words = words if "--output" in words else [*words, "--output", str(tmp_path / "p.png")]
     done = polcalc("polarization", methanol, "--model", model, *words)
     assert done.exit_code == 2 and message in done.stderr
     assert not list(tmp_path.glob("*.png"))
 
 
-def test_fixed_points_cannot_be_drawn_and_files_are_kept(model: Path, methanol: Path, tmp_path: Path) -> None:
-    done = polcalc("polarization", methanol, "--model", write_small_model(tmp_path / "fixed.pt"), "--output", tmp_path / "p.png")
+def test_fixed_points_cannot_be_drawn_and_files_are_kept(
+    model: Path, methanol: Path, tmp_path: Path
+) -> None:
+    done = polcalc(
+        "polarization",
+        methanol,
+        "--model",
+        write_small_model(tmp_path / "fixed.pt"),
+        "--output",
+        tmp_path / "p.png",
+    )
     assert done.exit_code == 2 and "must have moving points" in done.stderr
     (tmp_path / "p.png").write_bytes(b"mine")
     done = polcalc("polarization", methanol, "--model", model, "--output", tmp_path / "p.png")
@@ -159,7 +249,9 @@ def test_angles_between_vectors() -> None:
     assert np.isnan(turned_degrees(first, second)[3])
 
 
-@pytest.mark.parametrize(("longest", "factor"), [(0.01, 100), (0.04, 20), (0.19, 5), (0.3, 2), (0.0, 1)])
+@pytest.mark.parametrize(
+    ("longest", "factor"), [(0.01, 100), (0.04, 20), (0.19, 5), (0.3, 2), (0.0, 1)]
+)
 def test_arrows_are_magnified_by_a_round_number(longest: float, factor: float) -> None:
     assert magnification([np.array([[0, 0, longest]]), np.zeros((1, 3))]) == pytest.approx(factor)
 

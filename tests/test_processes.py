@@ -30,7 +30,9 @@ def test_a_killed_process_takes_its_workers_with_it() -> None:
             with connection:
                 connection.settimeout(30)
                 parent.kill()
-                assert connection.recv(1) == b""  # closed by the end of the worker, which nobody told to go
+                assert (
+                    connection.recv(1) == b""
+                )  # closed by the end of the worker, which nobody told to go
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no polite kill")
@@ -39,7 +41,9 @@ def test_a_process_that_is_asked_to_end_does_not_wait_for_its_workers() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
         code = f"from tests.test_processes import *; start({server.getsockname()[1]})"
-        with subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY, stderr=subprocess.PIPE) as parent:
+        with subprocess.Popen(
+            [sys.executable, "-c", code], cwd=REPOSITORY, stderr=subprocess.PIPE
+        ) as parent:
             connection, _ = server.accept()
             with connection:
                 connection.settimeout(30)

@@ -1,4 +1,7 @@
-"""What holds for the project as a whole: which way imports point, what an import may do, and one version in one place."""
+"""What holds for the project as a whole.
+
+Which way imports point, what an import may do, and one version in one place.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ import re
 import subprocess
 import sys
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,24 +24,52 @@ PACKAGES = ("polcalc", "potentials", "md_runs")
 
 # From the bottom to the top: a module imports from its own layer and from those below.
 LAYERS = (
-    ("potentials", "potentials._kernels", "polcalc._native"),  # the packages themselves hold nothing; compiled code
-    ("potentials.kernels", "potentials.pairs", "potentials.splines", "potentials.files", "potentials.processes"),
-    ("potentials.graph", "potentials.stencils"),
-    ("potentials.geometry",),
-    ("potentials.radial", "potentials.angular", "potentials.conditioning", "potentials.points", "potentials.attention"),
-    ("potentials.terms", "potentials.properties"),
+    # the packages themselves hold nothing; compiled code
+    ("potentials", "potentials.ops._kernels", "polcalc.engines.native._native"),
+    ("potentials.files", "potentials.processes"),
+    ("potentials.ops.kernels", "potentials.ops.splines", "potentials.structure.pairs"),
+    ("potentials.ops", "potentials.ops.stencils", "potentials.structure.graph"),
+    ("potentials.structure", "potentials.structure.geometry"),
+    ("potentials.parts",),
+    ("potentials.terms",),
     ("potentials.architectures",),
     ("potentials.potential",),
     ("potentials.experts",),
     ("potentials.build",),
     ("potentials.checkpoint",),
-    ("potentials.tables", "potentials.import_torchmd", "potentials.datasets", "potentials.labels", "potentials.training"),
-    ("polcalc",),
+    (
+        "potentials.import_torchmd",
+        "potentials.datasets",
+        "potentials.labels",
+        "potentials.training",
+    ),
+    ("polcalc.engines",),
+    ("polcalc", "polcalc.calculator"),
     ("md_runs",),
 )
-ARCHITECTURE_MAY_IMPORT = {"potentials.geometry", "potentials.radial", "potentials.kernels", "torch", "e3nn"}
-OPTIONAL = {"torch_cluster", "lightning", "tensorboard", "e3nn", "rdkit", "tblite", "pyscf", "MDAnalysis", "torchmdnet"}
-OPTIONAL |= {"torch.utils.tensorboard", "torch._dynamo", "torch._functorch.config"}  # need tensorboard, and a C++ compiler
+ARCHITECTURE_MAY_IMPORT = {
+    "potentials.structure.geometry",
+    "potentials.parts.radial",
+    "potentials.ops.kernels",
+    "torch",
+    "e3nn",
+}
+OPTIONAL = {
+    "torch_cluster",
+    "lightning",
+    "tensorboard",
+    "e3nn",
+    "rdkit",
+    "tblite",
+    "pyscf",
+    "MDAnalysis",
+    "torchmdnet",
+}
+OPTIONAL |= {
+    "torch.utils.tensorboard",
+    "torch._dynamo",
+    "torch._functorch.config",
+}  # need tensorboard, and a C++ compiler
 
 
 class Import(NamedTuple):
@@ -54,7 +86,11 @@ class Import(NamedTuple):
 
 def all_modules() -> list[str]:
     """Name every module of the three packages."""
-    paths = sorted(path.relative_to(REPOSITORY) for package in PACKAGES for path in (REPOSITORY / package).rglob("*.py"))
+    paths = sorted(
+        path.relative_to(REPOSITORY)
+        for package in PACKAGES
+        for path in (REPOSITORY / package).rglob("*.py")
+    )
     return [".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in paths]
 
 
@@ -65,8 +101,13 @@ def source_of(module: str) -> Path:
 
 
 def imports_of(module: str) -> list[Import]:
-    """List what a module imports, at its top and in its functions; imports for type checkers alone do not count."""
-    return list(walk(ast.parse(source_of(module).read_text(encoding="utf-8")), module, in_function=False))
+    """List what a module imports, at its top and in its functions.
+
+    Imports for type checkers alone do not count.
+    """
+    return list(
+        walk(ast.parse(source_of(module).read_text(encoding="utf-8")), module, in_function=False)
+    )
 
 
 def walk(node: ast.AST, module: str, *, in_function: bool) -> Iterator[Import]:
@@ -81,19 +122,27 @@ def walk(node: ast.AST, module: str, *, in_function: bool) -> Iterator[Import]:
 
 
 def targets(node: ast.AST, module: str) -> list[str]:
-    """Name the modules that one statement imports: ``from potentials import kernels`` means `potentials.kernels`."""
+    """Name the modules that one statement imports.
+
+    ``from potentials import kernels`` means `potentials.ops.kernels`.
+    """
     if isinstance(node, ast.Import):
         return [alias.name for alias in node.names]
     if not isinstance(node, ast.ImportFrom):
         return []
     assert node.level == 0, f"{module}:{node.lineno} has a relative import; write the full name"
     base = node.module or ""
-    return [f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base for alias in node.names]
+    return [
+        f"{base}.{alias.name}" if is_module(f"{base}.{alias.name}") else base
+        for alias in node.names
+    ]
 
 
 def is_module(name: str) -> bool:
     """Whether a dotted name is one of our modules or compiled extensions, rather than something inside one."""
-    return name in {"potentials._kernels", "polcalc._native"} or (name.startswith(PACKAGES) and source_of(name).is_file())
+    return name in {"potentials.ops._kernels", "polcalc.engines.native._native"} or (
+        name.startswith(PACKAGES) and source_of(name).is_file()
+    )
 
 
 def layer_of(module: str) -> int:
@@ -102,32 +151,65 @@ def layer_of(module: str) -> int:
         if module in names:
             return height
     parent = module.rpartition(".")[0]
-    assert parent not in {"", "potentials"}, f"{module} has no layer: add it to LAYERS, where it belongs in the import diagram"
+    assert parent not in {
+        "",
+        "potentials",
+    }, f"{module} has no layer: add it to LAYERS, where it belongs in the import diagram"
     return layer_of(parent)
 
 
 @pytest.mark.parametrize("module", all_modules())
 def test_imports_point_one_way(module: str) -> None:
-    upwards = [str(i) for i in imports_of(module) if i.target.split(".")[0] in PACKAGES and layer_of(i.target) > layer_of(module)]
+    upwards = [
+        str(i)
+        for i in imports_of(module)
+        if i.target.split(".")[0] in PACKAGES and layer_of(i.target) > layer_of(module)
+    ]
     assert not upwards
 
 
-@pytest.mark.parametrize("module", [m for m in all_modules() if m.startswith("potentials.architectures.")])
+@pytest.mark.parametrize(
+    "module", [m for m in all_modules() if m.startswith("potentials.architectures.")]
+)
 def test_an_architecture_imports_only_geometry_radial_and_torch(module: str) -> None:
-    found = {i.target for i in imports_of(module) if i.target.split(".")[0] not in sys.stdlib_module_names}
+    found = {
+        i.target
+        for i in imports_of(module)
+        if i.target.split(".")[0] not in sys.stdlib_module_names
+    }
     foreign = {t for t in found if t not in ARCHITECTURE_MAY_IMPORT and not t.startswith("torch.")}
     assert not foreign
 
 
 @pytest.mark.parametrize("module", all_modules())
 def test_functions_import_optional_dependencies_alone(module: str) -> None:
-    assert not [str(i) for i in imports_of(module) if i.in_function and not {i.target, i.target.split(".")[0]} & OPTIONAL]
+    assert not [
+        str(i)
+        for i in imports_of(module)
+        if i.in_function and not {i.target, i.target.split(".")[0]} & OPTIONAL
+    ]
+
+
+def test_rooms_are_small() -> None:
+    """A room holds at most 15 modules."""
+    rooms = Counter(source_of(module).parent for module in all_modules())
+    assert not {str(room): n for room, n in rooms.items() if n > 1 + 15}  # and its __init__
 
 
 def test_the_check_sees_an_import_inside_a_function() -> None:
-    tree = ast.parse("import torch\nif TYPE_CHECKING:\n    import polcalc\ndef f():\n    from potentials import graph\n")
-    assert [(i.target, i.in_function) for i in walk(tree, "m", in_function=False)] == [("torch", False), ("potentials.graph", True)]
-    assert layer_of("md_runs.anything") > layer_of("polcalc.calculator") > layer_of("potentials.architectures.tensornet")
+    tree = ast.parse(
+        "import torch\nif TYPE_CHECKING:\n    import polcalc\n"
+        "def f():\n    from potentials.structure import graph\n"
+    )
+    assert [(i.target, i.in_function) for i in walk(tree, "m", in_function=False)] == [
+        ("torch", False),
+        ("potentials.structure.graph", True),
+    ]
+    assert (
+        layer_of("md_runs.anything")
+        > layer_of("polcalc.calculator.calculator")
+        > layer_of("potentials.architectures.tensornet")
+    )
     with pytest.raises(AssertionError, match="has no layer"):
         layer_of("potentials.somewhere_new")
 
@@ -164,8 +246,17 @@ sys.exit(f"importing changed: {{', '.join(changed)}}" if changed else 0)
 
 def import_in_new_process(modules: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
     """Import modules in a fresh interpreter, in an empty folder, and report what that changed."""
-    code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n" + SNAPSHOT.format(optional=OPTIONAL)
-    return subprocess.run([sys.executable, "-c", code, *modules], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    code = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r})\n" + SNAPSHOT.format(
+        optional=OPTIONAL
+    )
+    return subprocess.run(
+        [sys.executable, "-c", code, *modules],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
 
 
 def test_importing_has_no_side_effect(tmp_path: Path) -> None:
@@ -183,14 +274,20 @@ def test_the_check_sees_a_side_effect(tmp_path: Path) -> None:
 @pytest.fixture(scope="module")
 def project() -> dict[str, Any]:
     """Return the metadata."""
-    metadata: dict[str, Any] = tomllib.loads((REPOSITORY / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    metadata: dict[str, Any] = tomllib.loads(
+        (REPOSITORY / "pyproject.toml").read_text(encoding="utf-8")
+    )["project"]
     return metadata
 
 
 def test_the_version_stands_in_one_place(project: dict[str, Any]) -> None:
     assert f"\n## {project['version']}" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
     literal = re.compile(r"__version__\s*=\s*['\"]")
-    assert not [module for module in all_modules() if literal.search(source_of(module).read_text(encoding="utf-8"))]
+    assert not [
+        module
+        for module in all_modules()
+        if literal.search(source_of(module).read_text(encoding="utf-8"))
+    ]
 
 
 def test_the_installed_version_is_this_one(project: dict[str, Any]) -> None:
@@ -208,7 +305,9 @@ def test_the_command_exists(project: dict[str, Any]) -> None:
 
 def test_every_requirement_has_a_tested_version(project: dict[str, Any]) -> None:
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
-    needed = {normal(requirement) for requirements in lists for requirement in requirements} - {"polcalc"}
+    needed = {normal(requirement) for requirements in lists for requirement in requirements} - {
+        "polcalc"
+    }
     lines = (REPOSITORY / "constraints.txt").read_text(encoding="utf-8").splitlines()
     pinned = {normal(line) for line in lines if re.match(r"[\w.-]+==[\w.]+$", line)}
     assert needed <= pinned

@@ -13,10 +13,17 @@ from torch import Tensor, nn
 from torch.testing import assert_close
 
 from potentials.build import build
-from potentials.geometry import structure_sum
-from potentials.graph import collate, from_ase
 from potentials.potential import Potential, predict
-from potentials.properties import BOHR, DEBYE, PROPERTIES, DipoleMoment, MeanReadout, SpatialExtent
+from potentials.structure.geometry import structure_sum
+from potentials.structure.graph import collate, from_ase
+from potentials.terms.properties import (
+    BOHR,
+    DEBYE,
+    PROPERTIES,
+    DipoleMoment,
+    MeanReadout,
+    SpatialExtent,
+)
 
 
 class Given(nn.Module):
@@ -40,13 +47,19 @@ def answer(head: Any, values: list[float], atoms: Atoms, charge: float = 0) -> f
 
 def model(head: str, **arguments: Any) -> Potential:
     torch.manual_seed(0)
-    spec = {"cutoff": 4.0, "architecture": {"name": "schnet", "channels": 8, "n_layers": 2}, "terms": [{"name": head, **arguments}]}
+    spec = {
+        "cutoff": 4.0,
+        "architecture": {"name": "schnet", "channels": 8, "n_layers": 2},
+        "terms": [{"name": head, **arguments}],
+    }
     return build(spec).double()
 
 
 def test_a_mean() -> None:
     water = molecule("H2O")
-    assert answer(MeanReadout(4, scale=2.0, shift=5.0), [1.0, 2.0, 6.0], water) == pytest.approx(5 + 2 * 3)
+    assert answer(MeanReadout(4, scale=2.0, shift=5.0), [1.0, 2.0, 6.0], water) == pytest.approx(
+        5 + 2 * 3
+    )
 
 
 def test_a_dipole_of_two_charges() -> None:
@@ -80,7 +93,10 @@ def test_invariance_and_batches(head: str) -> None:
     graphs = [from_ase(atoms, 4.0) for atoms in (one, turned, other)]
     single = [float(predict(potential, g, forces=False).energy) for g in graphs]
     assert single[1] == pytest.approx(single[0], rel=1e-10)
-    assert_close(predict(potential, collate(graphs), forces=False).energy, torch.tensor(single, dtype=torch.float64))
+    assert_close(
+        predict(potential, collate(graphs), forces=False).energy,
+        torch.tensor(single, dtype=torch.float64),
+    )
     assert abs(single[0] - single[2]) > 1e-6
 
 
@@ -103,4 +119,6 @@ def test_a_dipole_of_zero_can_be_trained() -> None:
     energy = potential(graph).energies.sum()
     energy.backward()
     assert float(energy.detach()) == pytest.approx(0, abs=1e-8)
-    assert all(np.isfinite(p.grad.numpy()).all() for p in potential.parameters() if p.grad is not None)
+    assert all(
+        np.isfinite(p.grad.numpy()).all() for p in potential.parameters() if p.grad is not None
+    )

@@ -10,13 +10,20 @@ import pytest
 from ase.build import molecule
 from typer.testing import CliRunner
 
-from md_runs.cli import app
-from md_runs.reactions import KCAL_PER_MOL, Result, entries_table, errors_by_set, judge, with_model
+from md_runs.cli.app import app
+from md_runs.models.reactions import (
+    KCAL_PER_MOL,
+    Result,
+    entries_table,
+    errors_by_set,
+    judge,
+    with_model,
+)
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, save
-from potentials.datasets.gscdb import read_reactions
-from potentials.datasets.units import HARTREE
+from potentials.datasets.formats.units import HARTREE
+from potentials.datasets.sets.gscdb import read_reactions
 from tests.datasets.test_gscdb import write_reactions
 from tests.small import SPEC
 

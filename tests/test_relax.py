@@ -11,7 +11,7 @@ from ase.calculators.emt import EMT
 from ase.io import read
 
 from md_runs.errors import InputError
-from md_runs.relax import OPTIMIZERS, check_relaxable, relax, relax_all
+from md_runs.surfaces.relax import OPTIMIZERS, check_relaxable, relax, relax_all
 from tests.small import sprung
 
 
@@ -26,7 +26,9 @@ def test_every_optimizer_finds_the_minimum(optimizer):
     assert np.abs(atoms.get_all_distances() - rest).max() < 1e-3
     assert result.steps[0].energy_eV > result.energy_eV
     assert [s.step for s in result.steps] == list(range(len(result.steps)))
-    assert result.steps[-1].fmax_eV_per_A == pytest.approx(np.linalg.norm(atoms.get_forces(), axis=1).max())
+    assert result.steps[-1].fmax_eV_per_A == pytest.approx(
+        np.linalg.norm(atoms.get_forces(), axis=1).max()
+    )
 
 
 def test_too_few_steps_do_not_converge():

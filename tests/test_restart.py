@@ -20,16 +20,20 @@ import torch
 from ase.build import bulk, molecule
 from typer.testing import CliRunner, Result
 
-from md_runs import cli, trajectory
-from md_runs import run as run_module
-from md_runs.checkpoint import CHECKPOINT, read_checkpoint
-from md_runs.output import hold
-from md_runs.recorder import Recorder
-from md_runs.superblock import checksum
-from md_runs.trajectory import TrajectoryWriter, read_trajectory
+from md_runs.cli import app as cli
+from md_runs.dynamics import phase as run_module
+from md_runs.dynamics.checkpoint import CHECKPOINT, read_checkpoint
+from md_runs.dynamics.recorder import Recorder
+from md_runs.records import trajectory
+from md_runs.records.output import hold
+from md_runs.records.superblock import checksum
+from md_runs.records.trajectory import TrajectoryWriter, read_trajectory
 from tests.small import sprung, write_small_model
 
-ENSEMBLES = {name: f"--thermostat {name} --thermostat-time-fs 20" for name in ("langevin", "bussi", "nose-hoover")}
+ENSEMBLES = {
+    name: f"--thermostat {name} --thermostat-time-fs 20"
+    for name in ("langevin", "bussi", "nose-hoover")
+}
 ENSEMBLES["nve"] = "--ensemble nve"
 EVERY = "--log-every 2 --trajectory-every 4 --checkpoint-every 7 --seed 5"
 ETHANOL = f"md ethanol.xyz --model m.pt --steps 30 {EVERY}"
@@ -52,8 +56,10 @@ def inputs(tmp_path_factory) -> Path:
 def polcalc(inputs, tmp_path, monkeypatch) -> Callable[[str], Result]:
     """Run a command in an empty folder, without figures, which take most of the time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("md_runs.run.write_figure", lambda *_: None)
-    return lambda command: CliRunner().invoke(cli.app, [str(inputs / w) if (inputs / w).exists() else w for w in command.split()])
+    monkeypatch.setattr("md_runs.dynamics.phase.write_figure", lambda *_: None)
+    return lambda command: CliRunner().invoke(
+        cli.app, [str(inputs / w) if (inputs / w).exists() else w for w in command.split()]
+    )
 
 
 def die(*_: Any) -> None:
@@ -61,7 +67,10 @@ def die(*_: Any) -> None:
 
 
 def killed(work: Callable[[], Any], arrange: Callable[[], Any]) -> bool:
-    """Do work in a copy of this process, which ``arrange`` has made to die on the way; say whether it did."""
+    """Do work in a copy of this process, which ``arrange`` has made to die on the way.
+
+    Say whether it did.
+    """
     child = os.fork()
     if child == 0:
         try:
@@ -77,7 +86,9 @@ def at_step(step: int, records: str = "trajectory.h5md") -> Callable[[], None]:
 
     def arrange() -> None:
         sample = Recorder.sample
-        Recorder.sample = lambda self: die() if (self.step, self.trajectory.path.name) == (step, records) else sample(self)
+        Recorder.sample = lambda self: (
+            die() if (self.step, self.trajectory.path.name) == (step, records) else sample(self)
+        )
 
     return arrange
 
@@ -109,7 +120,12 @@ def count_writes(monkeypatch: pytest.MonkeyPatch, deadly: int = 0) -> list[int]:
 
         return counted
 
-    for owner, name in ((os, "fsync"), (os, "replace"), (os, "posix_fallocate"), (trajectory, "_extend")):
+    for owner, name in (
+        (os, "fsync"),
+        (os, "replace"),
+        (os, "posix_fallocate"),
+        (trajectory, "_extend"),
+    ):
         monkeypatch.setattr(owner, name, counting(getattr(owner, name)))
     return done
 
@@ -124,11 +140,28 @@ def results(run: Path) -> dict[str, Any]:
         "log": [path.read_bytes() for path in sorted(run.glob("*.csv"))],
         "final": (run / "final.extxyz").read_bytes(),
         "steps": [frame.info["step"] for frame in frames],
-        "frames": b"".join(x.tobytes() for f in frames for x in (f.positions, f.get_momenta(), f.get_forces(), f.cell.array)),
-        "atoms": b"".join(x.tobytes() for x in (last.atoms.positions, last.atoms.get_momenta(), last.forces, last.atoms.cell.array)),
+        "frames": b"".join(
+            x.tobytes()
+            for f in frames
+            for x in (f.positions, f.get_momenta(), f.get_forces(), f.cell.array)
+        ),
+        "atoms": b"".join(
+            x.tobytes()
+            for x in (
+                last.atoms.positions,
+                last.atoms.get_momenta(),
+                last.forces,
+                last.atoms.cell.array,
+            )
+        ),
         "generator": last.facts["generator"],
         "integrator": b"".join(value.tobytes() for value in last.integrator.values()),
-        "summary": [(k, v) for s in summaries.values() for k, v in s.items() if k not in ("wall_s", "ms_per_step", "ns_per_day")],
+        "summary": [
+            (k, v)
+            for s in summaries.values()
+            for k, v in s.items()
+            if k not in ("wall_s", "ms_per_step", "ns_per_day")
+        ],
     }
 
 
@@ -139,19 +172,31 @@ def manifest_of(run: Path) -> dict[str, Any]:
 # ---- the same bits
 
 
-CASES = [(ETHANOL, 18, ensemble, dtype) for ensemble in ENSEMBLES for dtype in ("float32", "float64")]
-CASES += [(DIAMOND, 52, "bussi", "float32"), (DIAMOND, 52, "nve", "float64")]  # its pairs are searched on the way
+CASES = [
+    (ETHANOL, 18, ensemble, dtype) for ensemble in ENSEMBLES for dtype in ("float32", "float64")
+]
+CASES += [
+    (DIAMOND, 52, "bussi", "float32"),
+    (DIAMOND, 52, "nve", "float64"),
+]  # its pairs are searched on the way
 
 
-NPT = f"md diamond.extxyz --model m.pt --ensemble npt --steps 30 --pressure-GPa 1 --thermostat-time-fs 20 --barostat-time-fs 500 {EVERY}"
+NPT = (
+    "md diamond.extxyz --model m.pt --ensemble npt --steps 30 --pressure-GPa 1"
+    f" --thermostat-time-fs 20 --barostat-time-fs 500 {EVERY}"
+)
 MORE = {
     "mtk": f"{NPT} --thermostat nose-hoover",
     "full mtk, heated": f"{NPT} --thermostat nose-hoover --barostat full --temperature-end-K 400",
     "langevin-hoover, heated": f"{NPT} --thermostat langevin --temperature-end-K 400",
     "full langevin-hoover": f"{NPT} --thermostat langevin --barostat full --rigid-motion always",
-    "langevin, bonds, heated": f"{ETHANOL} --fix-bonds hydrogen --thermostat langevin --temperature-end-K 400",
+    "langevin, bonds, heated": (
+        f"{ETHANOL} --fix-bonds hydrogen --thermostat langevin --temperature-end-K 400"
+    ),
     "bussi, atoms, heated": f"{ETHANOL} --fix-atoms 0,3 --thermostat bussi --temperature-end-K 400",
-    "nose-hoover, bonds, heated": f"{ETHANOL} --fix-bonds 0-1,2-3 --thermostat nose-hoover --temperature-end-K 400",
+    "nose-hoover, bonds, heated": (
+        f"{ETHANOL} --fix-bonds 0-1,2-3 --thermostat nose-hoover --temperature-end-K 400"
+    ),
     "nve, bonds, settled": f"{ETHANOL} --fix-bonds hydrogen --ensemble nve --rigid-motion always",
     "nose-hoover, settled": f"{ETHANOL} --thermostat nose-hoover --rigid-motion always",
     "langevin, settled": f"{ETHANOL} --thermostat langevin --rigid-motion always",
@@ -160,8 +205,10 @@ MORE = {
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", MORE)
-def test_barostats_ramps_and_constraints_restart_with_the_same_bits(name, dtype, polcalc, tmp_path, monkeypatch):
-    monkeypatch.setattr("md_runs.run.SETTLE_EVERY", 3)
+def test_barostats_ramps_and_constraints_restart_with_the_same_bits(
+    name, dtype, polcalc, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("md_runs.dynamics.phase.SETTLE_EVERY", 3)
     command = f"{MORE[name]} --dtype {dtype}"
     whole = polcalc(f"{command} --output whole")
     assert whole.exit_code == 0, whole.output
@@ -175,7 +222,13 @@ def test_barostats_ramps_and_constraints_restart_with_the_same_bits(name, dtype,
     ("options", "dtype"),
     [
         (f"{ETHANOL} --ensemble nve --equilibrate-from-K 100", "float32"),
-        (f"{ETHANOL} --thermostat bussi --equilibrate-thermostat nose-hoover --fix-bonds hydrogen", "float64"),
+        (
+            (
+                f"{ETHANOL} --thermostat bussi --equilibrate-thermostat nose-hoover --fix-bonds"
+                " hydrogen"
+            ),
+            "float64",
+        ),
         (f"{NPT} --thermostat nose-hoover --barostat full", "float64"),
     ],
 )
@@ -184,7 +237,12 @@ def test_both_phases_restart_with_the_same_bits(options, dtype, polcalc, tmp_pat
     command = f"{options} --equilibrate-ps 0.01 --dtype {dtype}"
     whole = polcalc(f"{command} --output whole")
     assert whole.exit_code == 0, whole.output
-    moments = ((12, "equilibration.h5md"), (0, "trajectory.h5md"), (0, "trajectory.h5md"), (16, "trajectory.h5md"))
+    moments = (
+        (12, "equilibration.h5md"),
+        (0, "trajectory.h5md"),
+        (0, "trajectory.h5md"),
+        (16, "trajectory.h5md"),
+    )
     words = f"{command} --output killed"
     for moment in moments:
         assert killed(lambda words=words: polcalc(words), at_step(*moment))
@@ -193,7 +251,11 @@ def test_both_phases_restart_with_the_same_bits(options, dtype, polcalc, tmp_pat
     assert result.exit_code == 0, result.output
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
     restarts = [(r["phase"], r["step"]) for r in manifest_of(tmp_path / "killed")["restarts"]]
-    assert restarts == [("equilibration", 7), ("equilibration", 20), ("production", 14)]  # the second left no trace
+    assert restarts == [
+        ("equilibration", 7),
+        ("equilibration", 20),
+        ("production", 14),
+    ]  # the second left no trace
 
 
 def test_killed_before_the_first_step_is_recorded_once(polcalc, tmp_path):
@@ -217,15 +279,24 @@ def test_a_restarted_run_ends_with_the_same_bits(start, step, ensemble, dtype, p
 
 
 def test_killed_at_any_moment(polcalc, tmp_path):
-    """Also inside writes, at the start, at the end, and within a restart; without a checkpoint yet it says so."""
+    """Also inside writes, at the start, at the end, and within a restart.
+
+    Without a checkpoint yet it says so.
+    """
     command = f"{ETHANOL.replace('30', '18')} --thermostat nose-hoover"
     assert polcalc(f"{command} --output whole").exit_code == 0
     whole, rng = results(tmp_path / "whole"), random.Random(3)
     n_events = count_events(lambda: polcalc(f"{command} --output counted"))
     n_restarts = 0
     for n in range(5):
-        run, first = f"killed-{n}", (0, int(0.64 * n_events))[n > 0]  # most events come before, where the model is opened
-        assert killed(lambda run=run, first=first: polcalc(f"{command} --output {run}"), at_event(rng.randrange(first, n_events)))
+        run, first = (
+            f"killed-{n}",
+            (0, int(0.64 * n_events))[n > 0],
+        )  # most events come before, where the model is opened
+        assert killed(
+            lambda run=run, first=first: polcalc(f"{command} --output {run}"),
+            at_event(rng.randrange(first, n_events)),
+        )
         if not (tmp_path / run / CHECKPOINT).exists():
             assert "Start the run anew" in polcalc(f"md --restart {run}").stderr
             continue
@@ -239,14 +310,20 @@ def test_killed_at_any_moment(polcalc, tmp_path):
 
 
 def test_killed_within_writes(polcalc, tmp_path, monkeypatch):
-    """Between two pieces of a write: of the checkpoint, then of the trajectory and the manifest as they are cut back, and so on."""
+    """Between two pieces of a write.
+
+    Of the checkpoint, then of the trajectory and the manifest as they are cut back, and so on.
+    """
     command = f"{ETHANOL.replace('30', '16')} --thermostat bussi"
     with monkeypatch.context() as patch:
         done = count_writes(patch)
         assert polcalc(f"{command} --output whole").exit_code == 0
     words = f"{command} --output killed"
     for deadly in (done[0] // 2, 1, 3, 12, 14, 15, 20):
-        assert killed(lambda words=words: polcalc(words), lambda deadly=deadly: count_writes(monkeypatch, deadly))
+        assert killed(
+            lambda words=words: polcalc(words),
+            lambda deadly=deadly: count_writes(monkeypatch, deadly),
+        )
         list(read_trajectory(tmp_path / "killed" / "trajectory.h5md"))
         words = "md --restart killed"
     assert polcalc(words).exit_code == 0
@@ -301,7 +378,9 @@ def test_what_changes_the_bits_is_refused_or_noted(options, message, polcalc, in
     assert polcalc(f"md --restart run {options} --allow-changes").exit_code == 0
     manifest = manifest_of(tmp_path / "run")
     assert list(manifest["restarts"][0]["changes"]) == [message.split(":")[0]]
-    assert [f.info["step"] for f in read_trajectory(tmp_path / "run" / "trajectory.h5md")] == list(range(0, 31, 4))
+    assert [f.info["step"] for f in read_trajectory(tmp_path / "run" / "trajectory.h5md")] == list(
+        range(0, 31, 4)
+    )
 
 
 def test_other_threads_and_other_forces_are_refused(polcalc, tmp_path, monkeypatch):
@@ -369,7 +448,10 @@ def test_a_full_disk_leaves_the_checkpoint(polcalc, tmp_path):
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         sample = Recorder.sample
         limit = (100, resource.getrlimit(resource.RLIMIT_FSIZE)[1])
-        Recorder.sample = lambda self: (self.step == 18 and resource.setrlimit(resource.RLIMIT_FSIZE, limit), sample(self))
+        Recorder.sample = lambda self: (
+            self.step == 18 and resource.setrlimit(resource.RLIMIT_FSIZE, limit),
+            sample(self),
+        )
 
     def work() -> None:
         result = polcalc(f"{ETHANOL} --output full")
@@ -394,7 +476,10 @@ def read_only(*_: Any, **__: Any) -> None:
 
 
 def test_a_place_that_becomes_read_only_leaves_the_checkpoint(polcalc, tmp_path, monkeypatch):
-    """At the checkpoint of step 14; what was written until then stays, and the run goes on when it can be written again."""
+    """At the checkpoint of step 14.
+
+    What was written until then stays, and the run goes on when it can be written again.
+    """
     assert polcalc(f"{ETHANOL} --output whole").exit_code == 0
     write_checkpoint, replaced = run_module.write_checkpoint, os.replace
 

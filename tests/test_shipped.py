@@ -7,8 +7,8 @@ import torch
 
 from potentials.checkpoint import available, load, resolve
 from potentials.experts import Experts
+from potentials.parts.radial import RadialFilter
 from potentials.potential import Potential
-from potentials.radial import RadialFilter
 
 STEEPEST = 200.0  # 1/Å; walls that a training left at 0.7 Å had 500 to 3,400 and threw atoms apart
 
@@ -25,7 +25,11 @@ def test_filters_have_no_walls(name: str) -> None:
         lengths = torch.linspace(0.5, potential.cutoff, 4001, dtype=torch.float64)
         with torch.no_grad():
             radial = potential.trunk.radial(lengths)
-            filters = [module.network(radial) for module in potential.modules() if isinstance(module, RadialFilter)]
+            filters = [
+                module.network(radial)
+                for module in potential.modules()
+                if isinstance(module, RadialFilter)
+            ]
         assert filters
         for values in filters:
             slope = float((values.diff(dim=0) / lengths.diff()[:, None]).abs().max())

@@ -1,4 +1,7 @@
-"""The size-consistency benchmark: each way to say the charge, on untrained models, whose energies need no training to add up or not."""
+"""The size-consistency benchmark.
+
+Each way to say the charge, on untrained models, whose energies need no training to add up or not.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,9 @@ def few(monkeypatch):
 
 
 def test_a_total_charge_does_not_add_up_and_fragments_do(tmp_path):
-    pair, copies = measure(written(tmp_path / "m.pt", state_factor={"attributes": ["total_charge"]}))
+    pair, copies = measure(
+        written(tmp_path / "m.pt", state_factor={"attributes": ["total_charge"]})
+    )
     assert (pair["system"], copies["system"]) == ("H4N+ … H2O", "2 × H4N+")
     assert min(pair["total_charge_meV"], copies["total_charge_meV"]) > 1e-3
     assert max(pair["fragments_meV"], copies["fragments_meV"]) < 1e-6
@@ -48,18 +53,29 @@ def test_partial_charges_add_up(tmp_path):
 
 
 def test_a_table_of_charges_refuses_a_charge_that_it_never_saw(tmp_path):
-    pair, copies = measure(written(tmp_path / "m.pt", embeddings=[{"name": "species"}, {"name": "total_charge"}]))
+    pair, copies = measure(
+        written(tmp_path / "m.pt", embeddings=[{"name": "species"}, {"name": "total_charge"}])
+    )
     assert pair["total_charge_meV"] > 1e-3 and copies["total_charge_meV"] is None
     assert copies["fragments_meV"] < 1e-6
 
 
 def test_what_is_shared_out_over_copies_adds_up(tmp_path):
-    """Each of N equal ions gets one charge of N; beside another molecule the ion has to share it."""
+    """Each of N equal ions gets one charge of N.
+
+    Beside another molecule the ion has to share it.
+    """
     electronic = [{"name": "species"}, {"name": "electronic", "attribute": "total_charge"}]
     pair, copies = measure(written(tmp_path / "m.pt", embeddings=electronic))
     assert pair["total_charge_meV"] > 1e-3 and copies["total_charge_meV"] < 1e-6
 
 
 def test_the_table_says_what_is_rounding_and_what_is_unknown():
-    row = {"model": "m", "system": "s", "total_charge_meV": 1234.5, "fragments_meV": 1e-11, "partial_charges_meV": None}
+    row = {
+        "model": "m",
+        "system": "s",
+        "total_charge_meV": 1234.5,
+        "fragments_meV": 1e-11,
+        "partial_charges_meV": None,
+    }
     assert "| s | 1,234 | < 1e-06 | – |" in text({"apart_A": 30.0, "machine": {}, "rows": [row]})

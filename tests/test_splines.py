@@ -11,21 +11,29 @@ from ase.build import molecule
 from scipy.interpolate import BSpline
 from torch.testing import assert_close
 
+from polcalc.engines.tables import TOLERANCES, tabulated
 from potentials.build import build
-from potentials.graph import from_ase
+from potentials.ops.splines import SplineTable
+from potentials.parts.radial import BASES, LearnedEncoding
 from potentials.potential import predict
-from potentials.radial import BASES, LearnedEncoding
-from potentials.splines import SplineTable
-from potentials.tables import TOLERANCES, tabulated
+from potentials.structure.graph import from_ase
 from potentials.training.loss import parameter_groups, penalties
 
 LEARNED: dict[str, Any] = {"name": "learned", "n_radial": 8, "strength": 0.1}
-SPEC: dict[str, Any] = {"cutoff": 4.5, "architecture": {"name": "tensornet", "channels": 8, "n_layers": 2}, "radial": LEARNED}
+SPEC: dict[str, Any] = {
+    "cutoff": 4.5,
+    "architecture": {"name": "tensornet", "channels": 8, "n_layers": 2},
+    "radial": LEARNED,
+}
 
 
-def table_of(start: float = 0.0, end: float = 4.5, n_intervals: int = 10, **options: Any) -> SplineTable:
+def table_of(
+    start: float = 0.0, end: float = 4.5, n_intervals: int = 10, **options: Any
+) -> SplineTable:
     """A table of random control points."""
-    table = SplineTable(start, end, n_intervals, lambda x: x[:, None].repeat(1, 4), **options).double()
+    table = SplineTable(
+        start, end, n_intervals, lambda x: x[:, None].repeat(1, 4), **options
+    ).double()
     torch.nn.init.normal_(table.table, generator=torch.Generator().manual_seed(1))
     return table
 
@@ -42,12 +50,19 @@ def test_agrees_with_scipy(start: float) -> None:
     (second,) = torch.autograd.grad(first.sum(), x)
     points = x.detach().numpy()
     assert_close(table(x).detach(), torch.as_tensor(expected(points)), rtol=0.0, atol=1e-12)
-    assert_close(first.detach(), torch.as_tensor(expected.derivative(1)(points)[:, 2]), rtol=0.0, atol=1e-11)
-    assert_close(second, torch.as_tensor(expected.derivative(2)(points)[:, 2]), rtol=0.0, atol=1e-10)
+    assert_close(
+        first.detach(), torch.as_tensor(expected.derivative(1)(points)[:, 2]), rtol=0.0, atol=1e-11
+    )
+    assert_close(
+        second, torch.as_tensor(expected.derivative(2)(points)[:, 2]), rtol=0.0, atol=1e-10
+    )
 
 
 def test_goes_on_straight_beyond_its_end() -> None:
-    """A point that has moved may be farther than the cutoff: value and slope must not jump there."""
+    """A point that has moved may be farther than the cutoff.
+
+    Value and slope must not jump there.
+    """
     table = table_of()
     x = torch.tensor([4.5 - 1e-8, 4.5 + 1e-8, 5.0, 5.5], dtype=torch.float64, requires_grad=True)
     values = table(x)
@@ -70,7 +85,9 @@ def test_penalty(order: int) -> None:
     """Against numpy; free of scale; zero for what its order does not see."""
     table = table_of(order=order, strength=0.3)
     control = table.table.detach().numpy()
-    expected = 0.3 * (np.diff(control, order, axis=0) ** 2).sum(1).mean() / (control**2).sum(1).mean()
+    expected = (
+        0.3 * (np.diff(control, order, axis=0) ** 2).sum(1).mean() / (control**2).sum(1).mean()
+    )
     assert float(table.penalty().detach()) == pytest.approx(expected, rel=1e-12)
     with torch.no_grad():
         table.table.mul_(100.0)
@@ -81,7 +98,10 @@ def test_penalty(order: int) -> None:
         assert float(table.penalty().detach()) > 1e-9
 
 
-@pytest.mark.parametrize("wrong", [{"order": 4}, {"order": 0}, {"n_intervals": 0}, {"strength": -1.0}, {"base": "nonsense"}])
+@pytest.mark.parametrize(
+    "wrong",
+    [{"order": 4}, {"order": 0}, {"n_intervals": 0}, {"strength": -1.0}, {"base": "nonsense"}],
+)
 def test_impossible_arguments_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(wrong))):
         build(SPEC | {"radial": LEARNED | wrong})

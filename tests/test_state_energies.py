@@ -1,4 +1,7 @@
-"""A constant for each electronic state: its share per atom, its fit, and the same from every engine."""
+"""A constant for each electronic state.
+
+Its share per atom, its fit, and the same from every engine.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +13,20 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from polcalc.engine import ENGINES
-from polcalc.evaluation import Parts, Structure, Unavailable
+from polcalc.engines.base import Parts, Structure, Unavailable
+from polcalc.engines.selector import ENGINES
 from potentials.build import build
 from potentials.datasets import Frames, fit_reference_energies, fit_state_energies, make_frames
-from potentials.graph import from_ase
 from potentials.potential import Potential, predict
+from potentials.structure.graph import from_ase
 from potentials.training.config import from_dict
-from potentials.training.material import prepare
+from potentials.training.preparation import prepare
 
 CATION, TRIPLET = 11.5, 2.25  # eV
-TERMS = [{"name": "readout"}, {"name": "state_energies", "energies_eV": [[1, 2, CATION], [0, 3, TRIPLET]]}]
+TERMS = [
+    {"name": "readout"},
+    {"name": "state_energies", "energies_eV": [[1, 2, CATION], [0, 3, TRIPLET]]},
+]
 
 
 def potential(*terms: dict[str, object]) -> Potential:
@@ -35,12 +41,28 @@ def potential(*terms: dict[str, object]) -> Potential:
     return build(spec).double().eval()
 
 
-def structure(atoms: Atoms, charge: int = 0, multiplicity: int = 1, fragments: Parts | None = None) -> Structure:
-    return Structure(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, charge, multiplicity, None, fragments)
+def structure(
+    atoms: Atoms, charge: int = 0, multiplicity: int = 1, fragments: Parts | None = None
+) -> Structure:
+    return Structure(
+        atoms.numbers,
+        atoms.positions,
+        atoms.cell.array,
+        atoms.pbc,
+        charge,
+        multiplicity,
+        None,
+        fragments,
+    )
 
 
-@pytest.mark.parametrize(("charge", "multiplicity", "constant"), [(0, 1, 0.0), (1, 2, CATION), (0, 3, TRIPLET), (-1, 2, 0.0)])
-def test_it_adds_its_constant_whatever_the_size_and_no_force(charge: int, multiplicity: int, constant: float) -> None:
+@pytest.mark.parametrize(
+    ("charge", "multiplicity", "constant"),
+    [(0, 1, 0.0), (1, 2, CATION), (0, 3, TRIPLET), (-1, 2, 0.0)],
+)
+def test_it_adds_its_constant_whatever_the_size_and_no_force(
+    charge: int, multiplicity: int, constant: float
+) -> None:
     plain, with_states = potential(TERMS[0]), potential(*TERMS)
     for name in ("H2O", "CH3CH2OH"):
         graph = from_ase(molecule(name), 4.0, charge=charge, multiplicity=multiplicity)
@@ -62,7 +84,13 @@ def test_other_engines_agree_with_fragments_too(name: str) -> None:
     far.translate([2.8, 0.0, 0.0])
     pair = molecule("H2O") + far
     parts = Parts(np.repeat([0, 1], [3, 6]), np.array([1.0, 0.0]), np.array([2, 3]))
-    for asked in (structure(far, 1, 2), structure(far, 0, 3), structure(far), structure(pair, 1, 2, parts), structure(far, 1, 2)):
+    for asked in (
+        structure(far, 1, 2),
+        structure(far, 0, 3),
+        structure(far),
+        structure(pair, 1, 2, parts),
+        structure(far, 1, 2),
+    ):
         found, wanted = engine.evaluate(asked), eager.evaluate(asked)
         assert found.energy == pytest.approx(wanted.energy, abs=1e-4)
         np.testing.assert_allclose(found.energies, wanted.energies, atol=1e-4)
@@ -76,7 +104,11 @@ def test_a_state_beyond_the_table_is_refused() -> None:
 def labelled() -> Frames:
     """Energies made of elements and states alone."""
     states = [(0, 1), (1, 2), (-1, 2), (0, 3)]
-    molecules = [molecule(name) for name in ("H2O", "CH4", "CH3OH", "CH3CH2OH", "H2CO", "CO2") for _ in states]
+    molecules = [
+        molecule(name)
+        for name in ("H2O", "CH4", "CH3OH", "CH3CH2OH", "H2CO", "CO2")
+        for _ in states
+    ]
     charges, multiplicities = (np.tile([state[k] for state in states], 6) for k in (0, 1))
     cost = {(0, 1): 0.0, (1, 2): CATION, (-1, 2): -1.0, (0, 3): TRIPLET}
     element = {1: -13.5, 6: -1036.0, 8: -2043.0}
@@ -105,7 +137,7 @@ def test_the_fit_finds_elements_and_states_together() -> None:
 
 def test_training_completes_the_term(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
     frames = replace(labelled(), forces=np.zeros((labelled().n_atoms.sum(), 3)))
-    monkeypatch.setattr("potentials.training.material.load_frames", lambda *_, **__: frames)
+    monkeypatch.setattr("potentials.training.preparation.load_frames", lambda *_, **__: frames)
     config = from_dict(
         {
             "name": "tiny",
@@ -113,7 +145,11 @@ def test_training_completes_the_term(tmp_path, monkeypatch: pytest.MonkeyPatch) 
             "potential": {
                 "cutoff": 4.0,
                 "architecture": {"name": "tensornet", "channels": 4, "n_layers": 1},
-                "terms": [{"name": "readout"}, {"name": "reference_energies"}, {"name": "state_energies"}],
+                "terms": [
+                    {"name": "readout"},
+                    {"name": "reference_energies"},
+                    {"name": "state_energies"},
+                ],
             },
             "schedule": {"max_epochs": 1},
             "training": {"batch_size": 4},

@@ -15,10 +15,10 @@ from ase.io import read
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from md_runs import cli
-from md_runs.levels import choose, evaluate, in_state, relax
-from md_runs.relax import relax as relax_one
-from md_runs.states_report import states_lines
+from md_runs.cli import app as cli
+from md_runs.surfaces.levels import choose, evaluate, in_state, relax
+from md_runs.surfaces.relax import relax as relax_one
+from md_runs.surfaces.states_report import states_lines
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, save
@@ -32,7 +32,10 @@ def model(tmp_path_factory) -> Path:
     """An untrained model that knows four states, far enough apart."""
     torch.manual_seed(3)
     path = tmp_path_factory.mktemp("states") / "m.pt"
-    potential = build(SPEC | {"embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}]})
+    potential = build(
+        SPEC
+        | {"embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}]}
+    )
     save(path, potential, CARD)
     return path
 
@@ -53,7 +56,11 @@ def test_auto_takes_what_the_card_covers_and_the_electrons_allow():
     levels = choose(even, CARD, [0, 2], None)
     assert levels.states == [(0, 1), (0, 3)]
     [refused] = levels.refused
-    assert (refused.charge, refused.multiplicity) == (2, None) and "never saw this charge" in refused.why and "+0/3" in refused.why
+    assert (
+        (refused.charge, refused.multiplicity) == (2, None)
+        and "never saw this charge" in refused.why
+        and "+0/3" in refused.why
+    )
     [refused] = choose(odd, CARD, [-1], None).refused
     assert "fits 10 electrons" in refused.why
 
@@ -78,7 +85,10 @@ def test_a_card_without_states_leaves_the_choice_to_the_user():
 
 
 def test_energies_gaps_and_ionisations_are_differences_of_the_calculator(model):
-    """Many structures at once give what each state gives alone; what a file says of the state does not leak in."""
+    """Many structures at once give what each state gives alone.
+
+    What a file says of the state does not leak in.
+    """
     calculator = PolarizedCalculator(model, dtype="float64")
     single = PolarizedCalculator(model, dtype="float64", engine="eager")
     frames = [plain("CH2_s1A1d"), plain("CH3CH2OH")]
@@ -89,7 +99,9 @@ def test_energies_gaps_and_ionisations_are_differences_of_the_calculator(model):
         alone = {}
         for charge, multiplicity in levels.states:
             single.set(charge=charge, multiplicity=multiplicity)
-            alone[charge, multiplicity] = single.get_potential_energy(Atoms(atoms.numbers, atoms.positions))
+            alone[charge, multiplicity] = single.get_potential_energy(
+                Atoms(atoms.numbers, atoms.positions)
+            )
         assert levels.energies_eV == pytest.approx(alone, abs=1e-9)
         [gap] = levels.gaps()
         assert gap["multiplicities"] == [1, 3] and gap["adiabatic_eV"] is None
@@ -98,7 +110,9 @@ def test_energies_gaps_and_ionisations_are_differences_of_the_calculator(model):
         neutral = min(alone[0, 1], alone[0, 3])
         assert affinity["vertical_eV"] == pytest.approx(neutral - alone[-1, 2], abs=1e-9)
         assert ionisation["vertical_eV"] == pytest.approx(alone[1, 2] - neutral, abs=1e-9)
-        assert len({round(e, 6) for e in alone.values()}) == 4  # the states differ, else this test says nothing
+        assert (
+            len({round(e, 6) for e in alone.values()}) == 4
+        )  # the states differ, else this test says nothing
 
 
 def test_minima_are_those_of_a_relaxation_alone(model):
@@ -110,13 +124,19 @@ def test_minima_are_those_of_a_relaxation_alone(model):
     for state in levels.states:
         atoms = in_state(plain("H2O"), *state)
         atoms.calc = calculator
-        assert levels.relaxed_eV(state) == pytest.approx(relax_one(atoms, fmax_eV_per_A=1e-3).energy_eV, abs=1e-7)
+        assert levels.relaxed_eV(state) == pytest.approx(
+            relax_one(atoms, fmax_eV_per_A=1e-3).energy_eV, abs=1e-7
+        )
         assert np.linalg.norm(levels.minima[state].get_forces(), axis=1).max() < 1e-3
     [gap] = levels.gaps()
-    assert gap["adiabatic_eV"] == pytest.approx(levels.relaxed_eV((0, 3)) - levels.relaxed_eV((0, 1)), abs=1e-12)
+    assert gap["adiabatic_eV"] == pytest.approx(
+        levels.relaxed_eV((0, 3)) - levels.relaxed_eV((0, 1)), abs=1e-12
+    )
     triplet_at_singlet = in_state(levels.minima[0, 1], 0, 3)
     triplet_at_singlet.calc = calculator
-    assert gap["at_minimum_of_first_eV"] == pytest.approx(triplet_at_singlet.get_potential_energy() - levels.relaxed_eV((0, 1)), abs=1e-9)
+    assert gap["at_minimum_of_first_eV"] == pytest.approx(
+        triplet_at_singlet.get_potential_energy() - levels.relaxed_eV((0, 1)), abs=1e-9
+    )
 
 
 # ---- the shell
@@ -127,7 +147,9 @@ def polcalc(model, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plain("CH2_s1A1d").write("ch2.extxyz")
     plain("H2O").write("water.extxyz")
-    return lambda words: CliRunner().invoke(cli.app, ["states", *words.split(), "--model", str(model)])
+    return lambda words: CliRunner().invoke(
+        cli.app, ["states", *words.split(), "--model", str(model)]
+    )
 
 
 def test_states_of_two_structures(polcalc, tmp_path):
@@ -146,7 +168,9 @@ def test_states_of_two_structures(polcalc, tmp_path):
         (0, 0, 3),
         (0, 1, 2),
     ]
-    assert relaxed[1].get_potential_energy() == pytest.approx(content["structures"][0]["states"][1]["relaxed_energy_eV"], abs=1e-6)
+    assert relaxed[1].get_potential_energy() == pytest.approx(
+        content["structures"][0]["states"][1]["relaxed_energy_eV"], abs=1e-6
+    )
     crossings = read(folder / "crossing.extxyz", ":")
     assert len(crossings) == 2 and "energy_multiplicity3_eV" in crossings[0].info
     [crossing] = content["structures"][0]["crossings"]
@@ -154,21 +178,34 @@ def test_states_of_two_structures(polcalc, tmp_path):
     assert crossing["heights_eV"][0] == pytest.approx(crossing["energy_eV"] - minimum, abs=1e-9)
     assert imread(folder / "levels.png").std() > 0.01
     assert json.loads((folder / "manifest.json").read_text())["status"] == "finished"
-    assert "E(3) - E(1)" in result.stdout and "IP: E(+1/2)" in result.stdout and "EA: E(+0/" in result.stdout
+    assert (
+        "E(3) - E(1)" in result.stdout
+        and "IP: E(+1/2)" in result.stdout
+        and "EA: E(+0/" in result.stdout
+    )
 
 
 def test_whose_energies_they_are_is_said(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     plain("CH2_s1A1d").write("ch2.extxyz")
     result = CliRunner().invoke(cli.app, ["states", "ch2.extxyz", "--model", "carbenes-st"])
-    assert result.exit_code == 0 and "learnt from B3LYP" in result.stdout and "polcalc info carbenes-st" in result.stdout
+    assert (
+        result.exit_code == 0
+        and "learnt from B3LYP" in result.stdout
+        and "polcalc info carbenes-st" in result.stdout
+    )
 
 
 def test_refusals_are_named_and_end_with_one(polcalc, tmp_path):
     result = polcalc("ch2.extxyz --charges 0,2 --output out")
     assert result.exit_code == 1
     assert "refused charge +2" in result.stdout and "1 states refused" in result.stderr
-    assert json.loads((tmp_path / "out" / "states.json").read_text())["structures"][0]["refused"][0]["charge"] == 2
+    assert (
+        json.loads((tmp_path / "out" / "states.json").read_text())["structures"][0]["refused"][0][
+            "charge"
+        ]
+        == 2
+    )
 
 
 @pytest.mark.parametrize(
@@ -200,4 +237,6 @@ def test_a_molecule_that_fell_apart_on_the_way_is_named():
         levels.at_minima_eV[state] = dict.fromkeys(levels.states, 0.0)
     levels.minima[0, 3].positions[1] += [0, 0, 3.0]
     assert [levels.rearranged(state) for state in levels.states] == [False, True]
-    assert [line for line in states_lines([levels], None) if "bonds changed" in line and "+0/3" in line]
+    assert [
+        line for line in states_lines([levels], None) if "bonds changed" in line and "+0/3" in line
+    ]

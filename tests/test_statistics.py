@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from md_runs.statistics import Mean, block_average, fit_line
+from md_runs.analysis.statistics import Mean, block_average, fit_line
 
 
 def test_independent_samples_have_the_usual_error():

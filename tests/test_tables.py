@@ -1,4 +1,7 @@
-"""Tables in place of radial filters: agreement with the network, continuity, and what lies beyond the cutoff."""
+"""Tables in place of radial filters.
+
+Agreement with the network, continuity, and what lies beyond the cutoff.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,19 @@ import torch
 from ase.build import molecule
 from torch import Tensor, nn
 
+from polcalc.engines.tables import (
+    CELLS,
+    MAX_OF_CELL,
+    TOLERANCES,
+    TabulatedFilter,
+    tabulate_by_cells,
+    tabulate_filter,
+    tabulated,
+)
 from potentials.build import build
-from potentials.graph import from_ase
+from potentials.ops.splines import interpolate
 from potentials.potential import Potential, predict
-from potentials.splines import interpolate
-from potentials.tables import CELLS, MAX_OF_CELL, TOLERANCES, TabulatedFilter, tabulate_by_cells, tabulate_filter, tabulated
+from potentials.structure.graph import from_ase
 
 
 @pytest.fixture
@@ -58,13 +69,24 @@ def test_table_and_network_give_the_same_energy_and_forces(potential: Potential)
 
 def test_table_is_continuous_at_its_knots_and_constant_beyond_its_end(potential: Potential) -> None:
     network = potential.trunk.architecture.layers[0].filter.network
-    table = tabulate_filter(potential.trunk.radial, network, potential.cutoff, TOLERANCES[torch.float32])
+    table = tabulate_filter(
+        potential.trunk.radial, network, potential.cutoff, TOLERANCES[torch.float32]
+    )
     knots = table.spacing * torch.arange(1, 100, dtype=torch.float64)
-    below, above = (interpolate(table.coefficients, table.spacing, knots + step) for step in (-1e-9, 1e-9))
+    below, above = (
+        interpolate(table.coefficients, table.spacing, knots + step) for step in (-1e-9, 1e-9)
+    )
     torch.testing.assert_close(below, above, atol=1e-6, rtol=0)
-    ends = interpolate(table.coefficients, table.spacing, torch.tensor([potential.cutoff, potential.cutoff + 3.0], dtype=torch.float64))
+    ends = interpolate(
+        table.coefficients,
+        table.spacing,
+        torch.tensor([potential.cutoff, potential.cutoff + 3.0], dtype=torch.float64),
+    )
     torch.testing.assert_close(ends[0], ends[1], atol=0, rtol=0)
-    torch.testing.assert_close(ends[:1], network(potential.trunk.radial(torch.tensor([potential.cutoff], dtype=torch.float64))))
+    torch.testing.assert_close(
+        ends[:1],
+        network(potential.trunk.radial(torch.tensor([potential.cutoff], dtype=torch.float64))),
+    )
 
 
 class Bump(nn.Module):
@@ -75,13 +97,22 @@ class Bump(nn.Module):
         self.at = nn.Parameter(torch.tensor(0.31, dtype=torch.float64))
 
     def forward(self, length: Tensor) -> Tensor:
-        return torch.stack([torch.cos(length) + torch.exp(-(((length - self.at) / 0.02) ** 2)), torch.sin(length)], dim=1)
+        return torch.stack(
+            [torch.cos(length) + torch.exp(-(((length - self.at) / 0.02) ** 2)), torch.sin(length)],
+            dim=1,
+        )
 
 
 def test_cells_are_fine_where_a_function_is_steep_and_the_error_holds_everywhere() -> None:
     bump, cutoff, tolerance = Bump(), 4.5, (1e-6, 1e-5)
-    (coefficients, other), counts, error = tabulate_by_cells([bump, copy.deepcopy(bump)], cutoff, tolerance)
-    assert len(counts) == CELLS and len(coefficients) == sum(counts) == error.intervals and torch.equal(coefficients, other)
+    (coefficients, other), counts, error = tabulate_by_cells(
+        [bump, copy.deepcopy(bump)], cutoff, tolerance
+    )
+    assert (
+        len(counts) == CELLS
+        and len(coefficients) == sum(counts) == error.intervals
+        and torch.equal(coefficients, other)
+    )
     steep = int(0.31 / cutoff * CELLS)
     assert counts[steep] == max(counts) >= 16 * max(counts[2 * steep + 1 :])
     length = (cutoff * torch.rand(4000, dtype=torch.float64)).requires_grad_()
@@ -92,7 +123,9 @@ def test_cells_are_fine_where_a_function_is_steep_and_the_error_holds_everywhere
     found, exact = at[:, 0] + t * (at[:, 1] + t * (at[:, 2] + t * at[:, 3])), bump(length)
     assert error.value <= tolerance[0] and error.slope <= tolerance[1]
     assert (found - exact).abs().max() <= 1.5 * tolerance[0] * exact.abs().max()
-    slopes = [torch.autograd.grad(x[:, 0].sum(), length, retain_graph=True)[0] for x in (found, exact)]
+    slopes = [
+        torch.autograd.grad(x[:, 0].sum(), length, retain_graph=True)[0] for x in (found, exact)
+    ]
     assert (slopes[0] - slopes[1]).abs().max() <= 20 * tolerance[1] * slopes[1].abs().max()
 
 

@@ -15,8 +15,8 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
-from md_runs.structures import write_structures
-from md_runs.trajectory import TrajectoryWriter, read_trajectory
+from md_runs.records.structures import write_structures
+from md_runs.records.trajectory import TrajectoryWriter, read_trajectory
 from tests.small import sprung
 
 
@@ -27,7 +27,9 @@ def frames_of(atoms: Atoms, number: int) -> list[Atoms]:
         frame = atoms.copy()
         frame.positions += rng.normal(size=frame.positions.shape)
         frame.set_momenta(rng.normal(size=frame.positions.shape))
-        frame.calc = SinglePointCalculator(frame, energy=rng.normal(), forces=rng.normal(size=frame.positions.shape))
+        frame.calc = SinglePointCalculator(
+            frame, energy=rng.normal(), forces=rng.normal(size=frame.positions.shape)
+        )
         frames.append(frame)
     return frames
 
@@ -42,7 +44,12 @@ def write(path: Path, frames: list[Atoms], flush_each: int = 1000) -> None:
 
 
 def triclinic() -> Atoms:
-    return Atoms("NaCl", positions=[[0, 0, 0], [2, 2, 2]], cell=[[5, 0, 0], [1, 6, 0], [0.5, 1.5, 7]], pbc=True)
+    return Atoms(
+        "NaCl",
+        positions=[[0, 0, 0], [2, 2, 2]],
+        cell=[[5, 0, 0], [1, 6, 0], [0.5, 1.5, 7]],
+        pbc=True,
+    )
 
 
 @pytest.mark.parametrize("make", [sprung, triclinic, lambda: bulk("Cu", cubic=True)])
@@ -65,7 +72,11 @@ def test_frames_come_back(make, flush_each, tmp_path):
 
 def test_some_frames(tmp_path):
     write(tmp_path / "t.h5md", frames_of(sprung(), 10))
-    assert [f.info["step"] for f in read_trajectory(tmp_path / "t.h5md", slice(-3, None))] == [70, 80, 90]
+    assert [f.info["step"] for f in read_trajectory(tmp_path / "t.h5md", slice(-3, None))] == [
+        70,
+        80,
+        90,
+    ]
 
 
 def test_every_dataset_names_its_unit(tmp_path):
@@ -73,7 +84,11 @@ def test_every_dataset_names_its_unit(tmp_path):
     with h5py.File(tmp_path / "t.h5md") as file:
         names: list[str] = []
         file.visit(names.append)
-        without = {name for name in names if isinstance(file[name], h5py.Dataset) and "unit" not in file[name].attrs}
+        without = {
+            name
+            for name in names
+            if isinstance(file[name], h5py.Dataset) and "unit" not in file[name].attrs
+        }
         assert list(file["h5md"].attrs["version"]) == [1, 1]
     assert len(names) > 20
     steps = {name for name in without if name.endswith("/step")}
@@ -95,7 +110,11 @@ def test_mdanalysis_reads_it(make, tmp_path):
         assert np.allclose(step.forces, old.get_forces() / (units.kJ / units.mol), rtol=1e-5)
         assert step.time == pytest.approx(0.005 * step.frame)
         assert step.data["potential_energy"] == old.get_potential_energy()
-        assert (step.data["charge"], step.data["multiplicity"], step.data["step"]) == (-1, 3, 10 * step.frame)
+        assert (step.data["charge"], step.data["multiplicity"], step.data["step"]) == (
+            -1,
+            3,
+            10 * step.frame,
+        )
         assert old.cell.rank == 0 or np.allclose(step.dimensions, old.cell.cellpar(), atol=1e-4)
 
 
@@ -103,7 +122,9 @@ def test_few_writes(tmp_path, monkeypatch):
     """A thousand frames of a small molecule reach the disk in a few blocks, not one by one."""
     flushes = []
     flush = TrajectoryWriter.flush
-    monkeypatch.setattr(TrajectoryWriter, "flush", lambda self: (flushes.append(len(self.frames)), flush(self)))
+    monkeypatch.setattr(
+        TrajectoryWriter, "flush", lambda self: (flushes.append(len(self.frames)), flush(self))
+    )
     write(tmp_path / "t.h5md", frames_of(sprung(), 1) * 2000, flush_each=10**9)
     assert len(flushes) <= 4
     assert sum(flushes) == 2000
@@ -160,7 +181,10 @@ for writes in map(int, sys.argv[2:]):
 
 
 def test_killed_within_a_write_it_is_readable(tmp_path):
-    """Nine datasets grow in each block of five frames; the process dies before each of these writes in turn."""
+    """Nine datasets grow in each block of five frames.
+
+    The process dies before each of these writes in turn.
+    """
     writes = range(9, 28)
     command = [sys.executable, "-c", WRITER, str(tmp_path), *map(str, writes)]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[1], env=os.environ)

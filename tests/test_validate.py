@@ -11,34 +11,58 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from matplotlib.image import imread
 from rich.console import Console
 
+from md_runs.cli.report import errors_table
 from md_runs.errors import InputError
-from md_runs.report import errors_table
-from md_runs.validate import Comparison, compare, metrics, plot_states, read_labelled
+from md_runs.models.validation import Comparison, compare, metrics, plot_states, read_labelled
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, save
 from tests.small import SPEC, write_small_model
 
 
-def comparison(charge: int, multiplicity: int, n_atoms: int, energy_error: float, force_error: float | None) -> Comparison:
+def comparison(
+    charge: int, multiplicity: int, n_atoms: int, energy_error: float, force_error: float | None
+) -> Comparison:
     forces = np.random.default_rng(n_atoms).normal(size=(n_atoms, 3))
-    pair = None if force_error is None else (forces, forces + force_error * (-1.0) ** np.arange(n_atoms)[:, None])
+    pair = (
+        None
+        if force_error is None
+        else (forces, forces + force_error * (-1.0) ** np.arange(n_atoms)[:, None])
+    )
     return Comparison(charge, multiplicity, (-100.0, -100.0 + energy_error), pair, n_atoms)
 
 
 def test_errors_overall_and_by_state():
-    found = metrics([comparison(0, 1, 2, 0.003, 0.01), comparison(0, 1, 4, -0.001, 0.01), comparison(-1, 2, 5, 0.010, 0.04)])
+    found = metrics(
+        [
+            comparison(0, 1, 2, 0.003, 0.01),
+            comparison(0, 1, 4, -0.001, 0.01),
+            comparison(-1, 2, 5, 0.010, 0.04),
+        ]
+    )
     assert (found["n_frames"], found["n_atoms"]) == (3, 11)
     assert found["energy_mae_meV"] == pytest.approx(14 / 3)
     assert found["energy_rmse_meV"] == pytest.approx(np.sqrt(110 / 3))
     assert found["energy_max_meV"] == pytest.approx(10)
     assert found["energy_mae_meV_per_atom"] == pytest.approx((1.5 + 0.25 + 2) / 3)
-    assert found["forces_mae_meV_per_A"] == pytest.approx((6 * 10 + 5 * 40) / 11)  # components count, not frames
+    assert found["forces_mae_meV_per_A"] == pytest.approx(
+        (6 * 10 + 5 * 40) / 11
+    )  # components count, not frames
     assert found["forces_rmse_meV_per_A"] == pytest.approx(np.sqrt((6 * 100 + 5 * 1600) / 11))
     assert found["forces_max_meV_per_A"] == pytest.approx(40)
     anion, neutral = found["by_state"]
-    assert (anion["charge"], anion["multiplicity"], anion["n_frames"], anion["energy_mae_meV"]) == (-1, 2, 1, pytest.approx(10))
-    assert (neutral["charge"], neutral["multiplicity"], neutral["n_frames"], neutral["energy_mae_meV"]) == (0, 1, 2, pytest.approx(2))
+    assert (anion["charge"], anion["multiplicity"], anion["n_frames"], anion["energy_mae_meV"]) == (
+        -1,
+        2,
+        1,
+        pytest.approx(10),
+    )
+    assert (
+        neutral["charge"],
+        neutral["multiplicity"],
+        neutral["n_frames"],
+        neutral["energy_mae_meV"],
+    ) == (0, 1, 2, pytest.approx(2))
 
 
 def test_without_reference_forces_there_are_no_force_errors(tmp_path):
@@ -50,21 +74,37 @@ def test_without_reference_forces_there_are_no_force_errors(tmp_path):
 
 
 def test_a_figure_for_each_state(tmp_path):
-    comparisons = [comparison(0, 1, n, 0.001 * n, 0.01) for n in range(2, 6)] + [comparison(-1, 2, 5, 0.01, 0.04)]
+    comparisons = [comparison(0, 1, n, 0.001 * n, 0.01) for n in range(2, 6)] + [
+        comparison(-1, 2, 5, 0.01, 0.04)
+    ]
     paths = plot_states(comparisons, tmp_path, "title")
-    assert [p.name for p in paths] == ["parity.png", "parity_charge-1_multiplicity2.png", "parity_charge+0_multiplicity1.png"]
+    assert [p.name for p in paths] == [
+        "parity.png",
+        "parity_charge-1_multiplicity2.png",
+        "parity_charge+0_multiplicity1.png",
+    ]
     assert all(imread(path).std() > 0.01 for path in paths)
 
 
 def test_the_model_is_compared_with_the_labels_in_their_own_states(tmp_path):
-    """Labels are the model's own answers, shifted by a known error; each frame in its own charge and multiplicity."""
+    """Labels are the model's own answers, shifted by a known error.
+
+    Each frame in its own charge and multiplicity.
+    """
     calculator = PolarizedCalculator(write_small_model(tmp_path / "m.pt"), dtype="float64")
     frames = []
-    for name, charge, multiplicity in (("CH3CH2OH", 0, 1), ("H2O", 0, 3), ("OH", -1, 1), ("CH4", 0, 1)):
+    for name, charge, multiplicity in (
+        ("CH3CH2OH", 0, 1),
+        ("H2O", 0, 3),
+        ("OH", -1, 1),
+        ("CH4", 0, 1),
+    ):
         atoms = molecule(name)
         atoms.set_initial_magnetic_moments(None)
         atoms.info = {"charge": charge, "multiplicity": multiplicity}
-        truth = PolarizedCalculator(tmp_path / "m.pt", dtype="float64", charge=charge, multiplicity=multiplicity)
+        truth = PolarizedCalculator(
+            tmp_path / "m.pt", dtype="float64", charge=charge, multiplicity=multiplicity
+        )
         atoms.calc = truth
         energy, forces = atoms.get_potential_energy(), atoms.get_forces()
         atoms.calc = SinglePointCalculator(atoms, energy=energy - 0.002, forces=forces - 0.005)
@@ -73,7 +113,11 @@ def test_the_model_is_compared_with_the_labels_in_their_own_states(tmp_path):
     assert found["energy_mae_meV"] == pytest.approx(2, abs=1e-6)
     assert found["forces_mae_meV_per_A"] == pytest.approx(5, abs=1e-6)
     assert found["forces_max_meV_per_A"] == pytest.approx(5, abs=1e-6)
-    assert {(s["charge"], s["multiplicity"], s["n_frames"]) for s in found["by_state"]} == {(0, 1, 2), (0, 3, 1), (-1, 1, 1)}
+    assert {(s["charge"], s["multiplicity"], s["n_frames"]) for s in found["by_state"]} == {
+        (0, 1, 2),
+        (0, 3, 1),
+        (-1, 1, 1),
+    }
 
 
 def test_data_that_are_not_there():
@@ -94,7 +138,10 @@ def test_real_frames(reference_data, tmp_path, monkeypatch):
 
 
 def test_gaps_of_frames_that_share_a_geometry(tmp_path):
-    """Singlet and triplet of one molecule, labels off by a known amount each: the gap is off by the difference."""
+    """Singlet and triplet of one molecule, labels off by a known amount each.
+
+    The gap is off by the difference.
+    """
     calculator = PolarizedCalculator(write_small_model(tmp_path / "m.pt"), dtype="float64")
     frames = []
     for name, errors in (("CH3CH2OH", (0.002, 0.007)), ("H2O", (0.001, -0.002))):
@@ -107,11 +154,19 @@ def test_gaps_of_frames_that_share_a_geometry(tmp_path):
     found = metrics(list(compare(calculator, frames)))
     [gap] = found["gaps"]
     assert (gap["multiplicities"], gap["n_geometries"]) == ([1, 3], 2)
-    assert gap["gap_mae_meV"] == pytest.approx(4, abs=1e-6) and gap["gap_max_meV"] == pytest.approx(5, abs=1e-6)
+    assert gap["gap_mae_meV"] == pytest.approx(4, abs=1e-6) and gap["gap_max_meV"] == pytest.approx(
+        5, abs=1e-6
+    )
     assert [s["energy_mae_meV"] for s in found["by_state"]] == pytest.approx([1.5, 4.5], abs=1e-6)
     text = io.StringIO()
     Console(file=text, width=120).print(errors_table(found))
-    for words in ("charge +0, multiplicity 3 (2)", "charge +0, E(3) - E(1) (2)", "gap (meV)", "half the mean gap (meV)", "4.000"):
+    for words in (
+        "charge +0, multiplicity 3 (2)",
+        "charge +0, E(3) - E(1) (2)",
+        "gap (meV)",
+        "half the mean gap (meV)",
+        "4.000",
+    ):
         assert words in text.getvalue()
 
 
@@ -120,7 +175,9 @@ def test_partial_charges_of_the_data_reach_a_model_that_sees_them(tmp_path):
     save(tmp_path / "m.pt", potential, Card(elements=[1, 8], states=[[0, 1, 5]]))
     calculator = PolarizedCalculator(tmp_path / "m.pt", dtype="float64")
     charges = np.array([-0.8, 0.4, 0.4])
-    expected = PolarizedCalculator(tmp_path / "m.pt", dtype="float64", partial_charges=charges).get_potential_energy(molecule("H2O"))
+    expected = PolarizedCalculator(
+        tmp_path / "m.pt", dtype="float64", partial_charges=charges
+    ).get_potential_energy(molecule("H2O"))
     atoms = molecule("H2O")
     atoms.calc = SinglePointCalculator(atoms, energy=0.0, charges=charges)
     [found] = compare(calculator, [atoms])

@@ -18,10 +18,10 @@ from ase.thermochemistry import IdealGasThermo
 from ase.vibrations import VibrationsData
 from typer.testing import CliRunner, Result
 
-from md_runs.cli import app
-from md_runs.relax import relax
-from md_runs.vib import animate, complaints
-from md_runs.vibrations import Gas, Vibrations, analyse, shape_of, thermochemistry
+from md_runs.cli.app import app
+from md_runs.cli.structures.vib import animate, complaints
+from md_runs.surfaces.relax import relax
+from md_runs.surfaces.vibrations import Gas, Vibrations, analyse, shape_of, thermochemistry
 from polcalc import PolarizedCalculator
 from tests.small import Springs, sprung, write_small_model
 
@@ -39,7 +39,9 @@ class Sprung(Springs):
                 vector = atoms.positions[j] - atoms.positions[i]
                 d = float(np.linalg.norm(vector))
                 along = np.outer(vector, vector) / d**2
-                block = 0.5 * self.strength * (along + (1 - self.rest[i, j] / d) * (np.eye(3) - along))
+                block = (
+                    0.5 * self.strength * (along + (1 - self.rest[i, j] / d) * (np.eye(3) - along))
+                )
                 hessian[i, :, i] += 2 * block
                 hessian[i, :, j] -= 2 * block
         return hessian[np.ix_(moving, range(3), moving, range(3))]
@@ -64,10 +66,16 @@ def test_a_spring_has_the_frequency_of_the_textbook() -> None:
     found = modes_of(atoms)
     mass = 12.011 * 15.999 / (12.011 + 15.999)
     omega = np.sqrt(5.0 * units._e / 1e-20 / (mass * units._amu))  # 1/s
-    assert [mode.per_cm for mode in found.modes] == pytest.approx([omega / (2 * np.pi * units._c * 100)], rel=1e-9)
-    assert found.zero_point_energy_eV == pytest.approx(0.5 * units._hbar * omega / units._e, rel=1e-9)
+    assert [mode.per_cm for mode in found.modes] == pytest.approx(
+        [omega / (2 * np.pi * units._c * 100)], rel=1e-9
+    )
+    assert found.zero_point_energy_eV == pytest.approx(
+        0.5 * units._hbar * omega / units._e, rel=1e-9
+    )
     assert found.geometry == "linear"
-    assert found.modes[0].reduced_mass_u == pytest.approx(mass * (12.011 + 15.999) ** 2 / (12.011**2 + 15.999**2), rel=1e-9)
+    assert found.modes[0].reduced_mass_u == pytest.approx(
+        mass * (12.011 + 15.999) ** 2 / (12.011**2 + 15.999**2), rel=1e-9
+    )
 
 
 @pytest.mark.parametrize(
@@ -86,7 +94,10 @@ def test_rigid_motions_are_left_out(atoms: Atoms, n_rigid: int) -> None:
     assert len(found.modes) == 3 * len(atoms) - n_rigid
 
 
-@pytest.mark.parametrize(("name", "fixed", "n_rigid"), [("CH3OH", [0], 3), ("CH3OH", [0, 1], 1), ("CH3OH", [0, 1, 2], 0), ("CO2", [0], 2)])
+@pytest.mark.parametrize(
+    ("name", "fixed", "n_rigid"),
+    [("CH3OH", [0], 3), ("CH3OH", [0, 1], 1), ("CH3OH", [0, 1, 2], 0), ("CO2", [0], 2)],
+)
 def test_fixed_atoms_leave_what_they_allow(name: str, fixed: list[int], n_rigid: int) -> None:
     """A molecule turns about one fixed atom, and about the axis through two."""
     atoms = molecule(name)
@@ -102,7 +113,10 @@ def test_fixed_atoms_leave_what_they_allow(name: str, fixed: list[int], n_rigid:
 
 
 def test_modes_away_from_rest_do_not_mix_with_turning() -> None:
-    """Where forces act, rotations have a curvature of their own; what is left of a mode neither turns nor drifts."""
+    """Where forces act, rotations have a curvature of their own.
+
+    What is left of a mode neither turns nor drifts.
+    """
     atoms = molecule("CH3OH")
     atoms.calc = Sprung(atoms)
     atoms.rattle(0.1, seed=1)
@@ -147,10 +161,22 @@ def test_thermochemistry_is_that_of_ase() -> None:
     gas = Gas(temperature_K=400.0, pressure_bar=2.0, symmetry_number=2)
     mine = thermochemistry(atoms, found, gas)
     energies = found.data.get_energies()
-    ase = IdealGasThermo(energies, "nonlinear", potentialenergy=0.0, atoms=atoms, symmetrynumber=2, spin=0, ignore_imag_modes=True)
-    assert mine["gibbs_energy_eV"] == pytest.approx(ase.get_gibbs_energy(400.0, 2e5, verbose=False), abs=1e-7)
+    ase = IdealGasThermo(
+        energies,
+        "nonlinear",
+        potentialenergy=0.0,
+        atoms=atoms,
+        symmetrynumber=2,
+        spin=0,
+        ignore_imag_modes=True,
+    )
+    assert mine["gibbs_energy_eV"] == pytest.approx(
+        ase.get_gibbs_energy(400.0, 2e5, verbose=False), abs=1e-7
+    )
     triplet = thermochemistry(atoms, found, Gas(400.0, 2.0, 2, multiplicity=3))
-    assert triplet["entropy_eV_per_K"] - mine["entropy_eV_per_K"] == pytest.approx(units.kB * np.log(3))
+    assert triplet["entropy_eV_per_K"] - mine["entropy_eV_per_K"] == pytest.approx(
+        units.kB * np.log(3)
+    )
 
 
 def test_an_animation_goes_to_and_fro() -> None:
@@ -164,15 +190,24 @@ def test_an_animation_goes_to_and_fro() -> None:
 
 def test_the_shell(model: Path, tmp_path: Path) -> None:
     molecule("CH3OH").write(tmp_path / "m.xyz")
-    result = polcalc(f"vib {tmp_path}/m.xyz --model {model} --temperature-K 300 --multiplicity 3 --output {tmp_path}/out")
+    result = polcalc(
+        f"vib {tmp_path}/m.xyz --model {model} --temperature-K 300 --multiplicity 3 --output"
+        f" {tmp_path}/out"
+    )
     assert result.exit_code == 0, result.output
     assert "not at a minimum" in result.stderr
     facts = json.loads((tmp_path / "out/vib.json").read_text())
     assert facts["thermochemistry"]["multiplicity"] == 3
     assert len(facts["frequencies_per_cm"]) == 12
     rows = list(csv.DictReader((tmp_path / "out/modes.csv").read_text().splitlines()))
-    assert [float(row["frequency_per_cm"]) for row in rows] == pytest.approx(facts["frequencies_per_cm"], abs=1e-3)
-    assert len(read(tmp_path / "out/modes.extxyz", ":")) == len(list((tmp_path / "out/animations").iterdir())) == 12
+    assert [float(row["frequency_per_cm"]) for row in rows] == pytest.approx(
+        facts["frequencies_per_cm"], abs=1e-3
+    )
+    assert (
+        len(read(tmp_path / "out/modes.extxyz", ":"))
+        == len(list((tmp_path / "out/animations").iterdir()))
+        == 12
+    )
     stored = read_json(tmp_path / "out/hessian.json")
     assert isinstance(stored, VibrationsData)
     assert (tmp_path / "out/spectrum.png").stat().st_size > 1000
@@ -202,7 +237,9 @@ def test_relaxing_first_ends_at_rest(model: Path) -> None:
         ("--fix-atoms 0 --geometry linear", "must be auto"),
     ],
 )
-def test_impossible_options_are_refused(model: Path, tmp_path: Path, options: str, message: str) -> None:
+def test_impossible_options_are_refused(
+    model: Path, tmp_path: Path, options: str, message: str
+) -> None:
     molecule("CH3OH").write(tmp_path / "m.xyz")
     result = polcalc(f"vib {tmp_path}/m.xyz --model {model} --output {tmp_path}/out {options}")
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1)

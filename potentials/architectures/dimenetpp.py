@@ -3,12 +3,14 @@
     symbol of the paper          here
     m_ji                         a row of state.messages, receiver i, sender j
     e_RBF(d)                     edges.radial
-    a_SBF(d_kj, α)               edges.angles: functions of the distance times functions of the angle
+    a_SBF(d_kj, α)               edges.angles: functions of the distance times functions of the
+                                 angle
     ⊙ W e_RBF                    RadialFilter
     m_kj with angle, summed      angle_sum
 
-Differs: the envelope acts in the sums, not in the encodings, which may be any; the output blocks give scalars, added to the embedded
-elements, and the energy is read out from those, so that an atom alone knows what it is.
+Differs: the envelope acts in the sums, not in the encodings, which may be any; the output blocks
+give scalars, added to the embedded elements, and the energy is read out from those, so that an atom
+alone knows what it is.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, angle_sum, at, neighbor_sum, neighbor_vectors
-from potentials.radial import RadialFilter, both_ways
+from potentials.parts.radial import RadialFilter, both_ways
+from potentials.structure.geometry import Edges, angle_sum, at, neighbor_sum, neighbor_vectors
 
 
 class State(NamedTuple):
@@ -72,7 +74,15 @@ class DimeNetPP(nn.Module):
         self.output = Output(channels, n_radial, n_output, n_dense)
         self.layers = nn.ModuleList(
             Layer(
-                Interaction(channels, n_radial, n_angular * n_spherical, n_basis, n_interaction, n_before, n_after),
+                Interaction(
+                    channels,
+                    n_radial,
+                    n_angular * n_spherical,
+                    n_basis,
+                    n_interaction,
+                    n_before,
+                    n_after,
+                ),
                 Output(channels, n_radial, n_output, n_dense),
             )
             for _ in range(n_layers)
@@ -107,7 +117,11 @@ class Embedding(nn.Module):
     def forward(self, scalars: Tensor, edges: Edges) -> Tensor:
         """Return (2P, C)."""
         distance = both_ways(self.filter(edges)[0][:, 0])
-        return nn.functional.silu(at(self.receiver(scalars), edges.receivers) + at(self.sender(scalars), edges.senders) + distance)
+        return nn.functional.silu(
+            at(self.receiver(scalars), edges.receivers)
+            + at(self.sender(scalars), edges.senders)
+            + distance
+        )
 
 
 class Output(nn.Module):
@@ -117,7 +131,9 @@ class Output(nn.Module):
         super().__init__()
         self.filter = RadialFilter(nn.Linear(n_radial, channels, bias=False), n_parts=1)
         self.up = nn.Linear(channels, n_output, bias=False)
-        self.dense = nn.Sequential(*(layer for _ in range(n_dense) for layer in (nn.Linear(n_output, n_output), nn.SiLU())))
+        self.dense = nn.Sequential(
+            *(layer for _ in range(n_dense) for layer in (nn.Linear(n_output, n_output), nn.SiLU()))
+        )
         self.last = nn.Linear(n_output, channels, bias=False)
 
     def forward(self, messages: Tensor, edges: Edges) -> Tensor:
@@ -142,9 +158,20 @@ class Layer(nn.Module):
 class Interaction(nn.Module):
     """m_ji ← f(m_ji, Σ_k m_kj ⊙ W e_RBF(d_kj) ⊙ W a_SBF(d_kj, α)), the sum in fewer channels (figure 2 of arXiv 2011.14115)."""
 
-    def __init__(self, channels: int, n_radial: int, n_angles: int, n_basis: int, n_interaction: int, n_before: int, n_after: int) -> None:
+    def __init__(
+        self,
+        channels: int,
+        n_radial: int,
+        n_angles: int,
+        n_basis: int,
+        n_interaction: int,
+        n_before: int,
+        n_after: int,
+    ) -> None:
         super().__init__()
-        compressed = nn.Sequential(nn.Linear(n_radial, n_basis, bias=False), nn.Linear(n_basis, channels, bias=False))
+        compressed = nn.Sequential(
+            nn.Linear(n_radial, n_basis, bias=False), nn.Linear(n_basis, channels, bias=False)
+        )
         self.filter = RadialFilter(compressed, n_parts=1)
         self.compress = nn.Linear(n_angles, n_basis, bias=False)
         self.expand = nn.Linear(n_basis, n_interaction, bias=False)
@@ -180,7 +207,9 @@ class Residual(nn.Module):
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.network = nn.Sequential(nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels), nn.SiLU())
+        self.network = nn.Sequential(
+            nn.Linear(channels, channels), nn.SiLU(), nn.Linear(channels, channels), nn.SiLU()
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         """Act on each row."""

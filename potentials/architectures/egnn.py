@@ -5,7 +5,8 @@
     m_ij                         state.messages
     φ_e, φ_h, φ_inf              Layer.message, Layer.update, Layer.gate
 
-Differs: the squared distance may be any encoding; the sum over neighbours carries the cutoff envelope.
+Differs: the squared distance may be any encoding; the sum over neighbours carries the cutoff
+envelope.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, at, neighbor_sum, neighbor_vectors
-from potentials.radial import RadialFilter, both_ways
+from potentials.parts.radial import RadialFilter, both_ways
+from potentials.structure.geometry import Edges, at, neighbor_sum, neighbor_vectors
 
 
 class State(NamedTuple):
@@ -59,10 +60,12 @@ class EGNN(nn.Module):
 
 
 class Layer(nn.Module):
-    """m_ij = φ_e(h_i, h_j, e(d)), gated (equations 3 and 8); h_i ← h_i + φ_h(h_i, Σ_j m_ij) (equations 5 and 6).
+    """m_ij = φ_e(h_i, h_j, e(d)), gated (equations 3 and 8).
 
-    The first linear map of φ_e acts on three things side by side, so it is three maps: of the receiver, of the sender, and of the
-    distance, which is a radial filter.
+    H_i ← h_i + φ_h(h_i, Σ_j m_ij) (equations 5 and 6).
+
+    The first linear map of φ_e acts on three things side by side, so it is three maps: of the
+    receiver, of the sender, and of the distance, which is a radial filter.
     """
 
     def __init__(self, channels: int, n_radial: int) -> None:
@@ -72,12 +75,18 @@ class Layer(nn.Module):
         self.sender = nn.Linear(channels, channels, bias=False)
         self.message = nn.Sequential(nn.SiLU(), nn.Linear(channels, channels), nn.SiLU())
         self.gate = nn.Sequential(nn.Linear(channels, 1), nn.Sigmoid())
-        self.update = nn.Sequential(nn.Linear(2 * channels, channels), nn.SiLU(), nn.Linear(channels, channels))
+        self.update = nn.Sequential(
+            nn.Linear(2 * channels, channels), nn.SiLU(), nn.Linear(channels, channels)
+        )
 
     def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
         """Update the scalars."""
         h = state.scalars
         distance = both_ways(self.filter(edges)[0][:, 0])  # (2P, C)
-        messages = self.message(at(self.receiver(h), edges.receivers) + at(self.sender(h), edges.senders) + distance)
+        messages = self.message(
+            at(self.receiver(h), edges.receivers) + at(self.sender(h), edges.senders) + distance
+        )
         messages = self.gate(messages) * messages
-        return State(h + self.update(torch.cat([h, neighbor_sum(messages, edges)], dim=1)), messages)
+        return State(
+            h + self.update(torch.cat([h, neighbor_sum(messages, edges)], dim=1)), messages
+        )

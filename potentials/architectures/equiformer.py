@@ -1,6 +1,7 @@
 """Equiformer: attention to neighbours with messages that are spherical tensors (arXiv 2206.11990).
 
-Every point carries, for each degree l, features that turn like spherical harmonics: (M, 2l+1, C_l), in the basis of e3nn.
+Every point carries, for each degree l, features that turn like spherical harmonics: (M, 2l+1, C_l),
+in the basis of e3nn.
 
     symbol of the paper          here
     f_ij, DTP                    Attention.message, Product with weights of the distance
@@ -8,9 +9,10 @@ Every point carries, for each degree l, features that turn like spherical harmon
     v_ij                         Attention.value
     Linear, LN, Gate             Mixing, Norm, Gate
 
-Differs: features have the parity of their degree, so that mirror images have one energy (group = "O(3)"; the labels of the paper are
-"SO(3)"); a point may attend to nothing, else the last neighbour to leave would keep all attention up to the cutoff; the envelope acts
-in the sums; the energy is read out from the scalars of the last block; no dropout, no division by a mean number of neighbours.
+Differs: features have the parity of their degree, so that mirror images have one energy (group =
+"O(3)"; the labels of the paper are "SO(3)"); a point may attend to nothing, else the last neighbour
+to leave would keep all attention up to the cutoff; the envelope acts in the sums; the energy is
+read out from the scalars of the last block; no dropout, no division by a mean number of neighbours.
 """
 
 from __future__ import annotations
@@ -23,11 +25,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, at, neighbor_softmax, neighbor_sum
-from potentials.radial import RadialFilter, both_ways
+from potentials.parts.radial import RadialFilter, both_ways
+from potentials.structure.geometry import Edges, at, neighbor_softmax, neighbor_sum
 
 Features = tuple[Tensor, ...]  # by degree: (rows, 2l+1, C_l)
-EPSILON = 1e-2  # of a norm; with the 1e-5 of the public code features that fade with the last neighbour do so just before the cutoff
+# of a norm; with the 1e-5 of the public code features that fade with the last neighbour do so just
+# before the cutoff
+EPSILON = 1e-2
 
 
 class State(NamedTuple):
@@ -58,20 +62,37 @@ class Equiformer(nn.Module):
     n_silent = 0  # layers before which there is no vector: the embedding sees the neighbours
 
     def __init__(
-        self, channels: int, n_layers: int, n_radial: int, *, n_heads: int = 4, max_degree: int = 2, n_hidden: int = 64, group: str = "O(3)"
+        self,
+        channels: int,
+        n_layers: int,
+        n_radial: int,
+        *,
+        n_heads: int = 4,
+        max_degree: int = 2,
+        n_hidden: int = 64,
+        group: str = "O(3)",
     ) -> None:
         super().__init__()
         if group not in GROUPS:
-            raise ValueError(f"`group` must be one of {', '.join(GROUPS)}; got {group!r}. Correct the spec.")
+            raise ValueError(
+                f"`group` must be one of {', '.join(GROUPS)}; got {group!r}. Correct the spec."
+            )
         if max_degree < 1:
-            raise ValueError(f"`max_degree` must be at least 1; got {max_degree}. Correct the spec.")
+            raise ValueError(
+                f"`max_degree` must be at least 1; got {max_degree}. Correct the spec."
+            )
         sizes = tuple(channels // 2**degree for degree in range(max_degree + 1))
         if sizes[-1] == 0 or any(size % n_heads for size in sizes):
-            raise ValueError(f"`n_heads` must divide the channels of every degree, {sizes}; got {n_heads}. Correct the spec.")
+            raise ValueError(
+                f"`n_heads` must divide the channels of every degree, {sizes}; got {n_heads}."
+                " Correct the spec."
+            )
         self.channels, self.n_layers, self.n_vectors = channels, n_layers, sizes[1]
         self.embedding = Embedding(sizes, n_radial, n_hidden)
         last = [sizes] * (n_layers - 1) + [sizes[:1]]  # of the last block only scalars are read
-        self.layers = nn.ModuleList(Layer(sizes, out, n_radial, n_heads, n_hidden, group) for out in last)
+        self.layers = nn.ModuleList(
+            Layer(sizes, out, n_radial, n_heads, n_hidden, group) for out in last
+        )
         self.norm = nn.LayerNorm(channels)
 
     def start(self, scalars: Tensor, edges: Edges) -> State:
@@ -99,7 +120,10 @@ class Embedding(nn.Module):
     def forward(self, scalars: Tensor, edges: Edges) -> Features:
         """Return features of every degree."""
         filters = both_ways(self.filter(edges)[0][:, 0]).split(self.sizes, dim=1)
-        spread = (f[:, None] * y[:, :, None] for f, y in zip(filters, self.harmonics(edges.directions), strict=True))
+        spread = (
+            f[:, None] * y[:, :, None]
+            for f, y in zip(filters, self.harmonics(edges.directions), strict=True)
+        )
         first, *others = self.mix(tuple(neighbor_sum(messages, edges) for messages in spread))
         return (first + scalars[:, None], *others)
 
@@ -107,9 +131,20 @@ class Embedding(nn.Module):
 class Layer(nn.Module):
     """x ← x + Attention(LN x); x ← x + FeedForward(LN x)."""
 
-    def __init__(self, sizes: Sequence[int], out: Sequence[int], n_radial: int, n_heads: int, n_hidden: int, group: str) -> None:
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        out: Sequence[int],
+        n_radial: int,
+        n_heads: int,
+        n_hidden: int,
+        group: str,
+    ) -> None:
         super().__init__()
-        self.norm, self.attention = Norm(sizes), Attention(sizes, out, n_radial, n_heads, n_hidden, group)
+        self.norm, self.attention = (
+            Norm(sizes),
+            Attention(sizes, out, n_radial, n_heads, n_hidden, group),
+        )
         self.second_norm, self.feed_forward = Norm(out), FeedForward(out)
 
     def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
@@ -119,17 +154,32 @@ class Layer(nn.Module):
 
 
 class Attention(nn.Module):
-    """Σ_j a_ij v_ij, with weights and values from one message: x_ij = DTP(W x_i + W x_j, Y; w(d)) (equations 3 to 6)."""
+    """Σ_j a_ij v_ij, with weights and values from one message: x_ij = DTP(W x_i + W x_j, Y.
 
-    def __init__(self, sizes: Sequence[int], out: Sequence[int], n_radial: int, n_heads: int, n_hidden: int, group: str) -> None:
+    W(d)) (equations 3 to 6).
+    """
+
+    def __init__(
+        self,
+        sizes: Sequence[int],
+        out: Sequence[int],
+        n_radial: int,
+        n_heads: int,
+        n_hidden: int,
+        group: str,
+    ) -> None:
         super().__init__()
         self.n_heads, channels = n_heads, sizes[0]
         self.harmonics = Harmonics(len(sizes) - 1)
         self.receiver, self.sender = Mixing(sizes, sizes, bias=False), Mixing(sizes, sizes)
         self.message = Product(sizes, len(sizes), group)
-        self.filter = RadialFilter(radial_network(n_radial, n_hidden, self.message.n_weights), n_parts=1)
+        self.filter = RadialFilter(
+            radial_network(n_radial, n_hidden, self.message.n_weights), n_parts=1
+        )
         self.score = nn.Linear(self.message.sizes[0], channels)
-        self.attend = nn.Parameter(torch.randn(n_heads, channels // n_heads) / math.sqrt(channels // n_heads))
+        self.attend = nn.Parameter(
+            torch.randn(n_heads, channels // n_heads) / math.sqrt(channels // n_heads)
+        )
         self.gate = Gate(self.message.sizes, sizes)
         self.value = Product(sizes, len(out), group)
         self.weights = nn.Parameter(torch.ones(self.value.n_weights))
@@ -139,8 +189,14 @@ class Attention(nn.Module):
         """Return what each point gathers."""
         i, j, harmonics = edges.receivers, edges.senders, self.harmonics(edges.directions)
         pairs = zip(self.receiver(features), self.sender(features), strict=True)
-        message = self.message(tuple(at(a, i) + at(b, j) for a, b in pairs), harmonics, both_ways(self.filter(edges)[0][:, 0]))
-        scores = leaky(self.score(message[0][:, 0])).unflatten(1, self.attend.shape)  # (2P, H, C / H)
+        message = self.message(
+            tuple(at(a, i) + at(b, j) for a, b in pairs),
+            harmonics,
+            both_ways(self.filter(edges)[0][:, 0]),
+        )
+        scores = leaky(self.score(message[0][:, 0])).unflatten(
+            1, self.attend.shape
+        )  # (2P, H, C / H)
         attention = neighbor_softmax((scores * self.attend).sum(-1), edges)  # (2P, H)
         values = self.heads(self.value(self.gate(message), harmonics, self.weights))
         return self.output(tuple(neighbor_sum(self.weighted(v, attention), edges) for v in values))  # type: ignore[no-any-return]
@@ -176,7 +232,10 @@ class Gate(nn.Module):
         """Act on each row."""
         first, *others = self.mix(features)
         scalars, *gates = first.split(self.out, dim=2)
-        return (nn.functional.silu(scalars), *(x * gate.sigmoid() for x, gate in zip(others, gates, strict=True)))
+        return (
+            nn.functional.silu(scalars),
+            *(x * gate.sigmoid() for x, gate in zip(others, gates, strict=True)),
+        )
 
 
 class Mixing(nn.Module):
@@ -185,7 +244,9 @@ class Mixing(nn.Module):
     def __init__(self, sizes: Sequence[int], out: Sequence[int], bias: bool = True) -> None:
         super().__init__()
         pairs = enumerate(zip(sizes, out, strict=False))
-        self.linears = nn.ModuleList(nn.Linear(a, b, bias=bias and degree == 0) for degree, (a, b) in pairs)
+        self.linears = nn.ModuleList(
+            nn.Linear(a, b, bias=bias and degree == 0) for degree, (a, b) in pairs
+        )
 
     def forward(self, features: Features) -> Features:
         """Act on each row."""
@@ -193,7 +254,10 @@ class Mixing(nn.Module):
 
 
 class Norm(nn.Module):
-    """Scalars: a layer norm; other degrees: divide by the root of the mean square over components and channels."""
+    """Scalars: a layer norm.
+
+    Other degrees: divide by the root of the mean square over components and channels.
+    """
 
     def __init__(self, sizes: Sequence[int]) -> None:
         super().__init__()
@@ -203,12 +267,17 @@ class Norm(nn.Module):
     def forward(self, features: Features) -> Features:
         """Act on each row."""
         first, *others = features
-        scaled = (x * w * (x.square().mean((1, 2), keepdim=True) + EPSILON).rsqrt() for x, w in zip(others, self.weights, strict=True))
+        scaled = (
+            x * w * (x.square().mean((1, 2), keepdim=True) + EPSILON).rsqrt()
+            for x, w in zip(others, self.weights, strict=True)
+        )
         return (self.scalars(first), *scaled)
 
 
 class Product(nn.Module):
-    """Depth-wise tensor product of features with spherical harmonics: every channel by itself, with a weight for every path.
+    """Depth-wise tensor product of features with spherical harmonics.
+
+    Every channel by itself, with a weight for every path.
 
     A path (l1, l2, l3) couples features of degree l1 with harmonics of degree l2 to degree l3.
 
@@ -224,14 +293,21 @@ class Product(nn.Module):
         self.paths = [path for path in coupled(len(sizes), n_degrees) if GROUPS[group](sum(path))]
         self.lengths = [sizes[l1] for l1, _, _ in self.paths]
         self.n_weights = sum(self.lengths)
-        self.sizes = [sum(sizes[l1] for l1, _, l3 in self.paths if l3 == degree) for degree in range(n_degrees)]
+        self.sizes = [
+            sum(sizes[l1] for l1, _, l3 in self.paths if l3 == degree)
+            for degree in range(n_degrees)
+        ]
         for n, path in enumerate(self.paths):
-            self.register_buffer(f"coupling_{n}", math.sqrt(2 * path[2] + 1) * wigner_3j(*path), persistent=False)
+            self.register_buffer(
+                f"coupling_{n}", math.sqrt(2 * path[2] + 1) * wigner_3j(*path), persistent=False
+            )
 
     def forward(self, features: Features, harmonics: Features, weights: Tensor) -> Features:
         """Couple features (E, 2l+1, C_l) with harmonics (E, 2l+1), weighted by (E, W) or (W,)."""
         found: list[list[Tensor]] = [[] for _ in self.sizes]
-        for n, ((l1, l2, l3), weight) in enumerate(zip(self.paths, torch.split(weights, self.lengths, dim=-1), strict=True)):
+        for n, ((l1, l2, l3), weight) in enumerate(
+            zip(self.paths, torch.split(weights, self.lengths, dim=-1), strict=True)
+        ):
             coupling = self.get_buffer(f"coupling_{n}").to(weights.dtype)
             matrix = torch.einsum("abc,eb->eca", coupling, harmonics[l2])  # (E, 2 l3 + 1, 2 l1 + 1)
             found[l3].append(matrix @ features[l1] * weight.unsqueeze(-2))
@@ -239,14 +315,19 @@ class Product(nn.Module):
 
 
 class Harmonics(nn.Module):
-    """Spherical harmonics of directions, of squared length 2l+1 for unit vectors: each degree coupled from the one below."""
+    """Spherical harmonics of directions, of squared length 2l+1 for unit vectors.
+
+    Each degree coupled from the one below.
+    """
 
     def __init__(self, max_degree: int) -> None:
         super().__init__()
         self.max_degree = max_degree
         axis = torch.tensor([[0.0, 0.0, 1.0]], dtype=torch.float64)
         for degree in range(2, max_degree + 1):
-            self.register_buffer(f"coupling_{degree}", wigner_3j(degree - 1, 1, degree), persistent=False)
+            self.register_buffer(
+                f"coupling_{degree}", wigner_3j(degree - 1, 1, degree), persistent=False
+            )
             size = self(axis, degree)[degree].norm()
             self.get_buffer(f"coupling_{degree}").mul_(math.sqrt(2 * degree + 1) / size)
 
@@ -263,7 +344,9 @@ class Harmonics(nn.Module):
 def radial_network(n_radial: int, n_hidden: int, n_weights: int) -> nn.Module:
     """Two hidden layers with norms, from an encoded distance to weights."""
     sizes = [n_radial, n_hidden, n_hidden]
-    hidden = (layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.LayerNorm(b), nn.SiLU()))
+    hidden = (
+        layer for a, b in pairwise(sizes) for layer in (nn.Linear(a, b), nn.LayerNorm(b), nn.SiLU())
+    )
     return nn.Sequential(*hidden, nn.Linear(n_hidden, n_weights))
 
 
@@ -286,15 +369,23 @@ def _any(total: int) -> bool:
     return True
 
 
-GROUPS = {"O(3)": _even, "SO(3)": _any}  # which sums of the three degrees may couple: with an odd one parity would be lost
+GROUPS = {
+    "O(3)": _even,
+    "SO(3)": _any,
+}  # which sums of the three degrees may couple: with an odd one parity would be lost
 
 
 def wigner_3j(l1: int, l2: int, l3: int) -> Tensor:
-    """Coupling coefficients of e3nn, of unit Frobenius norm: (2 l1 + 1, 2 l2 + 1, 2 l3 + 1), float64."""
+    """Coupling coefficients of e3nn, of unit Frobenius norm.
+
+    (2 l1 + 1, 2 l2 + 1, 2 l3 + 1), float64.
+    """
     try:
         from e3nn import o3
     except ImportError as error:
-        raise ModuleNotFoundError("`e3nn` must be installed for the architecture equiformer. Install polcalc[equiformer].") from error
+        raise ModuleNotFoundError(
+            "`e3nn` must be installed for the architecture equiformer. Install polcalc[equiformer]."
+        ) from error
     table: Tensor = o3.wigner_3j(l1, l2, l3, dtype=torch.float64)
     return table
 

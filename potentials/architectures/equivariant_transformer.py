@@ -1,4 +1,6 @@
-"""The Equivariant Transformer: attention to neighbours by distance, on scalars and vectors (arXiv 2202.02541).
+"""The Equivariant Transformer.
+
+Attention to neighbours by distance, on scalars and vectors (arXiv 2202.02541).
 
     symbol of the paper          here
     x_i, v_i                     state.scalars, state.vectors
@@ -6,9 +8,9 @@
     φ(d)                         edges.envelope, applied by the neighbour sums
     U_1, U_2, U_3                Mixing
 
-Differs: the envelope acts on the values, not only on the attention, else the vectors jump at the cutoff; the embedding of
-neighbours (equation 4) is a linear map of that of the atoms instead of a second table; the first layer, where all vectors are 0,
-has no U.
+Differs: the envelope acts on the values, not only on the attention, else the vectors jump at the
+cutoff; the embedding of neighbours (equation 4) is a linear map of that of the atoms instead of a
+second table; the first layer, where all vectors are 0, has no U.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, at, neighbor_sum
-from potentials.radial import RadialFilter, both_ways
+from potentials.parts.radial import RadialFilter, both_ways
+from potentials.structure.geometry import Edges, at, neighbor_sum
 
 
 class State(NamedTuple):
@@ -46,7 +48,9 @@ class EquivariantTransformer(nn.Module):
     def __init__(self, channels: int, n_layers: int, n_radial: int, n_heads: int = 8) -> None:
         super().__init__()
         if channels % n_heads:
-            raise ValueError(f"`n_heads` must divide {channels} channels; got {n_heads}. Correct the spec.")
+            raise ValueError(
+                f"`n_heads` must divide {channels} channels; got {n_heads}. Correct the spec."
+            )
         self.channels = self.n_vectors = channels
         self.n_layers = n_layers
         self.embedding = NeighborEmbedding(channels, n_radial)
@@ -56,7 +60,9 @@ class EquivariantTransformer(nn.Module):
 
     def start(self, scalars: Tensor, edges: Edges) -> State:
         """Embed points by their own scalars (M, C) and their neighbours'; vectors are 0."""
-        return State(self.embedding(scalars, edges), scalars.new_zeros(len(scalars), 3, self.channels))
+        return State(
+            self.embedding(scalars, edges), scalars.new_zeros(len(scalars), 3, self.channels)
+        )
 
     def scalars(self, state: State) -> Tensor:
         """Return (M, C)."""
@@ -84,13 +90,18 @@ class NeighborEmbedding(nn.Module):
 
 
 class Layer(nn.Module):
-    """One update of scalars and vectors (equations 6 to 11); a point attends to itself too, at distance 0."""
+    """One update of scalars and vectors (equations 6 to 11).
+
+    A point attends to itself too, at distance 0.
+    """
 
     def __init__(self, channels: int, n_radial: int, n_heads: int, mix: nn.Module) -> None:
         super().__init__()
         self.n_heads = n_heads
         self.norm = nn.LayerNorm(channels)
-        self.filter = RadialFilter(nn.Sequential(nn.Linear(n_radial, 4 * channels), nn.SiLU()), n_parts=4)
+        self.filter = RadialFilter(
+            nn.Sequential(nn.Linear(n_radial, 4 * channels), nn.SiLU()), n_parts=4
+        )
         self.query, self.key = nn.Linear(channels, channels), nn.Linear(channels, channels)
         self.value = nn.Linear(channels, 3 * channels)
         self.mix = mix
@@ -102,19 +113,36 @@ class Layer(nn.Module):
         query, key, value = self.query(x), self.key(x), self.value(x).view(len(x), 3, -1)
         filters, filter_self = self.filter(edges)  # (P, 4, C), (4, C)
         i, j = edges.receivers, edges.senders
-        weighted, s1, s2 = self.attend(at(query, i), at(key, j), at(value, j), both_ways(filters))  # (2P, C) each
-        own, own_s1, _ = self.attend(query, key, value, filter_self)  # (M, C) each; its direction is 0
-        vectors = at(state.vectors, j) * s1[:, None] + edges.directions[:, :, None] * s2[:, None]  # (2P, 3, C)
+        weighted, s1, s2 = self.attend(
+            at(query, i), at(key, j), at(value, j), both_ways(filters)
+        )  # (2P, C) each
+        own, own_s1, _ = self.attend(
+            query, key, value, filter_self
+        )  # (M, C) each; its direction is 0
+        vectors = (
+            at(state.vectors, j) * s1[:, None] + edges.directions[:, :, None] * s2[:, None]
+        )  # (2P, 3, C)
         y = own + neighbor_sum(weighted, edges)
         around = state.vectors * own_s1[:, None] + neighbor_sum(vectors, edges)
         o1, o2, o3 = self.output(y).chunk(3, dim=-1)
         product, mixed = self.mix(state.vectors)
-        return State(state.scalars + product * o2 + o3, state.vectors + mixed * o1[:, None] + around)
+        return State(
+            state.scalars + product * o2 + o3, state.vectors + mixed * o1[:, None] + around
+        )
 
-    def attend(self, query: Tensor, key: Tensor, value: Tensor, filters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Weigh the scalar values by SiLU(Σ_head q k D^K); return them and the two factors of the vectors."""
-        products = (query * key * filters[..., 0, :]).unflatten(-1, (self.n_heads, query.shape[1] // self.n_heads))
-        attention = nn.functional.silu(products.sum(-1, keepdim=True)).expand_as(products).flatten(1)
+    def attend(
+        self, query: Tensor, key: Tensor, value: Tensor, filters: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Weigh the scalar values by SiLU(Σ_head q k D^K).
+
+        Return them and the two factors of the vectors.
+        """
+        products = (query * key * filters[..., 0, :]).unflatten(
+            -1, (self.n_heads, query.shape[1] // self.n_heads)
+        )
+        attention = (
+            nn.functional.silu(products.sum(-1, keepdim=True)).expand_as(products).flatten(1)
+        )
         scalars, s1, s2 = (value * filters[..., 1:, :]).unbind(1)
         return attention * scalars, s1, s2
 

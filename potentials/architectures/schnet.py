@@ -5,8 +5,8 @@
     W(r_i - r_j)                 RadialFilter, a function of the distance
     ssp                          shifted_softplus
 
-Differs: the filter is multiplied by the cutoff envelope, and its last activation is left out, both as in the public code; the
-hand-made Gaussians may be any encoding.
+Differs: the filter is multiplied by the cutoff envelope, and its last activation is left out, both
+as in the public code; the hand-made Gaussians may be any encoding.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, at, neighbor_sum, neighbor_vectors
-from potentials.radial import RadialFilter, both_ways
+from potentials.parts.radial import RadialFilter, both_ways
+from potentials.structure.geometry import Edges, at, neighbor_sum, neighbor_vectors
 
 
 class State(NamedTuple):
@@ -64,10 +64,14 @@ class Interaction(nn.Module):
 
     def __init__(self, channels: int, n_radial: int) -> None:
         super().__init__()
-        network = nn.Sequential(nn.Linear(n_radial, channels), ShiftedSoftplus(), nn.Linear(channels, channels))
+        network = nn.Sequential(
+            nn.Linear(n_radial, channels), ShiftedSoftplus(), nn.Linear(channels, channels)
+        )
         self.filter = RadialFilter(network, n_parts=1)
         self.mix = nn.Linear(channels, channels, bias=False)
-        self.update = nn.Sequential(nn.Linear(channels, channels), ShiftedSoftplus(), nn.Linear(channels, channels))
+        self.update = nn.Sequential(
+            nn.Linear(channels, channels), ShiftedSoftplus(), nn.Linear(channels, channels)
+        )
 
     def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
         """Update the scalars."""

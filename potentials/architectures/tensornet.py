@@ -1,8 +1,9 @@
 """TensorNet: Cartesian tensors of rank 0, 1 and 2 (arXiv 2306.06482), with charge and spin (arXiv 2403.15073).
 
-Every point carries, per channel, a real 3x3 matrix X = I + A + S: isotropic, antisymmetric, symmetric traceless. It is kept
-as nine components in an orthonormal basis of matrices, components first: X is (9, M, C), split 1 + 3 + 5, so that the
-squared Frobenius norm is a plain sum of squares.
+Every point carries, per channel, a real 3x3 matrix X = I + A + S: isotropic, antisymmetric,
+symmetric traceless. It is kept as nine components in an orthonormal basis of matrices, components
+first: X is (9, M, C), split 1 + 3 + 5, so that the squared Frobenius norm is a plain sum of
+squares.
 
     symbol of the paper          here
     e(d)                         edges.radial
@@ -19,9 +20,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from potentials.geometry import Edges, neighbor_convolution, neighbor_embedding
-from potentials.kernels import PART, matrix_product, symmetric_product
-from potentials.radial import RadialFilter
+from potentials.ops.kernels import PART, matrix_product, symmetric_product
+from potentials.parts.radial import RadialFilter
+from potentials.structure.geometry import Edges, neighbor_convolution, neighbor_embedding
 
 SIZES = (1, 3, 5)  # components of I, A and S
 
@@ -49,7 +50,9 @@ class TensorNet(nn.Module):
     def __init__(self, channels: int, n_layers: int, n_radial: int, group: str = "O(3)") -> None:
         super().__init__()
         if group not in PRODUCTS:
-            raise ValueError(f"`group` must be one of {', '.join(PRODUCTS)}; got {group!r}. Correct the spec.")
+            raise ValueError(
+                f"`group` must be one of {', '.join(PRODUCTS)}; got {group!r}. Correct the spec."
+            )
         self.channels = self.n_vectors = channels
         self.n_invariants = 3 * channels
         self.n_layers, self.group = n_layers, group
@@ -80,14 +83,22 @@ class TensorNet(nn.Module):
 
 
 class Embedding(nn.Module):
-    """X_i = Σ_j Z_ij (f^I·1 + f^A·[u]_× + f^S·(u uᵀ - ⅓)), gated by its norms; the self loop has u = 0."""
+    """X_i = Σ_j Z_ij (f^I·1 + f^A·[u]_× + f^S·(u uᵀ - ⅓)), gated by its norms.
+
+    The self loop has u = 0.
+    """
 
     def __init__(self, channels: int, n_radial: int) -> None:
         super().__init__()
         self.pair = nn.Linear(2 * channels, channels)
         self.filter = RadialFilter(nn.Linear(n_radial, 3 * channels), n_parts=3)
         self.norm = nn.LayerNorm(channels)
-        self.gates = nn.Sequential(nn.Linear(channels, 2 * channels), nn.SiLU(), nn.Linear(2 * channels, 3 * channels), nn.SiLU())
+        self.gates = nn.Sequential(
+            nn.Linear(channels, 2 * channels),
+            nn.SiLU(),
+            nn.Linear(2 * channels, 3 * channels),
+            nn.SiLU(),
+        )
         self.mix = Mixing(channels)
 
     def forward(self, scalars: Tensor, edges: Edges) -> Tensor:
@@ -105,8 +116,12 @@ class Embedding(nn.Module):
         from_central = nn.functional.linear(scalars, central, self.pair.bias)  # (M, C)
         from_neighbor = nn.functional.linear(scalars, neighbor)
         species = torch.stack([from_central, from_neighbor])  # Z_ij is the sum of the two
-        tensors = neighbor_embedding(filters, tensor_harmonics(edges.direction), species, edges)  # (9, M, C)
-        at_self = math.sqrt(3.0) * filter_self[0] * (from_central + from_neighbor)  # u = 0: only I remains
+        tensors = neighbor_embedding(
+            filters, tensor_harmonics(edges.direction), species, edges
+        )  # (9, M, C)
+        at_self = (
+            math.sqrt(3.0) * filter_self[0] * (from_central + from_neighbor)
+        )  # u = 0: only I remains
         return torch.cat([tensors[:1] + at_self, tensors[1:]])
 
 

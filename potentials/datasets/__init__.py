@@ -1,6 +1,7 @@
 """Reference data: structures with energies, forces, charge and multiplicity, in eV and Å."""
 
 from potentials.datasets.catalogue import RECIPES, load_frames
+from potentials.datasets.formats.units import Units, make_units
 from potentials.datasets.frames import Frames, Provenance, graphs, join, make_frames, targets
 from potentials.datasets.splits import TOGETHER, Split, split
 from potentials.datasets.statistics import (
@@ -10,7 +11,6 @@ from potentials.datasets.statistics import (
     statistics,
     subtract_reference_energies,
 )
-from potentials.datasets.units import Units, make_units
 
 __all__ = [
     "RECIPES",

@@ -1,4 +1,7 @@
-"""Fetch files of known data sets: streamed to a hidden name, checked, then renamed. A half file never has the final name."""
+"""Fetch files of known data sets: streamed to a hidden name, checked, then renamed.
+
+A half file never has the final name.
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,10 @@ def fetch(file: RemoteFile, folder: str | Path, watch: Watch = _silent) -> Path:
         _verify(path, file, "Delete it and fetch again.")
         return path
     if file.made_by:
-        raise DownloadError(f"`{file.name}` must be computed; nobody publishes it. Run `{file.made_by} --output {folder}`.")
+        raise DownloadError(
+            f"`{file.name}` must be computed; nobody publishes it. Run `{file.made_by} --output"
+            f" {folder}`."
+        )
     folder.mkdir(parents=True, exist_ok=True)
     temporary = folder / f".{file.name}.partial"
     if file.archive:
@@ -63,7 +69,9 @@ def fetch(file: RemoteFile, folder: str | Path, watch: Watch = _silent) -> Path:
     else:
         _download(file, temporary, watch)
     try:
-        _verify(temporary, file, "Fetch again; if it happens twice, the file at the source has changed.")
+        _verify(
+            temporary, file, "Fetch again; if it happens twice, the file at the source has changed."
+        )
     except ValueError:
         temporary.unlink()
         raise
@@ -74,7 +82,9 @@ def fetch(file: RemoteFile, folder: str | Path, watch: Watch = _silent) -> Path:
 def _download(file: RemoteFile, temporary: Path, watch: Watch) -> None:
     """Stream a file, going on where an earlier attempt broke off, if its checksum can tell whether that went well."""
     done = temporary.stat().st_size if file.sha256 and temporary.exists() else 0
-    request = urllib.request.Request(file.url, headers={"User-Agent": "polcalc", **({"Range": f"bytes={done}-"} if done else {})})
+    request = urllib.request.Request(
+        file.url, headers={"User-Agent": "polcalc", **({"Range": f"bytes={done}-"} if done else {})}
+    )
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT) as answer:
             done = done if answer.status == http.HTTPStatus.PARTIAL_CONTENT else 0
@@ -83,15 +93,25 @@ def _download(file: RemoteFile, temporary: Path, watch: Watch) -> None:
             with temporary.open("ab" if done else "wb") as sink:
                 done = _copy(answer, sink, done, total, lambda n: watch(file.name, n, total))
     except urllib.error.HTTPError as error:
-        if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:  # all of it was there already, or more: the checksum tells
+        if (
+            error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
+        ):  # all of it was there already, or more: the checksum tells
             return
-        raise DownloadError(f"`url` must lead to {file.name}; got HTTP {error.code} from {file.url}. {_by_hand(file)}") from error
+        raise DownloadError(
+            f"`url` must lead to {file.name}; got HTTP {error.code} from {file.url}."
+            f" {_by_hand(file)}"
+        ) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", error)
-        raise DownloadError(f"`url` must be reachable for {file.name}; got {reason} from {file.url}. {_by_hand(file)}") from error
+        raise DownloadError(
+            f"`url` must be reachable for {file.name}; got {reason} from {file.url}."
+            f" {_by_hand(file)}"
+        ) from error
 
 
-def _copy(source: IO[bytes], sink: IO[bytes], done: int, total: int | None, watch: Callable[[int], None]) -> int:
+def _copy(
+    source: IO[bytes], sink: IO[bytes], done: int, total: int | None, watch: Callable[[int], None]
+) -> int:
     while block := source.read(BLOCK):
         sink.write(block)
         done += len(block)
@@ -119,9 +139,14 @@ def _extract(archive: Path, member: str, temporary: Path) -> None:
             with found, temporary.open("wb") as sink:
                 shutil.copyfileobj(found, sink)
     except StopIteration:
-        raise ValueError(f"`{archive.name}` must hold {member}; got no such member. The file at the source has changed.") from None
+        raise ValueError(
+            f"`{archive.name}` must hold {member}; got no such member. The file at the source has"
+            " changed."
+        ) from None
     except (tarfile.TarError, zipfile.BadZipFile, EOFError, OSError) as error:
-        raise ValueError(f"`{archive.name}` must be a whole archive; got {error}. Delete it and fetch again.") from error
+        raise ValueError(
+            f"`{archive.name}` must be a whole archive; got {error}. Delete it and fetch again."
+        ) from error
 
 
 def _verify(path: Path, file: RemoteFile, advice: str) -> None:

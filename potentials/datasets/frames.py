@@ -1,7 +1,9 @@
-"""Labelled structures in eV, Å and e: what every reader returns and training, validation and statistics start from.
+"""Labelled structures in eV, Å and e.
 
-All structures lie one after the other in flat arrays, as in a batched graph; energies and geometry are float64.
-Sizes in comments: S structures, N atoms of all of them.
+What every reader returns and training, validation and statistics start from.
+
+All structures lie one after the other in flat arrays, as in a batched graph; energies and geometry
+are float64. Sizes in comments: S structures, N atoms of all of them.
 """
 
 from __future__ import annotations
@@ -18,14 +20,24 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from potentials.datasets.units import EV_ANGSTROM, Units
-from potentials.graph import AtomicGraph, Targets
-from potentials.pairs import find_pairs
+from potentials.datasets.formats.units import EV_ANGSTROM, Units
+from potentials.structure.graph import AtomicGraph, Targets
+from potentials.structure.pairs import find_pairs
 
 Array = npt.NDArray[Any]
 
 PER_ATOM = ("atomic_numbers", "positions", "forces", "partial_charges")
-PER_STRUCTURE = ("n_atoms", "energy", "cell", "pbc", "stress", "total_charge", "multiplicity", "group", "dipole")
+PER_STRUCTURE = (
+    "n_atoms",
+    "energy",
+    "cell",
+    "pbc",
+    "stress",
+    "total_charge",
+    "multiplicity",
+    "group",
+    "dipole",
+)
 
 
 @dataclass(frozen=True)
@@ -58,7 +70,9 @@ class Frames:
     forces: Array | None = None  # (N, 3) eV/Å
     stress: Array | None = None  # (S, 3, 3) eV/Å^3
     partial_charges: Array | None = None  # (N,) e
-    group: Array | None = None  # (S,) int64; structures of one parent share a number and stay together in a split
+    group: Array | None = (
+        None  # (S,) int64; structures of one parent share a number and stay together in a split
+    )
     dipole: Array | None = None  # (S, 3) e Å, about the origin of the coordinates
     provenance: Provenance = Provenance()
 
@@ -68,11 +82,20 @@ class Frames:
         for name, array in self.arrays().items():
             expected = n_atoms if name in PER_ATOM else n_structures
             if len(array) != expected:
-                raise ValueError(f"`{name}` must have {expected} rows; got {len(array)}. Check the file.")
+                raise ValueError(
+                    f"`{name}` must have {expected} rows; got {len(array)}. Check the file."
+                )
             if array.dtype.kind == "f" and not np.isfinite(array).all():
                 row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(1)))
-                where = int(np.searchsorted(self.first, row, side="right") - 1) if name in PER_ATOM else row
-                raise ValueError(f"`{name}` must be finite; got {array[row]} in structure {where}. Remove this structure.")
+                where = (
+                    int(np.searchsorted(self.first, row, side="right") - 1)
+                    if name in PER_ATOM
+                    else row
+                )
+                raise ValueError(
+                    f"`{name}` must be finite; got {array[row]} in structure {where}. Remove this"
+                    " structure."
+                )
 
     def __len__(self) -> int:
         """Return the number of structures."""
@@ -89,7 +112,11 @@ class Frames:
 
     def arrays(self) -> dict[str, Array]:
         """Name every array that is there."""
-        return {f.name: value for f in fields(self) if isinstance(value := getattr(self, f.name), np.ndarray)}
+        return {
+            f.name: value
+            for f in fields(self)
+            if isinstance(value := getattr(self, f.name), np.ndarray)
+        }
 
     def slice_of(self, index: int) -> slice:
         """Return where the atoms of one structure lie."""
@@ -97,20 +124,48 @@ class Frames:
 
     def select(self, indices: Sequence[int] | Array | slice) -> Frames:
         """Pick structures by number, mask or slice, in this order."""
-        chosen = np.arange(len(self))[indices if isinstance(indices, slice) or len(indices) else slice(0)]
-        rows = np.concatenate([np.arange(self.first[i], self.first[i + 1]) for i in chosen]) if len(chosen) else chosen
-        return replace(self, **{name: array[rows if name in PER_ATOM else chosen] for name, array in self.arrays().items()})
+        chosen = np.arange(len(self))[
+            indices if isinstance(indices, slice) or len(indices) else slice(0)
+        ]
+        rows = (
+            np.concatenate([np.arange(self.first[i], self.first[i + 1]) for i in chosen])
+            if len(chosen)
+            else chosen
+        )
+        return replace(
+            self,
+            **{
+                name: array[rows if name in PER_ATOM else chosen]
+                for name, array in self.arrays().items()
+            },
+        )
 
     def without_labels(self) -> Frames:
         """Keep structures, states and energies; drop what not every set has."""
-        return replace(self, forces=None, stress=None, partial_charges=None, group=None, dipole=None)
+        return replace(
+            self, forces=None, stress=None, partial_charges=None, group=None, dipole=None
+        )
 
     def atoms(self, index: int) -> Atoms:
-        """Make ASE atoms of one structure; labels in a single-point calculator, charge and multiplicity in ``info``."""
+        """Make ASE atoms of one structure.
+
+        Labels in a single-point calculator, charge and multiplicity in ``info``.
+        """
         rows, charge = self.slice_of(index), float(self.total_charge[index])
-        atoms = Atoms(numbers=self.atomic_numbers[rows], positions=self.positions[rows], cell=self.cell[index], pbc=self.pbc[index])
-        atoms.info = {"charge": int(charge) if charge.is_integer() else charge, "multiplicity": int(self.multiplicity[index])}
-        labels: dict[str, Any] = {"energy": float(self.energy[index]), "free_energy": float(self.energy[index])}
+        atoms = Atoms(
+            numbers=self.atomic_numbers[rows],
+            positions=self.positions[rows],
+            cell=self.cell[index],
+            pbc=self.pbc[index],
+        )
+        atoms.info = {
+            "charge": int(charge) if charge.is_integer() else charge,
+            "multiplicity": int(self.multiplicity[index]),
+        }
+        labels: dict[str, Any] = {
+            "energy": float(self.energy[index]),
+            "free_energy": float(self.energy[index]),
+        }
         if self.forces is not None:
             labels["forces"] = self.forces[rows].copy()
         if self.stress is not None:
@@ -153,7 +208,10 @@ def make_frames(
     multiplicity : (S,), one, or None for the lowest that the electrons allow
     """
     n_structures = len(n_atoms)
-    counts, numbers = np.asarray(n_atoms, dtype=np.int64), np.asarray(atomic_numbers, dtype=np.int64).ravel()
+    counts, numbers = (
+        np.asarray(n_atoms, dtype=np.int64),
+        np.asarray(atomic_numbers, dtype=np.int64).ravel(),
+    )
     charges = np.broadcast_to(np.asarray(total_charge, dtype=np.float64), n_structures).copy()
     lowest = lowest_multiplicity(counts, numbers, charges)
     return Frames(
@@ -162,8 +220,16 @@ def make_frames(
         positions=_scaled(positions, units.length_A, (-1, 3)),
         energy=_scaled(energy, units.energy_eV, (-1,)),
         total_charge=charges,
-        multiplicity=lowest if multiplicity is None else np.broadcast_to(np.asarray(multiplicity, dtype=np.int64), n_structures).copy(),
-        cell=np.zeros((n_structures, 3, 3)) if cell is None else _scaled(cell, units.length_A, (-1, 3, 3)),
+        multiplicity=(
+            lowest
+            if multiplicity is None
+            else np.broadcast_to(np.asarray(multiplicity, dtype=np.int64), n_structures).copy()
+        ),
+        cell=(
+            np.zeros((n_structures, 3, 3))
+            if cell is None
+            else _scaled(cell, units.length_A, (-1, 3, 3))
+        ),
         pbc=np.zeros((n_structures, 3), dtype=bool) if pbc is None else np.asarray(pbc, dtype=bool),
         forces=None if forces is None else _scaled(forces, units.force_eV_per_A, (-1, 3)),
         stress=None if stress is None else _scaled(stress, units.stress_eV_per_A3, (-1, 3, 3)),
@@ -183,7 +249,9 @@ def lowest_multiplicity(n_atoms: Array, atomic_numbers: Array, total_charge: Arr
 def count_electrons(n_atoms: Array, atomic_numbers: Array, total_charge: Array) -> Array:
     """Count the electrons of each structure (S,)."""
     structure = np.repeat(np.arange(len(n_atoms)), n_atoms)
-    counted: Array = np.bincount(structure, weights=atomic_numbers, minlength=len(n_atoms)) - total_charge
+    counted: Array = (
+        np.bincount(structure, weights=atomic_numbers, minlength=len(n_atoms)) - total_charge
+    )
     return counted
 
 
@@ -200,15 +268,23 @@ def graphs(frames: Frames, cutoff: float) -> list[AtomicGraph]:
 
 def targets(frames: Frames) -> Targets:
     """Return the labels of all structures as one batch; for one of them, select it first."""
-    return Targets(torch.from_numpy(frames.energy.copy()), _tensor(frames.forces), _tensor(frames.stress))
+    return Targets(
+        torch.from_numpy(frames.energy.copy()), _tensor(frames.forces), _tensor(frames.stress)
+    )
 
 
 def join(parts: Sequence[Frames], provenance: Provenance | None = None) -> Frames:
-    """Put structures of several sources one after the other; optional labels must be there in all or none."""
+    """Put structures of several sources one after the other.
+
+    Optional labels must be there in all or none.
+    """
     names = set(parts[0].arrays())
     for part in parts:
         if differing := names ^ set(part.arrays()):
-            raise ValueError(f"`frames` must have the same labels; got {', '.join(sorted(differing))} in some only. Drop them first.")
+            raise ValueError(
+                f"`frames` must have the same labels; got {', '.join(sorted(differing))} in some"
+                " only. Drop them first."
+            )
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
     return replace(parts[0], **joined, provenance=provenance or parts[0].provenance)
 
@@ -216,7 +292,10 @@ def join(parts: Sequence[Frames], provenance: Provenance | None = None) -> Frame
 def _graph(frames: Frames, index: int, cutoff: float) -> AtomicGraph:
     rows = frames.slice_of(index)
     positions = torch.from_numpy(frames.positions[rows].copy())
-    cell, pbc = torch.from_numpy(frames.cell[index].copy()), torch.from_numpy(frames.pbc[index].copy())
+    cell, pbc = (
+        torch.from_numpy(frames.cell[index].copy()),
+        torch.from_numpy(frames.pbc[index].copy()),
+    )
     idx_i, idx_j, shift = find_pairs(positions, cell, pbc, cutoff)
     charges = _tensor(None if frames.partial_charges is None else frames.partial_charges[rows])
     return AtomicGraph(
@@ -230,7 +309,9 @@ def _graph(frames: Frames, index: int, cutoff: float) -> AtomicGraph:
         shift=shift,
         total_charge=torch.tensor([frames.total_charge[index]], dtype=torch.float64),
         multiplicity=torch.tensor([frames.multiplicity[index]], dtype=torch.int64),
-        partial_charges=torch.zeros(len(positions), dtype=torch.float64) if charges is None else charges,
+        partial_charges=(
+            torch.zeros(len(positions), dtype=torch.float64) if charges is None else charges
+        ),
         cutoff=float(cutoff),
     )
 

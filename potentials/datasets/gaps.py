@@ -17,12 +17,19 @@ SAME_A = 1e-5  # Å; coordinates that differ by less, as after a file of few dig
 
 def geometry_key(atomic_numbers: Array, positions: Array, cell: Array) -> bytes:
     """Name a geometry, so that structures that differ in their electronic state alone have the same name."""
-    rounded = (np.rint(np.asarray(x, dtype=np.float64) / SAME_A).astype(np.int64).tobytes() for x in (positions, cell))
+    rounded = (
+        np.rint(np.asarray(x, dtype=np.float64) / SAME_A).astype(np.int64).tobytes()
+        for x in (positions, cell)
+    )
     return b"|".join([np.asarray(atomic_numbers, dtype=np.int64).tobytes(), *rounded])
 
 
 def gap_errors(
-    geometries: Sequence[bytes], charges: Sequence[int], multiplicities: Sequence[int], reference: Array, predicted: Array
+    geometries: Sequence[bytes],
+    charges: Sequence[int],
+    multiplicities: Sequence[int],
+    reference: Array,
+    predicted: Array,
 ) -> list[dict[str, Any]]:
     """Compare E(higher) - E(lower multiplicity) where both are there at one geometry and charge.
 
@@ -33,18 +40,26 @@ def gap_errors(
 
     Returns
     -------
-    list of dict   one for each two multiplicities of a charge: ``gap_mae_meV``, ``gap_rmse_meV``, ``gap_max_meV`` and
+    list of dict   one for each two multiplicities of a charge: ``gap_mae_meV``, ``gap_rmse_meV``,
+                   ``gap_max_meV`` and
                    ``blind_floor_meV``, the error in energy of a potential that sees no multiplicity: half the mean gap
     """
     states: dict[tuple[bytes, int], dict[int, int]] = defaultdict(dict)
-    for n, (geometry, charge, multiplicity) in enumerate(zip(geometries, charges, multiplicities, strict=True)):
+    for n, (geometry, charge, multiplicity) in enumerate(
+        zip(geometries, charges, multiplicities, strict=True)
+    ):
         states[geometry, charge][multiplicity] = n
     pairs: dict[tuple[int, int, int], list[tuple[int, int]]] = defaultdict(list)
     for (_, charge), there in states.items():
         for lower, higher in combinations(sorted(there), 2):
             pairs[charge, lower, higher].append((there[lower], there[higher]))
     return [
-        {"charge": charge, "multiplicities": [lower, higher], "n_geometries": len(found), **_errors(np.array(found), reference, predicted)}
+        {
+            "charge": charge,
+            "multiplicities": [lower, higher],
+            "n_geometries": len(found),
+            **_errors(np.array(found), reference, predicted),
+        }
         for (charge, lower, higher), found in sorted(pairs.items())
     ]
 

@@ -1,7 +1,7 @@
 """What a data set is: where its files come from, and how a part of it becomes frames.
 
-A name is ``SET:FIELD:…``, such as ``rmd17:ethanol:01:train``; each set says what its fields mean. A known set is one row of the
-table in ``catalogue``, made from these parts.
+A name is ``SET:FIELD:…``, such as ``rmd17:ethanol:01:train``; each set says what its fields mean. A
+known set is one row of the table in ``catalogue``, made from these parts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,9 @@ class RemoteFile(NamedTuple):
     name: str  # file name, the same in every data folder
     url: str
     sha256: str = ""  # of the file itself; empty where no one published it
-    archive: str = ""  # name of the archive that the address leads to, if it does not lead to the file itself
+    archive: str = (
+        ""  # name of the archive that the address leads to, if it does not lead to the file itself
+    )
     member: str = ""  # end of the path inside the archive
     archive_sha256: str = ""
     made_by: str = ""  # the command that computes the file, if nobody publishes it
@@ -30,7 +32,9 @@ class Part(NamedTuple):
 
     files: tuple[RemoteFile, ...]
     read: Callable[[Sequence[Path]], Frames]
-    quantity: str = ""  # what stands where others have the energy, with its unit; empty: the energy in eV
+    quantity: str = (
+        ""  # what stands where others have the energy, with its unit; empty: the energy in eV
+    )
 
 
 class Recipe(NamedTuple):
@@ -46,7 +50,10 @@ class Recipe(NamedTuple):
 def choose(value: str, choices: Sequence[str], field: str, form: str) -> str:
     """Return a field of a name, or raise ValueError with the choices."""
     if value not in choices:
-        raise ValueError(f"`{field}` must be one of {', '.join(choices)}; got {value or 'nothing'!r}. Names have the form {form}.")
+        raise ValueError(
+            f"`{field}` must be one of {', '.join(choices)}; got {value or 'nothing'!r}. Names have"
+            f" the form {form}."
+        )
     return value
 
 
@@ -54,6 +61,7 @@ def padded(fields: Sequence[str], most: int, form: str) -> list[str]:
     """Fill the fields of a name up with empty ones, or raise ValueError where there are too many."""
     if len(fields) > most:
         raise ValueError(
-            f"`name` must have the form {form}; got {len(fields)} fields, at most {most}. Leave out {':'.join(fields[most:])}."
+            f"`name` must have the form {form}; got {len(fields)} fields, at most {most}. Leave out"
+            f" {':'.join(fields[most:])}."
         )
     return [*fields, *[""] * (most - len(fields))]

@@ -22,7 +22,9 @@ class Split(NamedTuple):
     test: Frames
 
 
-def split(frames: Frames, n_train: int, n_validation: int, seed: int, together: str = "group") -> Split:
+def split(
+    frames: Frames, n_train: int, n_validation: int, seed: int, together: str = "group"
+) -> Split:
     """Draw structures at random; those of one group, or of one geometry, stay together.
 
     Parameters
@@ -39,16 +41,21 @@ def split(frames: Frames, n_train: int, n_validation: int, seed: int, together: 
     check_together(together)
     if n_train < 0 or n_validation < 0 or n_train + n_validation > len(frames):
         raise ValueError(
-            f"`n_train` + `n_validation` must be at most {len(frames)}, the structures of {frames.provenance.name or 'the set'}; "
-            f"got {n_train} + {n_validation}. Ask for fewer."
+            f"`n_train` + `n_validation` must be at most {len(frames)}, the structures of"
+            f" {frames.provenance.name or 'the set'}; got {n_train} + {n_validation}. Ask for"
+            " fewer."
         )
     generator = np.random.default_rng(seed)
     group = TOGETHER[together](frames)
     groups = np.arange(len(frames)) if group is None else group
     names, members = np.unique(groups, return_inverse=True)
-    place = generator.permutation(len(names))[members]  # of each structure's group in the random order
+    place = generator.permutation(len(names))[
+        members
+    ]  # of each structure's group in the random order
     order = np.argsort(place, kind="stable")
-    ends = np.searchsorted(place[order], _group_ends(place[order], (n_train, n_train + n_validation)))
+    ends = np.searchsorted(
+        place[order], _group_ends(place[order], (n_train, n_train + n_validation))
+    )
     return Split(*(frames.select(chosen) for chosen in np.split(order, ends)))
 
 
@@ -61,7 +68,12 @@ def check_together(name: str) -> None:
 def same_geometry(frames: Frames) -> npt.NDArray[np.int64]:
     """Number the geometries (S,): structures with the same atoms at the same places share one."""
     rows = [frames.slice_of(n) for n in range(len(frames))]
-    return numbered([geometry_key(frames.atomic_numbers[r], frames.positions[r], frames.cell[n]) for n, r in enumerate(rows)])
+    return numbered(
+        [
+            geometry_key(frames.atomic_numbers[r], frames.positions[r], frames.cell[n])
+            for n, r in enumerate(rows)
+        ]
+    )
 
 
 def numbered(keys: list[bytes]) -> npt.NDArray[np.int64]:
@@ -78,6 +90,9 @@ TOGETHER: dict[str, Callable[[Frames], npt.NDArray[np.int64] | None]] = {
 
 
 def _group_ends(place: Array, wanted: tuple[int, int]) -> Array:
-    """Round numbers of structures up to whole groups: the first place that is not taken, for each number."""
+    """Round numbers of structures up to whole groups.
+
+    The first place that is not taken, for each number.
+    """
     taken = np.array([place[n - 1] + 1 if n else 0 for n in wanted])
     return taken

@@ -1,4 +1,7 @@
-"""What training needs to know of labelled structures: reference energies, and the numbers of a model's card."""
+"""What training needs to know of labelled structures.
+
+Reference energies, and the numbers of a model's card.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,9 @@ import numpy as np
 import numpy.typing as npt
 from ase.data import chemical_symbols
 
+from potentials.datasets.checks.pair_distances import closest_distances
+from potentials.datasets.formats.units import HARTREE
 from potentials.datasets.frames import Frames
-from potentials.datasets.pair_distances import closest_distances
-from potentials.datasets.units import HARTREE
 
 Array = npt.NDArray[Any]
 
@@ -32,7 +35,8 @@ def statistics(frames: Frames, references: dict[int, float] | None = None) -> St
     Parameters
     ----------
     frames : Frames
-    references : dict   atomic number -> eV, subtracted from the energies; default: fitted to these structures
+    references : dict   atomic number -> eV, subtracted from the energies; default: fitted to these
+                        structures
     """
     atomic = fit_reference_energies(frames) if references is None else references
     remaining = subtract_reference_energies(frames, atomic) / frames.n_atoms
@@ -42,7 +46,9 @@ def statistics(frames: Frames, references: dict[int, float] | None = None) -> St
         states=states(frames),
         closest_distances_A=closest_distances(frames),
         energy_range_eV=[float(remaining.min()), float(remaining.max())],
-        force_max_eV_per_A=None if frames.forces is None else float(np.linalg.norm(frames.forces, axis=1).max()),
+        force_max_eV_per_A=(
+            None if frames.forces is None else float(np.linalg.norm(frames.forces, axis=1).max())
+        ),
     )
 
 
@@ -56,8 +62,8 @@ def states(frames: Frames) -> list[list[int]]:
 def fit_reference_energies(frames: Frames) -> dict[int, float]:
     """Fit one energy per element to the energies, by least squares in float64.
 
-    Where the compositions do not determine it (always so for one molecule), the solution closest to the energies of free
-    atoms is taken, scaled to the size of the data.
+    Where the compositions do not determine it (always so for one molecule), the solution closest to
+    the energies of free atoms is taken, scaled to the size of the data.
 
     Returns
     -------
@@ -67,16 +73,24 @@ def fit_reference_energies(frames: Frames) -> dict[int, float]:
 
 
 def fit_state_energies(frames: Frames) -> tuple[dict[int, float], dict[tuple[int, int], float]]:
-    """Fit one energy per element and one per electronic state together: what a state costs beyond the neutral singlet.
+    """Fit one energy per element and one per electronic state together.
+
+    What a state costs beyond the neutral singlet.
 
     Returns
     -------
     references : dict   atomic number -> eV
     states : dict       (charge, multiplicity) -> eV, without the neutral singlet
     """
-    known = [(charge, multiplicity) for charge, multiplicity, _ in states(frames) if (charge, multiplicity) != (0, 1)]
+    known = [
+        (charge, multiplicity)
+        for charge, multiplicity, _ in states(frames)
+        if (charge, multiplicity) != (0, 1)
+    ]
     own = np.stack([np.rint(frames.total_charge), frames.multiplicity], axis=1)
-    is_state = np.array([(own == state).all(1) for state in known]).reshape(len(known), len(frames)).T  # (S, states)
+    is_state = (
+        np.array([(own == state).all(1) for state in known]).reshape(len(known), len(frames)).T
+    )  # (S, states)
     references, energies = _fit(frames, is_state.astype(np.float64))
     return references, dict(zip(known, energies, strict=True))
 
@@ -90,16 +104,21 @@ def subtract_reference_energies(frames: Frames, references: dict[int, float]) ->
     """
     counts, elements = _composition(frames)
     if missing := [chemical_symbols[z] for z in elements if int(z) not in references]:
-        raise ValueError(f"`references` must hold every element; got none for {', '.join(missing)}. Fit them to these structures.")
+        raise ValueError(
+            f"`references` must hold every element; got none for {', '.join(missing)}. Fit them to"
+            " these structures."
+        )
     remaining: Array = frames.energy - counts @ np.array([references[int(z)] for z in elements])
     return remaining
 
 
 def atom_energies(atomic_numbers: Array) -> Array:
-    """Estimate total energies of neutral atoms, all electrons, in eV: -0.768745 Z^(7/3) + Z²/2 - 0.2699 Z^(5/3) hartree.
+    """Estimate total energies of neutral atoms, all electrons, in eV.
 
-    Source: J. Schwinger, Phys. Rev. A 24, 2353 (1981): Thomas-Fermi energy with the corrections of Scott and Schwinger;
-    1 % from carbon on, 8 % for hydrogen.
+    -0.768745 Z^(7/3) + Z²/2 - 0.2699 Z^(5/3) hartree.
+
+    Source: J. Schwinger, Phys. Rev. A 24, 2353 (1981): Thomas-Fermi energy with the corrections of
+    Scott and Schwinger; 1 % from carbon on, 8 % for hydrogen.
     """
     z = np.asarray(atomic_numbers, dtype=np.float64)
     energies: Array = HARTREE * (-0.768745 * z ** (7 / 3) + z**2 / 2 - 0.2699 * z ** (5 / 3))
@@ -112,9 +131,13 @@ def _fit(frames: Frames, others: Array) -> tuple[dict[int, float], list[float]]:
     guess = atom_energies(elements)
     total = counts @ guess
     guess = guess * ((total @ frames.energy) / (total @ total))
-    found = np.linalg.lstsq(np.hstack([counts, others]), frames.energy - counts @ guess, rcond=None)[0]
+    found = np.linalg.lstsq(
+        np.hstack([counts, others]), frames.energy - counts @ guess, rcond=None
+    )[0]
     references = guess + found[: len(elements)]
-    return {int(z): float(e) for z, e in zip(elements, references, strict=True)}, found[len(elements) :].tolist()
+    return {int(z): float(e) for z, e in zip(elements, references, strict=True)}, found[
+        len(elements) :
+    ].tolist()
 
 
 def _composition(frames: Frames) -> tuple[Array, Array]:

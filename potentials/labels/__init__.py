@@ -1,1 +1,4 @@
-"""Reference data that we compute ourselves: methods, sampling, and runs that can be stopped and go on."""
+"""Reference data that we compute ourselves.
+
+Methods, sampling, and runs that can be stopped and go on.
+"""

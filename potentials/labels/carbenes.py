@@ -1,11 +1,13 @@
 """carbenes-st: singlet and triplet of small carbenes at every geometry, with forces.
 
-A carbene is a small H/C/N/O/F molecule that lost two hydrogens of one saturated carbon. From a force field geometry both states are
-relaxed with GFN2-xTB (as in QMspin, whose geometries are of a lower level than its energies); what rearranged is left out. Around both
-minima geometries are drawn from the thermal distribution of the harmonic modes, more of them for the small carbenes, where a label costs
-less. Every geometry gets both labels or none.
+A carbene is a small H/C/N/O/F molecule that lost two hydrogens of one saturated carbon. From a
+force field geometry both states are relaxed with GFN2-xTB (as in QMspin, whose geometries are of a
+lower level than its energies); what rearranged is left out. Around both minima geometries are drawn
+from the thermal distribution of the harmonic modes, more of them for the small carbenes, where a
+label costs less. Every geometry gets both labels or none.
 
-Two phases, `minima` and `geometries`; each job is a file of its own, so that a run can be stopped, grow, and move.
+Two phases, `minima` and `geometries`; each job is a file of its own, so that a run can be stopped,
+grow, and move.
 """
 
 from __future__ import annotations
@@ -29,20 +31,44 @@ from potentials.labels.work import results
 NAME = "carbenes-st"
 SEED = 20260402
 TEMPERATURES_K = (300.0, 600.0)  # in turn
-GEOMETRIES = {1: 240, 2: 96, 3: 26, 4: 3, 5: 2}  # of each minimum, itself included, by the number of heavy atoms
+GEOMETRIES = {
+    1: 240,
+    2: 96,
+    3: 26,
+    4: 3,
+    5: 2,
+}  # of each minimum, itself included, by the number of heavy atoms
 STATES = (1, 3)  # multiplicities
 BOND = 1.3  # of the sum of covalent radii
 PARENTS = tuple(
     smiles
     for line in (
-        "C CC CCC CCCC CC(C)C CCCCC CCC(C)C CC(C)(C)C C1CC1 C1CCC1 C1CCCC1 CC1CC1 CC1(C)CC1 CC1CCC1 CCC1CC1",
-        "CC=C CC=CC CCC=C CC(C)=C C=CCC=C CC=CC=C CC(=C)C=C CCC=CC CCCC=C C1=CCC1 C1=CC1 C1=CCCC1 C1C=CC=C1",
+        (
+            "C CC CCC CCCC CC(C)C CCCCC CCC(C)C CC(C)(C)C C1CC1 C1CCC1 C1CCCC1 CC1CC1 CC1(C)CC1"
+            " CC1CCC1 CCC1CC1"
+        ),
+        (
+            "CC=C CC=CC CCC=C CC(C)=C C=CCC=C CC=CC=C CC(=C)C=C CCC=CC CCCC=C C1=CCC1 C1=CC1"
+            " C1=CCCC1 C1C=CC=C1"
+        ),
         "CC#C CC#CC CCC#C C#CCC#C CCC#CC CC(C)C#C CCCC#C CC=C=C",
-        "CO CCO COC CCCO CC(C)O CCOC CC=O CCC=O CC(C)=O OCC=O OCCO COCO COCOC COC=O CC(=O)O OCC=C COC=C CC(=O)C=C CCC(C)=O",
-        "COCC=O CC(=O)CO C1CO1 CC1CO1 C1COC1 C1CCOC1 C1COCO1 OC1CC1 COC(C)=O CCOC=O OCC#C COC#C CC(=O)C#C",
-        "CN CCN CNC CN(C)C CCCN CC(C)N CCNC NCCN NCCO CC=N CNC=O CC(N)=O NCC=O CC#N CCC#N CCCC#N OCC#N NCC#N COCC#N C1CN1 CC1CN1",
+        (
+            "CO CCO COC CCCO CC(C)O CCOC CC=O CCC=O CC(C)=O OCC=O OCCO COCO COCOC COC=O CC(=O)O"
+            " OCC=C COC=C CC(=O)C=C CCC(C)=O"
+        ),
+        (
+            "COCC=O CC(=O)CO C1CO1 CC1CO1 C1COC1 C1CCOC1 C1COCO1 OC1CC1 COC(C)=O CCOC=O OCC#C COC#C"
+            " CC(=O)C#C"
+        ),
+        (
+            "CN CCN CNC CN(C)C CCCN CC(C)N CCNC NCCN NCCO CC=N CNC=O CC(N)=O NCC=O CC#N CCC#N"
+            " CCCC#N OCC#N NCC#N COCC#N C1CN1 CC1CN1"
+        ),
         "CN1CC1 C1CNC1 C1CCNC1 NCC=C CNC=C NCC#C CN=C CN(C)C=O",
-        "CF CCF CCCF CC(C)F FCCF CC(F)F FCF CC(F)(F)F FCC=O FCC=C FCC#C FCC#N FCCO FCCN COCF CC(=O)F FC1CC1 CC(F)=C CC(C)(F)F",
+        (
+            "CF CCF CCCF CC(C)F FCCF CC(F)F FCF CC(F)(F)F FCC=O FCC=C FCC#C FCC#N FCCO FCCN COCF"
+            " CC(=O)F FC1CC1 CC(F)=C CC(C)(F)F"
+        ),
         "CC(C)(C)F CCCCF CON CNO CNN CC=NO",
     )
     for smiles in line.split()
@@ -94,7 +120,14 @@ def geometries(made: list[Carbene], folder: Path) -> dict[str, Geometry]:
         drawn = GEOMETRIES[sum(z > 1 for z in carbene.atomic_numbers)]
         for m in STATES:
             if (path := folder / f"{_key(n, m)}.npz").is_file():
-                jobs += [(draw / drawn, f"{_key(n, m)}-{draw:03d}", Geometry(path, draw, (SEED, n, m, draw))) for draw in range(drawn)]
+                jobs += [
+                    (
+                        draw / drawn,
+                        f"{_key(n, m)}-{draw:03d}",
+                        Geometry(path, draw, (SEED, n, m, draw)),
+                    )
+                    for draw in range(drawn)
+                ]
     return {key: job for _, key, job in sorted(jobs, key=lambda x: x[:2])}
 
 
@@ -105,7 +138,12 @@ def find_minimum(job: Minimum) -> dict[str, Any]:
     found = relax(gfn2, numbers, start, 0, job.multiplicity)
     _check_bonds(numbers, start, found)
     stiffness = hessian(gfn2, numbers, found, 0, job.multiplicity)
-    return {"atomic_numbers": numbers, "positions": found, "hessian": stiffness, "parent": np.array(job.carbene.parent)}
+    return {
+        "atomic_numbers": numbers,
+        "positions": found,
+        "hessian": stiffness,
+        "parent": np.array(job.carbene.parent),
+    }
 
 
 def label(job: Geometry) -> dict[str, Any]:
@@ -115,8 +153,12 @@ def label(job: Geometry) -> dict[str, Any]:
     numbers, positions = minimum["atomic_numbers"], minimum["positions"]
     if job.draw:
         rng = np.random.default_rng(job.seed)
-        positions = positions + thermal_displacements(minimum["hessian"], numbers, TEMPERATURES_K[job.draw % 2], rng)
-    positions = positions.astype(np.float32).astype(np.float64)  # what is stored is what is labelled
+        positions = positions + thermal_displacements(
+            minimum["hessian"], numbers, TEMPERATURES_K[job.draw % 2], rng
+        )
+    positions = positions.astype(np.float32).astype(
+        np.float64
+    )  # what is stored is what is labelled
     labels = [dft(numbers, positions, 0, multiplicity) for multiplicity in STATES]
     return {
         "atomic_numbers": numbers,
@@ -128,10 +170,17 @@ def label(job: Geometry) -> dict[str, Any]:
 
 
 def collect(folder: Path) -> Frames:
-    """Put the labels that are there together: singlet and triplet of each geometry, grouped by parent."""
-    found = list(results(folder / "geometries", list(geometries(carbenes(), folder / "minima"))).values())
+    """Put the labels that are there together.
+
+    Singlet and triplet of each geometry, grouped by parent.
+    """
+    found = list(
+        results(folder / "geometries", list(geometries(carbenes(), folder / "minima"))).values()
+    )
     if not found:
-        raise ValueError(f"`folder` must hold labels of {NAME}; got none in {folder}. Run them first.")
+        raise ValueError(
+            f"`folder` must hold labels of {NAME}; got none in {folder}. Run them first."
+        )
     pairs = [(g, k) for g in found for k in range(len(STATES))]
     return make_frames(
         n_atoms=np.array([len(g["atomic_numbers"]) for g, _ in pairs]),
@@ -152,9 +201,12 @@ def card(name: str, frames: Frames) -> Mapping[str, Any]:
         "description": PROVENANCE.description,
         "theory": THEORY,
         "programs": program() | {"tblite": version("tblite"), "rdkit": version("rdkit")},
-        "sampling": "minima of both states with GFN2-xTB, and geometries around them from the thermal distribution of its modes at "
-        f"{' and '.join(f'{t:g}' for t in TEMPERATURES_K)} K in turn, modes below 200/cm treated as 200/cm; "
-        f"geometries of a minimum by the number of heavy atoms: {GEOMETRIES}",
+        "sampling": (
+            "minima of both states with GFN2-xTB, and geometries around them from the thermal"
+            f" distribution of its modes at {' and '.join(f'{t:g}' for t in TEMPERATURES_K)} K in"
+            " turn, modes below 200/cm treated as 200/cm; geometries of a minimum by the number of"
+            f" heavy atoms: {GEOMETRIES}"
+        ),
         "seed": SEED,
         "labels": len(frames),
         "parents": len(set(frames.group.tolist())) if frames.group is not None else 0,
@@ -175,7 +227,11 @@ def _of_parent(number: int, smiles: str) -> list[Carbene]:
     found = []
     for atom in molecule.GetAtoms():
         hydrogens = [n.GetIdx() for n in atom.GetNeighbors() if n.GetAtomicNum() == 1]
-        if atom.GetAtomicNum() == 6 and atom.GetHybridization() == Chem.HybridizationType.SP3 and len(hydrogens) >= 2:
+        if (
+            atom.GetAtomicNum() == 6
+            and atom.GetHybridization() == Chem.HybridizationType.SP3
+            and len(hydrogens) >= 2
+        ):
             edited = Chem.RWMol(molecule)
             edited.GetAtomWithIdx(atom.GetIdx()).SetNumRadicalElectrons(2)
             edited.GetAtomWithIdx(atom.GetIdx()).SetNoImplicit(True)
@@ -184,7 +240,11 @@ def _of_parent(number: int, smiles: str) -> list[Carbene]:
             kept = [n for n in range(molecule.GetNumAtoms()) if n not in hydrogens[-2:]]
             symbols = [molecule.GetAtomWithIdx(n).GetSymbol() for n in kept]
             places = tuple((float(x), float(y), float(z)) for x, y, z in positions[kept])
-            found.append(Carbene(number, Chem.MolToSmiles(edited), tuple(NUMBER_OF[s] for s in symbols), places))
+            found.append(
+                Carbene(
+                    number, Chem.MolToSmiles(edited), tuple(NUMBER_OF[s] for s in symbols), places
+                )
+            )
     return found
 
 
@@ -205,9 +265,15 @@ def _key(carbene: int, multiplicity: int) -> str:
 
 PROVENANCE = Provenance(
     name=NAME,
-    description="small carbenes of H, C, N, O, F, singlet and triplet at every geometry; energies and forces",
+    description=(
+        "small carbenes of H, C, N, O, F, singlet and triplet at every geometry; energies and"
+        " forces"
+    ),
     theory=THEORY,
     licence="CC0-1.0",
-    citation="M. Schwilk, D. N. Tahchieva, O. A. von Lilienfeld, arXiv 2004.10600, for the idea of the set",
+    citation=(
+        "M. Schwilk, D. N. Tahchieva, O. A. von Lilienfeld, arXiv 2004.10600, for the idea of"
+        " the set"
+    ),
     url="https://arxiv.org/abs/2004.10600",
 )

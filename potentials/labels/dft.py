@@ -1,9 +1,12 @@
-"""B3LYP/6-31G* through PySCF: closed-shell singlets and unrestricted triplets, energies and forces, seconds a label.
+"""B3LYP/6-31G* through PySCF.
 
-Why this level: of the common functionals with forces in reach it comes near the measured gap of methylene (0.39 eV) at little cost:
-B3LYP 0.61, PBE0 0.87, BLYP 0.56 eV, each in 6-31G* as in def2-SVP, which takes a quarter longer. The grid, level 1 of PySCF, is good to
-1 meV and, for most atoms, a few meV/Å (17 at worst). A first field on a coarser grid saves a quarter of the time. On one core methylene
-takes 0.4 s for both states, a carbene of five heavy atoms about 9.
+Closed-shell singlets and unrestricted triplets, energies and forces, seconds a label.
+
+Why this level: of the common functionals with forces in reach it comes near the measured gap of
+methylene (0.39 eV) at little cost: B3LYP 0.61, PBE0 0.87, BLYP 0.56 eV, each in 6-31G* as in
+def2-SVP, which takes a quarter longer. The grid, level 1 of PySCF, is good to 1 meV and, for most
+atoms, a few meV/Å (17 at worst). A first field on a coarser grid saves a quarter of the time. On
+one core methylene takes 0.4 s for both states, a carbene of five heavy atoms about 9.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ from importlib.metadata import version
 
 import numpy as np
 
-from potentials.datasets.units import BOHR, HARTREE
+from potentials.datasets.formats.units import BOHR, HARTREE
 from potentials.labels.method import Failed, Floats, Integers, Label
 
 FUNCTIONAL, BASIS = "b3lyp", "6-31g*"
@@ -27,7 +30,8 @@ def dft(atomic_numbers: Integers, positions: Floats, charge: int, multiplicity: 
 
     Raises
     ------
-    Failed   no convergence, also not with second-order steps; another <S²> than that of the multiplicity
+    Failed   no convergence, also not with second-order steps; another <S²> than that of the
+             multiplicity
     """
     from pyscf import dft as pyscf_dft
     from pyscf import gto, lib
@@ -35,7 +39,9 @@ def dft(atomic_numbers: Integers, positions: Floats, charge: int, multiplicity: 
     lib.num_threads(1)  # jobs run side by side
     atoms = list(zip(map(int, atomic_numbers), positions.tolist(), strict=True))
     molecule = gto.M(atom=atoms, basis=BASIS, charge=charge, spin=multiplicity - 1, verbose=0)
-    field = (pyscf_dft.RKS if multiplicity == 1 else pyscf_dft.UKS)(molecule, xc=FUNCTIONAL).density_fit()
+    field = (pyscf_dft.RKS if multiplicity == 1 else pyscf_dft.UKS)(
+        molecule, xc=FUNCTIONAL
+    ).density_fit()
     start = None
     for level, tolerance in zip(GRID_LEVELS, TOLERANCES, strict=True):
         field.grids = pyscf_dft.gen_grid.Grids(molecule)
@@ -50,8 +56,10 @@ def dft(atomic_numbers: Integers, positions: Floats, charge: int, multiplicity: 
     if multiplicity > 1:
         _check_spin(float(field.spin_square()[0]), multiplicity)
     gradient = field.nuc_grad_method().kernel()
-    (_, charges) = field.mulliken_pop(verbose=0)
-    return Label(float(field.e_tot) * HARTREE, -np.asarray(gradient) * (HARTREE / BOHR), np.asarray(charges))
+    _, charges = field.mulliken_pop(verbose=0)
+    return Label(
+        float(field.e_tot) * HARTREE, -np.asarray(gradient) * (HARTREE / BOHR), np.asarray(charges)
+    )
 
 
 def program() -> dict[str, str]:

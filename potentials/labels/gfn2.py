@@ -7,20 +7,27 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from potentials.datasets.units import BOHR, HARTREE
+from potentials.datasets.formats.units import BOHR, HARTREE
 from potentials.labels.method import Failed, Floats, Integers, Label
 
 THEORY = "GFN2-xTB, spin-polarised for open shells"
 ACCURACY = 0.01  # of tblite's own scale: energies to about 1e-8 hartree
-SPIN_POLARIZATION = 1.0  # without it the triplet of CH2 lies 0.8 eV above its singlet, with it 0.6 below
+SPIN_POLARIZATION = (
+    1.0  # without it the triplet of CH2 lies 0.8 eV above its singlet, with it 0.6 below
+)
 
 
 class Convergence(NamedTuple):
     """How far the charges of a molecule are made self-consistent, and from where."""
 
-    accuracy: float  # of tblite's own scale: 0.1 is good for 0.1 meV/Å, 1 for 1 meV/Å; 10 for 0.002 meV and 1.5 meV/Å, at worst 0.02 and 30
-    cycles: int = 150  # before a label is given up: what does not converge within these rarely does within more
-    guess: int = 0  # of tblite: 0 superposes atoms, 1 equilibrates electronegativities, which saves a cycle
+    # of tblite's own scale: 0.1 is good for 0.1 meV/Å, 1 for 1 meV/Å; 10 for 0.002 meV and 1.5
+    # meV/Å, at worst 0.02 and 30
+    accuracy: float
+    # before a label is given up: what does not converge within these rarely does within more
+    cycles: int = 150
+    guess: int = (
+        0  # of tblite: 0 superposes atoms, 1 equilibrates electronegativities, which saves a cycle
+    )
 
 
 def gfn2(atomic_numbers: Integers, positions: Floats, charge: int, multiplicity: int) -> Label:
@@ -33,7 +40,9 @@ def gfn2(atomic_numbers: Integers, positions: Floats, charge: int, multiplicity:
     from tblite.exceptions import TBLiteRuntimeError
     from tblite.interface import Calculator
 
-    method = Calculator("GFN2-xTB", atomic_numbers, positions / BOHR, charge=float(charge), uhf=multiplicity - 1)
+    method = Calculator(
+        "GFN2-xTB", atomic_numbers, positions / BOHR, charge=float(charge), uhf=multiplicity - 1
+    )
     method.set("verbosity", 0)
     method.set("accuracy", ACCURACY)
     if multiplicity > 1:
@@ -57,12 +66,26 @@ class Surface:
     convergence : Convergence   of each label
     """
 
-    def __init__(self, atomic_numbers: Integers, charge: int, multiplicity: int, convergence: Convergence) -> None:
+    def __init__(
+        self, atomic_numbers: Integers, charge: int, multiplicity: int, convergence: Convergence
+    ) -> None:
         from tblite.interface import Calculator
 
-        self._method = Calculator("GFN2-xTB", atomic_numbers, _spread(len(atomic_numbers)), charge=float(charge), uhf=multiplicity - 1)
+        self._method = Calculator(
+            "GFN2-xTB",
+            atomic_numbers,
+            _spread(len(atomic_numbers)),
+            charge=float(charge),
+            uhf=multiplicity - 1,
+        )
         accuracy, cycles, guess = convergence
-        for name, value in {"verbosity": 0, "accuracy": accuracy, "save-integrals": 1, "max-iter": cycles, "guess": guess}.items():
+        for name, value in {
+            "verbosity": 0,
+            "accuracy": accuracy,
+            "save-integrals": 1,
+            "max-iter": cycles,
+            "guess": guess,
+        }.items():
             self._method.set(name, value)
         if multiplicity > 1:
             self._method.add("spin-polarization", SPIN_POLARIZATION)
@@ -81,12 +104,19 @@ class Surface:
         )
 
     def follow(self, positions: Floats) -> Label:
-        """Compute energy and forces near the geometry before, from its charges: for dynamics, cheaper."""
+        """Compute energy and forces near the geometry before, from its charges.
+
+        For dynamics, cheaper.
+        """
         try:
             self._last = self._run(positions, self._last)
         except Failed:
             self._last = self._run(positions)
-        return Label(float(self._last.get("energy")) * HARTREE, -self._last.get("gradient") * (HARTREE / BOHR), self._last.get("charges"))
+        return Label(
+            float(self._last.get("energy")) * HARTREE,
+            -self._last.get("gradient") * (HARTREE / BOHR),
+            self._last.get("charges"),
+        )
 
     def _run(self, positions: Floats, start: Any = None) -> Any:
         from tblite.exceptions import TBLiteRuntimeError
@@ -104,12 +134,20 @@ def program() -> dict[str, str]:
 
 
 def _spin_squared(result: Any) -> float:
-    """Expectation value of S² of one determinant with fractional occupations: S_z² + N/2 - Σ_ij n_i n_j |<i|j>|², i up and j down."""
+    """Expectation value of S² of one determinant with fractional occupations.
+
+    S_z² + N/2 - Σ_ij n_i n_j |<i|j>|², i up and j down.
+    """
     orbitals, (up, down) = result.get("orbital-coefficients"), result.get("orbital-occupations")
     overlap = orbitals[0].T @ result.get("overlap-matrix") @ orbitals[1]  # (up, down)
-    return float(0.25 * (up.sum() - down.sum()) ** 2 + 0.5 * (up.sum() + down.sum()) - up @ overlap**2 @ down)
+    return float(
+        0.25 * (up.sum() - down.sum()) ** 2 + 0.5 * (up.sum() + down.sum()) - up @ overlap**2 @ down
+    )
 
 
 def _spread(n_atoms: int) -> Floats:
-    """Place atoms anywhere but on each other (N, 3): a calculator must be made before it is told positions."""
+    """Place atoms anywhere but on each other (N, 3).
+
+    A calculator must be made before it is told positions.
+    """
     return np.arange(3.0 * n_atoms).reshape(-1, 3)

@@ -13,7 +13,10 @@ Integers = NDArray[np.int64]
 
 
 class Label(NamedTuple):
-    """Energy, forces and charges of one structure in one state; the rest where the method tells it."""
+    """Energy, forces and charges of one structure in one state.
+
+    The rest where the method tells it.
+    """
 
     energy: float  # eV
     forces: Floats  # (N, 3) eV/Å
@@ -22,7 +25,9 @@ class Label(NamedTuple):
     spin_squared: float | None = None  # <S²>
 
 
-Method = Callable[[Integers, Floats, int, int], Label]  # atomic numbers (N,), positions (N, 3) Å, charge e, multiplicity 2S + 1
+Method = Callable[
+    [Integers, Floats, int, int], Label
+]  # atomic numbers (N,), positions (N, 3) Å, charge e, multiplicity 2S + 1
 
 
 class Failed(Exception):

@@ -1,7 +1,10 @@
-"""Thermal geometries of one molecule in one state, labelled with GFN2-xTB: many cheap labels to start a training from.
+"""Thermal geometries of one molecule in one state, labelled with GFN2-xTB.
 
-A network that has seen them needs fewer labels of the method that is wanted. Geometries come from Langevin dynamics on the method
-itself, so that none of the wanted method's is looked at. A piece is one stretch of dynamics with a seed of its own.
+Many cheap labels to start a training from.
+
+A network that has seen them needs fewer labels of the method that is wanted. Geometries come from
+Langevin dynamics on the method itself, so that none of the wanted method's is looked at. A piece is
+one stretch of dynamics with a seed of its own.
 """
 
 from __future__ import annotations
@@ -37,7 +40,9 @@ class Piece(NamedTuple):
     seed: tuple[int, int]
 
 
-def jobs(atoms: Atoms, charge: int, multiplicity: int, temperature_K: float, n_labels: int, seed: int) -> dict[str, Piece]:
+def jobs(
+    atoms: Atoms, charge: int, multiplicity: int, temperature_K: float, n_labels: int, seed: int
+) -> dict[str, Piece]:
     """Cut the work into pieces.
 
     Raises
@@ -47,10 +52,22 @@ def jobs(atoms: Atoms, charge: int, multiplicity: int, temperature_K: float, n_l
     if n_labels < 1:
         raise ValueError(f"`labels` must be at least 1; got {n_labels}. Ask for some thousands.")
     if not temperature_K > 0:
-        raise ValueError(f"`temperature_K` must be positive; got {temperature_K} K. Take that of the runs to come, or a little more.")
+        raise ValueError(
+            f"`temperature_K` must be positive; got {temperature_K} K. Take that of the runs to"
+            " come, or a little more."
+        )
     if atoms.pbc.any():
-        raise ValueError(f"`atoms` must be a molecule in open space; got periodic directions {atoms.pbc.tolist()}. Remove the cell.")
-    shared = np.array(atoms.numbers, dtype=np.int64), np.array(atoms.positions, dtype=np.float64), charge, multiplicity, temperature_K
+        raise ValueError(
+            "`atoms` must be a molecule in open space; got periodic directions"
+            f" {atoms.pbc.tolist()}. Remove the cell."
+        )
+    shared = (
+        np.array(atoms.numbers, dtype=np.int64),
+        np.array(atoms.positions, dtype=np.float64),
+        charge,
+        multiplicity,
+        temperature_K,
+    )
     counts = [min(PIECE, n_labels - first) for first in range(0, n_labels, PIECE)]
     return {f"{n:05d}": Piece(*shared, count, (seed, n)) for n, count in enumerate(counts)}
 
@@ -70,10 +87,23 @@ def compute(piece: Piece) -> dict[str, Any]:
 
     start = relax(follow, numbers, piece.positions, charge, multiplicity, fmax=0.05)
     rng = np.random.default_rng(piece.seed)
-    path = langevin(follow, numbers, start, charge, multiplicity, piece.temperature_K, EVERY, rng, TIMESTEP_FS, FRICTION_PER_PS)
+    path = langevin(
+        follow,
+        numbers,
+        start,
+        charge,
+        multiplicity,
+        piece.temperature_K,
+        EVERY,
+        rng,
+        TIMESTEP_FS,
+        FRICTION_PER_PS,
+    )
     for _ in range(SETTLE):
         next(path)
-    positions = np.array([next(path) for _ in range(piece.n_samples)]).astype(np.float32)  # what is stored is what is labelled
+    positions = np.array([next(path) for _ in range(piece.n_samples)]).astype(
+        np.float32
+    )  # what is stored is what is labelled
     labels = [surface.label(x.astype(np.float64)) for x in positions]
     return {
         "positions": positions,
@@ -91,7 +121,10 @@ def collect(made: Mapping[str, Piece], folder: Path, name: str) -> Frames:
     """
     pieces = results(folder, list(made))
     if not pieces:
-        raise ValueError(f"`folder` must hold finished pieces; got none in {folder}. Look at the reasons in its .failed files.")
+        raise ValueError(
+            f"`folder` must hold finished pieces; got none in {folder}. Look at the reasons in its"
+            " .failed files."
+        )
     first = next(iter(made.values()))
     sizes = [len(piece["energy"]) for piece in pieces.values()]
     n_atoms = len(first.atomic_numbers)
@@ -106,10 +139,16 @@ def collect(made: Mapping[str, Piece], folder: Path, name: str) -> Frames:
         group=np.repeat(np.arange(len(sizes)), sizes),
         provenance=Provenance(
             name=name,
-            description=f"{name} at {first.temperature_K:g} K, charge {first.charge:+d}, multiplicity {first.multiplicity}",
+            description=(
+                f"{name} at {first.temperature_K:g} K, charge {first.charge:+d}, multiplicity"
+                f" {first.multiplicity}"
+            ),
             theory=gfn2.THEORY,
             licence="CC0-1.0",
-            citation="C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019), for the method",
+            citation=(
+                "C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019), for"
+                " the method"
+            ),
             url="https://doi.org/10.1021/acs.jctc.8b01176",
         ),
     )
@@ -124,8 +163,11 @@ def card(made: Mapping[str, Piece], frames: Frames, seed: int) -> dict[str, Any]
         "theory": gfn2.THEORY,
         "programs": gfn2.program(),
         "accuracy": CONVERGENCE.accuracy,
-        "sampling": f"Langevin dynamics at {first.temperature_K:g} K on the same method from its minimum, {TIMESTEP_FS:g} fs, "
-        f"{FRICTION_PER_PS:g}/ps, a sample every {EVERY} steps after {SETTLE * EVERY} steps, {PIECE} samples a piece",
+        "sampling": (
+            f"Langevin dynamics at {first.temperature_K:g} K on the same method from its minimum,"
+            f" {TIMESTEP_FS:g} fs, {FRICTION_PER_PS:g}/ps, a sample every {EVERY} steps after"
+            f" {SETTLE * EVERY} steps, {PIECE} samples a piece"
+        ),
         "seed": seed,
         "labels": len(frames),
         "licence": "CC0-1.0",

@@ -1,4 +1,7 @@
-"""What the finished jobs of organic-xtb become: shards to train on, a test file, a sample, and a card that says how all was made."""
+"""What the finished jobs of organic-xtb become.
+
+Shards to train on, a test file, a sample, and a card that says how all was made.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,16 @@ from typing import Any
 import numpy as np
 
 from potentials.datasets.checksum import checksum
+from potentials.datasets.formats.hdf5 import read_hdf5, write_hdf5
 from potentials.datasets.frames import Frames, join, make_frames
-from potentials.datasets.hdf5 import read_hdf5, write_hdf5
-from potentials.datasets.organic import COMMAND, NAME, ORGANIC, SAMPLE, TEST, TRAIN
+from potentials.datasets.sets.organic import (
+    COMMAND,
+    NAME,
+    ORGANIC,
+    SAMPLE,
+    TEST,
+    TRAIN,
+)
 from potentials.datasets.statistics import states
 from potentials.labels import organic
 from potentials.labels.gfn2 import program
@@ -23,7 +33,14 @@ from potentials.labels.work import failures, finished, results
 
 SAMPLE_MOLECULES, SAMPLE_FRAMES = 125, 500
 PER_ATOM = {"atomic_numbers": (), "positions": (3,), "forces": (3,), "partial_charges": ()}
-PER_FRAME = {"n_atoms": (), "energy": (), "dipole": (3,), "total_charge": (), "multiplicity": (), "group": ()}
+PER_FRAME = {
+    "n_atoms": (),
+    "energy": (),
+    "dipole": (3,),
+    "total_charge": (),
+    "multiplicity": (),
+    "group": (),
+}
 
 
 def write_set(jobs: Mapping[str, Job], folder: Path, output: Path) -> dict[str, Any]:
@@ -46,10 +63,19 @@ def write_set(jobs: Mapping[str, Job], folder: Path, output: Path) -> dict[str, 
     if test:
         write_hdf5(output / TEST, test)
     if not parts:
-        raise ValueError(f"`folder` must hold labels of {NAME}; got none in {folder}. Run them first.")
+        raise ValueError(
+            f"`folder` must hold labels of {NAME}; got none in {folder}. Run them first."
+        )
     train = join(parts)
     write_hdf5(output / f"{SAMPLE}.h5", sample(train))
-    return _card(train, test, counts, failures(folder, list(done)), len(jobs) - len(done), next(iter(jobs.values())).seed[0])
+    return _card(
+        train,
+        test,
+        counts,
+        failures(folder, list(done)),
+        len(jobs) - len(done),
+        next(iter(jobs.values())).seed[0],
+    )
 
 
 def collect(jobs: Mapping[str, Job], folder: Path) -> Frames:
@@ -70,8 +96,23 @@ def sample_card(about: Mapping[str, Any], output: Path) -> dict[str, Any]:
     frames = read_hdf5(output / f"{SAMPLE}.h5")
     return {
         "name": SAMPLE,
-        "description": f"{len(frames)} frames of {_molecules(frames)} molecules of {NAME}, for tests",
-        **{key: about[key] for key in ("theory", "programs", "accuracy", "sampling", "checks", "seed", "licence", "citation", "url")},
+        "description": (
+            f"{len(frames)} frames of {_molecules(frames)} molecules of {NAME}, for tests"
+        ),
+        **{
+            key: about[key]
+            for key in (
+                "theory",
+                "programs",
+                "accuracy",
+                "sampling",
+                "checks",
+                "seed",
+                "licence",
+                "citation",
+                "url",
+            )
+        },
         "labels": len(frames),
         "states": states(frames),
         "command": COMMAND,
@@ -88,17 +129,29 @@ def sample(frames: Frames) -> Frames:
     return frames.select(np.sort(rng.permutation(among)[:SAMPLE_FRAMES]))
 
 
-def _frames(folder: Path, keys: list[str], counts: Counter[str], thinned: Mapping[str, Job] | None = None) -> Frames | None:
+def _frames(
+    folder: Path, keys: list[str], counts: Counter[str], thinned: Mapping[str, Job] | None = None
+) -> Frames | None:
     """Put jobs together, some of them thinned; add up what they left out."""
     computed = results(folder, keys)
-    found = [_thinned(arrays, thinned[key]) for key, arrays in computed.items()] if thinned else list(computed.values())
+    found = (
+        [_thinned(arrays, thinned[key]) for key, arrays in computed.items()]
+        if thinned
+        else list(computed.values())
+    )
     for job in found:
         counts.update(json.loads(str(job["left_out"])))
-        counts.update({f"scene {name}": int(n) for name, n in zip(*np.unique(job["scene"], return_counts=True), strict=True)})
+        counts.update(
+            {
+                f"scene {name}": int(n)
+                for name, n in zip(*np.unique(job["scene"], return_counts=True), strict=True)
+            }
+        )
     if not found:
         return None
     flat: dict[str, Any] = {
-        name: np.concatenate([job[name].reshape(-1, *shape) for job in found]) for name, shape in (PER_ATOM | PER_FRAME).items()
+        name: np.concatenate([job[name].reshape(-1, *shape) for job in found])
+        for name, shape in (PER_ATOM | PER_FRAME).items()
     }
     return make_frames(**flat, provenance=ORGANIC.provenance)
 
@@ -109,7 +162,10 @@ def _thinned(arrays: dict[str, Any], job: Job) -> dict[str, Any]:
     n_atoms, charge, scene = arrays["n_atoms"], arrays["total_charge"], arrays["scene"]
     positions = np.split(arrays["positions"], np.cumsum(n_atoms)[:-1])
     ground: dict[bytes, int] = {}  # charge of the state that was labelled first at a geometry
-    far = [abs(q - ground.setdefault(x.tobytes(), q)) == 2 for q, x in zip(charge, positions, strict=True)]
+    far = [
+        abs(q - ground.setdefault(x.tobytes(), q)) == 2
+        for q, x in zip(charge, positions, strict=True)
+    ]
     share = np.where(far, draw.kept_far, 1.0) * np.where(scene == "ion", draw.kept_beside_ion, 1.0)
     kept = np.random.default_rng((*job.seed, 1)).random(len(n_atoms)) < share
     of_atoms = np.repeat(kept, n_atoms)
@@ -117,25 +173,47 @@ def _thinned(arrays: dict[str, Any], job: Job) -> dict[str, Any]:
     return arrays | {name: arrays[name][mask] for name, mask in rows.items()}
 
 
-def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapping[str, str], n_left: int, seed: int) -> dict[str, Any]:
+def _card(
+    train: Frames,
+    test: Frames | None,
+    counts: Counter[str],
+    failed: Mapping[str, str],
+    n_left: int,
+    seed: int,
+) -> dict[str, Any]:
     return {
         "name": NAME,
-        **{key: getattr(ORGANIC.provenance, key) for key in ("description", "theory", "licence", "citation", "url")},
+        **{
+            key: getattr(ORGANIC.provenance, key)
+            for key in ("description", "theory", "licence", "citation", "url")
+        },
         "programs": program(),
-        "accuracy": f"{organic.TIGHT.accuracy:g}; {organic.LOOSE.accuracy:g} of molecules past {DRAWS[7]}",
-        "sampling": f"per molecule {len(organic.SCENES)} geometries ({organic.FURTHER_SCENES} past the first {DRAWS[0]} molecules, 2 "
-        f"without dynamics past {DRAWS[1]}, one of them relaxed from {DRAWS[2]} to {DRAWS[3]}; more ions there; {organic.SCARCE} of "
-        f"smaller molecules in all their states past {DRAWS[4]}, with dynamics, neutral ones first, ions and radicals past {DRAWS[5]}; "
-        f"2 as of the first past {DRAWS[6]}, 1 past {DRAWS[7]}) "
-        "of one species (the molecule, or a proton more, a proton less, a hydrogen less): "
-        f"Langevin dynamics on the method at {organic.TEMPERATURES_K[0]:g} to {organic.TEMPERATURES_K[1]:g} K "
-        f"({organic.TIMESTEP_FS:g} fs, hydrogens of {organic.HYDROGEN_AMU:g} amu, every {organic.EVERY} steps, from a displaced geometry), "
-        "thermal displacements along the modes of a force field, a stretched bond, a close contact, a minimum of the method, pairs "
-        f"with small partners; of each species by name {len(organic.NEAR_SCENES)} more geometries at and near its minimum, in all states",
-        "checks": f"converged; <S²> within {organic.MOST_SPIN_ERROR:g}; forces below {organic.MOST_FORCE:g} eV/Å; in one piece; energy "
-        f"within {organic.ENERGY_RANGE} eV of the first of the molecule, whose forces are checked against differences of energies "
-        f"({organic.DRAWS[2].checked:.0%} of the molecules beyond {DRAWS[1]}, {organic.DRAWS[4].checked:.0%} beyond {DRAWS[3]}, "
-        f"{organic.DRAWS[7].checked:.0%} beyond {DRAWS[6]})",
+        "accuracy": (
+            f"{organic.TIGHT.accuracy:g}; {organic.LOOSE.accuracy:g} of molecules past {DRAWS[7]}"
+        ),
+        "sampling": (
+            f"per molecule {len(organic.SCENES)} geometries ({organic.FURTHER_SCENES} past the"
+            f" first {DRAWS[0]} molecules, 2 without dynamics past {DRAWS[1]}, one of them relaxed"
+            f" from {DRAWS[2]} to {DRAWS[3]}; more ions there; {organic.SCARCE} of smaller"
+            f" molecules in all their states past {DRAWS[4]}, with dynamics, neutral ones first,"
+            f" ions and radicals past {DRAWS[5]}; 2 as of the first past {DRAWS[6]}, 1 past"
+            f" {DRAWS[7]}) of one species (the molecule, or a proton more, a proton less, a"
+            f" hydrogen less): Langevin dynamics on the method at {organic.TEMPERATURES_K[0]:g} to"
+            f" {organic.TEMPERATURES_K[1]:g} K ({organic.TIMESTEP_FS:g} fs, hydrogens of"
+            f" {organic.HYDROGEN_AMU:g} amu, every {organic.EVERY} steps, from a displaced"
+            " geometry), thermal displacements along the modes of a force field, a stretched bond,"
+            " a close contact, a minimum of the method, pairs with small partners; of each species"
+            f" by name {len(organic.NEAR_SCENES)} more geometries at and near its minimum, in all"
+            " states"
+        ),
+        "checks": (
+            f"converged; <S²> within {organic.MOST_SPIN_ERROR:g}; forces below"
+            f" {organic.MOST_FORCE:g} eV/Å; in one piece; energy within {organic.ENERGY_RANGE} eV"
+            " of the first of the molecule, whose forces are checked against differences of"
+            f" energies ({organic.DRAWS[2].checked:.0%} of the molecules beyond {DRAWS[1]},"
+            f" {organic.DRAWS[4].checked:.0%} beyond {DRAWS[3]}, {organic.DRAWS[7].checked:.0%}"
+            f" beyond {DRAWS[6]})"
+        ),
         "frames by scene": _picked(counts, "scene "),
         "left out": {name: n for name, n in counts.most_common() if not name.startswith("scene ")},
         "failed jobs": dict(Counter(reason.partition(":")[0] for reason in failed.values())),
@@ -151,7 +229,9 @@ def _card(train: Frames, test: Frames | None, counts: Counter[str], failed: Mapp
 
 
 def _picked(counts: Counter[str], start: str) -> dict[str, int]:
-    return {name.removeprefix(start): n for name, n in counts.most_common() if name.startswith(start)}
+    return {
+        name.removeprefix(start): n for name, n in counts.most_common() if name.startswith(start)
+    }
 
 
 def _molecules(frames: Frames) -> int:

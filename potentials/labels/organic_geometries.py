@@ -1,7 +1,8 @@
 """Geometries of a species: force field minimum, harmonic modes, stretched bonds, close contacts, pairs.
 
-A species is a molecule of `organic_molecules`, or its ion or radical: without one hydrogen, or with a proton more. Its force field
-is that of the molecule with all hydrogens; what is removed is removed from the geometry.
+A species is a molecule of `organic_molecules`, or its ion or radical: without one hydrogen, or with
+a proton more. Its force field is that of the molecule with all hydrogens; what is removed is
+removed from the geometry.
 """
 
 from __future__ import annotations
@@ -22,10 +23,22 @@ from potentials.labels.sampling import hessian, relax, thermal_displacements
 BOND = 1.3  # of the sum of covalent radii
 KCAL = 0.0433641153  # eV
 STRETCH = (0.85, 1.8)  # of the length of a bond
-CONTACT = (0.55, 0.95)  # of the sum of van der Waals radii: atoms that are not bound, pushed together
+CONTACT = (
+    0.55,
+    0.95,
+)  # of the sum of van der Waals radii: atoms that are not bound, pushed together
 APART = (0.75, 1.6)  # of the sum of van der Waals radii: the closest atoms of a pair
-SOFT = 250.0  # 1/cm: softer modes are treated as this stiff: turning groups move along straight lines here
-VAN_DER_WAALS = {1: 1.10, 6: 1.70, 7: 1.55, 8: 1.52, 9: 1.47, 16: 1.80, 17: 1.75}  # Å; Mantina et al., J. Phys. Chem. A 113, 5806 (2009)
+# 1/cm: softer modes are treated as this stiff: turning groups move along straight lines here
+SOFT = 250.0
+VAN_DER_WAALS = {
+    1: 1.10,
+    6: 1.70,
+    7: 1.55,
+    8: 1.52,
+    9: 1.47,
+    16: 1.80,
+    17: 1.75,
+}  # Å; Mantina et al., J. Phys. Chem. A 113, 5806 (2009)
 
 
 class Species(NamedTuple):
@@ -41,7 +54,9 @@ class Species(NamedTuple):
 
     def displaced(self, temperature_K: float, rng: np.random.Generator) -> Floats:
         """Draw a geometry (N, 3) Å from the thermal distribution of the modes."""
-        moved = thermal_displacements(self.stiffness, self.all_numbers, temperature_K, rng, lowest_per_cm=SOFT)
+        moved = thermal_displacements(
+            self.stiffness, self.all_numbers, temperature_K, rng, lowest_per_cm=SOFT
+        )
         return self.positions + moved[self.kept]
 
 
@@ -62,7 +77,11 @@ def make_species(parent: Parent, kind: str, rng: np.random.Generator) -> Species
     charge, kept = Chem.GetFormalCharge(molecule), np.arange(len(numbers))
     positions = molecule.GetConformer().GetPositions()
     if parent.small:
-        positions = relax(gfn2, numbers, positions, charge, parent.multiplicity, fmax=0.05) if len(numbers) > 1 else positions
+        positions = (
+            relax(gfn2, numbers, positions, charge, parent.multiplicity, fmax=0.05)
+            if len(numbers) > 1
+            else positions
+        )
         stiffness = hessian(gfn2, numbers, positions, charge, parent.multiplicity)
         return Species(numbers, positions, charge, parent.multiplicity, stiffness, numbers, kept)
     stiffness = hessian(_forces(molecule), numbers, positions, 0, 1)
@@ -82,8 +101,12 @@ def stretched(numbers: Integers, positions: Floats, rng: np.random.Generator) ->
     rest = bonds(numbers, positions)
     rest[i, j] = rest[j, i] = False
     part = connected_components(rest, directed=False)[1]
-    moving = part == part[j] if part[i] != part[j] else np.arange(len(numbers)) == j  # in a ring one atom moves
-    moved: Floats = positions + moving[:, None] * (rng.uniform(*STRETCH) - 1) * (positions[j] - positions[i])
+    moving = (
+        part == part[j] if part[i] != part[j] else np.arange(len(numbers)) == j
+    )  # in a ring one atom moves
+    moved: Floats = positions + moving[:, None] * (rng.uniform(*STRETCH) - 1) * (
+        positions[j] - positions[i]
+    )
     return moved
 
 
@@ -98,23 +121,32 @@ def contact(numbers: Integers, positions: Floats, rng: np.random.Generator) -> F
     distance = float(np.linalg.norm(way))
     wanted = min(rng.uniform(*CONTACT) * (_radius(numbers[i]) + _radius(numbers[j])), distance)
     moved = positions.copy()
-    near = np.exp(-np.sum((positions[:, None] - positions[[i, j]]) ** 2, axis=-1) / 2)  # (N, 2): neighbours follow, in Å
+    near = np.exp(
+        -np.sum((positions[:, None] - positions[[i, j]]) ** 2, axis=-1) / 2
+    )  # (N, 2): neighbours follow, in Å
     moved += (near[:, :1] - near[:, 1:]) * 0.5 * (1 - wanted / distance) * way
     return moved
 
 
-def beside(numbers: Integers, positions: Floats, partner: Species, rng: np.random.Generator) -> tuple[Integers, Floats]:
+def beside(
+    numbers: Integers, positions: Floats, partner: Species, rng: np.random.Generator
+) -> tuple[Integers, Floats]:
     """Put a partner next to a molecule, turned at random, the closest atoms at a random distance."""
     turned = partner.positions @ _rotation(rng).T
     direction = rng.normal(size=3)
     direction /= np.linalg.norm(direction)
     factor = rng.uniform(*APART)
-    closest = factor * (np.array([_radius(z) for z in numbers])[:, None] + np.array([_radius(z) for z in partner.atomic_numbers])[None])
+    closest = factor * (
+        np.array([_radius(z) for z in numbers])[:, None]
+        + np.array([_radius(z) for z in partner.atomic_numbers])[None]
+    )
     centre = positions.mean(0)
     for way in np.arange(0.0, 30.0, 0.05):  # outwards until nothing is too close
         placed = turned - turned.mean(0) + centre + way * direction
         if (np.linalg.norm(positions[:, None] - placed[None], axis=-1) > closest).all():
-            return np.concatenate([numbers, partner.atomic_numbers]), np.concatenate([positions, placed])
+            return np.concatenate([numbers, partner.atomic_numbers]), np.concatenate(
+                [positions, placed]
+            )
     raise Failed("there is no room for a partner")
 
 
@@ -144,13 +176,17 @@ def _embedded(molecule: Any, rng: np.random.Generator) -> Any:
     parameters.maxIterations = 20
     if rdDistGeom.EmbedMolecule(molecule, parameters) < 0:
         raise Failed("there is no conformer")
-    if force_field(molecule).Minimize(maxIts=2000, forceTol=1e-4) < 0:  # moves the atoms of the molecule
+    if (
+        force_field(molecule).Minimize(maxIts=2000, forceTol=1e-4) < 0
+    ):  # moves the atoms of the molecule
         raise Failed("the force field finds no minimum")
     return molecule
 
 
 def force_field(molecule: Any, conformer: int = -1) -> Any:
-    """Make the force field of a molecule with a geometry: MMFF94, or UFF where that has no parameters.
+    """Make the force field of a molecule with a geometry.
+
+    MMFF94, or UFF where that has no parameters.
 
     Raises
     ------
@@ -159,7 +195,9 @@ def force_field(molecule: Any, conformer: int = -1) -> Any:
     from rdkit.Chem import rdForceFieldHelpers as helpers
 
     if helpers.MMFFHasAllMoleculeParams(molecule):
-        field = helpers.MMFFGetMoleculeForceField(molecule, helpers.MMFFGetMoleculeProperties(molecule), confId=conformer)
+        field = helpers.MMFFGetMoleculeForceField(
+            molecule, helpers.MMFFGetMoleculeProperties(molecule), confId=conformer
+        )
     elif helpers.UFFHasAllMoleculeParams(molecule):
         field = helpers.UFFGetMoleculeForceField(molecule, confId=conformer)
     else:
@@ -174,8 +212,14 @@ def _forces(molecule: Any) -> Callable[[Integers, Floats, int, int], Label]:
 
     def method(numbers: Integers, positions: Floats, charge: int, multiplicity: int) -> Label:
         places = positions.ravel().tolist()
-        energy = field.CalcEnergy(places)  # first: the gradient takes the distances of the last energy
-        return Label(KCAL * energy, -KCAL * np.array(field.CalcGrad(places)).reshape(-1, 3), np.zeros(len(numbers)))
+        energy = field.CalcEnergy(
+            places
+        )  # first: the gradient takes the distances of the last energy
+        return Label(
+            KCAL * energy,
+            -KCAL * np.array(field.CalcGrad(places)).reshape(-1, 3),
+            np.zeros(len(numbers)),
+        )
 
     return method
 

@@ -1,7 +1,7 @@
 """Which molecules: random graphs of H, C, N, O, F, S, Cl that a chemist would accept, and small ones by name.
 
-A molecule grows by steps: an atom or a group on a free valence, a multiple bond, a ring. What is left is sanitised by RDKit, must
-pass the filters, and is there once, by its canonical SMILES.
+A molecule grows by steps: an atom or a group on a free valence, a multiple bond, a ring. What is
+left is sanitised by RDKit, must pass the filters, and is there once, by its canonical SMILES.
 """
 
 from __future__ import annotations
@@ -15,11 +15,49 @@ import numpy as np
 
 from potentials.labels.method import Failed, Integers
 
-SIZES = {3: 2, 4: 6, 5: 12, 6: 17, 7: 19, 8: 17, 9: 11, 10: 7, 11: 5, 12: 4}  # heavy atoms: share of the molecules
+SIZES = {
+    3: 2,
+    4: 6,
+    5: 12,
+    6: 17,
+    7: 19,
+    8: 17,
+    9: 11,
+    10: 7,
+    11: 5,
+    12: 4,
+}  # heavy atoms: share of the molecules
 ATOMS = {"C": 62, "N": 13, "O": 13, "F": 5, "S": 3, "Cl": 4}  # that grow: weight
 GROUPS = (
-    *("c1ccccc1", "c1ccncc1", "c1cc[nH]c1", "c1ccoc1", "c1ccsc1", "c1cnc[nH]1", "C1CC1", "C1CCCC1", "C1CCCCC1", "C1CO1", "C1CCOC1"),
-    *("C=O", "C=O", "C=O", "C(=O)O", "C(=O)N", "C#N", "C=C", "C=C", "C#C", "C(F)(F)F", "[N+](=O)[O-]", "S(=O)(=O)C", "S(C)=O", "C=NC"),
+    *(
+        "c1ccccc1",
+        "c1ccncc1",
+        "c1cc[nH]c1",
+        "c1ccoc1",
+        "c1ccsc1",
+        "c1cnc[nH]1",
+        "C1CC1",
+        "C1CCCC1",
+        "C1CCCCC1",
+        "C1CO1",
+        "C1CCOC1",
+    ),
+    *(
+        "C=O",
+        "C=O",
+        "C=O",
+        "C(=O)O",
+        "C(=O)N",
+        "C#N",
+        "C=C",
+        "C=C",
+        "C#C",
+        "C(F)(F)F",
+        "[N+](=O)[O-]",
+        "S(=O)(=O)C",
+        "S(C)=O",
+        "C=NC",
+    ),
     *("CC", "C(C)C", "OC", "N(C)C", "CO", "CN"),
 )
 STEPS = {"atom": 62, "group": 22, "bond": 9, "ring": 7}  # weight
@@ -35,7 +73,8 @@ UNWANTED = (
     "[#6]#[#6]-[!#6]",  # heteroatoms on triple bonds
     "[#16;H;!X2]",  # hydrogen on oxidised sulfur
     "[#16;X2]=[*]=,#*",
-    "[#16;!$(S(=O)(=O)(-*)-*);!$([SX3](=O)(-*)-*);X3,X4]",  # sulfur with more bonds, but in sulfoxides and sulfones
+    # sulfur with more bonds, but in sulfoxides and sulfones
+    "[#16;!$(S(=O)(=O)(-*)-*);!$([SX3](=O)(-*)-*);X3,X4]",
     "[#16]=[#16]",
     "[#6]=[#16;X2]=,#*",
     "[#6]=[#16]=[#8]",
@@ -48,19 +87,139 @@ UNWANTED = (
     "[C;X3](=[C,N])([OH])[OH]",
 )
 SMALL = (  # SMILES and multiplicity: inorganic ones, ions and radicals that no growth finds
-    *(("[H][H]", 1), ("O", 1), ("N", 1), ("C", 1), ("F", 1), ("Cl", 1), ("S", 1), ("[C-]#[O+]", 1), ("O=C=O", 1), ("N#N", 1), ("O=O", 3)),
-    *(("C#N", 1), ("C#C", 1), ("C=C", 1), ("CC", 1), ("OO", 1), ("[N-]=[N+]=O", 1), ("O=S=O", 1), ("[N]=O", 2), ("[OH]", 2), ("[CH3]", 2)),
-    *(("[NH2]", 2), ("[SH]", 2), ("[CH2]", 3), ("OCl", 1), ("OF", 1), ("FF", 1), ("ClCl", 1), ("FCl", 1), ("S=C=S", 1), ("O=C=S", 1)),
-    *(("C=O", 1), ("OC=O", 1), ("CO", 1), ("CS", 1), ("CN", 1), ("NN", 1), ("NO", 1), ("N=O", 1), ("ON=O", 1), ("O[N+](=O)[O-]", 1)),
-    *(("O=[N+][O-]", 2), ("[O-][O+]=O", 1), ("C=C=O", 1), ("CF", 1), ("FCF", 1), ("FC(F)F", 1), ("FC(F)(F)F", 1), ("CCl", 1), ("ClCCl", 1)),
-    *(("ClC(Cl)Cl", 1), ("NC=O", 1), ("NC(N)=O", 1), ("O=S(=O)=O", 1), ("SS", 1), ("C=S", 1), ("CC#N", 1), ("C=N", 1), ("N=N", 1)),
-    *(("[OH-]", 1), ("[SH-]", 1), ("[NH2-]", 1), ("[C-]#N", 1), ("[OH3+]", 1), ("[NH4+]", 1), ("[SH3+]", 1), ("C[O-]", 1), ("[O-]C=O", 1)),
-    *(("CC([O-])=O", 1), ("O=[N+]([O-])[O-]", 1), ("O=N[O-]", 1), ("OC([O-])=O", 1), ("[N-]=[N+]=[N-]", 1), ("N#[O+]", 1), ("C[NH3+]", 1)),
-    *(("C[OH2+]", 1), ("C=[OH+]", 1), ("[CH3+]", 1), ("C[S-]", 1), ("C[O]", 2), ("C[CH2]", 2), ("C[NH]", 2), ("[CH]=O", 2), ("[CH2]O", 2)),
-    *(("N#[C]", 2), ("[O]O", 2), ("C[S]", 2), ("[CH]=C", 2), ("[O]Cl", 2), ("[NH]", 3), ("[CH2]=[NH2+]", 1), ("[CH2-]C#N", 1)),
+    *(
+        ("[H][H]", 1),
+        ("O", 1),
+        ("N", 1),
+        ("C", 1),
+        ("F", 1),
+        ("Cl", 1),
+        ("S", 1),
+        ("[C-]#[O+]", 1),
+        ("O=C=O", 1),
+        ("N#N", 1),
+        ("O=O", 3),
+    ),
+    *(
+        ("C#N", 1),
+        ("C#C", 1),
+        ("C=C", 1),
+        ("CC", 1),
+        ("OO", 1),
+        ("[N-]=[N+]=O", 1),
+        ("O=S=O", 1),
+        ("[N]=O", 2),
+        ("[OH]", 2),
+        ("[CH3]", 2),
+    ),
+    *(
+        ("[NH2]", 2),
+        ("[SH]", 2),
+        ("[CH2]", 3),
+        ("OCl", 1),
+        ("OF", 1),
+        ("FF", 1),
+        ("ClCl", 1),
+        ("FCl", 1),
+        ("S=C=S", 1),
+        ("O=C=S", 1),
+    ),
+    *(
+        ("C=O", 1),
+        ("OC=O", 1),
+        ("CO", 1),
+        ("CS", 1),
+        ("CN", 1),
+        ("NN", 1),
+        ("NO", 1),
+        ("N=O", 1),
+        ("ON=O", 1),
+        ("O[N+](=O)[O-]", 1),
+    ),
+    *(
+        ("O=[N+][O-]", 2),
+        ("[O-][O+]=O", 1),
+        ("C=C=O", 1),
+        ("CF", 1),
+        ("FCF", 1),
+        ("FC(F)F", 1),
+        ("FC(F)(F)F", 1),
+        ("CCl", 1),
+        ("ClCCl", 1),
+    ),
+    *(
+        ("ClC(Cl)Cl", 1),
+        ("NC=O", 1),
+        ("NC(N)=O", 1),
+        ("O=S(=O)=O", 1),
+        ("SS", 1),
+        ("C=S", 1),
+        ("CC#N", 1),
+        ("C=N", 1),
+        ("N=N", 1),
+    ),
+    *(
+        ("[OH-]", 1),
+        ("[SH-]", 1),
+        ("[NH2-]", 1),
+        ("[C-]#N", 1),
+        ("[OH3+]", 1),
+        ("[NH4+]", 1),
+        ("[SH3+]", 1),
+        ("C[O-]", 1),
+        ("[O-]C=O", 1),
+    ),
+    *(
+        ("CC([O-])=O", 1),
+        ("O=[N+]([O-])[O-]", 1),
+        ("O=N[O-]", 1),
+        ("OC([O-])=O", 1),
+        ("[N-]=[N+]=[N-]", 1),
+        ("N#[O+]", 1),
+        ("C[NH3+]", 1),
+    ),
+    *(
+        ("C[OH2+]", 1),
+        ("C=[OH+]", 1),
+        ("[CH3+]", 1),
+        ("C[S-]", 1),
+        ("C[O]", 2),
+        ("C[CH2]", 2),
+        ("C[NH]", 2),
+        ("[CH]=O", 2),
+        ("[CH2]O", 2),
+    ),
+    *(
+        ("N#[C]", 2),
+        ("[O]O", 2),
+        ("C[S]", 2),
+        ("[CH]=C", 2),
+        ("[O]Cl", 2),
+        ("[NH]", 3),
+        ("[CH2]=[NH2+]", 1),
+        ("[CH2-]C#N", 1),
+    ),
 )
-SMALLER_SIZES = {4: 1, 5: 6, 6: 22, 7: 32, 8: 24, 9: 10, 10: 5}  # of two draws: small molecules err more, and cost less
-DRAWS = 5600, 13871, 51588, 63278, 95000, 121000, 129000, 174600, 251700  # up to so many molecules to train on, of each draw but the last
+SMALLER_SIZES = {
+    4: 1,
+    5: 6,
+    6: 22,
+    7: 32,
+    8: 24,
+    9: 10,
+    10: 5,
+}  # of two draws: small molecules err more, and cost less
+DRAWS = (
+    5600,
+    13871,
+    51588,
+    63278,
+    95000,
+    121000,
+    129000,
+    174600,
+    251700,
+)  # up to so many molecules to train on, of each draw but the last
 IONS = ("[OH-]", "[NH4+]", "[OH3+]", "[O-]C=O", "[C-]#N")
 PARTNERS = ("O", "O", "N", "F", "Cl", "S", "CO", "C=O", *IONS, "C")  # of pairs
 WATER = "O"
@@ -77,10 +236,13 @@ class Parent(NamedTuple):
 
 
 def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
-    """Grow so many different molecules, in an order without meaning; the small ones are among them, and always trained on.
+    """Grow so many different molecules, in an order without meaning.
 
-    Beyond the first draw further molecules to train on follow, so that a larger set begins with a smaller one and has its test molecules.
-    Those of the last draw are not new: they are drawn again from all before, as large as those of the first draw.
+    The small ones are among them, and always trained on.
+
+    Beyond the first draw further molecules to train on follow, so that a larger set begins with a
+    smaller one and has its test molecules. Those of the last draw are not new: they are drawn again
+    from all before, as large as those of the first draw.
     """
     from rdkit import rdBase
 
@@ -93,18 +255,37 @@ def parents(n_train: int, n_test: int, seed: int) -> list[Parent]:
         made = [Parent(smiles, test=n in tested) for n, smiles in enumerate(grown)]
         made += [Parent(smiles, multiplicity, small=True) for smiles, multiplicity in small.items()]
         first = [made[n] for n in rng.permutation(len(made))]
-        further = _grow_new(min(n_train, DRAWS[4]) - DRAWS[0], known, np.random.default_rng((seed, 2)))
-        further += _grow_new(min(n_train, DRAWS[6]) - DRAWS[4], known, np.random.default_rng((seed, 3)), SMALLER_SIZES)
-        further += _grow_new(min(n_train, DRAWS[7]) - DRAWS[6], known, np.random.default_rng((seed, 4)))
-        further += _grow_new(min(n_train, DRAWS[8]) - DRAWS[7], known, np.random.default_rng((seed, 5)))
+        further = _grow_new(
+            min(n_train, DRAWS[4]) - DRAWS[0], known, np.random.default_rng((seed, 2))
+        )
+        further += _grow_new(
+            min(n_train, DRAWS[6]) - DRAWS[4],
+            known,
+            np.random.default_rng((seed, 3)),
+            SMALLER_SIZES,
+        )
+        further += _grow_new(
+            min(n_train, DRAWS[7]) - DRAWS[6], known, np.random.default_rng((seed, 4))
+        )
+        further += _grow_new(
+            min(n_train, DRAWS[8]) - DRAWS[7], known, np.random.default_rng((seed, 5))
+        )
         if n_train > DRAWS[8]:
             trained = [parent.smiles for parent in first if not (parent.test or parent.small)]
-            further += _again(n_train - DRAWS[8], trained, trained + further, np.random.default_rng((seed, 6)))
-        return first + [Parent(smiles, draw=bisect_right(DRAWS, n)) for n, smiles in enumerate(further, DRAWS[0])]
+            further += _again(
+                n_train - DRAWS[8], trained, trained + further, np.random.default_rng((seed, 6))
+            )
+        return first + [
+            Parent(smiles, draw=bisect_right(DRAWS, n))
+            for n, smiles in enumerate(further, DRAWS[0])
+        ]
 
 
 def _again(count: int, alike: list[str], known: list[str], rng: np.random.Generator) -> list[str]:
-    """Draw known molecules, with as many heavy atoms as some others have: new ones grow ever larger, as the small ones are known."""
+    """Draw known molecules, with as many heavy atoms as some others have.
+
+    New ones grow ever larger, as the small ones are known.
+    """
     by_size: dict[int, list[str]] = {}
     for smiles in known:
         by_size.setdefault(_n_heavy(smiles), []).append(smiles)
@@ -122,7 +303,9 @@ def _n_heavy(smiles: str) -> int:
     return int(Chem.MolFromSmiles(smiles).GetNumHeavyAtoms())
 
 
-def _grow_new(count: int, known: set[str], rng: np.random.Generator, sizes: dict[int, int] = SIZES) -> list[str]:
+def _grow_new(
+    count: int, known: set[str], rng: np.random.Generator, sizes: dict[int, int] = SIZES
+) -> list[str]:
     """Grow so many molecules that are not known yet; they are known then."""
     made: list[str] = []
     while len(made) < count:
@@ -138,7 +321,9 @@ def grow(rng: np.random.Generator, sizes: dict[int, int] = SIZES) -> str | None:
     from rdkit import Chem
 
     n_heavy = int(_draw(sizes, rng))
-    molecule = Chem.RWMol(_molecule(GROUPS[rng.integers(len(GROUPS))] if rng.random() < 0.4 else "C"))
+    molecule = Chem.RWMol(
+        _molecule(GROUPS[rng.integers(len(GROUPS))] if rng.random() < 0.4 else "C")
+    )
     for _ in range(4 * n_heavy):
         free = _free_valences(molecule)
         if not free.any():
@@ -169,7 +354,12 @@ def is_wanted(molecule: Any) -> bool:
     if any(_is_bridged(molecule, one, other) for one, other in combinations(rings, 2)):
         return False
     heteroatoms = sum(atom.GetAtomicNum() != 6 for atom in molecule.GetAtoms())
-    if len(rings) > 3 or len(small) > 1 or max(map(len, rings), default=0) > 7 or heteroatoms > 0.7 * molecule.GetNumAtoms():
+    if (
+        len(rings) > 3
+        or len(small) > 1
+        or max(map(len, rings), default=0) > 7
+        or heteroatoms > 0.7 * molecule.GetNumAtoms()
+    ):
         return False
     if any(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms()):
         return False
@@ -195,7 +385,11 @@ def protonated(molecule: Any, rng: np.random.Generator) -> Any:
     """Put a proton on a lone pair of a molecule without explicit hydrogens: a new molecule."""
     from rdkit import Chem
 
-    sites = [a.GetIdx() for a in molecule.GetAtoms() if a.GetAtomicNum() in (7, 8, 16) and _takes_proton(a)]
+    sites = [
+        a.GetIdx()
+        for a in molecule.GetAtoms()
+        if a.GetAtomicNum() in (7, 8, 16) and _takes_proton(a)
+    ]
     if not sites:
         raise Failed("there is no place for a proton")
     ion = Chem.RWMol(molecule)
@@ -209,16 +403,26 @@ def protonated(molecule: Any, rng: np.random.Generator) -> Any:
 
 
 def removable_hydrogen(molecule: Any, acidic: bool, rng: np.random.Generator) -> int:
-    """Choose a hydrogen of a molecule with explicit ones; the acidic ones on N, O and S first, or any."""
+    """Choose a hydrogen of a molecule with explicit ones.
+
+    The acidic ones on N, O and S first, or any.
+    """
     hydrogens = [a.GetIdx() for a in molecule.GetAtoms() if a.GetAtomicNum() == 1]
-    polar = [h for h in hydrogens if molecule.GetAtomWithIdx(h).GetNeighbors()[0].GetAtomicNum() in (7, 8, 16)]
+    polar = [
+        h
+        for h in hydrogens
+        if molecule.GetAtomWithIdx(h).GetNeighbors()[0].GetAtomicNum() in (7, 8, 16)
+    ]
     if not hydrogens:
         raise Failed("there is no hydrogen to remove")
     return int(rng.choice(polar if acidic and polar else hydrogens))
 
 
 def _takes_proton(atom: Any) -> bool:
-    has_room: bool = atom.GetTotalDegree() < {7: 4, 8: 3, 16: 3}[atom.GetAtomicNum()] and atom.GetTotalValence() < 4
+    has_room: bool = (
+        atom.GetTotalDegree() < {7: 4, 8: 3, 16: 3}[atom.GetAtomicNum()]
+        and atom.GetTotalValence() < 4
+    )
     return has_room and atom.GetFormalCharge() == 0
 
 
@@ -227,7 +431,13 @@ def _attach(molecule: Any, group: Any, free: Integers, rng: np.random.Generator)
     n_before = molecule.GetNumAtoms()
     own = int(rng.choice(np.flatnonzero(free)))
     candidates = np.flatnonzero(_free_valences(group))
-    other = 0 if group.GetAtomWithIdx(0).GetFormalCharge() else int(rng.choice(candidates)) if rng.random() < 0.3 else int(candidates[0])
+    other = (
+        0
+        if group.GetAtomWithIdx(0).GetFormalCharge()
+        else int(rng.choice(candidates))
+        if rng.random() < 0.3
+        else int(candidates[0])
+    )
     molecule.InsertMol(group)
     molecule.AddBond(own, n_before + other, _bond_type(1))
     for index in (own, n_before + other):  # an aromatic nitrogen gives its hydrogen up
@@ -236,7 +446,11 @@ def _attach(molecule: Any, group: Any, free: Integers, rng: np.random.Generator)
 
 
 def _raise_order(molecule: Any, free: Integers, rng: np.random.Generator) -> None:
-    bonds = [b for b in molecule.GetBonds() if free[b.GetBeginAtomIdx()] and free[b.GetEndAtomIdx()] and not b.GetIsAromatic()]
+    bonds = [
+        b
+        for b in molecule.GetBonds()
+        if free[b.GetBeginAtomIdx()] and free[b.GetEndAtomIdx()] and not b.GetIsAromatic()
+    ]
     if bonds:
         bond = bonds[rng.integers(len(bonds))]
         bond.SetBondType(_bond_type(min(int(bond.GetBondTypeAsDouble()) + 1, 3)))
@@ -247,7 +461,12 @@ def _close_ring(molecule: Any, free: Integers, rng: np.random.Generator) -> None
 
     bonds_between = Chem.GetDistanceMatrix(molecule)
     size = int(_draw(RINGS, rng))
-    pairs = [(i, j) for i in np.flatnonzero(free) for j in np.flatnonzero(free) if i < j and bonds_between[i, j] == size - 1]
+    pairs = [
+        (i, j)
+        for i in np.flatnonzero(free)
+        for j in np.flatnonzero(free)
+        if i < j and bonds_between[i, j] == size - 1
+    ]
     if pairs:
         i, j = pairs[rng.integers(len(pairs))]
         molecule.AddBond(int(i), int(j), _bond_type(1))

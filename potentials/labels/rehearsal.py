@@ -1,8 +1,9 @@
 """Rehearsal: what a model says of the molecules that it has learnt from, beside labels of others.
 
-A training on new labels alone forgets the old ones. Where these are no longer there, or would cost hours again, the model to start
-from says what they were, to some meV/atom, on geometries drawn as they were. Geometries that cost the method a path, dynamics and
-relaxations, are displaced along the modes of the force field instead, or left out.
+A training on new labels alone forgets the old ones. Where these are no longer there, or would cost
+hours again, the model to start from says what they were, to some meV/atom, on geometries drawn as
+they were. Geometries that cost the method a path, dynamics and relaxations, are displaced along the
+modes of the force field instead, or left out.
 """
 
 from __future__ import annotations
@@ -26,13 +27,21 @@ NAME = "organic-xtb-rehearsal"
 class Unsaid:
     """A method of zeros, as long as no model has spoken; it knows no path."""
 
-    def __init__(self, atomic_numbers: Integers, charge: int, multiplicity: int, convergence: Convergence) -> None:
+    def __init__(
+        self, atomic_numbers: Integers, charge: int, multiplicity: int, convergence: Convergence
+    ) -> None:
         self._spin = (multiplicity - 1) / 2
 
     def label(self, positions: Floats) -> Label:
         """Return zeros."""
         n_atoms = len(positions)
-        return Label(0.0, np.zeros((n_atoms, 3)), np.zeros(n_atoms), np.zeros(3), self._spin * (self._spin + 1))
+        return Label(
+            0.0,
+            np.zeros((n_atoms, 3)),
+            np.zeros(n_atoms),
+            np.zeros(3),
+            self._spin * (self._spin + 1),
+        )
 
     def follow(self, positions: Floats) -> Label:
         """Raise `Failed`."""
@@ -46,9 +55,14 @@ def draw(job: Job) -> dict[str, Any]:
 
 def said_by(potential: Potential, frames: Frames) -> Frames:
     """Label structures by a model; those with a force that no label may have are left out."""
-    said = [predict(potential, batch.graph) for batch in StructureSet(frames, potential.cutoff).batches(BATCH_ATOMS)]
+    said = [
+        predict(potential, batch.graph)
+        for batch in StructureSet(frames, potential.cutoff).batches(BATCH_ATOMS)
+    ]
     energy = np.concatenate([part.energy.double().numpy() for part in said])
-    forces = np.concatenate([part.forces.double().numpy() for part in said if part.forces is not None])
+    forces = np.concatenate(
+        [part.forces.double().numpy() for part in said if part.forces is not None]
+    )
     largest = np.maximum.reduceat(np.abs(forces).max(1), frames.first[:-1])
     found = replace(frames, energy=energy, forces=forces, partial_charges=None, dipole=None)
     return found.select(np.flatnonzero(largest <= MOST_FORCE))

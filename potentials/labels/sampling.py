@@ -43,8 +43,12 @@ def relax(
     if stiffness is not None:
         curvature, modes = np.linalg.eigh(stiffness)
         inverse = (modes / np.maximum(np.abs(curvature), SOFTEST)) @ modes.T
-        options["hess_inv0"] = 0.5 * (inverse + inverse.T)  # symmetric to the last bit, or it is refused
-    found = minimize(energy_and_gradient, positions.ravel(), jac=True, method="BFGS", options=options)
+        options["hess_inv0"] = 0.5 * (
+            inverse + inverse.T
+        )  # symmetric to the last bit, or it is refused
+    found = minimize(
+        energy_and_gradient, positions.ravel(), jac=True, method="BFGS", options=options
+    )
     if np.abs(found.jac).max() > 2 * fmax:
         raise Failed(f"relaxation ended with a force of {np.abs(found.jac).max():.3f} eV/Å")
     relaxed: Floats = found.x.reshape(-1, 3) - found.x.reshape(-1, 3).mean(0)
@@ -64,13 +68,19 @@ def langevin(
     friction_per_ps: float = 20.0,
     masses: Floats | None = None,
 ) -> Iterator[Floats]:
-    """Yield positions (N, 3) Å every so many steps of Langevin dynamics, without end; kick, drift, random, drift, kick.
+    """Yield positions (N, 3) Å every so many steps of Langevin dynamics, without end.
+
+    Kick, drift, random, drift, kick.
 
     Parameters
     ----------
-    masses : (N,) or None   amu, other than those of the elements: positions have the same distribution whatever the masses
+    masses : (N,) or None   amu, other than those of the elements: positions have the same
+                            distribution whatever the masses
     """
-    step, mass = timestep_fs * fs, (atomic_masses[atomic_numbers] if masses is None else masses)[:, None]
+    step, mass = (
+        timestep_fs * fs,
+        (atomic_masses[atomic_numbers] if masses is None else masses)[:, None],
+    )
     thermal = np.sqrt(kB * temperature_K / mass)
     kept = np.exp(-friction_per_ps / (1000 * fs) * step)
     x, v = positions.copy(), thermal * rng.normal(size=positions.shape)
@@ -87,13 +97,18 @@ def langevin(
 
 
 def thermal_displacements(
-    hessian: Floats, atomic_numbers: Integers, temperature_K: float, rng: np.random.Generator, lowest_per_cm: float = 200.0
+    hessian: Floats,
+    atomic_numbers: Integers,
+    temperature_K: float,
+    rng: np.random.Generator,
+    lowest_per_cm: float = 200.0,
 ) -> Floats:
     """Draw a displacement (N, 3) Å from the quantum thermal distribution of the harmonic modes.
 
     Parameters
     ----------
-    hessian : (3N, 3N)     eV/Å^2 at a minimum; the six softest modes, translations and rotations, are left alone
+    hessian : (3N, 3N)     eV/Å^2 at a minimum; the six softest modes, translations and rotations,
+                           are left alone
     lowest_per_cm : float  softer modes are treated as this stiff: they are not harmonic
     """
     mass = np.repeat(atomic_masses[atomic_numbers], 3)
@@ -102,23 +117,41 @@ def thermal_displacements(
     frequency = np.sqrt(np.abs(curvature[n_rigid:]))  # 1 / ASE time
     frequency = np.maximum(frequency, lowest_per_cm * PER_CM)
     quantum = HBAR * frequency
-    spread = np.sqrt(HBAR / (2 * frequency) / np.tanh(quantum / (2 * kB * temperature_K)))  # Å sqrt(amu)
-    displacement: Floats = modes[:, n_rigid:] @ (spread * rng.normal(size=len(spread))) / np.sqrt(mass)
+    spread = np.sqrt(
+        HBAR / (2 * frequency) / np.tanh(quantum / (2 * kB * temperature_K))
+    )  # Å sqrt(amu)
+    displacement: Floats = (
+        modes[:, n_rigid:] @ (spread * rng.normal(size=len(spread))) / np.sqrt(mass)
+    )
     return displacement.reshape(-1, 3)
 
 
 SOFTEST = 1.0  # eV/Å^2, so that soft modes do not leap
 HBAR = 6.582119569e-16 * 1e15 * fs  # eV · ASE time
-PER_CM = 2 * np.pi * 2.99792458e10 * 1e-15 / fs  # angular frequency of one wave number, 1 / ASE time
+PER_CM = (
+    2 * np.pi * 2.99792458e10 * 1e-15 / fs
+)  # angular frequency of one wave number, 1 / ASE time
 
 
-def hessian(method: Method, atomic_numbers: Integers, positions: Floats, charge: int, multiplicity: int, step: float = 0.01) -> Floats:
+def hessian(
+    method: Method,
+    atomic_numbers: Integers,
+    positions: Floats,
+    charge: int,
+    multiplicity: int,
+    step: float = 0.01,
+) -> Floats:
     """Differentiate the forces: (3N, 3N) eV/Å^2, symmetric; the step is in Å."""
     rows = []
     for k in range(positions.size):
         moved = np.zeros(positions.size)
         moved[k] = step
-        ahead, behind = (method(atomic_numbers, positions + s * moved.reshape(-1, 3), charge, multiplicity).forces for s in (1, -1))
+        ahead, behind = (
+            method(
+                atomic_numbers, positions + s * moved.reshape(-1, 3), charge, multiplicity
+            ).forces
+            for s in (1, -1)
+        )
         rows.append(-(ahead - behind).ravel() / (2 * step))
     found: Floats = np.array(rows)
     return 0.5 * (found + found.T)

@@ -1,8 +1,9 @@
 """toy-charge-A and toy-charge-B: the degeneracy of charges, small enough to train on in minutes.
 
-A: methanol, each geometry at charge 0 and +1, half of the geometries from either surface. B: 16 ions, radicals and molecules of H, C,
-N and O whose compositions and charges (-1, 0, +1) overlap. Thermal geometries by Langevin dynamics on GFN2-xTB itself.
-Partial charges are those of the relaxed geometry of each molecule and charge: fixed, as a network needs them.
+A: methanol, each geometry at charge 0 and +1, half of the geometries from either surface. B: 16
+ions, radicals and molecules of H, C, N and O whose compositions and charges (-1, 0, +1) overlap.
+Thermal geometries by Langevin dynamics on GFN2-xTB itself. Partial charges are those of the relaxed
+geometry of each molecule and charge: fixed, as a network needs them.
 """
 
 from __future__ import annotations
@@ -30,7 +31,10 @@ PIECE = 60  # samples of one job
 
 
 class Species(NamedTuple):
-    """A molecule and a charge; the start geometry is a molecule of ASE, with a proton added where one is wanted."""
+    """A molecule and a charge.
+
+    The start geometry is a molecule of ASE, with a proton added where one is wanted.
+    """
 
     base: str  # in ase.build.molecule
     charge: int
@@ -73,7 +77,9 @@ def jobs(name: str, n_pieces: int = 0) -> dict[str, Piece]:
         starts = [Species("CH3OH", 0), Species("CH3OH", 1)]
         each = n_pieces or 10
         return {
-            f"A-{k:02d}-{n:03d}": Piece(species, (0, 1), PIECE, (SEED, 0, k, n), PIECE * (k * each + n))
+            f"A-{k:02d}-{n:03d}": Piece(
+                species, (0, 1), PIECE, (SEED, 0, k, n), PIECE * (k * each + n)
+            )
             for k, species in enumerate(starts)
             for n in range(each)
         }
@@ -89,30 +95,75 @@ def compute(piece: Piece) -> dict[str, Any]:
     """Run one piece: the flat arrays of its labels."""
     atomic_numbers, start = _start(piece.species)
     charge = piece.species.charge
-    relaxed = {q: relax(gfn2.gfn2, atomic_numbers, start, q, lowest(atomic_numbers, q)) for q in piece.label_charges}
-    fixed = {q: gfn2.gfn2(atomic_numbers, x, q, lowest(atomic_numbers, q)).charges.round(6) for q, x in relaxed.items()}
+    relaxed = {
+        q: relax(gfn2.gfn2, atomic_numbers, start, q, lowest(atomic_numbers, q))
+        for q in piece.label_charges
+    }
+    fixed = {
+        q: gfn2.gfn2(atomic_numbers, x, q, lowest(atomic_numbers, q)).charges.round(6)
+        for q, x in relaxed.items()
+    }
     rng = np.random.default_rng(piece.seed)
-    path = langevin(gfn2.gfn2, atomic_numbers, relaxed[charge], charge, lowest(atomic_numbers, charge), TEMPERATURE_K, EVERY, rng)
+    path = langevin(
+        gfn2.gfn2,
+        atomic_numbers,
+        relaxed[charge],
+        charge,
+        lowest(atomic_numbers, charge),
+        TEMPERATURE_K,
+        EVERY,
+        rng,
+    )
     samples = islice(path, SETTLE, SETTLE + piece.n_samples)
-    rows: dict[str, list[Any]] = {k: [] for k in ("positions", "energy", "forces", "charge", "multiplicity", "partial_charges", "group")}
+    rows: dict[str, list[Any]] = {
+        k: []
+        for k in (
+            "positions",
+            "energy",
+            "forces",
+            "charge",
+            "multiplicity",
+            "partial_charges",
+            "group",
+        )
+    }
     for n, sample in enumerate(samples):
-        positions = sample.astype(np.float32).astype(np.float64)  # what is stored is what is labelled
+        positions = sample.astype(np.float32).astype(
+            np.float64
+        )  # what is stored is what is labelled
         for q in piece.label_charges:
             label = gfn2.gfn2(atomic_numbers, positions, q, lowest(atomic_numbers, q))
-            values = (positions, label.energy, label.forces, q, lowest(atomic_numbers, q), fixed[q], piece.group + n)
+            values = (
+                positions,
+                label.energy,
+                label.forces,
+                q,
+                lowest(atomic_numbers, q),
+                fixed[q],
+                piece.group + n,
+            )
             for name, value in zip(rows, values, strict=True):
                 rows[name].append(value)
-    return {"atomic_numbers": np.tile(atomic_numbers, (len(rows["energy"]), 1))} | {k: np.array(v) for k, v in rows.items()}
+    return {"atomic_numbers": np.tile(atomic_numbers, (len(rows["energy"]), 1))} | {
+        k: np.array(v) for k, v in rows.items()
+    }
 
 
 def collect(name: str, folder: Path) -> Frames:
     """Put the finished pieces of a set together."""
     pieces = list(results(folder, list(jobs(name))).values())
     if not pieces:
-        raise ValueError(f"`folder` must hold finished pieces of {name}; got none in {folder}. Run them first.")
-    flat = {key: np.concatenate([p[key].reshape(-1, *shape) for p in pieces]) for key, shape in SHAPES.items()}
+        raise ValueError(
+            f"`folder` must hold finished pieces of {name}; got none in {folder}. Run them first."
+        )
+    flat = {
+        key: np.concatenate([p[key].reshape(-1, *shape) for p in pieces])
+        for key, shape in SHAPES.items()
+    }
     return make_frames(
-        n_atoms=np.concatenate([np.full(len(p["energy"]), p["positions"].shape[1]) for p in pieces]),
+        n_atoms=np.concatenate(
+            [np.full(len(p["energy"]), p["positions"].shape[1]) for p in pieces]
+        ),
         atomic_numbers=flat["atomic_numbers"],
         positions=flat["positions"],
         energy=flat["energy"],
@@ -138,8 +189,10 @@ def card(name: str, frames: Frames) -> Mapping[str, Any]:
         "theory": PROVENANCE[name].theory,
         "programs": gfn2.program(),
         "accuracy": gfn2.ACCURACY,
-        "sampling": f"Langevin dynamics at {TEMPERATURE_K:g} K on the same method, 0.5 fs, 20/ps, a sample every {EVERY} steps after "
-        f"{SETTLE * EVERY} steps, {PIECE} samples a piece",
+        "sampling": (
+            f"Langevin dynamics at {TEMPERATURE_K:g} K on the same method, 0.5 fs, 20/ps, a sample"
+            f" every {EVERY} steps after {SETTLE * EVERY} steps, {PIECE} samples a piece"
+        ),
         "seed": SEED,
         "labels": len(frames),
         "command": f"polcalc labels toy-charge {name[-1]}",
@@ -166,11 +219,20 @@ PROVENANCE = {
         description=description,
         theory=gfn2.THEORY,
         licence="CC0-1.0",
-        citation="C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019), for the method",
+        citation=(
+            "C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019), for the"
+            " method"
+        ),
         url="https://doi.org/10.1021/acs.jctc.8b01176",
     )
     for name, description in {
-        "toy-charge-A": "methanol at charge 0 and +1, both at every geometry; energies, forces, fixed partial charges",
-        "toy-charge-B": "16 ions, radicals and molecules of H, C, N, O with charge -1, 0, +1; energies, forces, fixed partial charges",
+        "toy-charge-A": (
+            "methanol at charge 0 and +1, both at every geometry; energies, forces, fixed partial"
+            " charges"
+        ),
+        "toy-charge-B": (
+            "16 ions, radicals and molecules of H, C, N, O with charge -1, 0, +1; energies, forces,"
+            " fixed partial charges"
+        ),
     }.items()
 }

@@ -22,7 +22,9 @@ Arrays = Mapping[str, NDArray[Any]]
 Job = TypeVar("Job")
 
 
-def run_jobs(jobs: Mapping[str, Job], work: Callable[[Job], Arrays], folder: Path, processes: int = 1) -> Iterator[tuple[str, str]]:
+def run_jobs(
+    jobs: Mapping[str, Job], work: Callable[[Job], Arrays], folder: Path, processes: int = 1
+) -> Iterator[tuple[str, str]]:
     """Do what is not done yet; yield the key of each finished job, and why it failed if it did."""
     folder.mkdir(parents=True, exist_ok=True)
     left = [key for key in jobs if not finished(folder, key)]
@@ -63,6 +65,9 @@ def _do(key: str, job: Job, work: Callable[[Job], Arrays], folder: Path) -> str:
     except Failed as error:
         write_text(folder / f"{key}.failed", str(error))
         return str(error) or "failed"
-    with replacing(folder / f"{key}.npz") as temporary, temporary.open("wb") as file:  # an open file keeps its name
+    with (
+        replacing(folder / f"{key}.npz") as temporary,
+        temporary.open("wb") as file,
+    ):  # an open file keeps its name
         np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy's own keyword comes first
     return ""

@@ -1,8 +1,8 @@
 """Training: from labelled structures and a configuration to a model file."""
 
 from potentials.training.config import Config, override, read_config
-from potentials.training.finish import finish
 from potentials.training.fit import Training
-from potentials.training.material import prepare
+from potentials.training.preparation import prepare
+from potentials.training.results import finish
 
 __all__ = ["Config", "Training", "finish", "override", "prepare", "read_config"]

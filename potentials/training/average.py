@@ -10,7 +10,9 @@ from torch import Tensor
 
 
 class Average:
-    """Exponential moving average of tensors; it follows them closely at first, so that the start is forgotten.
+    """Exponential moving average of tensors.
+
+    It follows them closely at first, so that the start is forgotten.
 
     Parameters
     ----------
@@ -31,7 +33,9 @@ class Average:
         """Take in the tensors with a weight, a number or a scalar on their device."""
         params = [p.detach() for p in self.params]
         if isinstance(weight, Tensor):
-            torch._foreach_lerp_(self.values, params, [weight.to(p.dtype).expand_as(p) for p in params])
+            torch._foreach_lerp_(
+                self.values, params, [weight.to(p.dtype).expand_as(p) for p in params]
+            )
         else:
             torch._foreach_lerp_(self.values, params, weight)
 

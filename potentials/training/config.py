@@ -1,7 +1,8 @@
 """The configuration of a training, as its TOML file says it.
 
-Tables: ``[data]``, ``[potential]`` (the spec of `build`), ``[loss]``, ``[optimizer]``, ``[schedule]``, ``[training]``. Every entry
-has a default but the data, the potential and the length of the training; an entry that is not known is refused.
+Tables: ``[data]``, ``[potential]`` (the spec of `build`), ``[loss]``, ``[optimizer]``,
+``[schedule]``, ``[training]``. Every entry has a default but the data, the potential and the length
+of the training; an entry that is not known is refused.
 """
 
 from __future__ import annotations
@@ -28,11 +29,18 @@ class DataConfig:
     train: str  # file or known set; training and validation structures are drawn from it
     n_train: int
     n_validation: int
-    test: str = ""  # file or known set, looked at once, at the end; "rest": what the split of `train` leaves
+    # file or known set, looked at once, at the end; "rest": what the split of `train` leaves
+    test: str = ""
     split_seed: int = 0
-    states: list[list[int]] = field(default_factory=list)  # [charge, multiplicity] of what is taken after the split; none: all
-    rehearsal: str = ""  # file of further structures to train on, labelled by the model to start from, so that less is forgotten
-    split: str = "group"  # what stays together: "group" (as the set says), "geometry" (all its states), or "label" (nothing)
+    states: list[list[int]] = field(
+        default_factory=list
+    )  # [charge, multiplicity] of what is taken after the split; none: all
+    # file of further structures to train on, labelled by the model to start from, so that less is
+    # forgotten
+    rehearsal: str = ""
+    # what stays together: "group" (as the set says), "geometry" (all its states), or "label"
+    # (nothing)
+    split: str = "group"
 
 
 @dataclass(frozen=True)
@@ -57,10 +65,15 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class ScheduleConfig:
-    """How long: epochs, minutes, or whichever ends first. The learning rate falls along a cosine to zero at the end."""
+    """How long: epochs, minutes, or whichever ends first.
+
+    The learning rate falls along a cosine to zero at the end.
+    """
 
     max_epochs: int | None = None
-    time_budget_min: float | None = None  # of training steps and validations; compilation does not count
+    time_budget_min: float | None = (
+        None  # of training steps and validations; compilation does not count
+    )
     warm_up_steps: int = 200
     patience_epochs: int | None = None  # stop when the validation loss did not fall for so long
 
@@ -72,10 +85,13 @@ class TrainingConfig:
     batch_size: int = 8  # over all devices together
     ema_decay: float = 0.999  # of the averaged weights, which are validated and saved
     dtype: str = "float32"  # of the network
-    gradients: str = "autograd"  # how the loss is differentiated; "compiled" for one molecule, "native" for TensorNet on the CPU
+    # how the loss is differentiated; "compiled" for one molecule, "native" for TensorNet on the CPU
+    gradients: str = "autograd"
     validate_every_epochs: int = 5
     checkpoint_every_min: float = 1.0  # 0: after every step
-    start: str = ""  # model file or shipped model whose weights to start from; those it lacks are made fresh
+    start: str = (
+        ""  # model file or shipped model whose weights to start from; those it lacks are made fresh
+    )
 
 
 @dataclass(frozen=True)
@@ -84,7 +100,9 @@ class Config:
 
     name: str
     data: DataConfig
-    potential: dict[str, Any]  # spec; scale of the readout and reference energies come from the data where they are not given
+    potential: dict[
+        str, Any
+    ]  # spec; scale of the readout and reference energies come from the data where they are not given
     description: str = ""
     limits: str = ""  # where the model will fail, and what to take instead: for its card
     seed: int = 0
@@ -98,17 +116,36 @@ class Config:
         check_together(self.data.split)
         schedule, training = self.schedule, self.training
         if schedule.max_epochs is None and schedule.time_budget_min is None:
-            raise ValueError("`schedule` must have max_epochs or time_budget_min; got neither. Add one, or pass it as an option.")
-        for name, value in (("max_epochs", schedule.max_epochs), ("time_budget_min", schedule.time_budget_min)):
+            raise ValueError(
+                "`schedule` must have max_epochs or time_budget_min; got neither. Add one, or pass"
+                " it as an option."
+            )
+        for name, value in (
+            ("max_epochs", schedule.max_epochs),
+            ("time_budget_min", schedule.time_budget_min),
+        ):
             if value is not None and value <= 0:
-                raise ValueError(f"`{name}` must be positive; got {value}. Correct the configuration.")
-        for name, value in (("batch_size", training.batch_size), ("validate_every_epochs", training.validate_every_epochs)):
+                raise ValueError(
+                    f"`{name}` must be positive; got {value}. Correct the configuration."
+                )
+        for name, value in (
+            ("batch_size", training.batch_size),
+            ("validate_every_epochs", training.validate_every_epochs),
+        ):
             if value < 1:
-                raise ValueError(f"`{name}` must be at least 1; got {value}. Correct the configuration.")
+                raise ValueError(
+                    f"`{name}` must be at least 1; got {value}. Correct the configuration."
+                )
         if not 0 <= training.ema_decay < 1:
-            raise ValueError(f"`ema_decay` must be at least 0 and below 1; got {training.ema_decay}. Take 0.99 to 0.999.")
+            raise ValueError(
+                f"`ema_decay` must be at least 0 and below 1; got {training.ema_decay}. Take 0.99"
+                " to 0.999."
+            )
         if training.dtype not in DTYPES:
-            raise ValueError(f"`dtype` must be one of {', '.join(DTYPES)}; got {training.dtype!r}. Correct the configuration.")
+            raise ValueError(
+                f"`dtype` must be one of {', '.join(DTYPES)}; got {training.dtype!r}. Correct the"
+                " configuration."
+            )
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values."""
@@ -129,11 +166,15 @@ def read_config(path: str | Path) -> Config:
 def read_toml(path: Path, argument: str) -> dict[str, Any]:
     """Read a TOML file; errors name the argument that it was given as."""
     if not path.is_file():
-        raise FileNotFoundError(f"`{argument}` must be a file; got {path}, which does not exist. Check the path.")
+        raise FileNotFoundError(
+            f"`{argument}` must be a file; got {path}, which does not exist. Check the path."
+        )
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"`{argument}` must be a TOML file; {path} is not: {error}. Correct it.") from error
+        raise ValueError(
+            f"`{argument}` must be a TOML file; {path} is not: {error}. Correct it."
+        ) from error
 
 
 def from_dict(values: Mapping[str, Any]) -> Config:
@@ -143,16 +184,31 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 
 
 def _upgraded(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Take over what older configurations called ``compile``: a choice between two ways of what now are three."""
+    """Take over what older configurations called ``compile``.
+
+    A choice between two ways of what now are three.
+    """
     training = values.get("training", {})
     if not isinstance(training, Mapping) or "compile" not in training:
         return values
     rest = {name: value for name, value in training.items() if name != "compile"}
-    return {**values, "training": {"gradients": "compiled" if training["compile"] else "autograd"} | rest}
+    return {
+        **values,
+        "training": {"gradients": "compiled" if training["compile"] else "autograd"} | rest,
+    }
 
 
-def override(config: Config, *, max_epochs: int | None = None, time_budget_min: float | None = None, seed: int | None = None) -> Config:
-    """Replace entries by options of the shell; a length given there replaces both lengths of the file."""
+def override(
+    config: Config,
+    *,
+    max_epochs: int | None = None,
+    time_budget_min: float | None = None,
+    seed: int | None = None,
+) -> Config:
+    """Replace entries by options of the shell.
+
+    A length given there replaces both lengths of the file.
+    """
     schedule = config.schedule
     if max_epochs is not None or time_budget_min is not None:
         schedule = replace(schedule, max_epochs=max_epochs, time_budget_min=time_budget_min)
@@ -163,11 +219,23 @@ def _make(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     """Build a dataclass, its tables included."""
     hints = get_type_hints(kind)
     if unknown := set(values) - set(hints):
-        raise ValueError(f"`{where or 'CONFIG'}` must hold only {', '.join(hints)}; got {', '.join(sorted(unknown))}. Remove it.")
-    required = {f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING}
+        raise ValueError(
+            f"`{where or 'CONFIG'}` must hold only {', '.join(hints)}; got"
+            f" {', '.join(sorted(unknown))}. Remove it."
+        )
+    required = {
+        f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING
+    }
     if missing := required - set(values):
-        raise ValueError(f"`{where or 'CONFIG'}` must have {', '.join(sorted(missing))}; got none. Add it.")
-    return kind(**{name: _value(hints[name], value, f"{where}.{name}".lstrip(".")) for name, value in values.items()})
+        raise ValueError(
+            f"`{where or 'CONFIG'}` must have {', '.join(sorted(missing))}; got none. Add it."
+        )
+    return kind(
+        **{
+            name: _value(hints[name], value, f"{where}.{name}".lstrip("."))
+            for name, value in values.items()
+        }
+    )
 
 
 def _value(hint: Any, value: Any, where: str) -> Any:
@@ -177,7 +245,10 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if float in kinds and type(value) is int:
         return float(value)
     if type(value) not in kinds:
-        raise ValueError(f"`{where}` must be {' or '.join(k.__name__ for k in kinds) or 'a table'}; got {value!r}. Correct it.")
+        raise ValueError(
+            f"`{where}` must be {' or '.join(k.__name__ for k in kinds) or 'a table'}; got"
+            f" {value!r}. Correct it."
+        )
     return value
 
 

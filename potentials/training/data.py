@@ -15,9 +15,10 @@ from torch import Tensor
 
 from potentials.datasets import Frames, graphs, targets
 from potentials.datasets.gaps import geometry_key
-from potentials.graph import AtomicGraph, Targets, collate, to_device
+from potentials.structure.graph import AtomicGraph, Targets, collate, to_device
 
-SHARED_PAIRS = 1.5  # a list for all structures of one molecule may be so much longer than their own lists on average
+# a list for all structures of one molecule may be so much longer than their own lists on average
+SHARED_PAIRS = 1.5
 
 
 class Batch(NamedTuple):
@@ -30,8 +31,8 @@ class Batch(NamedTuple):
 class StructureSet:
     """Structures with their pair lists and labels.
 
-    Structures of one open molecule share the union of their pair lists, so that every batch has the same shapes: pairs beyond
-    the cutoff are inert, and a compiled step is compiled once.
+    Structures of one open molecule share the union of their pair lists, so that every batch has the
+    same shapes: pairs beyond the cutoff are inert, and a compiled step is compiled once.
 
     Parameters
     ----------
@@ -43,13 +44,17 @@ class StructureSet:
     def __init__(self, frames: Frames, cutoff: float, device: torch.device | str = "cpu") -> None:
         self.cutoff = cutoff
         single = _share_pairs(graphs(frames, cutoff))
-        joined = collate(single)  # idx_i and idx_j count over all structures: brought back to each structure's own atoms below
+        joined = collate(
+            single
+        )  # idx_i and idx_j count over all structures: brought back to each structure's own atoms below
         self.n_atoms = torch.from_numpy(frames.n_atoms.copy())  # (S,)
         self.n_pairs = torch.tensor([len(g.idx_i) for g in single])  # (S,)
         self.first_atom = self.n_atoms.cumsum(0) - self.n_atoms
         self.first_pair = self.n_pairs.cumsum(0) - self.n_pairs
         offset = self.first_atom.repeat_interleave(self.n_pairs)  # (P,)
-        self._graph = to_device(joined._replace(idx_i=joined.idx_i - offset, idx_j=joined.idx_j - offset), device)
+        self._graph = to_device(
+            joined._replace(idx_i=joined.idx_i - offset, idx_j=joined.idx_j - offset), device
+        )
         labels = targets(frames)
         self._targets = Targets(*(None if x is None else x.to(device) for x in labels))  # type: ignore[arg-type]
         self.charges = joined.total_charge.round().long()  # (S,) of each structure, for tables
@@ -65,8 +70,13 @@ class StructureSet:
     def geometries(self) -> list[bytes]:
         """Name the geometry of each structure (S,), whatever its electronic state."""
         graph, ends = self._graph, self.n_atoms.cumsum(0)[:-1].tolist()
-        numbers, positions = (np.split(x.cpu().numpy(), ends) for x in (graph.atomic_numbers, graph.positions))
-        return [geometry_key(*one) for one in zip(numbers, positions, graph.cell.cpu().numpy(), strict=True)]
+        numbers, positions = (
+            np.split(x.cpu().numpy(), ends) for x in (graph.atomic_numbers, graph.positions)
+        )
+        return [
+            geometry_key(*one)
+            for one in zip(numbers, positions, graph.cell.cpu().numpy(), strict=True)
+        ]
 
     def batch(self, indices: Tensor) -> Batch:
         """Gather structures by number: indices (B,) int64 on the CPU."""
@@ -82,18 +92,28 @@ class StructureSet:
     @cached_property
     def equal(self) -> bool:
         """Whether all structures have as many atoms and pairs as the first, so that all batches have the same shapes."""
-        return bool((self.n_atoms == self.n_atoms[0]).all() and (self.n_pairs == self.n_pairs[0]).all())
+        return bool(
+            (self.n_atoms == self.n_atoms[0]).all() and (self.n_pairs == self.n_pairs[0]).all()
+        )
 
     def equal_batch(self, indices: Tensor) -> Batch:
-        """Gather structures of equal size by number, on their device alone: indices (B,) int64 there."""
+        """Gather structures of equal size by number, on their device alone.
+
+        Indices (B,) int64 there.
+        """
         n_atoms, n_pairs = int(self.n_atoms[0]), int(self.n_pairs[0])
         place = torch.arange(len(indices), device=self.device)  # (B,) in the batch
         atoms = indices[:, None] * n_atoms + torch.arange(n_atoms, device=self.device)
         pairs = indices[:, None] * n_pairs + torch.arange(n_pairs, device=self.device)
-        batch, offset = place.repeat_interleave(n_atoms), (place * n_atoms).repeat_interleave(n_pairs)
+        batch, offset = (
+            place.repeat_interleave(n_atoms),
+            (place * n_atoms).repeat_interleave(n_pairs),
+        )
         return self._gather(indices, atoms.flatten(), pairs.flatten(), batch, offset)
 
-    def _gather(self, structures: Tensor, atoms: Tensor, pairs: Tensor, batch: Tensor, offset: Tensor) -> Batch:
+    def _gather(
+        self, structures: Tensor, atoms: Tensor, pairs: Tensor, batch: Tensor, offset: Tensor
+    ) -> Batch:
         graph, labels = self._graph, self._targets
         return Batch(
             AtomicGraph(
@@ -132,7 +152,10 @@ class StructureSet:
 
 
 def epoch_order(n_structures: int, seed: int, epoch: int) -> Tensor:
-    """Order the structures of an epoch at random: a function of its arguments alone, so that nothing has to be remembered."""
+    """Order the structures of an epoch at random.
+
+    A function of its arguments alone, so that nothing has to be remembered.
+    """
     generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
     return torch.randperm(n_structures, generator=generator)
 
@@ -153,5 +176,9 @@ def _share_pairs(single: list[AtomicGraph]) -> list[AtomicGraph]:
     mean = sum(len(g.idx_i) for g in single) / len(single)
     if len(union) > SHARED_PAIRS * mean:
         return single
-    shared = {"idx_i": union // n_atoms, "idx_j": union % n_atoms, "shift": torch.zeros(len(union), 3, dtype=torch.float64)}
+    shared = {
+        "idx_i": union // n_atoms,
+        "idx_j": union % n_atoms,
+        "shift": torch.zeros(len(union), 3, dtype=torch.float64),
+    }
     return [g._replace(**shared) for g in single]

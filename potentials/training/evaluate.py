@@ -22,7 +22,8 @@ def errors(potential: Potential, structures: StructureSet) -> dict[str, Any]:
 
     Returns
     -------
-    dict   ``n_frames``, ``energy_mae_meV``, ``energy_mae_meV_per_atom``, ``forces_mae_meV_per_A``, also ``rmse`` and ``max``,
+    dict   ``n_frames``, ``energy_mae_meV``, ``energy_mae_meV_per_atom``, ``forces_mae_meV_per_A``,
+           also ``rmse`` and ``max``,
            and the same under ``by_state`` with ``charge`` and ``multiplicity``; ``gaps`` as of `gap_errors`
     """
     energy, forces = _differences(potential, structures)
@@ -32,7 +33,9 @@ def errors(potential: Potential, structures: StructureSet) -> dict[str, Any]:
     for charge, multiplicity in torch.unique(states, dim=0).tolist():
         chosen = (states == torch.tensor([charge, multiplicity])).all(1)
         of_atoms = chosen.repeat_interleave(n_atoms)
-        found = _errors(energy[chosen], n_atoms[chosen], None if forces is None else forces[of_atoms])
+        found = _errors(
+            energy[chosen], n_atoms[chosen], None if forces is None else forces[of_atoms]
+        )
         table.append({"charge": int(charge), "multiplicity": int(multiplicity)} | found)
     return _errors(energy, n_atoms, forces) | {"by_state": table, "gaps": _gaps(structures, energy)}
 

@@ -1,8 +1,9 @@
 """The loop: batches, steps, the averaged weights, validation, checkpoints.
 
-Lightning's Fabric supplies the device, the processes of several devices and the TensorBoard log. Each process takes its share
-of every batch and the gradients are averaged, so that the result does not depend on their number but by rounding. A step costs
-well under a millisecond outside the potential.
+Lightning's Fabric supplies the device, the processes of several devices and the TensorBoard log.
+Each process takes its share of every batch and the gradients are averaged, so that the result does
+not depend on their number but by rounding. A step costs well under a millisecond outside the
+potential.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ from potentials.training.data import StructureSet, epoch_order
 from potentials.training.evaluate import errors
 from potentials.training.logs import Logs, by_state
 from potentials.training.loss import Gradients, Loss, autograd, compiled, misfit, parameter_groups
-from potentials.training.material import Material
 from potentials.training.optimizers import make_optimizer
+from potentials.training.preparation import Material
 from potentials.training.start import take_over
 from potentials.training.state import CHECKPOINT, State, load_state, save_state
 from potentials.training.step import GraphStep, Step, replayable
@@ -52,7 +53,8 @@ class Training:
 
     Raises
     ------
-    ValueError                   the configuration does not fit the devices, the checkpoint, or the ways to differentiate
+    ValueError                   the configuration does not fit the devices, the checkpoint, or the
+                                 ways to differentiate
     """
 
     def __init__(
@@ -66,10 +68,18 @@ class Training:
         on_validation: Callable[[Mapping[str, Any]], None] = lambda row: None,
         gradients: Mapping[str, Gradients] = NO_OTHERS,
     ) -> None:
-        self.config, self.material, self.output, self.on_validation = material.config, material, output, on_validation
+        self.config, self.material, self.output, self.on_validation = (
+            material.config,
+            material,
+            output,
+            on_validation,
+        )
         settings = self.config.training
         if settings.batch_size % devices:
-            raise ValueError(f"`devices` must divide batch_size = {settings.batch_size}; got {devices}. Change one of them.")
+            raise ValueError(
+                f"`devices` must divide batch_size = {settings.batch_size}; got {devices}. Change"
+                " one of them."
+            )
         self.fabric = _fabric(device, devices)
         self.fabric.launch()
         torch.manual_seed(self.config.seed)
@@ -79,14 +89,22 @@ class Training:
         self.fresh = take_over(self.potential, material.start.potential) if material.start else []
         self.params = [p for p in self.potential.parameters() if p.requires_grad]
         self.average = Average(self.params, settings.ema_decay)
-        self.optimizer = make_optimizer(self.config.optimizer, parameter_groups(self.potential), self.fabric.device)
+        self.optimizer = make_optimizer(
+            self.config.optimizer, parameter_groups(self.potential), self.fabric.device
+        )
         self.loss = Loss(self.config.loss, material.scale)
-        self.train, self.validation = (StructureSet(f, self.potential.cutoff, self.fabric.device) for f in material[1:3])
+        self.train, self.validation = (
+            StructureSet(f, self.potential.cutoff, self.fabric.device) for f in material[1:3]
+        )
         self.steps_per_epoch = len(self.train) // settings.batch_size
         self.state = State(config=self.config.to_dict())
         if resume and (output / CHECKPOINT).exists():
             self._resume()
-        self.logs = Logs(output, self.state.history, self.state.step) if self.fabric.is_global_zero else None
+        self.logs = (
+            Logs(output, self.state.history, self.state.step)
+            if self.fabric.is_global_zero
+            else None
+        )
         self._step = self._make_step({**GRADIENTS, **gradients})
         self._order = (-1, torch.empty(0))
         self.done = 0.0  # fraction of the training, for those who watch
@@ -102,7 +120,11 @@ class Training:
         clock = saved = time.perf_counter()
         while not self.state.stopped and self._advance() < 1:
             self._train()
-            at_end = self.state.step % (self.steps_per_epoch * self.config.training.validate_every_epochs) == 0
+            at_end = (
+                self.state.step
+                % (self.steps_per_epoch * self.config.training.validate_every_epochs)
+                == 0
+            )
             if at_end:
                 self._validate()
             now = time.perf_counter()
@@ -141,10 +163,19 @@ class Training:
     def _make_step(self, ways: Mapping[str, Gradients]) -> Step:
         chosen = self.config.training.gradients
         if chosen not in ways:
-            raise ValueError(f"`gradients` must be one of {', '.join(ways)}; got {chosen!r}. Correct [training].")
+            raise ValueError(
+                f"`gradients` must be one of {', '.join(ways)}; got {chosen!r}. Correct [training]."
+            )
         kind = GraphStep if replayable(self.train, self.optimizer, self.fabric) else Step
         differentiate = ways[chosen](self.potential, self.loss)
-        return kind(differentiate, self.train, self.optimizer, self.average, self.config.optimizer.gradient_clip, self.fabric)
+        return kind(
+            differentiate,
+            self.train,
+            self.optimizer,
+            self.average,
+            self.config.optimizer.gradient_clip,
+            self.fabric,
+        )
 
     def _warm_up(self) -> None:
         indices = self._share(torch.arange(self.config.training.batch_size))
@@ -154,20 +185,27 @@ class Training:
             self._step.capture()
 
     def _advance(self) -> float:
-        """Find the fraction of the training that is done: of epochs or of time, whichever is more advanced."""
+        """Find the fraction of the training that is done.
+
+        Of epochs or of time, whichever is more advanced.
+        """
         schedule, state = self.config.schedule, self.state
         fractions = []
         if schedule.max_epochs is not None:
             fractions.append(state.step / (schedule.max_epochs * self.steps_per_epoch))
         if schedule.time_budget_min is not None:
-            fractions.append(self._same_everywhere(state.elapsed_s / (60 * schedule.time_budget_min)))
+            fractions.append(
+                self._same_everywhere(state.elapsed_s / (60 * schedule.time_budget_min))
+            )
         self.done = min(max(fractions), 1.0)
         return self.done
 
     def _train(self) -> None:
         config, state = self.config, self.state
         warm_up = min(1.0, (state.step + 1) / max(config.schedule.warm_up_steps, 1))
-        learning_rate = config.optimizer.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * self.done))
+        learning_rate = (
+            config.optimizer.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * self.done))
+        )
         loss, _ = self._step(self._share(self._next()), learning_rate, state.step + 1)
         state.step += 1
         state.loss_sum += loss
@@ -201,7 +239,11 @@ class Training:
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
             "train_loss": state.loss_sum / max(state.loss_steps, 1),
             "validation_loss": loss,
-            **{name: value for name, value in found.items() if name.endswith(("mae_meV", "rmse_meV", "mae_meV_per_A", "rmse_meV_per_A"))},
+            **{
+                name: value
+                for name, value in found.items()
+                if name.endswith(("mae_meV", "rmse_meV", "mae_meV_per_A", "rmse_meV_per_A"))
+            },
             **by_state(found),
         }
         state.loss_sum, state.loss_steps = 0.0, 0
@@ -217,7 +259,10 @@ class Training:
         total = 0.0
         for graph, targets in self.validation.batches(max_atoms=512):
             graph.positions.requires_grad_()
-            total += float(misfit(self.potential, self.loss, graph, targets)[0].detach()) * graph.n_structures
+            total += (
+                float(misfit(self.potential, self.loss, graph, targets)[0].detach())
+                * graph.n_structures
+            )
         return total / len(self.validation)
 
     def _compare_with_best(self, loss: float) -> None:
@@ -228,11 +273,14 @@ class Training:
 
 def _check_same(before: Config, now: Config) -> None:
     """Refuse to go on with another configuration; the length of the training may change."""
-    before = override(before, max_epochs=now.schedule.max_epochs, time_budget_min=now.schedule.time_budget_min)
+    before = override(
+        before, max_epochs=now.schedule.max_epochs, time_budget_min=now.schedule.time_budget_min
+    )
     differing = [name for name, value in now.to_dict().items() if before.to_dict()[name] != value]
     if differing:
         raise ValueError(
-            f"`--resume` must have the configuration it started with; {', '.join(differing)} differ. Start in another directory."
+            f"`--resume` must have the configuration it started with; {', '.join(differing)}"
+            " differ. Start in another directory."
         )
 
 
@@ -240,5 +288,11 @@ def _fabric(device: str, devices: int) -> Fabric:
     try:
         from lightning.fabric import Fabric
     except ImportError as error:
-        raise ModuleNotFoundError("`lightning` must be installed to train. Install polcalc[train].") from error
-    return Fabric(accelerator={"cuda": "gpu"}.get(device, device), devices=devices, strategy="ddp" if devices > 1 else "auto")
+        raise ModuleNotFoundError(
+            "`lightning` must be installed to train. Install polcalc[train]."
+        ) from error
+    return Fabric(
+        accelerator={"cuda": "gpu"}.get(device, device),
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+    )

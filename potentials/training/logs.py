@@ -30,7 +30,9 @@ class Logs:
         if importlib.util.find_spec("tensorboard"):
             from lightning.fabric.loggers.tensorboard import TensorBoardLogger
 
-            self._writer = TensorBoardLogger(output, name="tensorboard", version="", purge_step=step + 1)
+            self._writer = TensorBoardLogger(
+                output, name="tensorboard", version="", purge_step=step + 1
+            )
         write_text(self.path, "".join(_line(row, header=n == 0) for n, row in enumerate(history)))
 
     def add(self, row: Mapping[str, Any]) -> None:
@@ -38,13 +40,20 @@ class Logs:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(_line(row, header=file.tell() == 0))
         if self._writer is not None:
-            shown = {name: value for name, value in row.items() if value is not None and name not in ("step", "epoch")}
+            shown = {
+                name: value
+                for name, value in row.items()
+                if value is not None and name not in ("step", "epoch")
+            }
             self._writer.log_metrics(shown, row["step"])
             self._writer.save()
 
 
 def by_state(errors: Mapping[str, Any]) -> dict[str, float | None]:
-    """Name the mean absolute errors of each charge and multiplicity, and of gaps, as columns; none where there is one state."""
+    """Name the mean absolute errors of each charge and multiplicity, and of gaps, as columns.
+
+    None where there is one state.
+    """
     if len(errors["by_state"]) < 2:
         return {}
     columns = {

@@ -2,10 +2,11 @@
 
     L = w_E ⟨ℓ((E - E*) / (σ √n))⟩ + w_F ⟨ℓ((F - F*) / σ)⟩
 
-with the means over structures and over force components of the batch, n the atoms of a structure, and σ (eV, eV/Å) the root
-mean square of the force components of the training set. Energies of independent atoms err as √n, so that w_E means the same
-for every size. Differences are taken in float64: total energies are large numbers. Added to it: the penalties of learned tables and
-moving points, which validation leaves out.
+with the means over structures and over force components of the batch, n the atoms of a structure,
+and σ (eV, eV/Å) the root mean square of the force components of the training set. Energies of
+independent atoms err as √n, so that w_E means the same for every size. Differences are taken in
+float64: total energies are large numbers. Added to it: the penalties of learned tables and moving
+points, which validation leaves out.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potentials.geometry import structure_sum
-from potentials.graph import AtomicGraph, Targets
+from potentials.ops.splines import SplineTable
 from potentials.potential import Encode, Potential, at_nodes, at_pairs
-from potentials.splines import SplineTable
+from potentials.structure.geometry import structure_sum
+from potentials.structure.graph import AtomicGraph, Targets
 from potentials.training.config import LossConfig
 
 
@@ -38,7 +39,11 @@ def huber(x: Tensor, delta: float) -> Tensor:
     return torch.nn.functional.huber_loss(x, torch.zeros_like(x), delta=delta) / delta
 
 
-LOSSES: dict[str, Callable[[Tensor, float], Tensor]] = {"mse": square, "mae": absolute, "huber": huber}
+LOSSES: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "mse": square,
+    "mae": absolute,
+    "huber": huber,
+}
 
 
 class Loss:
@@ -52,20 +57,31 @@ class Loss:
 
     def __init__(self, config: LossConfig, scale: float) -> None:
         if config.name not in LOSSES:
-            raise ValueError(f"`loss` must be one of {', '.join(LOSSES)}; got {config.name!r}. Correct the configuration.")
+            raise ValueError(
+                f"`loss` must be one of {', '.join(LOSSES)}; got {config.name!r}. Correct the"
+                " configuration."
+            )
         self.mean, self.delta, self.scale = LOSSES[config.name], config.delta, scale
         self.energy_weight, self.force_weight = config.energy_weight, config.force_weight
 
-    def __call__(self, graph: AtomicGraph, targets: Targets, energy: Tensor, forces: Tensor | None) -> Tensor:
+    def __call__(
+        self, graph: AtomicGraph, targets: Targets, energy: Tensor, forces: Tensor | None
+    ) -> Tensor:
         """Compare energies (S,) eV and forces (N, 3) eV/Å with their targets."""
         n_atoms = structure_sum(torch.ones_like(graph.partial_charges), graph)  # (S,)
-        loss = self.energy_weight * self.mean((energy - targets.energy) / (self.scale * n_atoms.sqrt()), self.delta)
+        loss = self.energy_weight * self.mean(
+            (energy - targets.energy) / (self.scale * n_atoms.sqrt()), self.delta
+        )
         if forces is None or targets.forces is None:
             return loss
-        return loss + self.force_weight * self.mean((forces - targets.forces) / self.scale, self.delta)
+        return loss + self.force_weight * self.mean(
+            (forces - targets.forces) / self.scale, self.delta
+        )
 
 
-Differentiate = Callable[[AtomicGraph, Targets], Tensor]  # the loss of a batch; adds its gradients to those of the parameters
+Differentiate = Callable[
+    [AtomicGraph, Targets], Tensor
+]  # the loss of a batch; adds its gradients to those of the parameters
 Gradients = Callable[[Potential, Loss], Differentiate]  # a way to differentiate
 
 
@@ -75,13 +91,18 @@ def autograd(potential: Potential, loss: Loss) -> Differentiate:
 
 
 def compiled(potential: Potential, loss: Loss) -> Differentiate:
-    """Differentiate by torch, loss and forces compiled into one graph; for structures of one molecule, whose batches have one shape."""
+    """Differentiate by torch, loss and forces compiled into one graph.
+
+    For structures of one molecule, whose batches have one shape.
+    """
     torch._dynamo.config.trace_autograd_ops = True
     torch._functorch.config.donated_buffer = False
     return _by_autograd(potential, loss, torch.compile(objective, fullgraph=True))
 
 
-def _by_autograd(potential: Potential, loss: Loss, evaluate: Callable[..., Tensor]) -> Differentiate:
+def _by_autograd(
+    potential: Potential, loss: Loss, evaluate: Callable[..., Tensor]
+) -> Differentiate:
     params = [p for p in potential.parameters() if p.requires_grad]
 
     def differentiate(graph: AtomicGraph, targets: Targets) -> Tensor:
@@ -98,13 +119,19 @@ def objective(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Tar
 
     ``graph.positions`` must be a leaf that requires a gradient: compilation sees through `torch.autograd.grad` only then.
     """
-    encode = at_nodes if len(graph.idx_i) > potential.trunk.nodes.count else at_pairs  # whichever are fewer
+    encode = (
+        at_nodes if len(graph.idx_i) > potential.trunk.nodes.count else at_pairs
+    )  # whichever are fewer
     value, displacement = misfit(potential, loss, graph, targets, encode)
     return value + penalties(potential) + potential.trunk.points.restraint(displacement)
 
 
 def misfit(
-    potential: Potential, loss: Loss, graph: AtomicGraph, targets: Targets, encode: Encode = at_pairs
+    potential: Potential,
+    loss: Loss,
+    graph: AtomicGraph,
+    targets: Targets,
+    encode: Encode = at_pairs,
 ) -> tuple[Tensor, Tensor | None]:
     """Evaluate the loss of a batch alone, and the displacement (N, 3) Å of moving points, if any."""
     energies, displacement = potential(graph, encode)
@@ -123,7 +150,16 @@ def penalties(potential: Potential) -> Tensor:
 
 def parameter_groups(potential: Potential) -> list[dict[str, Any]]:
     """Take the learned tables out of weight decay: their penalty already says what is simple."""
-    penalised = {p for module in potential.modules() if isinstance(module, SplineTable) for p in module.parameters()}
+    penalised = {
+        p
+        for module in potential.modules()
+        if isinstance(module, SplineTable)
+        for p in module.parameters()
+    }
     trained = [p for p in potential.parameters() if p.requires_grad]
     groups: list[dict[str, Any]] = [{"params": [p for p in trained if p not in penalised]}]
-    return [*groups, {"params": [p for p in trained if p in penalised], "weight_decay": 0.0}] if penalised else groups
+    return (
+        [*groups, {"params": [p for p in trained if p in penalised], "weight_decay": 0.0}]
+        if penalised
+        else groups
+    )

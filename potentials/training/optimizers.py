@@ -1,4 +1,7 @@
-"""Optimisers beside those of torch: SOAP, Adam in the slowly rotating eigenbasis of Shampoo's preconditioner."""
+"""Optimisers beside those of torch.
+
+SOAP, Adam in the slowly rotating eigenbasis of Shampoo's preconditioner.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,12 @@ from potentials.training.config import OptimizerConfig
 
 
 class SOAP(torch.optim.Optimizer):
-    """Run Adam in the eigenbasis of the averaged G Gᵀ and Gᵀ G of each weight matrix; plain Adam on vectors.
+    """Run Adam in the eigenbasis of the averaged G Gᵀ and Gᵀ G of each weight matrix.
 
-    Matrices of one shape, or of the transposed shape, are stacked and treated together: small networks on the CPU are limited by
-    the number of operations.
+    Plain Adam on vectors.
+
+    Matrices of one shape, or of the transposed shape, are stacked and treated together: small
+    networks on the CPU are limited by the number of operations.
 
     Parameters
     ----------
@@ -24,11 +29,13 @@ class SOAP(torch.optim.Optimizer):
     lr : float
     betas : (float, float)   of the gradient average, and of its square and the preconditioners
     eps : float
-    refresh_every : int      steps between updates of the eigenbasis, each one QR step of power iteration
+    refresh_every : int      steps between updates of the eigenbasis, each one QR step of power
+                             iteration
     average_every : int      steps between gradients that the preconditioners take in
     largest : int            rows or columns of a matrix; a side with more of them is not turned
 
-    Source: arXiv 2409.11321, algorithm 3. Differs: no weight decay; the first step only fills the preconditioners.
+    Source: arXiv 2409.11321, algorithm 3. Differs: no weight decay; the first step only fills the
+    preconditioners.
     """
 
     def __init__(
@@ -42,7 +49,15 @@ class SOAP(torch.optim.Optimizer):
         largest: int = 10_000,
     ) -> None:
         defaults = {"lr": lr, "betas": betas, "eps": eps}
-        super().__init__(params, defaults | {"refresh_every": refresh_every, "average_every": average_every, "largest": largest})
+        super().__init__(
+            params,
+            defaults
+            | {
+                "refresh_every": refresh_every,
+                "average_every": average_every,
+                "largest": largest,
+            },
+        )
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> None:  # type: ignore[override]
@@ -55,7 +70,9 @@ class SOAP(torch.optim.Optimizer):
                 else:
                     self._step_matrices(params, state, group)
 
-    def _step_vectors(self, params: list[Tensor], state: dict[str, Any], group: dict[str, Any]) -> None:
+    def _step_vectors(
+        self, params: list[Tensor], state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         grads = torch.cat([p.grad.reshape(-1) for p in params])  # type: ignore[union-attr]
         if not state:
             state |= {"step": 0, "mean": torch.zeros_like(grads), "square": torch.zeros_like(grads)}
@@ -63,11 +80,15 @@ class SOAP(torch.optim.Optimizer):
         for p, u in zip(params, update.split([p.numel() for p in params]), strict=True):
             p.sub_(u.view(p.shape), alpha=group["lr"])
 
-    def _step_matrices(self, params: list[Tensor], state: dict[str, Any], group: dict[str, Any]) -> None:
+    def _step_matrices(
+        self, params: list[Tensor], state: dict[str, Any], group: dict[str, Any]
+    ) -> None:
         grads = torch.cat([_tall(p.grad) for p in params])  # type: ignore[arg-type]
         if not state:
             state |= {"step": 0, "mean": torch.zeros_like(grads), "square": torch.zeros_like(grads)}
-            for side in (side for side, dim in SIDES.items() if grads.shape[dim] <= group["largest"]):
+            for side in (
+                side for side, dim in SIDES.items() if grads.shape[dim] <= group["largest"]
+            ):
                 state[side] = (1 - group["betas"][1]) * _spread(grads, side)
                 state[f"basis_{side}"] = _eigenvectors(state[side])
             return
@@ -108,7 +129,10 @@ def _turned_back(x: Tensor, state: dict[str, Any]) -> Tensor:
 
 
 def _by_shape(params: list[Tensor]) -> dict[tuple[int, ...], list[Tensor]]:
-    """Collect the parameters that have gradients: matrices by their tall shape, everything else as vectors."""
+    """Collect the parameters that have gradients.
+
+    Matrices by their tall shape, everything else as vectors.
+    """
     groups: dict[tuple[int, ...], list[Tensor]] = defaultdict(list)
     for p in params:
         if p.grad is not None:
@@ -140,7 +164,10 @@ def _adam(grads: Tensor, state: dict[str, Any], group: dict[str, Any]) -> Tensor
 
 
 def _eigenvectors(matrix: Tensor) -> Tensor:
-    """Find them in double precision: of matrices that are singular in single precision LAPACK may return NaN."""
+    """Find them in double precision.
+
+    Of matrices that are singular in single precision LAPACK may return NaN.
+    """
     vectors: Tensor = torch.linalg.eigh(matrix.double())[1]
     return vectors.flip(-1).to(matrix.dtype)
 
@@ -153,22 +180,39 @@ def _refresh(state: dict[str, Any]) -> None:
             continue
         basis, matrix = state[f"basis_{side}"], state[side]
         power = matrix @ basis
-        order = (basis * power).sum(-2).argsort(dim=-1, descending=True)  # (B, n), by estimated eigenvalue
-        state[f"basis_{side}"] = torch.linalg.qr(power.gather(-1, order[:, None, :].expand_as(power)))[0]
+        order = (
+            (basis * power).sum(-2).argsort(dim=-1, descending=True)
+        )  # (B, n), by estimated eigenvalue
+        state[f"basis_{side}"] = torch.linalg.qr(
+            power.gather(-1, order[:, None, :].expand_as(power))
+        )[0]
         index = (order[:, :, None] if dim == -2 else order[:, None, :]).expand_as(state["square"])
         state["square"] = state["square"].gather(dim, index)
     state["mean"] = _turned(mean, state)
 
 
-def _adamw(params: Iterable[Any], lr: float, device: torch.device, weight_decay: float = 0.0, **options: Any) -> torch.optim.Optimizer:
+def _adamw(
+    params: Iterable[Any],
+    lr: float,
+    device: torch.device,
+    weight_decay: float = 0.0,
+    **options: Any,
+) -> torch.optim.Optimizer:
     if device.type == "cuda":  # everything on the device, so that a step can be one CUDA graph
         return torch.optim.AdamW(
-            params, lr=torch.tensor(lr, device=device), weight_decay=weight_decay, fused=True, capturable=True, **options
+            params,
+            lr=torch.tensor(lr, device=device),
+            weight_decay=weight_decay,
+            fused=True,
+            capturable=True,
+            **options,
         )
     return torch.optim.AdamW(params, lr=lr, weight_decay=weight_decay, fused=True, **options)
 
 
-def _soap(params: Iterable[Any], lr: float, device: torch.device, **options: Any) -> torch.optim.Optimizer:
+def _soap(
+    params: Iterable[Any], lr: float, device: torch.device, **options: Any
+) -> torch.optim.Optimizer:
     return SOAP(params, lr=lr, **options)
 
 
@@ -176,7 +220,9 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {"adamw": _adamw, 
 
 
 def make_optimizer(
-    config: OptimizerConfig, params: Iterable[Tensor] | Iterable[dict[str, Any]], device: torch.device | str = "cpu"
+    config: OptimizerConfig,
+    params: Iterable[Tensor] | Iterable[dict[str, Any]],
+    device: torch.device | str = "cpu",
 ) -> torch.optim.Optimizer:
     """Make the optimizer that a configuration names, for parameters on a device.
 
@@ -185,8 +231,16 @@ def make_optimizer(
     ValueError   an unknown name or option
     """
     if config.name not in OPTIMIZERS:
-        raise ValueError(f"`optimizer` must be one of {', '.join(OPTIMIZERS)}; got {config.name!r}. Correct the configuration.")
+        raise ValueError(
+            f"`optimizer` must be one of {', '.join(OPTIMIZERS)}; got {config.name!r}. Correct the"
+            " configuration."
+        )
     try:
-        return OPTIMIZERS[config.name](params, lr=config.learning_rate, device=torch.device(device), **config.options)
+        return OPTIMIZERS[config.name](
+            params, lr=config.learning_rate, device=torch.device(device), **config.options
+        )
     except TypeError as error:
-        raise ValueError(f"`optimizer.options` must be arguments of {config.name}; got {config.options}: {error}. Correct them.") from error
+        raise ValueError(
+            f"`optimizer.options` must be arguments of {config.name}; got {config.options}:"
+            f" {error}. Correct them."
+        ) from error

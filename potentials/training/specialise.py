@@ -1,7 +1,8 @@
 """From one model to experts: a training for each electronic state, of labels of that state alone, and one model of all of them.
 
-The model may have experts already: each training then goes on from that of its state, and those of other states stay as they are.
-Embeddings and attention that the configuration names and the model has not are added to all, silent until they are trained.
+The model may have experts already: each training then goes on from that of its state, and those of
+other states stay as they are. Embeddings and attention that the configuration names and the model
+has not are added to all, silent until they are trained.
 """
 
 from __future__ import annotations
@@ -17,30 +18,39 @@ from torch import nn
 
 from potentials.build import build
 from potentials.checkpoint import Card, Model, load, save
-from potentials.conditioning import MAX_ATOMIC_NUMBER
 from potentials.datasets import load_frames
 from potentials.experts import Experts, compact, expanded
+from potentials.parts.conditioning import MAX_ATOMIC_NUMBER
 from potentials.potential import Potential
 from potentials.training.config import Config
 from potentials.training.data import StructureSet
 from potentials.training.evaluate import errors
-from potentials.training.finish import MODEL, described, finish
 from potentials.training.fit import Training
 from potentials.training.loss import Gradients
-from potentials.training.material import prepare
+from potentials.training.preparation import prepare
+from potentials.training.results import MODEL, described, finish
 from potentials.training.start import take_over
 
 State = tuple[int, int]  # charge in e, multiplicity
-GROWING = ("embeddings", "attention")  # of a spec: what experts may have more of than the model they start from
+GROWING = (
+    "embeddings",
+    "attention",
+)  # of a spec: what experts may have more of than the model they start from
 
 
 def expert_config(config: Config, base: Model, state: State) -> Config:
-    """Return the configuration of the training of one expert: that of all of them, from the base or its expert, on labels of its state."""
+    """Return the configuration of the training of one expert.
+
+    That of all of them, from the base or its expert, on labels of its state.
+    """
     return replace(
         config,
         name=f"{config.name} {_folder(state)}",
         data=replace(config.data, states=[list(state)]),
-        potential={**_shared(base).spec, **{key: config.potential[key] for key in GROWING if key in config.potential}},
+        potential={
+            **_shared(base).spec,
+            **{key: config.potential[key] for key in GROWING if key in config.potential},
+        },
         training=replace(config.training, start=str(base.path)),
     )
 
@@ -60,11 +70,20 @@ def train_expert(
     if (folder / MODEL).is_file():
         return f"{_folder(state)}: done before"
     folder.mkdir(parents=True, exist_ok=True)
-    training = Training(prepare(expert_config(config, base, state), data), folder, device="cpu", resume=True, gradients=gradients)
+    training = Training(
+        prepare(expert_config(config, base, state), data),
+        folder,
+        device="cpu",
+        resume=True,
+        gradients=gradients,
+    )
     before = errors(training.potential, training.validation)
     training.run()
     report = finish(training, command)
-    return f"{_folder(state)}: {_words(before)} -> {_words(report['errors']['validation'])} on {before['n_frames']} structures"
+    return (
+        f"{_folder(state)}: {_words(before)} -> {_words(report['errors']['validation'])} on"
+        f" {before['n_frames']} structures"
+    )
 
 
 def combine(base: Model, experts: Sequence[Model]) -> Experts:
@@ -72,20 +91,35 @@ def combine(base: Model, experts: Sequence[Model]) -> Experts:
 
     Raises
     ------
-    ValueError   an expert of several states, of one that is there already, or of another spec, but for further embeddings
+    ValueError   an expert of several states, of one that is there already, or of another spec, but
+                 for further embeddings
     """
     shared, made = _grown(_shared(base), experts[0].potential.spec), {}
     for expert in experts:
         of = [(int(charge), int(multiplicity)) for charge, multiplicity, _ in expert.card.states]
         if len(of) != 1 or of[0] in made:
-            raise ValueError(f"`experts` must know one state each, and no two the same; {expert.path} knows {of}. Train them one by one.")
+            raise ValueError(
+                f"`experts` must know one state each, and no two the same; {expert.path} knows"
+                f" {of}. Train them one by one."
+            )
         if expert.potential.spec != shared.spec:
-            raise ValueError(f"`experts` must have the spec of the base; {expert.path} has another. Start its training from the base.")
+            raise ValueError(
+                f"`experts` must have the spec of the base; {expert.path} has another. Start its"
+                " training from the base."
+            )
         made[of[0]] = expert.potential
     if isinstance(base.potential, Experts):
-        made = {state: _grown(base.potential.of(*state), shared.spec) for state in base.potential.states if state not in made} | made
+        made = {
+            state: _grown(base.potential.of(*state), shared.spec)
+            for state in base.potential.states
+            if state not in made
+        } | made
     combined = Experts(copy.deepcopy(shared), list(made))
-    unseen = sorted(set(range(MAX_ATOMIC_NUMBER)).difference(*(model.card.elements for model in (base, *experts))))
+    unseen = sorted(
+        set(range(MAX_ATOMIC_NUMBER)).difference(
+            *(model.card.elements for model in (base, *experts))
+        )
+    )
     for state, potential in made.items():
         combined.of(*state).load_state_dict(potential.state_dict())
         _take_rows(combined.of(*state), shared, unseen)
@@ -118,8 +152,13 @@ def save_combined(
     found = errors(potential, StructureSet(test, potential.cutoff))
     training: dict[str, Any] = {
         **base.card.training,
-        "experts": base.card.training.get("experts", {})
-        | {_folder(state): e.card.training | {"configuration_text": ""} for state, e in zip(states, experts, strict=True)},
+        "experts": (
+            base.card.training.get("experts", {})
+            | {
+                _folder(state): e.card.training | {"configuration_text": ""}
+                for state, e in zip(states, experts, strict=True)
+            }
+        ),
         "configuration_text_of_experts": text,
         "n_parameters": sum(p.numel() for p in potential.parameters()),
     }
@@ -141,9 +180,14 @@ def save_combined(
 
 
 def _seen(base: Card, experts: Sequence[Card]) -> dict[str, Any]:
-    """Put together what the base and the experts were trained on: the entries of a card that say what its model knows."""
+    """Put together what the base and the experts were trained on.
+
+    The entries of a card that say what its model knows.
+    """
     cards = [base, *experts]
-    rehearsed = any(card.dataset.get("n_rehearsed") for card in experts)  # what the base was trained on is not forgotten
+    rehearsed = any(
+        card.dataset.get("n_rehearsed") for card in experts
+    )  # what the base was trained on is not forgotten
     counts: dict[State, int] = {}
     for card in cards:
         for charge, multiplicity, n in card.states:
@@ -162,12 +206,23 @@ def _seen(base: Card, experts: Sequence[Card]) -> dict[str, Any]:
     }
     parts, n_labels = [card.dataset for card in experts], sum(counts.values())
     if rehearsed:
-        seen["dataset"] = base.dataset | {"sha256": parts[0]["sha256"], "n_frames": n_labels, "n_train": n_labels}
+        seen["dataset"] = base.dataset | {
+            "sha256": parts[0]["sha256"],
+            "n_frames": n_labels,
+            "n_train": n_labels,
+        }
         seen["dataset"]["n_rehearsed"] = sum(part.get("n_rehearsed", 0) for part in parts)
     elif len(experts) == len(counts):  # nothing is left of what the base was trained on
-        seen["dataset"] = parts[0] | {name: sum(part[name] for part in parts) for name in ("n_frames", "n_train", "n_validation")}
+        seen["dataset"] = parts[0] | {
+            name: sum(part[name] for part in parts)
+            for name in ("n_frames", "n_train", "n_validation")
+        }
     elif base.dataset.get("name") == parts[0]["name"]:  # the same set, and maybe more of it
-        seen["dataset"] = base.dataset | {"sha256": parts[0]["sha256"], "n_frames": n_labels, "n_train": n_labels}
+        seen["dataset"] = base.dataset | {
+            "sha256": parts[0]["sha256"],
+            "n_frames": n_labels,
+            "n_train": n_labels,
+        }
     return seen
 
 
@@ -193,4 +248,6 @@ def _folder(state: State) -> str:
 
 def _words(found: Mapping[str, Any]) -> str:
     forces = found["forces_mae_meV_per_A"]
-    return f"{found['energy_mae_meV_per_atom']:.2f} meV/atom" + ("" if forces is None else f", {forces:.1f} meV/Å")
+    return f"{found['energy_mae_meV_per_atom']:.2f} meV/atom" + (
+        "" if forces is None else f", {forces:.1f} meV/Å"
+    )

@@ -1,4 +1,7 @@
-"""What a training must remember to go on as if it had never stopped; written at once or not at all."""
+"""What a training must remember to go on as if it had never stopped.
+
+Written at once or not at all.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,10 @@ CHECKPOINT = "checkpoint.pt"
 
 @dataclass
 class State:
-    """A training between two steps. The order of an epoch's structures follows from seed and epoch."""
+    """A training between two steps.
+
+    The order of an epoch's structures follows from seed and epoch.
+    """
 
     config: dict[str, Any]
     step: int = 0  # steps done in all
@@ -53,8 +59,12 @@ def load_state(path: Path) -> State:
     ValueError          damaged, or something else
     """
     if not path.is_file():
-        raise FileNotFoundError(f"`--resume` must find {path.name} in {path.parent}; got none. Start without --resume.")
+        raise FileNotFoundError(
+            f"`--resume` must find {path.name} in {path.parent}; got none. Start without --resume."
+        )
     try:
         return State(**torch.load(path, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, TypeError) as error:
-        raise ValueError(f"`{path}` must be a checkpoint of a training; it cannot be read as one. Start anew.") from error
+        raise ValueError(
+            f"`{path}` must be a checkpoint of a training; it cannot be read as one. Start anew."
+        ) from error

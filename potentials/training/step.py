@@ -1,13 +1,16 @@
-"""One step of training: batch, loss, gradients, clip, optimizer, averaged weights; on a GPU as one CUDA graph where that is possible.
+"""One step of training: batch, loss, gradients, clip, optimizer, averaged weights.
 
-A CUDA graph replays fixed addresses and shapes without the host. It is possible where every batch has the same shapes (one molecule,
-or atoms and pairs in equal numbers), on one device, with an optimizer that keeps all its state there (AdamW).
+On a GPU as one CUDA graph where that is possible.
+
+A CUDA graph replays fixed addresses and shapes without the host. It is possible where every batch
+has the same shapes (one molecule, or atoms and pairs in equal numbers), on one device, with an
+optimizer that keeps all its state there (AdamW).
 """
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -45,7 +48,12 @@ class Step:
         fabric: Fabric,
     ) -> None:
         self.differentiate, self.structures = differentiate, structures
-        self.optimizer, self.average, self.gradient_clip, self.fabric = optimizer, average, gradient_clip, fabric
+        self.optimizer, self.average, self.gradient_clip, self.fabric = (
+            optimizer,
+            average,
+            gradient_clip,
+            fabric,
+        )
 
     def __call__(self, indices: Tensor, learning_rate: float, n_steps: int) -> tuple[float, float]:
         """Do a step and return its loss and the norm of its gradient.
@@ -77,7 +85,9 @@ class Step:
         self.optimizer.zero_grad()
         loss = self.differentiate(*batch)
         self._average_gradients()
-        return loss, torch.nn.utils.clip_grad_norm_(self.average.params, self.gradient_clip, foreach=True)
+        return loss, torch.nn.utils.clip_grad_norm_(
+            self.average.params, self.gradient_clip, foreach=True
+        )
 
     def _update(self, weight: float | Tensor) -> None:
         self.optimizer.step()
@@ -87,8 +97,10 @@ class Step:
         if self.fabric.world_size == 1:
             return
         gradients = [p.grad for p in self.average.params if p.grad is not None]
-        mean = self.fabric.all_reduce(torch.cat([g.reshape(-1) for g in gradients]), reduce_op="mean")
-        for gradient, new in zip(gradients, mean.split([g.numel() for g in gradients]), strict=True):  # type: ignore[union-attr]
+        flat = torch.cat([g.reshape(-1) for g in gradients])
+        mean: Any = self.fabric.all_reduce(flat, reduce_op="mean")
+        sizes = [g.numel() for g in gradients]
+        for gradient, new in zip(gradients, mean.split(sizes), strict=True):
             gradient.copy_(new.view_as(gradient))
 
     def _set_learning_rate(self, learning_rate: float) -> None:
@@ -101,14 +113,18 @@ class Step:
     def _check(self, norm: float, n_steps: int) -> None:
         if not math.isfinite(norm):
             raise FloatingPointError(
-                f"`gradient` must be finite; got {norm} in step {n_steps - 1}. Lower learning_rate, or check the structures."
+                f"`gradient` must be finite; got {norm} in step {n_steps - 1}. Lower learning_rate,"
+                " or check the structures."
             )
 
 
 class GraphStep(Step):
-    """A step that reads its inputs from fixed tensors and leaves its outcome there: captured once, replayed.
+    """A step that reads its inputs from fixed tensors and leaves its outcome there.
 
-    The host learns the norm of the gradient after the update: one that is not finite still raises, the parameters are lost then.
+    Captured once, replayed.
+
+    The host learns the norm of the gradient after the update: one that is not finite still raises,
+    the parameters are lost then.
     """
 
     def prepare(self, batch_size: int) -> None:
@@ -155,8 +171,16 @@ class GraphStep(Step):
         self.replay = graph.replay  # type: ignore[method-assign]
 
     def _state(self) -> list[Tensor]:
-        """What a step changes; the optimizer's part last, since the first step makes it, of zeros."""
-        moments = [x for p in self.average.params for x in self.optimizer.state.get(p, {}).values() if isinstance(x, Tensor)]
+        """What a step changes.
+
+        The optimizer's part last, since the first step makes it, of zeros.
+        """
+        moments = [
+            x
+            for p in self.average.params
+            for x in self.optimizer.state.get(p, {}).values()
+            if isinstance(x, Tensor)
+        ]
         return [*self.average.params, *self.average.values, *moments]
 
 

@@ -1,7 +1,10 @@
-"""A wider network that says what a narrower one says: what was learnt by few channels need not be learnt again by many.
+"""A wider network that says what a narrower one says.
 
-Every channel is there k times. What reads a channel reads its copies with weights that sum to the one before, drawn at random: with
-equal ones the copies would have equal gradients, and stay one channel for ever.
+What was learnt by few channels need not be learnt again by many.
+
+Every channel is there k times. What reads a channel reads its copies with weights that sum to the
+one before, drawn at random: with equal ones the copies would have equal gradients, and stay one
+channel for ever.
 """
 
 from __future__ import annotations
@@ -10,32 +13,45 @@ import torch
 from torch import Tensor, nn
 
 from potentials.architectures.tensornet import Mixing, TensorNet
-from potentials.conditioning import Electronic
-from potentials.points import MovingPoints
+from potentials.parts.conditioning import Electronic
+from potentials.parts.points import MovingPoints
 from potentials.potential import Potential
 
-READING: dict[type[nn.Module], int] = {nn.Linear: 1, Mixing: 2, MovingPoints: 1}  # the dimension of a weight that reads channels
+READING: dict[type[nn.Module], int] = {
+    nn.Linear: 1,
+    Mixing: 2,
+    MovingPoints: 1,
+}  # the dimension of a weight that reads channels
 UNEVENNESS = 0.5  # of the weights of two copies: between 1/4 and 3/4
 
 
 @torch.no_grad()
 def widened(narrow: Potential, wide: Potential) -> dict[str, Tensor]:
-    """Return values for the weights of ``wide`` with which it predicts what ``narrow`` does; both have the same spec but for channels.
+    """Return values for the weights of ``wide`` with which it predicts what ``narrow`` does.
+
+    Both have the same spec but for channels.
 
     Raises
     ------
-    ValueError   the architecture is not TensorNet, the channels are not a multiple, or an embedding weighs channels by their number
+    ValueError   the architecture is not TensorNet, the channels are not a multiple, or an embedding
+                 weighs channels by their number
 
-    Source: arXiv 1511.05641, a wider network that computes the same function. Differs: all channels as often, split at random.
+    Source: arXiv 1511.05641, a wider network that computes the same function. Differs: all channels
+    as often, split at random.
     """
     few, many = (p.trunk.architecture.channels for p in (narrow, wide))
-    if not isinstance(narrow.trunk.architecture, TensorNet) or any(isinstance(e, Electronic) for e in narrow.trunk.embeddings):
+    if not isinstance(narrow.trunk.architecture, TensorNet) or any(
+        isinstance(e, Electronic) for e in narrow.trunk.embeddings
+    ):
         raise ValueError(
-            f"`start` must have as many channels as [potential], {many}, but for a TensorNet without electronic embedding; got {few}. "
-            "Make them equal."
+            f"`start` must have as many channels as [potential], {many}, but for a TensorNet"
+            f" without electronic embedding; got {few}. Make them equal."
         )
     if many % few:
-        raise ValueError(f"`channels` must be a multiple of those of `start`, {few}; got {many}. Take {few * -(-many // few)}.")
+        raise ValueError(
+            f"`channels` must be a multiple of those of `start`, {few}; got {many}. Take"
+            f" {few * -(-many // few)}."
+        )
     generator = torch.Generator().manual_seed(0)
     values: dict[str, Tensor] = {}
     shapes = {name: p.shape for name, p in wide.named_parameters()}
@@ -49,7 +65,11 @@ def widened(narrow: Potential, wide: Potential) -> dict[str, Tensor]:
             for dim in range(p.ndim):
                 copies = shape[dim] // p.shape[dim]
                 if copies > 1:
-                    weights = _shares(value, dim, copies, generator) if dim == inputs else [torch.ones_like(value)] * copies
+                    weights = (
+                        _shares(value, dim, copies, generator)
+                        if dim == inputs
+                        else [torch.ones_like(value)] * copies
+                    )
                     value = _repeated(value, dim, min(few, p.shape[dim]), weights)
             values[full] = value
     return values

@@ -9,7 +9,10 @@ import pytest
 from potentials.potential import Potential
 from tests.contract.variants import PRODUCT, VARIANTS, Variant
 
-CHOICE = [*VARIANTS, *(pytest.param(v, marks=pytest.mark.slow) for v in PRODUCT if v not in VARIANTS)]
+CHOICE = [
+    *VARIANTS,
+    *(pytest.param(v, marks=pytest.mark.slow) for v in PRODUCT if v not in VARIANTS),
+]
 
 
 @pytest.fixture(params=CHOICE, ids=str)

@@ -19,7 +19,10 @@ from tests.contract.structures import ALL, graph_of
 from tests.contract.variants import CUTOFF, SCALED, VARIANTS, Variant
 
 OTHERS = [
-    v for v in VARIANTS if v.architecture not in SCALED and v == v._replace(radial="exp_normal", points="fixed", embeddings="species")
+    v
+    for v in VARIANTS
+    if v.architecture not in SCALED
+    and v == v._replace(radial="exp_normal", points="fixed", embeddings="species")
 ]
 
 
@@ -32,7 +35,10 @@ def _radial(r: int, n_weights: int, hidden: int = 64) -> int:
 
 
 def _met(c: int) -> tuple[int, ...]:
-    """Channels of each degree where three degrees met harmonics: 000 110 220, 011 101 121 211, 022 112 202 222."""
+    """Channels of each degree where three degrees met harmonics.
+
+    000 110 220, 011 101 121 211, 022 112 202 222.
+    """
     return c + c // 2 + c // 4, c + 2 * (c // 2) + c // 4, c + c // 2 + 2 * (c // 4)
 
 
@@ -40,7 +46,16 @@ def _attention(c: int, r: int) -> int:
     """Up to the gated message: a norm, both ends, weights of the distance, scores, heads, gate."""
     sizes, met = (c, c // 2, c // 4), _met(c)
     ends = _mixing(sizes, sizes) + _mixing(sizes, sizes, bias=False)
-    return 2 * c + c // 2 + c // 4 + ends + _radial(r, sum(met)) + (met[0] + 1) * c + c + _mixing(met, (sum(sizes), *sizes[1:]))
+    return (
+        2 * c
+        + c // 2
+        + c // 4
+        + ends
+        + _radial(r, sum(met))
+        + (met[0] + 1) * c
+        + c
+        + _mixing(met, (sum(sizes), *sizes[1:]))
+    )
 
 
 def _outwards(c: int, out: tuple[int, ...]) -> int:
@@ -79,7 +94,10 @@ WITH_MORE_THAN_LAYERS = {  # what their second implementations need beside the w
         "n_heads": spec["architecture"]["n_heads"],
         "odd": spec["architecture"].get("group") == "SO(3)",
     },
-    "dimenetpp": lambda spec: {"sizes": (spec["angular"]["n_angular"], spec["angular"]["n_spherical"]), "cutoff": CUTOFF},
+    "dimenetpp": lambda spec: {
+        "sizes": (spec["angular"]["n_angular"], spec["angular"]["n_spherical"]),
+        "cutoff": CUTOFF,
+    },
 }
 
 
@@ -106,13 +124,25 @@ def test_agrees_with_the_formulas(variant: Variant, structure: str) -> None:
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes(name: str) -> None:
     """Counted from the formulas."""
-    spec = {"cutoff": 5.0, "architecture": {"name": name, "channels": 16, "n_layers": 3}, "radial": {"name": "gaussian", "n_radial": 7}}
+    spec = {
+        "cutoff": 5.0,
+        "architecture": {"name": name, "channels": 16, "n_layers": 3},
+        "radial": {"name": "gaussian", "n_radial": 7},
+    }
     architecture = build(spec).trunk.architecture
     assert sum(p.numel() for p in architecture.parameters()) == SIZES[name](16, 7, 3)
 
 
 def test_heads_must_divide_the_channels() -> None:
-    spec = {"cutoff": 5.0, "architecture": {"name": "equivariant_transformer", "channels": 16, "n_layers": 2, "n_heads": 3}}
+    spec = {
+        "cutoff": 5.0,
+        "architecture": {
+            "name": "equivariant_transformer",
+            "channels": 16,
+            "n_layers": 2,
+            "n_heads": 3,
+        },
+    }
     with pytest.raises(ValueError, match="n_heads"):
         build(spec)
 
@@ -125,7 +155,9 @@ def test_a_state_factor_is_refused(name: str) -> None:
         build(spec | {"state_factor": {"attributes": ["total_charge"]}})
 
 
-def reference_energies(potential: Potential, numbers: Tensor, around: reference.Neighbors) -> Tensor:
+def reference_energies(
+    potential: Potential, numbers: Tensor, around: reference.Neighbors
+) -> Tensor:
     own = {name: tensor.detach() for name, tensor in potential.state_dict().items()}
     radial = own["trunk.radial.centers"], own["trunk.radial.widths"]
     encode = reference_tensornet.exp_normal(CUTOFF, *radial)
@@ -137,7 +169,10 @@ def reference_energies(potential: Potential, numbers: Tensor, around: reference.
     }
     name = potential.spec["architecture"]["name"]
     if name in WITH_MORE_THAN_LAYERS:
-        arguments |= {"top": lambda name: own[f"trunk.architecture.{name}"], **WITH_MORE_THAN_LAYERS[name](potential.spec)}
+        arguments |= {
+            "top": lambda name: own[f"trunk.architecture.{name}"],
+            **WITH_MORE_THAN_LAYERS[name](potential.spec),
+        }
     function = getattr(reference, name)
     z = own["trunk.embeddings.0.table.weight"][numbers]
     scalars = function(lambda name: own[f"trunk.architecture.layers.{name}"], z, **arguments)

@@ -13,15 +13,24 @@ from torch.testing import assert_close
 
 from potentials import checkpoint
 from potentials.build import build
-from potentials.conditioning import state_inputs
-from potentials.graph import collate
+from potentials.parts.conditioning import state_inputs
 from potentials.potential import Potential, predict
-from tests.contract.structures import ALL, chiral_molecule, graph_of, tiny_crystal, triclinic_crystal
+from potentials.structure.graph import collate
+from tests.contract.structures import (
+    ALL,
+    chiral_molecule,
+    graph_of,
+    tiny_crystal,
+    triclinic_crystal,
+)
 from tests.contract.variants import DOORS, REFERENCES, VARIANTS, Variant
 
 
 def test_shapes_and_dtypes(potential: Potential) -> None:
-    """One atom, atoms out of reach of each other, and a mixed batch; energies are float64 and add up."""
+    """One atom, atoms out of reach of each other, and a mixed batch.
+
+    Energies are float64 and add up.
+    """
     lone, apart = Atoms("C"), Atoms("OH", [[0, 0, 0], [50, 0, 0]])
     for structures in ([lone], [apart], [lone, chiral_molecule(), apart, triclinic_crystal()]):
         graph = collate([graph_of(atoms, potential.cutoff) for atoms in structures])
@@ -34,7 +43,12 @@ def test_shapes_and_dtypes(potential: Potential) -> None:
         assert answer.energy.dtype == answer.energies.dtype == answer.forces.dtype == torch.float64
         assert torch.isfinite(answer.energies).all()
         assert torch.isfinite(answer.forces).all()
-        assert_close(answer.energy, torch.stack([e.sum() for e in answer.energies.split(n_atoms)]), rtol=0.0, atol=1e-9)
+        assert_close(
+            answer.energy,
+            torch.stack([e.sum() for e in answer.energies.split(n_atoms)]),
+            rtol=0.0,
+            atol=1e-9,
+        )
         assert answer.stress is None
 
 
@@ -49,26 +63,47 @@ def test_lone_atoms_feel_no_force(potential: Potential) -> None:
 def test_an_isolated_atom_has_its_reference_energy(variant: Variant, potential: Potential) -> None:
     """Up to the constant that the network gives to the element and state, which is the same in any company.
 
-    A charge that is shared out over the molecule is the exception: there a neutral singlet is taken.
+    A charge that is shared out over the molecule is the exception: there a neutral singlet is
+    taken.
     """
     state = (0, 1) if variant.shared_state else (1, 3)
-    bare = build(variant.spec | {"terms": [t for t in variant.spec["terms"] if t["name"] != "reference_energies"]}).double()
+    bare = build(
+        variant.spec
+        | {"terms": [t for t in variant.spec["terms"] if t["name"] != "reference_energies"]}
+    ).double()
     missing = bare.load_state_dict(_renamed(potential, bare), strict=False)
     assert not missing.missing_keys
     for symbol, reference in REFERENCES.items():
         graph = graph_of(Atoms(symbol), potential.cutoff, *state)
         alone = predict(potential, graph).energies
-        assert_close(alone - predict(bare, graph).energies, torch.tensor([reference], dtype=torch.float64), rtol=0.0, atol=1e-9)
-        far = Atoms([symbol, *chiral_molecule().symbols], [[60, 0, 0], *chiral_molecule().positions])
-        assert_close(predict(potential, graph_of(far, potential.cutoff, *state)).energies[:1], alone, rtol=0.0, atol=1e-10)
+        assert_close(
+            alone - predict(bare, graph).energies,
+            torch.tensor([reference], dtype=torch.float64),
+            rtol=0.0,
+            atol=1e-9,
+        )
+        far = Atoms(
+            [symbol, *chiral_molecule().symbols], [[60, 0, 0], *chiral_molecule().positions]
+        )
+        assert_close(
+            predict(potential, graph_of(far, potential.cutoff, *state)).energies[:1],
+            alone,
+            rtol=0.0,
+            atol=1e-10,
+        )
 
 
 def test_far_copies_add(variant: Variant, potential: Potential) -> None:
-    """Size consistency. A total charge or spin acts on every atom however far, and there it must be seen to fail."""
+    """Size consistency.
+
+    A total charge or spin acts on every atom however far, and there it must be seen to fail.
+    """
     one = chiral_molecule()
     two = one + one
     two.positions[len(one) :] += 80.0
-    neutral = [float(predict(potential, graph_of(a, potential.cutoff, 0, 1)).energy) for a in (one, two)]
+    neutral = [
+        float(predict(potential, graph_of(a, potential.cutoff, 0, 1)).energy) for a in (one, two)
+    ]
     assert abs(neutral[1] - 2 * neutral[0]) < 1e-9
     single, double = graph_of(one, potential.cutoff, 1, 3), graph_of(two, potential.cutoff, 2, 5)
     surplus = float(predict(potential, double).energy - 2 * predict(potential, single).energy)
@@ -77,7 +112,9 @@ def test_far_copies_add(variant: Variant, potential: Potential) -> None:
 
 def test_a_neutral_singlet_is_the_plain_network(variant: Variant, potential: Potential) -> None:
     """Bit for bit: energy, forces and stress of the same weights without a state factor."""
-    plain = _with_weights_of(potential, variant._replace(state="blind", embeddings="species", attention="none"))
+    plain = _with_weights_of(
+        potential, variant._replace(state="blind", embeddings="species", attention="none")
+    )
     for make in (chiral_molecule, tiny_crystal):
         atoms = make()
         atoms.set_initial_charges(None)
@@ -89,7 +126,9 @@ def test_a_neutral_singlet_is_the_plain_network(variant: Variant, potential: Pot
         assert not stress or torch.equal(_given(here.stress), _given(there.stress))
 
 
-def test_the_state_is_seen_where_the_model_has_eyes_for_it(variant: Variant, potential: Potential) -> None:
+def test_the_state_is_seen_where_the_model_has_eyes_for_it(
+    variant: Variant, potential: Potential
+) -> None:
     eyes = state_inputs(variant.spec)
     atoms, bare = chiral_molecule(), chiral_molecule()
     bare.set_initial_charges(None)
@@ -103,7 +142,12 @@ def test_the_state_is_seen_where_the_model_has_eyes_for_it(variant: Variant, pot
         assert shift > 1e-7 if attribute in eyes else shift == 0.0, attribute
 
 
-OPTIONS = [(v, door) for v in VARIANTS for door, table in DOORS.items() if getattr(v, door) != next(iter(table))]
+OPTIONS = [
+    (v, door)
+    for v in VARIANTS
+    for door, table in DOORS.items()
+    if getattr(v, door) != next(iter(table))
+]
 
 
 @pytest.mark.parametrize(("changed", "door"), OPTIONS, ids=[f"{v}, {door}" for v, door in OPTIONS])
@@ -112,7 +156,9 @@ def test_every_option_changes_the_result(changed: Variant, door: str) -> None:
     plain = changed._replace(**{door: next(iter(DOORS[door]))})
     potential = changed.build()
     graph = graph_of(chiral_molecule(), potential.cutoff, charge=-1, multiplicity=4)
-    difference = predict(potential, graph).energy - predict(_with_weights_of(potential, plain), graph).energy
+    difference = (
+        predict(potential, graph).energy - predict(_with_weights_of(potential, plain), graph).energy
+    )
     assert float(difference.abs()) > 1e-7
 
 
@@ -127,7 +173,10 @@ def test_saved_and_loaded_is_identical(potential: Potential, tmp_path: Path) -> 
 
 
 def test_single_precision_follows_double(potential: Potential, tmp_path: Path) -> None:
-    """The network in float32, geometry and sums in float64; large reference energies cost no digits."""
+    """The network in float32, geometry and sums in float64.
+
+    Large reference energies cost no digits.
+    """
     checkpoint.save(tmp_path / "model.pt", potential, checkpoint.Card(name="contract"))
     single = checkpoint.load(tmp_path / "model.pt", dtype=torch.float32).potential
     assert single.dtype == torch.float32
@@ -196,10 +245,16 @@ def _with_weights_of(potential: Potential, variant: Variant) -> Potential:
 def _renamed(potential: Potential, bare: Potential) -> dict[str, Tensor]:
     """Weights for the same potential without its reference energies: later terms move up by one."""
     weights = potential.state_dict()
-    kept = [n for n, term in enumerate(potential.spec["terms"]) if term["name"] != "reference_energies"]
+    kept = [
+        n for n, term in enumerate(potential.spec["terms"]) if term["name"] != "reference_energies"
+    ]
     renamed = {name: w for name, w in weights.items() if not name.startswith("terms.")}
     for new, old in enumerate(kept):
-        renamed |= {f"terms.{new}.{n.split('.', 2)[2]}": w for n, w in weights.items() if n.startswith(f"terms.{old}.")}
+        renamed |= {
+            f"terms.{new}.{n.split('.', 2)[2]}": w
+            for n, w in weights.items()
+            if n.startswith(f"terms.{old}.")
+        }
     return renamed
 
 

@@ -11,8 +11,8 @@ from ase import Atoms
 from torch import Tensor
 from torch.testing import assert_close
 
-from potentials.graph import collate
 from potentials.potential import Potential, predict
+from potentials.structure.graph import collate
 from tests.contract.structures import ALL, CRYSTALS, chiral_molecule, graph_of, slab, tiny_crystal
 from tests.contract.variants import Variant
 
@@ -33,7 +33,9 @@ def test_forces_are_minus_the_gradient(potential: Potential, make: Maker) -> Non
         ahead, behind = atoms.copy(), atoms.copy()
         ahead.positions[atom, axis] += step
         behind.positions[atom, axis] -= step
-        numerical[atom, axis] = -(energy_of(potential, ahead) - energy_of(potential, behind)) / (2 * step)
+        numerical[atom, axis] = -(energy_of(potential, ahead) - energy_of(potential, behind)) / (
+            2 * step
+        )
     assert_close(forces, torch.as_tensor(numerical), rtol=1e-5, atol=1e-6)
 
 
@@ -82,16 +84,24 @@ def test_no_net_force_and_no_net_torque(potential: Potential) -> None:
 
 
 def test_energy_and_forces_are_continuous_at_the_cutoff(potential: Potential) -> None:
-    """An atom leaves the list of another. A jump would stay when the step shrinks; a slope shrinks with it."""
+    """An atom leaves the list of another.
+
+    A jump would stay when the step shrinks; a slope shrinks with it.
+    """
 
     def jump(step: float) -> tuple[float, float]:
         inside, outside = (
-            predict(potential, graph_of(Atoms("OHC", [[0, 0, 0], [0.3, 0.9, 0.1], [d, 0, 0]]), potential.cutoff))
+            predict(
+                potential,
+                graph_of(Atoms("OHC", [[0, 0, 0], [0.3, 0.9, 0.1], [d, 0, 0]]), potential.cutoff),
+            )
             for d in (potential.cutoff - step, potential.cutoff + step)
         )
         assert inside.forces is not None
         assert outside.forces is not None
-        return float((inside.energy - outside.energy).abs()), float((inside.forces - outside.forces).abs().max())
+        return float((inside.energy - outside.energy).abs()), float(
+            (inside.forces - outside.forces).abs().max()
+        )
 
     energies, forces = zip(*(jump(step) for step in (1e-3, 1e-4, 1e-5)), strict=True)
     for coarse, fine in zip(energies[:-1] + forces[:-1], energies[1:] + forces[1:], strict=True):
@@ -103,7 +113,10 @@ def test_pairs_beyond_the_cutoff_are_inert(potential: Potential) -> None:
     for make in ALL.values():
         tight, skin = graph_of(make(), potential.cutoff), graph_of(make(), potential.cutoff + 1.0)
         stress = bool(tight.pbc.all())
-        here, there = predict(potential, tight, stress=stress), predict(potential, skin, stress=stress)
+        here, there = (
+            predict(potential, tight, stress=stress),
+            predict(potential, skin, stress=stress),
+        )
         if make is not chiral_molecule:
             assert len(skin.idx_i) > len(tight.idx_i)
         assert_close(there.energies, here.energies, rtol=0.0, atol=1e-10)
@@ -116,11 +129,18 @@ def test_every_parameter_is_trained(variant: Variant) -> None:
     potential = variant.build()
     _loss(potential).backward()
     trained = {name: p.grad for name, p in potential.named_parameters() if p.requires_grad}
-    assert [name for name, gradient in trained.items() if gradient is None or not gradient.any() or not gradient.isfinite().all()] == []
+    assert [
+        name
+        for name, gradient in trained.items()
+        if gradient is None or not gradient.any() or not gradient.isfinite().all()
+    ] == []
 
 
 def test_gradient_of_a_force_loss(variant: Variant) -> None:
-    """Training differentiates twice: check it along a random direction in the space of the parameters."""
+    """Training differentiates twice.
+
+    Check it along a random direction in the space of the parameters.
+    """
     potential = variant.build()
     parameters = [p for p in potential.parameters() if p.requires_grad]
     generator = torch.Generator().manual_seed(11)
@@ -139,9 +159,14 @@ def test_gradient_of_a_force_loss(variant: Variant) -> None:
 
 
 def _loss(potential: Potential) -> Tensor:
-    molecule, crystal = graph_of(chiral_molecule(), potential.cutoff), graph_of(tiny_crystal(), potential.cutoff, 2, 2)
+    molecule, crystal = (
+        graph_of(chiral_molecule(), potential.cutoff),
+        graph_of(tiny_crystal(), potential.cutoff, 2, 2),
+    )
     anion = graph_of(Atoms("COH", chiral_molecule().positions[:3]), potential.cutoff, -1, 1)
     answer = predict(potential, collate([molecule, crystal, anion]), create_graph=True)
     assert answer.forces is not None
-    weights = torch.linspace(0.5, 1.5, answer.forces.numel(), dtype=torch.float64).view_as(answer.forces)
+    weights = torch.linspace(0.5, 1.5, answer.forces.numel(), dtype=torch.float64).view_as(
+        answer.forces
+    )
     return (weights * answer.forces).square().sum() + (answer.energies * weights[:, 0]).sum()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from potentials.geometry import structure_sum
 from potentials.potential import Potential, at_nodes, at_pairs
+from potentials.structure.geometry import structure_sum
 from tests.contract.structures import ALL, graph_of
 from tests.contract.variants import Variant
 
@@ -22,6 +22,14 @@ def test_the_same_on_nodes(variant: Variant, potential: Potential, structure: st
         (gradient,) = torch.autograd.grad(energy, graph.positions, create_graph=True)
         loss = energy + gradient.square().sum()
         by_weights = torch.autograd.grad(loss, weights, allow_unused=True)
-        found.append([energy.detach(), gradient.detach(), torch.cat([g.flatten() for g in by_weights if g is not None])])
-    for exact, near, tolerance in zip(*found, (1e-4, 1e-4, 2e-3), strict=True):  # one weight in millions needs more than 1e-4
+        found.append(
+            [
+                energy.detach(),
+                gradient.detach(),
+                torch.cat([g.flatten() for g in by_weights if g is not None]),
+            ]
+        )
+    for exact, near, tolerance in zip(
+        *found, (1e-4, 1e-4, 2e-3), strict=True
+    ):  # one weight in millions needs more than 1e-4
         assert (near - exact).abs().max() < tolerance * exact.abs().max()

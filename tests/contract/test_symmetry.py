@@ -11,9 +11,18 @@ import torch
 from ase import Atoms
 from torch.testing import assert_close
 
-from potentials.graph import Prediction, collate
 from potentials.potential import Potential, predict
-from tests.contract.structures import ALL, CRYSTALS, MIRROR, chiral_molecule, graph_of, rotation, tiny_crystal, transformed
+from potentials.structure.graph import Prediction, collate
+from tests.contract.structures import (
+    ALL,
+    CRYSTALS,
+    MIRROR,
+    chiral_molecule,
+    graph_of,
+    rotation,
+    tiny_crystal,
+    transformed,
+)
 from tests.contract.variants import Variant
 
 assert_same = partial(assert_close, rtol=0.0, atol=1e-10)
@@ -27,7 +36,9 @@ def atoms(request: pytest.FixtureRequest) -> Atoms:
 
 def test_translation(potential: Potential, atoms: Atoms) -> None:
     here = predict(potential, graph_of(atoms, potential.cutoff))
-    there = predict(potential, graph_of(transformed(atoms, np.eye(3), (31.7, -4.1, 12.9)), potential.cutoff))
+    there = predict(
+        potential, graph_of(transformed(atoms, np.eye(3), (31.7, -4.1, 12.9)), potential.cutoff)
+    )
     assert_same(there.energies, here.energies)
     assert_same(there.forces, here.forces)
 
@@ -42,7 +53,10 @@ def test_reflection(variant: Variant, potential: Potential, atoms: Atoms) -> Non
         _assert_covariant(potential, atoms, MIRROR)
         _assert_covariant(potential, atoms, -np.eye(3))
     else:
-        left, right = (graph_of(a, potential.cutoff) for a in (chiral_molecule(), transformed(chiral_molecule(), MIRROR)))
+        left, right = (
+            graph_of(a, potential.cutoff)
+            for a in (chiral_molecule(), transformed(chiral_molecule(), MIRROR))
+        )
         assert abs(float(predict(potential, left).energy - predict(potential, right).energy)) > 1e-7
 
 
@@ -65,7 +79,10 @@ def test_pairs_in_any_order_and_orientation(potential: Potential, atoms: Atoms) 
         shift=torch.where(flip[:, None], -graph.shift, graph.shift)[order],
     )
     periodic = bool(atoms.pbc.all())
-    here, there = predict(potential, graph, stress=periodic), predict(potential, swapped, stress=periodic)
+    here, there = (
+        predict(potential, graph, stress=periodic),
+        predict(potential, swapped, stress=periodic),
+    )
     assert_same(there.energies, here.energies)
     assert_same(there.forces, here.forces)
     assert_same(there.stress, here.stress)
@@ -75,7 +92,9 @@ def test_pairs_in_any_order_and_orientation(potential: Potential, atoms: Atoms) 
 def test_moving_atoms_by_lattice_vectors(potential: Potential, make: Maker) -> None:
     atoms = make()
     moved = atoms.copy()
-    moved.positions += np.random.default_rng(2).integers(-2, 3, size=(len(atoms), 3)) @ atoms.cell.array
+    moved.positions += (
+        np.random.default_rng(2).integers(-2, 3, size=(len(atoms), 3)) @ atoms.cell.array
+    )
     here = predict(potential, graph_of(atoms, potential.cutoff), stress=True)
     there = predict(potential, graph_of(moved, potential.cutoff), stress=True)
     assert_same(there.energies, here.energies)
@@ -106,7 +125,9 @@ def test_supercell(variant: Variant, potential: Potential, make: Maker) -> None:
     atoms = make()
     doubled = (2, 5) if variant.shared_state else (1, 3)
     here = predict(potential, graph_of(atoms, potential.cutoff), stress=True)
-    there = predict(potential, graph_of(atoms.repeat((2, 1, 1)), potential.cutoff, *doubled), stress=True)
+    there = predict(
+        potential, graph_of(atoms.repeat((2, 1, 1)), potential.cutoff, *doubled), stress=True
+    )
     assert_same(there.energy, 2 * here.energy)
     assert_same(there.forces, _forces(here).repeat(2, 1))
     assert_same(there.stress, here.stress)
@@ -114,7 +135,10 @@ def test_supercell(variant: Variant, potential: Potential, make: Maker) -> None:
 
 def test_batch_equals_singles(potential: Potential) -> None:
     """Open, periodic, charged and lone structures in one batch, each as if alone."""
-    graphs = [graph_of(make(), potential.cutoff, charge=n - 1, multiplicity=n + 1) for n, make in enumerate(ALL.values())]
+    graphs = [
+        graph_of(make(), potential.cutoff, charge=n - 1, multiplicity=n + 1)
+        for n, make in enumerate(ALL.values())
+    ]
     graphs.insert(2, graph_of(Atoms("O"), potential.cutoff))
     together = predict(potential, collate(graphs))
     singles = [predict(potential, graph) for graph in graphs]
@@ -124,7 +148,10 @@ def test_batch_equals_singles(potential: Potential) -> None:
 
 
 def test_nothing_flows_between_structures(potential: Potential) -> None:
-    first, second = graph_of(chiral_molecule(), potential.cutoff), graph_of(tiny_crystal(), potential.cutoff)
+    first, second = (
+        graph_of(chiral_molecule(), potential.cutoff),
+        graph_of(tiny_crystal(), potential.cutoff),
+    )
     batch = collate([first, second])
     positions = batch.positions.clone().requires_grad_()
     energies = potential(batch._replace(positions=positions)).energies
@@ -136,7 +163,9 @@ def test_nothing_flows_between_structures(potential: Potential) -> None:
 def _assert_covariant(potential: Potential, atoms: Atoms, matrix: np.ndarray) -> None:
     periodic = bool(atoms.pbc.all())
     here = predict(potential, graph_of(atoms, potential.cutoff), stress=periodic)
-    there = predict(potential, graph_of(transformed(atoms, matrix), potential.cutoff), stress=periodic)
+    there = predict(
+        potential, graph_of(transformed(atoms, matrix), potential.cutoff), stress=periodic
+    )
     turn = torch.as_tensor(matrix)
     assert_same(there.energies, here.energies)
     assert_same(there.forces, _forces(here) @ turn.T)

@@ -1,7 +1,8 @@
 """The variants that every contract test runs on: tiny, float64, random weights.
 
-TensorNet is taken with each option of each door, one at a time; every other architecture plain and in `COMBINATIONS`. A new
-architecture, encoding, kind of points or state factor is one line in its table here.
+TensorNet is taken with each option of each door, one at a time; every other architecture plain and
+in `COMBINATIONS`. A new architecture, encoding, kind of points or state factor is one line in its
+table here.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 
 from potentials.build import build
-from potentials.conditioning import state_inputs
+from potentials.parts.conditioning import state_inputs
 from potentials.potential import Potential
 
 CUTOFF = 3.0  # Å
@@ -24,13 +25,35 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     "tensornet-SO(3)": {"name": "tensornet", "channels": 4, "n_layers": 2, "group": "SO(3)"},
     "schnet": {"name": "schnet", "channels": 4, "n_layers": 2},
     "egnn": {"name": "egnn", "channels": 4, "n_layers": 2},
-    "equivariant_transformer": {"name": "equivariant_transformer", "channels": 4, "n_layers": 2, "n_heads": 2},
-    "dimenetpp": {"name": "dimenetpp", "channels": 4, "n_layers": 2, "n_basis": 3, "n_interaction": 2, "n_output": 5},
+    "equivariant_transformer": {
+        "name": "equivariant_transformer",
+        "channels": 4,
+        "n_layers": 2,
+        "n_heads": 2,
+    },
+    "dimenetpp": {
+        "name": "dimenetpp",
+        "channels": 4,
+        "n_layers": 2,
+        "n_basis": 3,
+        "n_interaction": 2,
+        "n_output": 5,
+    },
     "equiformer": {"name": "equiformer", "channels": 8, "n_layers": 2, "n_heads": 2, "n_hidden": 5},
-    "equiformer-SO(3)": {"name": "equiformer", "channels": 4, "n_layers": 2, "n_heads": 1, "n_hidden": 4, "group": "SO(3)"},
+    "equiformer-SO(3)": {
+        "name": "equiformer",
+        "channels": 4,
+        "n_layers": 2,
+        "n_heads": 1,
+        "n_hidden": 4,
+        "group": "SO(3)",
+    },
 }
 SCALED = {"tensornet-O(3)", "tensornet-SO(3)"}  # architectures that take a state factor
-CHIRAL = {"tensornet-SO(3)", "equiformer-SO(3)"}  # architectures that tell a molecule from its mirror image
+CHIRAL = {
+    "tensornet-SO(3)",
+    "equiformer-SO(3)",
+}  # architectures that tell a molecule from its mirror image
 
 # The first of each table is the plain one.
 RADIAL: dict[str, dict[str, Any]] = {
@@ -40,11 +63,15 @@ RADIAL: dict[str, dict[str, Any]] = {
     "learned": {"name": "learned", "n_radial": 5, "n_intervals": 12},
 }
 SMALL = {"n_angular": 3, "n_spherical": 2}
-ANGULAR: dict[str, dict[str, dict[str, Any]]] = {  # architectures that see angles: how, by radial encoding
+ANGULAR: dict[
+    str, dict[str, dict[str, Any]]
+] = {  # architectures that see angles: how, by radial encoding
     "dimenetpp": {
-        name: {"name": "learned", "n_intervals": 8, "n_distance_intervals": 10, **SMALL}
-        if name == "learned"
-        else {"name": "spherical_bessel", **SMALL}
+        name: (
+            {"name": "learned", "n_intervals": 8, "n_distance_intervals": 10, **SMALL}
+            if name == "learned"
+            else {"name": "spherical_bessel", **SMALL}
+        )
         for name in RADIAL
     },
 }
@@ -56,18 +83,33 @@ POINTS: dict[str, dict[str, Any]] = {
 STATE: dict[str, dict[str, Any]] = {
     "blind": {"attributes": []},
     "charge+spin": {"attributes": ["total_charge", "unpaired_electrons"]},
-    "charge+spin-per_layer": {"attributes": ["total_charge", "unpaired_electrons"], "strength": "per_layer"},
-    "charge+spin-per_channel": {"attributes": ["total_charge", "unpaired_electrons"], "strength": "per_channel"},
+    "charge+spin-per_layer": {
+        "attributes": ["total_charge", "unpaired_electrons"],
+        "strength": "per_layer",
+    },
+    "charge+spin-per_channel": {
+        "attributes": ["total_charge", "unpaired_electrons"],
+        "strength": "per_channel",
+    },
     "partial": {"attributes": ["partial_charges"], "strength": "per_channel"},
 }
 EMBEDDINGS: dict[str, list[dict[str, Any]]] = {
     "species": [{"name": "species"}],
     "tables": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}],
     "partial_charges": [{"name": "species"}, {"name": "partial_charges"}],
-    "electronic": [{"name": "species"}, *({"name": "electronic", "attribute": a} for a in ("total_charge", "unpaired_electrons"))],
+    "electronic": [
+        {"name": "species"},
+        *({"name": "electronic", "attribute": a} for a in ("total_charge", "unpaired_electrons")),
+    ],
 }
-ATTENTION: dict[str, dict[str, Any]] = {"none": {"name": "none"}, "charged": {"name": "charged", "n_heads": 2, "n_values": 3}}
-READOUT: list[dict[str, Any]] = [{"name": "readout", "scale": 0.7}, {"name": "reference_energies", "energies_eV": REFERENCES}]
+ATTENTION: dict[str, dict[str, Any]] = {
+    "none": {"name": "none"},
+    "charged": {"name": "charged", "n_heads": 2, "n_values": 3},
+}
+READOUT: list[dict[str, Any]] = [
+    {"name": "readout", "scale": 0.7},
+    {"name": "reference_energies", "energies_eV": REFERENCES},
+]
 TERMS: dict[str, list[dict[str, Any]]] = {
     "readout": READOUT,
     "zbl": [*READOUT, {"name": "zbl"}],
@@ -112,7 +154,10 @@ class Variant(NamedTuple):
     @property
     def global_state(self) -> bool:
         """Whether the state of a structure acts in full on all its atoms, however far."""
-        return bool({"total_charge", "unpaired_electrons"} & state_inputs(self.spec)) and not self.shared_state
+        return (
+            bool({"total_charge", "unpaired_electrons"} & state_inputs(self.spec))
+            and not self.shared_state
+        )
 
     @property
     def shared_state(self) -> bool:
@@ -127,7 +172,9 @@ class Variant(NamedTuple):
         with torch.no_grad():
             for parameter in potential.parameters():
                 if parameter.requires_grad:
-                    parameter.add_(0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64))
+                    parameter.add_(
+                        0.4 * torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+                    )
         return potential
 
 
@@ -156,7 +203,11 @@ def _one_at_a_time() -> list[Variant]:
             found += [plain._replace(**combination) for combination in COMBINATIONS]
             continue
         found.append(plain)
-        found += [plain._replace(**{door: name}) for door, table in DOORS.items() for name in list(table)[1:]]
+        found += [
+            plain._replace(**{door: name})
+            for door, table in DOORS.items()
+            for name in list(table)[1:]
+        ]
         found.append(Variant(architecture, *(list(table)[-1] for table in DOORS.values())))
     return found
 
@@ -167,7 +218,9 @@ VARIANTS = _one_at_a_time()
 def _product() -> list[Variant]:
     """Every architecture × hand-made or learned × fixed, moving paired, moving full × species alone or with charge and multiplicity."""
     found = []
-    for architecture, radial, points in itertools.product(ARCHITECTURES, ("exp_normal", "learned"), POINTS):
+    for architecture, radial, points in itertools.product(
+        ARCHITECTURES, ("exp_normal", "learned"), POINTS
+    ):
         plain = Variant(architecture, radial, points, "blind", "species", "readout", "none")
         found += [plain, plain._replace(embeddings="tables")]
         found += [plain._replace(state="charge+spin")] if architecture in SCALED else []

@@ -43,7 +43,13 @@ def mixed() -> Frames:
         forces=generator.normal(size=(6, 3)),
         total_charge=np.array([0.0, 1.0, -1.0]),
         multiplicity=np.array([3, 1, 1]),
-        cell=np.stack([np.zeros((3, 3)), np.diag([5.0, 6.0, 7.0]), np.array([[4.0, 0, 0], [1, 5, 0], [0.5, 0.2, 6]])]),
+        cell=np.stack(
+            [
+                np.zeros((3, 3)),
+                np.diag([5.0, 6.0, 7.0]),
+                np.array([[4.0, 0, 0], [1, 5, 0], [0.5, 0.2, 6]]),
+            ]
+        ),
         pbc=np.array([[False] * 3, [True] * 3, [True, True, False]]),
         stress=np.array([a + a.T for a in generator.normal(size=(3, 3, 3))]),
         partial_charges=generator.normal(size=6),

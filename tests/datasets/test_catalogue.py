@@ -15,11 +15,11 @@ from ase.units import Bohr, Hartree, kcal, mol
 
 from potentials.datasets import RECIPES, fit_reference_energies, load_frames, statistics
 from potentials.datasets.catalogue import data_folders, find_file, known_files, part_of
-from potentials.datasets.charged import zundel
-from potentials.datasets.own import SHIPPED, card, shipped
-from potentials.datasets.plausible import unit_problems, work_ratio
-from potentials.datasets.qmspin import LARGEST_GAP
-from potentials.datasets.repeats import find_repeats
+from potentials.datasets.checks.plausible import unit_problems, work_ratio
+from potentials.datasets.checks.repeats import find_repeats
+from potentials.datasets.sets.charged import zundel
+from potentials.datasets.sets.own import SHIPPED, card, shipped
+from potentials.datasets.sets.qmspin import LARGEST_GAP
 from potentials.datasets.splits import same_geometry, split
 
 Find = Callable[[str], Path]
@@ -34,7 +34,11 @@ def test_every_name_has_files() -> None:
         for name in recipe.names:
             assert name.split(":")[0] == set_name
             for file in part_of(name)[1].files:
-                assert shipped(file) or file.made_by or file.url.startswith(("https://", "http://www.quantum-machine.org/"))
+                assert (
+                    shipped(file)
+                    or file.made_by
+                    or file.url.startswith(("https://", "http://www.quantum-machine.org/"))
+                )
                 assert len(file.sha256) in (0, 64)
                 assert bool(file.archive) == bool(file.member)
 
@@ -42,7 +46,12 @@ def test_every_name_has_files() -> None:
 def test_files_that_are_here_have_their_checksum(reference_data: Find) -> None:
     """And are recognised by it."""
     folder = reference_data("rmd17").parent
-    here = [n for r in RECIPES.values() for n in r.names if all(find_file(f, folder) for f in part_of(n)[1].files)]
+    here = [
+        n
+        for r in RECIPES.values()
+        for n in r.names
+        if all(find_file(f, folder) for f in part_of(n)[1].files)
+    ]
     assert len(here) > 40
     assert set(known_files().values()) <= set(here)
 
@@ -50,7 +59,13 @@ def test_files_that_are_here_have_their_checksum(reference_data: Find) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("rmd17", r"`molecule` must be one of aspirin, .* got 'nothing'. Names have the form rmd17:MOLECULE"),
+        (
+            "rmd17",
+            (
+                r"`molecule` must be one of aspirin, .* got 'nothing'. Names have the form"
+                r" rmd17:MOLECULE"
+            ),
+        ),
         ("rmd17:water", r"`molecule` must be one of .* got 'water'"),
         ("rmd17:ethanol:6", r"`split` must be one of 01, 02, 03, 04, 05; got '6'"),
         ("rmd17:ethanol:01:validation", r"`part` must be one of train, test; got 'validation'"),
@@ -64,7 +79,9 @@ def test_names_that_do_not_exist(name: str, message: str) -> None:
         load_frames(name)
 
 
-def test_where_files_are_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reference_data: Find) -> None:
+def test_where_files_are_looked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, reference_data: Find
+) -> None:
     source = reference_data("rmd17/rmd17_ethanol_train_01.npz")
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
@@ -75,11 +92,16 @@ def test_where_files_are_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.delenv("POLCALC_DATA")
     monkeypatch.chdir(tmp_path)
     assert data_folders() == [Path("data")]
-    with pytest.raises(FileNotFoundError, match=r"got no such file in data. Run `polcalc data fetch rmd17:ethanol:01:train`"):
+    with pytest.raises(
+        FileNotFoundError,
+        match=r"got no such file in data. Run `polcalc data fetch rmd17:ethanol:01:train`",
+    ):
         load_frames("rmd17:ethanol:01:train")
     (deep / source.name).chmod(0o644)
     (deep / source.name).write_bytes(source.read_bytes()[:-1])
-    with pytest.raises(ValueError, match=r"must have SHA-256 0969.* Delete the file and fetch it again"):
+    with pytest.raises(
+        ValueError, match=r"must have SHA-256 0969.* Delete the file and fetch it again"
+    ):
         load_frames("rmd17:ethanol:01:train", data=deep)
 
 
@@ -91,10 +113,17 @@ def test_rmd17_is_read_exactly(reference_data: Find, molecule: str) -> None:
         with np.load(path) as file:
             np.testing.assert_array_equal(frames.positions, file["coords"].reshape(-1, 3))
             np.testing.assert_allclose(frames.energy, file["energies"] * KCAL, rtol=1e-7)
-            np.testing.assert_allclose(frames.forces, file["forces"].reshape(-1, 3) * KCAL, rtol=1e-7, atol=1e-12)
-            np.testing.assert_array_equal(frames.atomic_numbers[: frames.n_atoms[0]], file["nuclear_charges"])
+            np.testing.assert_allclose(
+                frames.forces, file["forces"].reshape(-1, 3) * KCAL, rtol=1e-7, atol=1e-12
+            )
+            np.testing.assert_array_equal(
+                frames.atomic_numbers[: frames.n_atoms[0]], file["nuclear_charges"]
+            )
         assert statistics(frames).states == [[0, 1, 1000]]
-        assert frames.provenance.sha256.keys() == {path.name} and frames.provenance.licence == "CC0-1.0"
+        assert (
+            frames.provenance.sha256.keys() == {path.name}
+            and frames.provenance.licence == "CC0-1.0"
+        )
 
 
 def test_rmd17_whole_split_and_its_path(reference_data: Find) -> None:
@@ -112,10 +141,18 @@ def test_overlap_of_rmd17_splits_is_what_their_indices_say(reference_data: Find)
     for name in ("train_01", "test_01", "test_02"):
         with np.load(folder / f"rmd17_ethanol_{name}.npz") as file:
             indices[name] = file["old_indices"]
-    train, test, other = (load_frames(f"rmd17:ethanol:{n}", data=folder) for n in ("01:train", "01:test", "02:test"))
-    assert not set(indices["train_01"]) & set(indices["test_01"]) and find_repeats(train, test) == []
+    train, test, other = (
+        load_frames(f"rmd17:ethanol:{n}", data=folder) for n in ("01:train", "01:test", "02:test")
+    )
+    assert (
+        not set(indices["train_01"]) & set(indices["test_01"]) and find_repeats(train, test) == []
+    )
     found = find_repeats(train, other)
-    assert {indices["train_01"][i] for i, _ in found} == set(indices["train_01"]) & set(indices["test_02"]) != set()
+    assert (
+        {indices["train_01"][i] for i, _ in found}
+        == set(indices["train_01"]) & set(indices["test_02"])
+        != set()
+    )
     assert all(indices["train_01"][i] == indices["test_02"][j] for i, j in found)
 
 
@@ -136,7 +173,9 @@ def test_md17_first_frames_obey_their_forces(reference_data: Find) -> None:
 
 def test_coupled_cluster(reference_data: Find) -> None:
     frames = load_frames("md17-ccsdt:ethanol:train", data=reference_data("md17_ccsdt"))
-    assert frames.energy.mean() / KCAL == pytest.approx(-97084.701, abs=0.02)  # of the file, in kcal/mol
+    assert frames.energy.mean() / KCAL == pytest.approx(
+        -97084.701, abs=0.02
+    )  # of the file, in kcal/mol
     assert frames.energy.std() / KCAL == pytest.approx(4.590, abs=1e-3)
 
 
@@ -148,13 +187,17 @@ def test_h3o2_minus(reference_data: Find) -> None:
     np.testing.assert_allclose(frames.forces[:5], first.get_forces() * Hartree / Bohr, rtol=1e-7)
     assert frames.energy[0] == pytest.approx(first.info["Energy"] * Hartree, rel=1e-7)
     assert statistics(frames).states == [[-1, 1, 3000]]
-    assert load_frames(path).provenance.name == "h3o2-minus:train"  # by its checksum, so that the units are right
+    assert (
+        load_frames(path).provenance.name == "h3o2-minus:train"
+    )  # by its checksum, so that the units are right
 
 
 def test_zundel_is_whole(reference_data: Find) -> None:
     frames = load_frames("zundel", data=reference_data("charged/zundel"))
     assert statistics(frames).states == [[1, 1, 1001]] and not frames.pbc.any()
-    assert frames.energy.min() == pytest.approx(0.0105487752) and frames.energy.std() == pytest.approx(0.264, abs=1e-3)
+    assert frames.energy.min() == pytest.approx(
+        0.0105487752
+    ) and frames.energy.std() == pytest.approx(0.264, abs=1e-3)
     positions = frames.positions.reshape(1001, 7, 3)
     assert np.linalg.norm(positions - positions[:, :1], axis=2).max() < 6.0
 
@@ -166,7 +209,12 @@ def test_an_ion_across_the_box_is_put_together(tmp_path: Path) -> None:
     across = cluster.copy()
     across.wrap()
     assert np.abs(across.positions - cluster.positions).max() > 12
-    write(tmp_path / "a.xyz", [cluster, across], format="extxyz", columns=["symbols", "positions", "forces"])
+    write(
+        tmp_path / "a.xyz",
+        [cluster, across],
+        format="extxyz",
+        columns=["symbols", "positions", "forces"],
+    )
     (tmp_path / "energies.txt").write_text("# eV\n0.1\n0.2\n")
     frames = zundel([tmp_path / "a.xyz", tmp_path / "energies.txt"])
     np.testing.assert_allclose(frames.positions[3:], frames.positions[:3], atol=1e-7)
@@ -176,11 +224,15 @@ def test_an_ion_across_the_box_is_put_together(tmp_path: Path) -> None:
 def test_carbon_chain(reference_data: Find) -> None:
     frames = load_frames("carbon-chain", data=reference_data("charged/n2p2_4g"))
     assert statistics(frames).states == [[0, 1, 66], [1, 1, 62]]
-    converted = load_frames(reference_data("charged/n2p2_4g/carbon_chain_c10h2_c10h3plus_eV.extxyz"))
+    converted = load_frames(
+        reference_data("charged/n2p2_4g/carbon_chain_c10h2_c10h3plus_eV.extxyz")
+    )
     np.testing.assert_allclose(frames.energy, converted.energy, rtol=1e-7)
     np.testing.assert_allclose(frames.forces, converted.forces, rtol=0, atol=1e-6)
     np.testing.assert_array_equal(frames.total_charge, converted.total_charge)
-    np.testing.assert_allclose(np.add.reduceat(frames.partial_charges, frames.first[:-1]), frames.total_charge, atol=1e-10)
+    np.testing.assert_allclose(
+        np.add.reduceat(frames.partial_charges, frames.first[:-1]), frames.total_charge, atol=1e-10
+    )
     np.testing.assert_allclose(converted.partial_charges, frames.partial_charges, atol=1e-8)
 
 
@@ -188,7 +240,12 @@ def test_aimnet_sample(reference_data: Find) -> None:
     frames = load_frames("aimnet-sample", data=reference_data("charged/aimnet"))
     assert len(frames) == 195 and len(statistics(frames).elements) == 14
     states = {(q, m): n for q, m, n in statistics(frames).states}
-    assert states[0, 1] == 47 and states[-1, 2] == 23 and states[-1, 3] == 7 and sum(states.values()) == 195
+    assert (
+        states[0, 1] == 47
+        and states[-1, 2] == 23
+        and states[-1, 3] == 7
+        and sum(states.values()) == 195
+    )
     derived = load_frames(reference_data("charged/aimnet/aimnet_sample_195.extxyz"))
     assert sorted(statistics(derived).states) == sorted(statistics(frames).states)
     np.testing.assert_allclose(np.sort(derived.energy), np.sort(frames.energy), rtol=1e-9)
@@ -205,41 +262,66 @@ def test_ion_dimers_and_periodic_sets(reference_data: Find) -> None:
 
 def test_everything_here_fits_its_units(reference_data: Find) -> None:
     folder = reference_data("rmd17").parent
-    for name in sorted(n for n in set(known_files().values()) if not n.endswith((":test", ":02:train", "validation"))):
+    for name in sorted(
+        n
+        for n in set(known_files().values())
+        if not n.endswith((":test", ":02:train", "validation"))
+    ):
         assert unit_problems(load_frames(name, data=folder, check=lambda frames: None)) == [], name
 
 
 @pytest.mark.parametrize("name", ["toy-charge-A", "toy-charge-B"])
 def test_toy_sets_come_with_the_package(name: str, tmp_path: Path) -> None:
-    """Whatever the data folder; right units, whole charges, doublets where the electrons ask for them, small files."""
+    """Whatever the data folder.
+
+    Right units, whole charges, doublets where the electrons ask for them, small files.
+    """
     frames, about = load_frames(name, data=tmp_path), card(name)
     assert len(frames) == about["labels"] >= 2000
     assert {"theory", "programs", "sampling", "seed", "sha256"} <= set(about)
     path = find_file(part_of(name)[1].files[0], tmp_path)
     assert path is not None and path.stat().st_size < 2.5e6
     states = {(q, m) for q, m, _ in statistics(frames).states}
-    assert states == ({(0, 1), (1, 2)} if name.endswith("A") else {(-1, 1), (0, 1), (0, 2), (1, 1), (1, 2)})
+    assert states == (
+        {(0, 1), (1, 2)} if name.endswith("A") else {(-1, 1), (0, 1), (0, 2), (1, 1), (1, 2)}
+    )
     assert frames.forces is not None and frames.partial_charges is not None
     assert np.array_equal(frames.positions, frames.positions.astype(np.float32))
     net = np.add.reduceat(frames.forces, frames.first[:-1])
     assert abs(net).max() < 1e-4
-    np.testing.assert_allclose(np.add.reduceat(frames.partial_charges, frames.first[:-1]), frames.total_charge, atol=1e-4)
+    np.testing.assert_allclose(
+        np.add.reduceat(frames.partial_charges, frames.first[:-1]), frames.total_charge, atol=1e-4
+    )
 
 
 def test_carbenes_come_with_the_package_in_both_states(tmp_path: Path) -> None:
-    """Both states of each geometry, one after the other; methylene's triplet lies below its singlet; small files all together."""
+    """Both states of each geometry, one after the other.
+
+    Methylene's triplet lies below its singlet; small files all together.
+    """
     frames, about = load_frames("carbenes-st", data=tmp_path), card("carbenes-st")
-    assert len(frames) == about["labels"] >= 6000 and frames.group is not None and frames.forces is not None
+    assert (
+        len(frames) == about["labels"] >= 6000
+        and frames.group is not None
+        and frames.forces is not None
+    )
     assert len(np.unique(frames.group)) == about["parents"] >= 100
     assert set(np.unique(frames.atomic_numbers)) == {1, 6, 7, 8, 9}
-    assert frames.multiplicity.tolist() == [1, 3] * (len(frames) // 2) and not frames.total_charge.any()
+    assert (
+        frames.multiplicity.tolist() == [1, 3] * (len(frames) // 2)
+        and not frames.total_charge.any()
+    )
     assert np.array_equal(same_geometry(frames), np.arange(len(frames)) // 2)
     gap = np.diff(frames.energy.reshape(-1, 2))[:, 0]  # eV
     assert abs(gap).max() < LARGEST_GAP * Hartree
-    methylene = np.add.reduceat(frames.atomic_numbers, frames.first[:-1])[::2] == 8  # electrons; no other carbene has so few
+    methylene = (
+        np.add.reduceat(frames.atomic_numbers, frames.first[:-1])[::2] == 8
+    )  # electrons; no other carbene has so few
     lowest = frames.energy[0::2][methylene].min() - frames.energy[1::2][methylene].min()
     assert 0.4 < lowest < 0.8  # adiabatic; 0.39 eV by experiment, 0.61 in this functional and basis
-    np.testing.assert_allclose(np.add.reduceat(frames.forces, frames.first[:-1]), 0, atol=0.06)  # the grid of integration is not invariant
+    np.testing.assert_allclose(
+        np.add.reduceat(frames.forces, frames.first[:-1]), 0, atol=0.06
+    )  # the grid of integration is not invariant
     assert sum(path.stat().st_size for path in SHIPPED.glob("*.h5")) < 25e6
 
 
@@ -247,7 +329,11 @@ def test_toy_charge_a_has_both_charges_at_each_geometry(tmp_path: Path) -> None:
     frames = load_frames("toy-charge-A", data=tmp_path)
     positions, energy = frames.positions.reshape(-1, 2, 6, 3), frames.energy.reshape(-1, 2)
     assert np.array_equal(positions[:, 0], positions[:, 1])
-    floor = 0.5 * (energy[:, 1] - energy[:, 0]).mean()  # eV: what a model blind to the charge can reach
+    floor = (
+        0.5 * (energy[:, 1] - energy[:, 0]).mean()
+    )  # eV: what a model blind to the charge can reach
     assert 5 < floor < 10
     train, _, test = split(frames, 1600, 200, seed=0)
-    assert not {p.tobytes() for p in train.positions.reshape(-1, 18)} & {p.tobytes() for p in test.positions.reshape(-1, 18)}
+    assert not {p.tobytes() for p in train.positions.reshape(-1, 18)} & {
+        p.tobytes() for p in test.positions.reshape(-1, 18)
+    }

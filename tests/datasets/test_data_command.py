@@ -8,9 +8,9 @@ import pytest
 from ase.io import write
 from typer.testing import CliRunner, Result
 
-from md_runs.data import app
-from potentials.datasets.hdf5 import write_hdf5
-from potentials.datasets.units import KCAL_PER_MOL
+from md_runs.cli.reference.data import app
+from potentials.datasets.formats.hdf5 import write_hdf5
+from potentials.datasets.formats.units import KCAL_PER_MOL
 from tests.datasets.structures import waters
 
 
@@ -34,15 +34,24 @@ def test_list(tmp_path: Path) -> None:
 
 def test_list_knows_what_is_here(reference_data: Callable[[str], Path]) -> None:
     sets = json.loads(run("list", "--data", str(reference_data("rmd17")), "--json").output)
-    assert "rmd17:ethanol:01:train" in sets["rmd17"]["here"] and "md17:ethanol:01:test" in sets["md17"]["here"]
+    assert (
+        "rmd17:ethanol:01:train" in sets["rmd17"]["here"]
+        and "md17:ethanol:01:test" in sets["md17"]["here"]
+    )
 
 
 def test_check_of_a_good_file(water_file: str) -> None:
     result = run("check", water_file)
     assert result.exit_code == 0
-    assert "nothing wrong found" in result.output and "charge +0, multiplicity 1: 30" in result.output
+    assert (
+        "nothing wrong found" in result.output and "charge +0, multiplicity 1: 30" in result.output
+    )
     report = json.loads(run("check", water_file, "--json").output)
-    assert report["findings"] == [] and report["states"] == [[0, 1, 30]] and report["n_overlap"] is None
+    assert (
+        report["findings"] == []
+        and report["states"] == [[0, 1, 30]]
+        and report["n_overlap"] is None
+    )
 
 
 def test_check_of_a_file_in_kcal(tmp_path: Path) -> None:
@@ -55,7 +64,17 @@ def test_check_of_a_file_in_kcal(tmp_path: Path) -> None:
     result = run("check", str(tmp_path / "a.extxyz"))
     assert result.exit_code == 1
     assert "error (units)" in result.output and "looks like kcal/mol" in result.output
-    assert run("check", str(tmp_path / "a.extxyz"), "--energy-unit", "kcal/mol", "--length-unit", "angstrom").exit_code == 0
+    assert (
+        run(
+            "check",
+            str(tmp_path / "a.extxyz"),
+            "--energy-unit",
+            "kcal/mol",
+            "--length-unit",
+            "angstrom",
+        ).exit_code
+        == 0
+    )
 
 
 def test_check_against_another_set(water_file: str) -> None:
@@ -70,13 +89,18 @@ def test_check_against_another_set(water_file: str) -> None:
         (["check", "nowhere.xyz"], "must be a file or a known set"),
         (["check", "rmd17:water"], "`molecule` must be one of"),
         (["check", "{file}", "--energy-unit", "eV"], "`--length-unit` must be given too"),
-        (["check", "{file}", "--energy-unit", "cal", "--length-unit", "nm"], "`energy` unit must be one of"),
+        (
+            ["check", "{file}", "--energy-unit", "cal", "--length-unit", "nm"],
+            "`energy` unit must be one of",
+        ),
         (["check", "{file}", "--against", "nowhere"], "must be a file or a known set"),
         (["fetch", "nowhere"], "must be a file or a known set"),
         (["fetch", "rmd17"], "`molecule` must be one of"),
     ],
 )
-def test_bad_input_is_one_line_and_code_2(water_file: str, arguments: list[str], message: str) -> None:
+def test_bad_input_is_one_line_and_code_2(
+    water_file: str, arguments: list[str], message: str
+) -> None:
     result = run(*(a.format(file=water_file) for a in arguments))
     assert result.exit_code == 2
     assert message in result.stderr

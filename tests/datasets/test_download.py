@@ -44,7 +44,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if content is None:
             self.send_error(404)
             return
-        start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and self.server.ranges else 0
+        start = (
+            int(wanted.removeprefix("bytes=").removesuffix("-"))
+            if wanted and self.server.ranges
+            else 0
+        )
         if start >= len(content):
             self.send_error(416)
             return
@@ -79,7 +83,11 @@ def names(folder: Path) -> list[str]:
 def test_fetch(server: Server, tmp_path: Path) -> None:
     server.files["a.npz"] = CONTENT
     seen: list[tuple[str, int, int | None]] = []
-    path = fetch(RemoteFile("mine.npz", server.url("a.npz"), sha256(CONTENT)), tmp_path / "new" / "folder", lambda *s: seen.append(s))
+    path = fetch(
+        RemoteFile("mine.npz", server.url("a.npz"), sha256(CONTENT)),
+        tmp_path / "new" / "folder",
+        lambda *s: seen.append(s),
+    )
     assert path == tmp_path / "new" / "folder" / "mine.npz"
     assert path.read_bytes() == CONTENT
     assert names(path.parent) == ["mine.npz"]
@@ -129,11 +137,16 @@ def test_without_checksum_a_broken_download_starts_again(server: Server, tmp_pat
 def test_a_partial_file_that_is_complete_is_kept(server: Server, tmp_path: Path) -> None:
     (tmp_path / ".a.npz.partial").write_bytes(CONTENT)
     server.files["a.npz"] = CONTENT
-    assert fetch(RemoteFile("a.npz", server.url("a.npz"), sha256(CONTENT)), tmp_path).read_bytes() == CONTENT
+    assert (
+        fetch(RemoteFile("a.npz", server.url("a.npz"), sha256(CONTENT)), tmp_path).read_bytes()
+        == CONTENT
+    )
 
 
 def test_not_found(server: Server, tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match=r"`url` must lead to a.npz; got HTTP 404 from http://127.0.0.1"):
+    with pytest.raises(
+        DownloadError, match=r"`url` must lead to a.npz; got HTTP 404 from http://127.0.0.1"
+    ):
         fetch(RemoteFile("a.npz", server.url("nowhere")), tmp_path)
     assert names(tmp_path) == []
 
@@ -142,7 +155,10 @@ def test_offline(tmp_path: Path) -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
-    with pytest.raises(DownloadError, match=r"must be reachable for a.npz; got .*refused.* Check the connection, or copy a.npz"):
+    with pytest.raises(
+        DownloadError,
+        match=r"must be reachable for a.npz; got .*refused.* Check the connection, or copy a.npz",
+    ):
         fetch(RemoteFile("a.npz", f"http://127.0.0.1:{port}/a"), tmp_path)
     assert names(tmp_path) == []
 
@@ -169,7 +185,9 @@ def zip_of(members: dict[str, bytes]) -> bytes:
 def test_one_member_of_an_archive(server: Server, tmp_path: Path, pack) -> None:  # type: ignore[no-untyped-def]
     server.files["all"] = pack({"set/b.npz": b"other", "set/a.npz": CONTENT, "../evil": b"x"})
     files = [
-        RemoteFile(name, server.url("all"), sha256(content), archive="all.packed", member=f"set/{name}")
+        RemoteFile(
+            name, server.url("all"), sha256(content), archive="all.packed", member=f"set/{name}"
+        )
         for name, content in {"a.npz": CONTENT, "b.npz": b"other"}.items()
     ]
     folder = tmp_path / "data"
@@ -177,7 +195,9 @@ def test_one_member_of_an_archive(server: Server, tmp_path: Path, pack) -> None:
     assert names(folder) == ["a.npz", "all.packed", "b.npz"] and names(tmp_path) == ["data"]
     assert len(server.asked) == 1  # the archive serves both
     with pytest.raises(ValueError, match=r"`all.packed` must hold set/c.npz"):
-        fetch(RemoteFile("c.npz", server.url("all"), archive="all.packed", member="set/c.npz"), folder)
+        fetch(
+            RemoteFile("c.npz", server.url("all"), archive="all.packed", member="set/c.npz"), folder
+        )
 
 
 def test_not_an_archive(server: Server, tmp_path: Path) -> None:

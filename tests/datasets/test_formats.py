@@ -13,20 +13,29 @@ from ase.db import connect
 from ase.io import write
 
 from potentials.datasets import Frames, Provenance, Units, load_frames
-from potentials.datasets.hdf5 import read_hdf5, write_hdf5
-from potentials.datasets.npz import read_npz
-from potentials.datasets.runner import read_runner
+from potentials.datasets.formats.hdf5 import read_hdf5, write_hdf5
+from potentials.datasets.formats.npz import read_npz
+from potentials.datasets.formats.runner import read_runner
 from tests.datasets.structures import mixed, waters
 
 
 def same(one: Frames, two: Frames, **tolerance: float) -> None:
     assert one.arrays().keys() == two.arrays().keys()
     for name, array in one.arrays().items():
-        np.testing.assert_allclose(getattr(two, name), array, err_msg=name, **(tolerance or {"rtol": 0, "atol": 0}))
+        np.testing.assert_allclose(
+            getattr(two, name), array, err_msg=name, **(tolerance or {"rtol": 0, "atol": 0})
+        )
 
 
 def test_hdf5_loses_nothing(tmp_path: Path) -> None:
-    about = Provenance("mine", theory="PBE", licence="CC0-1.0", citation="me", sha256={"a": "b"}, units=Units("hartree", "bohr"))
+    about = Provenance(
+        "mine",
+        theory="PBE",
+        licence="CC0-1.0",
+        citation="me",
+        sha256={"a": "b"},
+        units=Units("hartree", "bohr"),
+    )
     frames = replace(mixed(), provenance=about)
     write_hdf5(tmp_path / "a.h5", frames)
     again = read_hdf5(tmp_path / "a.h5")
@@ -42,7 +51,9 @@ def test_hdf5_stores_float32_only_where_exact(tmp_path: Path) -> None:
     same(frames, read_hdf5(tmp_path / "a.h5"))
     with h5py.File(tmp_path / "a.h5") as file:
         assert file["positions"].dtype == np.float32 and file["forces"].dtype == np.float64
-        assert file["energy"].attrs["unit"] == "eV" and file["forces"].attrs["unit"] == "eV/angstrom"
+        assert (
+            file["energy"].attrs["unit"] == "eV" and file["forces"].attrs["unit"] == "eV/angstrom"
+        )
 
 
 def test_hdf5_units_are_obeyed(tmp_path: Path) -> None:
@@ -110,7 +121,9 @@ def test_extxyz_with_stress_and_cells(tmp_path: Path) -> None:
         ({"spin": 0}, (0, 1)),
     ],
 )
-def test_names_of_charge_and_multiplicity(tmp_path: Path, info: dict[str, int], state: tuple[int, int]) -> None:
+def test_names_of_charge_and_multiplicity(
+    tmp_path: Path, info: dict[str, int], state: tuple[int, int]
+) -> None:
     atoms = waters(1).atoms(0)
     atoms.info = {**info}
     write(tmp_path / "a.extxyz", atoms)
@@ -133,7 +146,10 @@ def test_state_from_sums_over_atoms(tmp_path: Path) -> None:
     ("info", "message"),
     [
         ({"charge": 1, "total_charge": 0}, "charge and total_charge` must agree"),
-        ({"charge": 0.5}, "`charge` must be a whole number; got .*0.5.* in structure 0 of a.extxyz"),
+        (
+            {"charge": 0.5},
+            "`charge` must be a whole number; got .*0.5.* in structure 0 of a.extxyz",
+        ),
         ({"multiplicity": "singlet"}, "`multiplicity` must be a whole number"),
     ],
 )
@@ -152,7 +168,13 @@ def test_missing_labels(tmp_path: Path) -> None:
     images = list(waters(2))
     del images[1].calc.results["forces"]
     write(tmp_path / "b.extxyz", images)
-    with pytest.raises(ValueError, match=r"`forces` must be there for all structures of b.extxyz or for none; got none in structure 1"):
+    with pytest.raises(
+        ValueError,
+        match=(
+            r"`forces` must be there for all structures of b.extxyz or for none; got none in"
+            r" structure 1"
+        ),
+    ):
         load_frames(tmp_path / "b.extxyz")
     with pytest.raises(FileNotFoundError, match="must be a file or a known set"):
         load_frames(tmp_path / "c.extxyz")
@@ -162,10 +184,22 @@ def test_npz_layouts(tmp_path: Path) -> None:
     frames, kcal = waters(5), Units("kcal/mol").energy_eV
     positions, forces = frames.positions.reshape(5, 3, 3), frames.forces.reshape(5, 3, 3)
     energy, z = frames.energy, np.array([8, 1, 1])
-    np.savez(tmp_path / "r.npz", nuclear_charges=z, coords=positions, energies=energy / kcal, forces=forces / kcal)
+    np.savez(
+        tmp_path / "r.npz",
+        nuclear_charges=z,
+        coords=positions,
+        energies=energy / kcal,
+        forces=forces / kcal,
+    )
     np.savez(tmp_path / "m.npz", z=z, R=positions, E=energy[:, None] / kcal, F=forces / kcal)
     np.savez(tmp_path / "u.npz", z=z, R=positions, E=energy, F=forces, e_unit="eV", r_unit="Ang")
-    np.savez(tmp_path / "p.npz", atomic_numbers=np.tile(z, (5, 1)), positions=positions, energy=energy, forces=forces)
+    np.savez(
+        tmp_path / "p.npz",
+        atomic_numbers=np.tile(z, (5, 1)),
+        positions=positions,
+        energy=energy,
+        forces=forces,
+    )
     for name in ("r.npz", "m.npz", "u.npz"):
         same(frames, load_frames(tmp_path / name), rtol=1e-12, atol=1e-12)
     with pytest.raises(ValueError, match=r"`units` must be given for p.npz"):
@@ -191,7 +225,9 @@ def test_fingerprint_of_sgdml(reference_data, tmp_path: Path) -> None:  # type: 
         arrays = dict(file)
     arrays["E"][7] += 1e-6
     np.savez(tmp_path / "a.npz", **arrays)
-    with pytest.raises(ValueError, match="must match its own fingerprint cdad377f9048f070ba9071b647d19397"):
+    with pytest.raises(
+        ValueError, match="must match its own fingerprint cdad377f9048f070ba9071b647d19397"
+    ):
         read_npz(tmp_path / "a.npz")
 
 
@@ -223,7 +259,9 @@ def test_runner(tmp_path: Path) -> None:
     assert frames.n_atoms.tolist() == [2, 1] and frames.atomic_numbers.tolist() == [8, 1, 1]
     assert frames.positions[1, 0] == pytest.approx(1.8 * atomic.length_A)
     assert frames.cell[0, 1, 1] == pytest.approx(11 * atomic.length_A) and frames.pbc.all()
-    assert frames.forces is not None and frames.forces[0, 1] == pytest.approx(0.2 * atomic.force_eV_per_A)
+    assert frames.forces is not None and frames.forces[0, 1] == pytest.approx(
+        0.2 * atomic.force_eV_per_A
+    )
     assert frames.total_charge.tolist() == [-1, 1] and frames.multiplicity.tolist() == [1, 1]
     (tmp_path / "input.data").write_text(RUNNER.replace("atom 1.8 0 0 H", "atom 1.8 zero 0 H"))
     with pytest.raises(ValueError, match=r"RuNNer format; got 'atom 1.8 zero 0 H .*' in line 7"):

@@ -7,7 +7,7 @@ import pytest
 import torch
 from ase.units import Bohr, Hartree, kcal, kJ, mol
 
-from polcalc import electrons
+from polcalc.calculator import electrons
 from potentials.datasets import (
     Frames,
     Units,
@@ -21,10 +21,10 @@ from potentials.datasets import (
     subtract_reference_energies,
     targets,
 )
-from potentials.datasets import states as state_names
+from potentials.datasets.formats import states as state_names
+from potentials.datasets.formats.units import ENERGIES, LENGTHS
 from potentials.datasets.statistics import atom_energies
-from potentials.datasets.units import ENERGIES, LENGTHS
-from potentials.graph import collate, from_ase
+from potentials.structure.graph import collate, from_ase
 from tests.datasets.structures import mixed, waters
 
 
@@ -44,7 +44,9 @@ def test_spellings_of_units() -> None:
         make_units("cal")
 
 
-@pytest.mark.parametrize("units", [Units("kcal/mol"), Units("hartree", "bohr"), Units("kJ/mol", "nm")], ids=str)
+@pytest.mark.parametrize(
+    "units", [Units("kcal/mol"), Units("hartree", "bohr"), Units("kJ/mol", "nm")], ids=str
+)
 def test_conversion_at_the_boundary(units: Units) -> None:
     converted, original = waters(5, units=units), waters(5)
     np.testing.assert_allclose(converted.positions, original.positions, rtol=1e-12, atol=1e-14)
@@ -57,7 +59,10 @@ def test_atoms_carry_labels_and_the_state_that_the_calculator_reads() -> None:
     frames = mixed()
     for index, atoms in enumerate(frames):
         rows = frames.slice_of(index)
-        assert electrons.resolve(atoms)[:2] == (frames.total_charge[index], frames.multiplicity[index])
+        assert electrons.resolve(atoms)[:2] == (
+            frames.total_charge[index],
+            frames.multiplicity[index],
+        )
         assert atoms.get_potential_energy() == frames.energy[index]
         np.testing.assert_array_equal(atoms.get_forces(), frames.forces[rows])
         np.testing.assert_allclose(atoms.get_stress(voigt=False), frames.stress[index], rtol=1e-15)
@@ -73,8 +78,16 @@ def test_names_of_charge_and_spin_mean_the_same_to_the_calculator() -> None:
 
 def test_graphs_equal_those_made_from_atoms() -> None:
     frames = mixed()
-    for made, atoms, charge, multiplicity in zip(graphs(frames, 4.0), frames, frames.total_charge, frames.multiplicity, strict=True):
-        expected = from_ase(atoms, 4.0, charge=charge, multiplicity=multiplicity, partial_charges=atoms.get_charges())
+    for made, atoms, charge, multiplicity in zip(
+        graphs(frames, 4.0), frames, frames.total_charge, frames.multiplicity, strict=True
+    ):
+        expected = from_ase(
+            atoms,
+            4.0,
+            charge=charge,
+            multiplicity=multiplicity,
+            partial_charges=atoms.get_charges(),
+        )
         for name, value in expected._asdict().items():
             if isinstance(value, torch.Tensor):
                 assert torch.equal(getattr(made, name), value), name
@@ -97,7 +110,9 @@ def test_select_in_any_order() -> None:
     picked = frames.select([2, 0])
     assert [len(atoms) for atoms in picked] == [2, 3]
     np.testing.assert_array_equal(picked.positions[2:], frames.positions[:3])
-    assert len(frames.select(np.array([True, False, True]))) == len(frames.select(slice(1, None))) == 2
+    assert (
+        len(frames.select(np.array([True, False, True]))) == len(frames.select(slice(1, None))) == 2
+    )
     assert len(frames.select([])) == 0
 
 
@@ -140,7 +155,9 @@ def test_split_keeps_groups_together() -> None:
     frames = waters(60, group=np.arange(60) // 4)
     parts = split(frames, 30, 10, seed=0)
     members = [set(part.group.tolist()) for part in parts]
-    assert not members[0] & members[1] and not members[1] & members[2] and not members[0] & members[2]
+    assert (
+        not members[0] & members[1] and not members[1] & members[2] and not members[0] & members[2]
+    )
     assert [len(part) for part in parts] == [32, 8, 20]  # whole groups of four
 
 
@@ -150,8 +167,12 @@ def test_reference_energies_recover_atomic_energies() -> None:
     energies = np.array([-13.6, -1030.0, -2041.3])
     numbers = np.concatenate([np.repeat([1, 6, 8], row) for row in counts])
     frames = far_apart(counts.sum(1), numbers, counts @ energies)
-    assert fit_reference_energies(frames) == pytest.approx(dict(zip([1, 6, 8], energies, strict=True)), rel=1e-9)
-    np.testing.assert_allclose(subtract_reference_energies(frames, fit_reference_energies(frames)), 0, atol=1e-8)
+    assert fit_reference_energies(frames) == pytest.approx(
+        dict(zip([1, 6, 8], energies, strict=True)), rel=1e-9
+    )
+    np.testing.assert_allclose(
+        subtract_reference_energies(frames, fit_reference_energies(frames)), 0, atol=1e-8
+    )
 
 
 def far_apart(n_atoms: np.ndarray, numbers: np.ndarray, energy: np.ndarray) -> Frames:
@@ -162,16 +183,23 @@ def far_apart(n_atoms: np.ndarray, numbers: np.ndarray, energy: np.ndarray) -> F
 def test_reference_energies_of_one_molecule_stay_near_free_atoms() -> None:
     frames = waters(10)
     found = fit_reference_energies(frames)
-    assert found[8] / found[1] == pytest.approx(float(atom_energies(np.array([8]))[0] / atom_energies(np.array([1]))[0]), rel=1e-6)
+    assert found[8] / found[1] == pytest.approx(
+        float(atom_energies(np.array([8]))[0] / atom_energies(np.array([1]))[0]), rel=1e-6
+    )
     assert abs(subtract_reference_energies(frames, found).mean()) < 1e-9
     with pytest.raises(ValueError, match="every element; got none for O"):
         subtract_reference_energies(frames, {1: 0.0})
 
 
-@pytest.mark.parametrize(("number", "hartree"), [(1, -0.5), (6, -37.845), (7, -54.589), (8, -75.067), (9, -99.734), (17, -460.15)])
+@pytest.mark.parametrize(
+    ("number", "hartree"),
+    [(1, -0.5), (6, -37.845), (7, -54.589), (8, -75.067), (9, -99.734), (17, -460.15)],
+)
 def test_estimated_atomic_energies(number: int, hartree: float) -> None:
     """Exact total energies of free atoms (Chakravorty and others, Phys. Rev. A 47, 3649)."""
-    assert atom_energies(np.array([number]))[0] / ENERGIES["hartree"] == pytest.approx(hartree, rel=0.09 if number == 1 else 0.015)
+    assert atom_energies(np.array([number]))[0] / ENERGIES["hartree"] == pytest.approx(
+        hartree, rel=0.09 if number == 1 else 0.015
+    )
 
 
 def test_statistics() -> None:

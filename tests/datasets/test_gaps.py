@@ -11,7 +11,11 @@ from potentials.datasets.gaps import gap_errors, geometry_key
 
 def test_errors_of_gaps():
     """Two geometries with singlet and triplet, one singlet alone, an anion at one of the same geometries."""
-    geometries, charges, multiplicities = [b"a", b"a", b"b", b"b", b"c", b"a"], [0, 0, 0, 0, 0, -1], [1, 3, 3, 1, 1, 1]
+    geometries, charges, multiplicities = (
+        [b"a", b"a", b"b", b"b", b"c", b"a"],
+        [0, 0, 0, 0, 0, -1],
+        [1, 3, 3, 1, 1, 1],
+    )
     reference = np.array([0.0, 0.5, -0.3, 0.0, 7.0, 9.0])  # gaps 0.5 and -0.3
     predicted = np.array([0.01, 0.5, -0.3, -0.03, 7.5, 0.0])  # gaps 0.49 and -0.27
     [found] = gap_errors(geometries, charges, multiplicities, reference, predicted)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from potentials.datasets.gscdb import FILE, is_proton, is_reactions, read_reactions
+from potentials.datasets.sets.gscdb import FILE, is_proton, is_reactions, read_reactions
 
 CONTENT = {
     "kinds": {

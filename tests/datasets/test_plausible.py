@@ -11,8 +11,8 @@ from ase.build import bulk, molecule
 from ase.io import write
 
 from potentials.datasets import Frames, Units, load_frames, make_frames
-from potentials.datasets.plausible import check_units, unit_problems, work_ratio
-from potentials.datasets.units import BOHR, HARTREE, KCAL_PER_MOL, KJ_PER_MOL
+from potentials.datasets.checks.plausible import check_units, unit_problems, work_ratio
+from potentials.datasets.formats.units import BOHR, HARTREE, KCAL_PER_MOL, KJ_PER_MOL
 from tests.datasets.structures import waters
 
 # how numbers come out when they are read as eV and Å, and which word of the message tells
@@ -56,9 +56,14 @@ def test_wrong_units_are_refused_and_named(mistake: str) -> None:
     assert MISTAKES[mistake][3] in " ".join(problems)
 
 
-@pytest.mark.parametrize("mistake", ["kcal/mol", "hartree, Å", "energy hartree", "bohr", "forces hartree/bohr", "energy kcal/mol"])
+@pytest.mark.parametrize(
+    "mistake",
+    ["kcal/mol", "hartree, Å", "energy hartree", "bohr", "forces hartree/bohr", "energy kcal/mol"],
+)
 @pytest.mark.parametrize("name", ["ethanol", "aspirin", "benzene", "uracil"])
-def test_mistakes_with_real_data(reference_data: Callable[[str], Path], name: str, mistake: str) -> None:
+def test_mistakes_with_real_data(
+    reference_data: Callable[[str], Path], name: str, mistake: str
+) -> None:
     frames = load_frames(reference_data(f"rmd17/rmd17_{name}_train_01.npz"))
     with pytest.raises(ValueError, match=MISTAKES[mistake][3]):
         check_units(mistaken(frames, mistake))
@@ -70,7 +75,10 @@ def test_a_file_in_kcal_is_refused_with_advice(tmp_path: Path) -> None:
         image.info["energy"] = atoms.get_potential_energy() / KCAL_PER_MOL
         image.arrays["forces"] = atoms.get_forces() / KCAL_PER_MOL
     write(tmp_path / "a.extxyz", images)
-    with pytest.raises(ValueError, match=r"a.extxyz: `energy` must .* read in eV. That looks like kcal/mol. Declare the unit"):
+    with pytest.raises(
+        ValueError,
+        match=r"a.extxyz: `energy` must .* read in eV. That looks like kcal/mol. Declare the unit",
+    ):
         load_frames(tmp_path / "a.extxyz")
     declared = load_frames(tmp_path / "a.extxyz", units=Units("kcal/mol"))
     np.testing.assert_allclose(declared.energy, waters(20).energy, rtol=1e-9)
@@ -78,7 +86,12 @@ def test_a_file_in_kcal_is_refused_with_advice(tmp_path: Path) -> None:
 
 def frames_of(atoms: Atoms, energy: float) -> Frames:
     return make_frames(
-        np.array([len(atoms)]), atoms.numbers, atoms.positions, np.array([energy]), cell=atoms.cell.array[None], pbc=atoms.pbc[None]
+        np.array([len(atoms)]),
+        atoms.numbers,
+        atoms.positions,
+        np.array([energy]),
+        cell=atoms.cell.array[None],
+        pbc=atoms.pbc[None],
     )
 
 
@@ -90,7 +103,10 @@ def frames_of(atoms: Atoms, energy: float) -> Frames:
         (bulk("NaCl", "rocksalt", a=5.64), -7.0),
         (Atoms("Ar2", [[0, 0, 0], [0, 0, 3.76]]), -28700.0),
         (Atoms("He"), -79.0),
-        (Atoms("H2O", [[0.76, 0.0, -0.48], [-0.76, 0.0, -0.48], [0, 0, 0.12]]), -470.0),  # valence electrons alone
+        (
+            Atoms("H2O", [[0.76, 0.0, -0.48], [-0.76, 0.0, -0.48], [0, 0, 0.12]]),
+            -470.0,
+        ),  # valence electrons alone
         (molecule("C2H6"), -199.0),  # GFN2-xTB
     ],
     ids=lambda value: str(value.symbols) if isinstance(value, Atoms) else "",

@@ -1,4 +1,7 @@
-"""QM9 in the form of its authors: a sample of the archive, written here, its targets in their units, and a training on it."""
+"""QM9 in the form of its authors.
+
+A sample of the archive, written here, its targets in their units, and a training on it.
+"""
 
 from __future__ import annotations
 
@@ -13,10 +16,11 @@ from ase.build import molecule
 from ase.data import atomic_numbers
 
 from polcalc import PolarizedCalculator
-from potentials.datasets import load_frames, qm9
-from potentials.datasets.qm9 import QUANTITIES, TARGETS, read_left_out, read_molecule
+from potentials.datasets import load_frames
+from potentials.datasets.formats.units import HARTREE
+from potentials.datasets.sets import qm9
+from potentials.datasets.sets.qm9 import QUANTITIES, TARGETS, read_left_out, read_molecule
 from potentials.datasets.statistics import atom_energies
-from potentials.datasets.units import HARTREE
 from potentials.training import Training, finish, prepare
 from potentials.training.config import from_dict
 
@@ -32,9 +36,32 @@ H\t-0.5238136345\t 1.4379326443\t 0.9063972942\t 0.133923
 C\tC\t
 InChI=1S/CH4/h1H4\tInChI=1S/CH4/h1H4
 """
-HEAD = ["3054 molecules of the set", "", "Index of the molecule", "Initial", "Relaxed", "", "", " Index Initial Relaxed", "-----"]
+HEAD = [
+    "3054 molecules of the set",
+    "",
+    "Index of the molecule",
+    "Initial",
+    "Relaxed",
+    "",
+    "",
+    " Index Initial Relaxed",
+    "-----",
+]
 LEFT_OUT = "\n".join([*HEAD, "     7    C1CC1    CC=C", "-----"]) + "\n"
-NAMES = ("CH3OH", "NH3", "H2O", "C2H2", "HCN", "H2CO", "C2H6", "CH3CHO", "CF4", "N2H4", "C2H4", "CH3CN")  # of which number 7 is left out
+NAMES = (
+    "CH3OH",
+    "NH3",
+    "H2O",
+    "C2H2",
+    "HCN",
+    "H2CO",
+    "C2H6",
+    "CH3CHO",
+    "CF4",
+    "N2H4",
+    "C2H4",
+    "CH3CN",
+)  # of which number 7 is left out
 
 
 def as_file(number: int, name: str, rng: np.random.Generator) -> str:
@@ -42,19 +69,38 @@ def as_file(number: int, name: str, rng: np.random.Generator) -> str:
     atoms = molecule(name)
     total = float(atom_energies(atoms.numbers).sum()) / HARTREE
     n = len(atoms)
-    values = [1.0 + 0.1 * n, 8.0 * n, -0.25, 0.05, 0.30, 60.0 * n, 0.01 * n, *[total - 0.1 * n] * 4, 3.0 * n]
+    values = [
+        1.0 + 0.1 * n,
+        8.0 * n,
+        -0.25,
+        0.05,
+        0.30,
+        60.0 * n,
+        0.01 * n,
+        *[total - 0.1 * n] * 4,
+        3.0 * n,
+    ]
     lines = [str(n), "gdb " + "\t".join(map(repr, [number, 10.0, 5.0, 3.0, *map(float, values)]))]
     atoms.rattle(0.02, rng=rng)
-    lines += [f"{s}\t{x:.10f}\t{y:.10f}\t{z:.10f}\t0.0" for s, (x, y, z) in zip(atoms.symbols, atoms.positions, strict=True)]
+    lines += [
+        f"{s}\t{x:.10f}\t{y:.10f}\t{z:.10f}\t0.0"
+        for s, (x, y, z) in zip(atoms.symbols, atoms.positions, strict=True)
+    ]
     return "\n".join([*lines, "1000.0", "C\tC", "InChI\tInChI"]) + "\n"
 
 
 @pytest.fixture
 def sample(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a small archive and list under the names of the set; their checksums cannot be those of the whole."""
+    """A folder with a small archive and list under the names of the set.
+
+    Their checksums cannot be those of the whole.
+    """
     rng = np.random.default_rng(0)
     with tarfile.open(tmp_path / qm9.ARCHIVE.name, "w:bz2") as archive:
-        texts = [METHANE, *(as_file(number, NAMES[number % len(NAMES)], rng) for number in range(2, 38))]
+        texts = [
+            METHANE,
+            *(as_file(number, NAMES[number % len(NAMES)], rng) for number in range(2, 38)),
+        ]
         for number, text in reversed(list(enumerate(texts, start=1))):  # an archive has no order
             member = tarfile.TarInfo(f"dsgdb9nsd_{number:06d}.xyz")
             member.size = len(text.encode())
@@ -70,7 +116,20 @@ def test_methane_is_read_exactly() -> None:
     assert (found.number, found.atomic_numbers) == (1, [6, 1, 1, 1, 1])
     assert found.positions[0] == [-0.0126981359, 1.0858041578, 0.0080009958]
     assert found.positions[2][2] == pytest.approx(2.765748e-4)
-    expected = (0.0, 13.21, -0.3877, 0.1171, 0.5048, 35.3641, 0.044749, -40.47893, -40.476062, -40.475117, -40.498597, 6.469)
+    expected = (
+        0.0,
+        13.21,
+        -0.3877,
+        0.1171,
+        0.5048,
+        35.3641,
+        0.044749,
+        -40.47893,
+        -40.476062,
+        -40.475117,
+        -40.498597,
+        6.469,
+    )
     assert tuple(found.properties.values()) == expected
 
 
@@ -94,8 +153,14 @@ def test_targets_in_their_units(target: str, value: float, sample: Path) -> None
 
 def test_molecules_of_the_list_are_left_out_and_the_rest_is_in_order(sample: Path) -> None:
     frames = load_frames("qm9:alpha", data=sample)
-    assert len(frames) == 36 and list(frames.n_atoms[:3]) == [5, 3, 4]  # methane, H2O and C2H2 as numbers 2 and 3
-    assert frames.forces is None and set(frames.multiplicity) == {1} and not frames.total_charge.any()
+    assert len(frames) == 36 and list(frames.n_atoms[:3]) == [
+        5,
+        3,
+        4,
+    ]  # methane, H2O and C2H2 as numbers 2 and 3
+    assert (
+        frames.forces is None and set(frames.multiplicity) == {1} and not frames.total_charge.any()
+    )
     train, test = (load_frames(f"qm9:alpha:{part}", data=sample) for part in ("train", "test"))
     assert (len(train), len(test)) == (32, 4)
     assert not {x.tobytes() for x in np.split(test.positions, test.first[1:-1])} & {
@@ -105,19 +170,32 @@ def test_molecules_of_the_list_are_left_out_and_the_rest_is_in_order(sample: Pat
 
 def test_the_list_lies_between_nine_lines_of_text_and_one() -> None:
     assert read_left_out(LEFT_OUT, "x") == {7}
-    for wrong in ("", LEFT_OUT.replace("     7", "seven"), LEFT_OUT.replace("     7", "700000"), LEFT_OUT.replace("-----\n", "", 1)):
+    for wrong in (
+        "",
+        LEFT_OUT.replace("     7", "seven"),
+        LEFT_OUT.replace("     7", "700000"),
+        LEFT_OUT.replace("-----\n", "", 1),
+    ):
         with pytest.raises(ValueError, match="`x` must list molecules of QM9"):
             read_left_out(wrong, "x")
 
 
-@pytest.mark.parametrize(("old", "new"), [("gdb", "abc"), ("\t6.469", ""), ("5\n", "9\n"), ("C\t-0.01", "Q\t-0.01"), (METHANE, "")])
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("gdb", "abc"), ("\t6.469", ""), ("5\n", "9\n"), ("C\t-0.01", "Q\t-0.01"), (METHANE, "")],
+)
 def test_another_form_is_refused(old: str, new: str) -> None:
     with pytest.raises(ValueError, match=r"`m.xyz` must be a molecule of QM9"):
         read_molecule(METHANE.replace(old, new, 1), "m.xyz")
 
 
 def test_names_that_do_not_exist(sample: Path) -> None:
-    for name, message in (("qm9", "target"), ("qm9:energy", "target"), ("qm9:mu:validation", "part"), ("qm9:mu:train:1", "form")):
+    for name, message in (
+        ("qm9", "target"),
+        ("qm9:energy", "target"),
+        ("qm9:mu:validation", "part"),
+        ("qm9:mu:train:1", "form"),
+    ):
         with pytest.raises(ValueError, match=message):
             load_frames(name, data=sample)
 
@@ -142,8 +220,17 @@ def test_a_training(target: str, terms: list[dict[str, str]], sample: Path, tmp_
     pytest.importorskip("lightning")
     config = {
         "name": target,
-        "data": {"train": f"qm9:{target}:train", "n_train": 24, "n_validation": 8, "test": f"qm9:{target}:test"},
-        "potential": {"cutoff": 4.0, "architecture": {"name": "schnet", "channels": 16, "n_layers": 2}, "terms": terms},
+        "data": {
+            "train": f"qm9:{target}:train",
+            "n_train": 24,
+            "n_validation": 8,
+            "test": f"qm9:{target}:test",
+        },
+        "potential": {
+            "cutoff": 4.0,
+            "architecture": {"name": "schnet", "channels": 16, "n_layers": 2},
+            "terms": terms,
+        },
         "loss": {"name": "mae"},
         "optimizer": {"learning_rate": 1e-2},
         "schedule": {"max_epochs": 8, "warm_up_steps": 2},
@@ -162,4 +249,7 @@ def test_a_training(target: str, terms: list[dict[str, str]], sample: Path, tmp_
 
 
 def test_free_atoms_have_all_elements() -> None:
-    assert all(set(table) == {"H", "C", "N", "O", "F"} and set(table) <= set(atomic_numbers) for table in qm9.FREE_ATOMS.values())
+    assert all(
+        set(table) == {"H", "C", "N", "O", "F"} and set(table) <= set(atomic_numbers)
+        for table in qm9.FREE_ATOMS.values()
+    )

@@ -15,7 +15,7 @@ import torch
 from ase.io import read
 from typer.testing import CliRunner
 
-from md_runs import cli
+from md_runs.cli import app as cli
 from potentials.checkpoint import load
 from potentials.training.state import CHECKPOINT
 from tests.training import toy
@@ -26,8 +26,10 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 def start(*words: object) -> subprocess.Popen[str]:
     """Start the command in a process of its own."""
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "md_runs.cli", "train", *map(str, words)]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    command = [sys.executable, "-m", "md_runs.cli.app", "train", *map(str, words)]
+    return subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
 
 
 def complete(*words: object) -> str:
@@ -74,7 +76,9 @@ def trained(tmp_path_factory) -> Path:
     """A folder with toy.extxyz, train.toml and a finished training in ``run``."""
     folder = tmp_path_factory.mktemp("trained")
     config = toy.write_config(folder, epochs=2)
-    result = CliRunner().invoke(cli.app, ["train", str(config), "--output", str(folder / "run"), "--device", "cpu"])
+    result = CliRunner().invoke(
+        cli.app, ["train", str(config), "--output", str(folder / "run"), "--device", "cpu"]
+    )
     assert result.exit_code == 0, result.output
     assert "epoch 2" in result.output and "meV/Å" in result.output
     return folder
@@ -82,12 +86,26 @@ def trained(tmp_path_factory) -> Path:
 
 def test_what_a_training_leaves(trained):
     names = {path.name for path in (trained / "run").iterdir()}
-    assert names == {"model.pt", "report.json", "log.csv", "learning_curve.png", "tensorboard", "checkpoint.pt", "manifest.json"}
+    assert names == {
+        "model.pt",
+        "report.json",
+        "log.csv",
+        "learning_curve.png",
+        "tensorboard",
+        "checkpoint.pt",
+        "manifest.json",
+    }
     report = json.loads((trained / "run/report.json").read_text())
     manifest = json.loads((trained / "run/manifest.json").read_text())
-    assert manifest["status"] == "finished" and manifest["sha256"] == report["sha256"] == load(trained / "run/model.pt").sha256
+    assert (
+        manifest["status"] == "finished"
+        and manifest["sha256"] == report["sha256"] == load(trained / "run/model.pt").sha256
+    )
     assert report["errors"]["test"]["n_frames"] == 24 == len(read(trained / "toy.extxyz", ":"))
-    assert load(trained / "run/model.pt").card.training["configuration_text"] == (trained / "train.toml").read_text()
+    assert (
+        load(trained / "run/model.pt").card.training["configuration_text"]
+        == (trained / "train.toml").read_text()
+    )
     shown = CliRunner().invoke(cli.app, ["info", str(trained / "run/model.pt")]).output
     assert "where it fails" in shown and "take a better model for ice" in shown
 
@@ -113,7 +131,15 @@ def test_bad_input_gets_one_line_and_code_2(trained, words, message):
 
 def test_a_finished_training_resumes_to_itself(trained):
     before = weights(trained / "run")
-    words = ["train", str(trained / "train.toml"), "--output", str(trained / "run"), "--device", "cpu", "--resume"]
+    words = [
+        "train",
+        str(trained / "train.toml"),
+        "--output",
+        str(trained / "run"),
+        "--device",
+        "cpu",
+        "--resume",
+    ]
     assert CliRunner().invoke(cli.app, words).exit_code == 0
     after = weights(trained / "run")
     assert all(torch.equal(after[name], before[name]) for name in before)

@@ -9,7 +9,7 @@ import pytest
 from potentials.build import build
 from potentials.training import override, read_config
 from potentials.training.config import from_dict
-from potentials.training.material import _complete
+from potentials.training.preparation import _complete
 from tests.training import toy
 
 SHIPPED = sorted((Path(__file__).resolve().parents[2] / "potentials/trained").glob("*/train.toml"))

@@ -8,13 +8,15 @@ from torch.testing import assert_close
 
 from potentials.build import build
 from potentials.datasets import graphs, targets
-from potentials.graph import collate
 from potentials.potential import predict
+from potentials.structure.graph import collate
 from potentials.training.data import StructureSet, epoch_order
 from tests.training import toy
 
 
-@pytest.mark.parametrize("structures", [toy.mixture(), toy.waters(12)], ids=["mixture", "one molecule"])
+@pytest.mark.parametrize(
+    "structures", [toy.mixture(), toy.waters(12)], ids=["mixture", "one molecule"]
+)
 def test_a_batch_is_the_collation_of_its_structures(structures):
     chosen = [7, 0, 11, 3]
     graph, labels = StructureSet(structures, 4.0).batch(torch.tensor(chosen))
@@ -35,15 +37,24 @@ def test_structures_of_one_molecule_share_pairs_without_changing_the_energy():
     potential = build(toy.SPEC | {"cutoff": 3.0})
     for parameter in potential.parameters():
         parameter.data = parameter.data.double()
-    assert_close(predict(potential, shared).energy, predict(potential, own).energy, rtol=0, atol=1e-12)
-    assert_close(predict(potential, shared).forces, predict(potential, own).forces, rtol=0, atol=1e-12)
+    assert_close(
+        predict(potential, shared).energy, predict(potential, own).energy, rtol=0, atol=1e-12
+    )
+    assert_close(
+        predict(potential, shared).forces, predict(potential, own).forces, rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("max_atoms", [1, 7, 1000])
 def test_batches_go_through_all_structures_once(max_atoms):
     structures = toy.mixture()
     found = list(StructureSet(structures, 4.0).batches(max_atoms))
-    assert_close(torch.cat([b.targets.energy for b in found]), torch.from_numpy(structures.energy), rtol=0, atol=0)
+    assert_close(
+        torch.cat([b.targets.energy for b in found]),
+        torch.from_numpy(structures.energy),
+        rtol=0,
+        atol=0,
+    )
     assert all(b.graph.n_structures == 1 or len(b.graph.positions) <= max_atoms for b in found)
 
 

@@ -29,7 +29,9 @@ class Stop(Exception):
 def train(folder, chosen=None, structures=None, *, resume=False, stop_after=None):
     """Run a training, or pull the plug in the middle of a step."""
     folder.mkdir(exist_ok=True)
-    training = Training(toy.material(chosen or toy.config(), structures), folder, device="cpu", resume=resume)
+    training = Training(
+        toy.material(chosen or toy.config(), structures), folder, device="cpu", resume=resume
+    )
     if stop_after is not None:
         step, count = training.optimizer.step, iter(range(stop_after))
 
@@ -62,13 +64,22 @@ def test_a_training_that_was_cut_off_ends_with_the_same_weights(tmp_path, optimi
     assert load_state(tmp_path / "cut" / CHECKPOINT).step == stop_after
     resumed = train(tmp_path / "cut", chosen, resume=True)
     assert same(weights(resumed), weights(whole))
-    timeless = [{k: v for k, v in row.items() if k not in ("elapsed_s", "ms_per_step")} for row in resumed.state.history]
-    assert timeless == [{k: v for k, v in row.items() if k not in ("elapsed_s", "ms_per_step")} for row in whole.state.history]
+    timeless = [
+        {k: v for k, v in row.items() if k not in ("elapsed_s", "ms_per_step")}
+        for row in resumed.state.history
+    ]
+    assert timeless == [
+        {k: v for k, v in row.items() if k not in ("elapsed_s", "ms_per_step")}
+        for row in whole.state.history
+    ]
 
 
 def test_another_seed_gives_other_weights(tmp_path):
     """Otherwise the test above would prove nothing."""
-    assert not same(weights(train(tmp_path / "a", toy.config(seed=1))), weights(train(tmp_path / "b", toy.config(seed=2))))
+    assert not same(
+        weights(train(tmp_path / "a", toy.config(seed=1))),
+        weights(train(tmp_path / "b", toy.config(seed=2))),
+    )
 
 
 def test_a_training_goes_on_from_a_model_that_was_trained_elsewhere(tmp_path):
@@ -76,7 +87,11 @@ def test_a_training_goes_on_from_a_model_that_was_trained_elsewhere(tmp_path):
     first = train(tmp_path / "first", toy.config(schedule={"max_epochs": 20}))
     finish(first, "polcalc train")
     (start,) = (tmp_path / "first").glob("model.pt")
-    chosen = toy.config(optimizer={"learning_rate": 1e-12}, training={"start": str(start)}, schedule={"max_epochs": 1})
+    chosen = toy.config(
+        optimizer={"learning_rate": 1e-12},
+        training={"start": str(start)},
+        schedule={"max_epochs": 1},
+    )
     (tmp_path / "second").mkdir()
     stiffer = replace(toy.waters(), forces=3 * toy.waters().forces)
     material = toy.material(chosen, stiffer)
@@ -85,7 +100,9 @@ def test_a_training_goes_on_from_a_model_that_was_trained_elsewhere(tmp_path):
     assert material.scale > 2 * first.material.scale and second.fresh == []
     ours, theirs = second.potential, load(start).potential
     for name, weight in theirs.named_parameters():
-        torch.testing.assert_close(dict(ours.named_parameters())[name], weight, rtol=1e-6, atol=1e-9)
+        torch.testing.assert_close(
+            dict(ours.named_parameters())[name], weight, rtol=1e-6, atol=1e-9
+        )
     graph, _ = next(iter(second.validation.batches(max_atoms=512)))
     found, wanted = predict(ours, graph), predict(theirs, graph)
     torch.testing.assert_close(found.forces, wanted.forces, rtol=1e-5, atol=1e-6)
@@ -97,14 +114,23 @@ def test_tables_of_the_state_that_the_start_lacks_start_at_zero(tmp_path):
     first = train(tmp_path / "first", toy.config(schedule={"max_epochs": 1}))
     finish(first, "polcalc train")
     start = str(tmp_path / "first" / "model.pt")
-    more = toy.SPEC | {"embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}]}
+    more = toy.SPEC | {
+        "embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}]
+    }
     (tmp_path / "second").mkdir()
-    chosen = toy.config(data={"n_train": 8, "n_validation": 4}, potential=more, training={"start": start})
+    chosen = toy.config(
+        data={"n_train": 8, "n_validation": 4}, potential=more, training={"start": start}
+    )
     second = Training(toy.material(chosen, toy.mixture()), tmp_path / "second", device="cpu")
     graph, _ = next(iter(second.validation.batches(max_atoms=512)))
-    graph = graph._replace(total_charge=torch.ones_like(graph.total_charge), multiplicity=torch.full_like(graph.multiplicity, 3))
+    graph = graph._replace(
+        total_charge=torch.ones_like(graph.total_charge),
+        multiplicity=torch.full_like(graph.multiplicity, 3),
+    )
     theirs = load(start, torch.float32).potential
-    torch.testing.assert_close(predict(second.potential, graph).forces, predict(theirs, graph).forces)
+    torch.testing.assert_close(
+        predict(second.potential, graph).forces, predict(theirs, graph).forces
+    )
     second.run()
     assert second.potential.trunk.embeddings[1].positive[0].detach().abs().max() > 0
 
@@ -114,7 +140,9 @@ def test_a_start_may_lack_a_part_and_must_not_differ_in_one(tmp_path):
     finish(first, "polcalc train")
     start = str(tmp_path / "first" / "model.pt")
     more = toy.SPEC | {"embeddings": [{"name": "species"}, {"name": "total_charge"}]}
-    assert Training(toy.material(toy.config(potential=more, training={"start": start})), tmp_path, device="cpu").fresh == [
+    assert Training(
+        toy.material(toy.config(potential=more, training={"start": start})), tmp_path, device="cpu"
+    ).fresh == [
         "trunk.embeddings.1.negative",
         "trunk.embeddings.1.positive",
     ]
@@ -129,20 +157,35 @@ def test_a_start_may_lack_a_part_and_must_not_differ_in_one(tmp_path):
 
 def test_training_learns(tmp_path):
     structures = toy.waters(24)
-    start = train(tmp_path / "start", toy.config(schedule={"max_epochs": 1}, optimizer={"learning_rate": 1e-9}), structures)
-    trained = train(tmp_path / "end", toy.config(schedule={"max_epochs": 40}, optimizer={"learning_rate": 1e-2}), structures)
+    start = train(
+        tmp_path / "start",
+        toy.config(schedule={"max_epochs": 1}, optimizer={"learning_rate": 1e-9}),
+        structures,
+    )
+    trained = train(
+        tmp_path / "end",
+        toy.config(schedule={"max_epochs": 40}, optimizer={"learning_rate": 1e-2}),
+        structures,
+    )
     before, after = (t.state.history[-1]["forces_mae_meV_per_A"] for t in (start, trained))
     assert after < 0.3 * before
 
 
 def test_the_learning_rate_rises_and_falls_to_zero(tmp_path):
     rates = []
-    chosen = toy.config(schedule={"max_epochs": 10, "warm_up_steps": 4}, optimizer={"learning_rate": 0.01})
+    chosen = toy.config(
+        schedule={"max_epochs": 10, "warm_up_steps": 4}, optimizer={"learning_rate": 0.01}
+    )
     training = Training(toy.material(chosen), tmp_path, device="cpu")
     step = training.optimizer.step
-    training.optimizer.step = lambda: (rates.append(training.optimizer.param_groups[0]["lr"]), step())
+    training.optimizer.step = lambda: (
+        rates.append(training.optimizer.param_groups[0]["lr"]),
+        step(),
+    )
     training.run()
-    expected = [0.01 * min(1, (k + 1) / 4) * 0.5 * (1 + math.cos(math.pi * k / 40)) for k in range(40)]
+    expected = [
+        0.01 * min(1, (k + 1) / 4) * 0.5 * (1 + math.cos(math.pi * k / 40)) for k in range(40)
+    ]
     assert rates == pytest.approx(expected)
 
 
@@ -158,7 +201,9 @@ def test_time_counts_over_sessions(tmp_path):
 
 
 def test_patience_ends_the_training_with_the_best_weights(tmp_path):
-    chosen = toy.config(schedule={"max_epochs": 50, "patience_epochs": 2}, optimizer={"learning_rate": 0.3})
+    chosen = toy.config(
+        schedule={"max_epochs": 50, "patience_epochs": 2}, optimizer={"learning_rate": 0.3}
+    )
     training = train(tmp_path, chosen)
     state = training.state
     assert state.stopped and state.step < 50 * training.steps_per_epoch
@@ -169,7 +214,13 @@ def test_patience_ends_the_training_with_the_best_weights(tmp_path):
 
 def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path):
     with pytest.raises(FloatingPointError, match="learning_rate"):
-        train(tmp_path, toy.config(optimizer={"learning_rate": 1e30, "gradient_clip": math.inf}, training={"batch_size": 2}))
+        train(
+            tmp_path,
+            toy.config(
+                optimizer={"learning_rate": 1e30, "gradient_clip": math.inf},
+                training={"batch_size": 2},
+            ),
+        )
 
 
 def test_the_model_file_holds_the_averaged_weights_and_its_card(tmp_path):
@@ -180,22 +231,33 @@ def test_the_model_file_holds_the_averaged_weights_and_its_card(tmp_path):
     trained = [p for p in model.potential.parameters() if p.requires_grad]
     assert all(torch.equal(p, a) for p, a in zip(trained, training.average.values, strict=True))
     graph = training.validation.batch(torch.arange(8))
-    error = (predict(model.potential, graph.graph).forces - graph.targets.forces).abs().mean() * 1000
+    error = (
+        predict(model.potential, graph.graph).forces - graph.targets.forces
+    ).abs().mean() * 1000
     assert model.card.test_errors["forces_mae_meV_per_A"] == pytest.approx(float(error), rel=1e-6)
     assert model.card.test_errors["dataset"]["n_frames"] == model.card.test_errors["n_frames"] == 8
-    assert model.card.elements == [1, 8] and model.card.states == [[0, 1, 16]] and model.card.seed == 0
-    assert model.card.training["configuration_text"] == "name = 'toy'" and model.card.command == "polcalc train toy.toml"
+    assert (
+        model.card.elements == [1, 8] and model.card.states == [[0, 1, 16]] and model.card.seed == 0
+    )
+    assert (
+        model.card.training["configuration_text"] == "name = 'toy'"
+        and model.card.command == "polcalc train toy.toml"
+    )
     assert set(model.card.closest_distances_A) == {"H-H", "H-O"}
     assert model.potential.spec["terms"][0]["scale"] == pytest.approx(training.material.scale)
 
 
 def test_float64_weights_are_trained_in_float64(tmp_path):
-    training = train(tmp_path, toy.config(training={"dtype": "float64"}, schedule={"max_epochs": 1}))
+    training = train(
+        tmp_path, toy.config(training={"dtype": "float64"}, schedule={"max_epochs": 1})
+    )
     assert training.potential.dtype == torch.float64
 
 
 def test_energies_alone_can_be_learned(tmp_path):
-    training = train(tmp_path, toy.config(schedule={"max_epochs": 1}), toy.without_forces(toy.waters(24)))
+    training = train(
+        tmp_path, toy.config(schedule={"max_epochs": 1}), toy.without_forces(toy.waters(24))
+    )
     row = training.state.history[-1]
     assert row["forces_mae_meV_per_A"] is None and row["energy_mae_meV"] > 0
 
@@ -215,7 +277,11 @@ def test_the_log_has_a_row_per_validation_and_none_of_the_future(tmp_path):
 def test_another_configuration_does_not_resume(tmp_path):
     train(tmp_path, toy.config(schedule={"max_epochs": 1}))
     with pytest.raises(ValueError, match="optimizer differ"):
-        train(tmp_path, toy.config(schedule={"max_epochs": 1}, optimizer={"learning_rate": 0.5}), resume=True)
+        train(
+            tmp_path,
+            toy.config(schedule={"max_epochs": 1}, optimizer={"learning_rate": 0.5}),
+            resume=True,
+        )
     assert train(tmp_path, toy.config(schedule={"max_epochs": 2}), resume=True).state.step == 8
 
 
@@ -261,27 +327,39 @@ def test_errors_by_charge_and_multiplicity():
     training_set = StructureSet(structures, 4.0)
     potential = toy.build_untrained()
     found = errors(potential, training_set)
-    assert [(s["charge"], s["multiplicity"], s["n_frames"]) for s in found["by_state"]] == [(0, 1, 9), (1, 1, 3)]
+    assert [(s["charge"], s["multiplicity"], s["n_frames"]) for s in found["by_state"]] == [
+        (0, 1, 9),
+        (1, 1, 3),
+    ]
     total = sum(s["energy_mae_meV"] * s["n_frames"] for s in found["by_state"]) / 12
     assert found["energy_mae_meV"] == pytest.approx(total)
     graph, labels = training_set.batch(torch.arange(12))
     difference = (predict(potential, graph).energy - labels.energy)[9:]
-    assert found["by_state"][1]["energy_max_meV"] == pytest.approx(float(difference.abs().max()) * 1000)
+    assert found["by_state"][1]["energy_max_meV"] == pytest.approx(
+        float(difference.abs().max()) * 1000
+    )
     assert found["gaps"] == []
 
 
 def test_errors_of_gaps_between_multiplicities():
-    """Water as singlet and, 0.2 eV above, as triplet: a potential that cannot see it has the whole gap as error."""
+    """Water as singlet and, 0.2 eV above, as triplet.
+
+    A potential that cannot see it has the whole gap as error.
+    """
     singlets = toy.waters(6)
     triplets = replace(singlets, energy=singlets.energy + 0.2, multiplicity=np.full(6, 3))
     both = join([singlets, triplets])
     found = errors(toy.build_untrained(), StructureSet(both, 4.0))
     [gap] = found["gaps"]
     assert (gap["multiplicities"], gap["n_geometries"]) == ([1, 3], 6)
-    assert gap["gap_mae_meV"] == pytest.approx(200, abs=1e-3) and gap["blind_floor_meV"] == pytest.approx(100, abs=1e-3)
+    assert gap["gap_mae_meV"] == pytest.approx(200, abs=1e-3) and gap[
+        "blind_floor_meV"
+    ] == pytest.approx(100, abs=1e-3)
     columns = by_state(found)
     assert columns["charge+0_gap1to3_mae_meV"] == gap["gap_mae_meV"]
-    assert columns["charge+0_multiplicity3_energy_mae_meV"] == found["by_state"][1]["energy_mae_meV"]
+    assert (
+        columns["charge+0_multiplicity3_energy_mae_meV"] == found["by_state"][1]["energy_mae_meV"]
+    )
     assert by_state(errors(toy.build_untrained(), StructureSet(singlets, 4.0))) == {}
 
 

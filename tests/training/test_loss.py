@@ -9,8 +9,8 @@ import torch
 from torch.testing import assert_close
 
 from potentials.build import build
-from potentials.graph import Targets
 from potentials.potential import at_pairs
+from potentials.structure.graph import Targets
 from potentials.training.config import LossConfig
 from potentials.training.data import StructureSet
 from potentials.training.loss import Loss, huber, objective
@@ -30,7 +30,9 @@ def loss_of(config: LossConfig, energy_error: float, force_error: float) -> floa
 @pytest.mark.parametrize(("name", "power"), [("mse", 2), ("mae", 1)])
 def test_weights_scale_and_means(name, power):
     config = LossConfig(name, energy_weight=2.0, force_weight=3.0)
-    assert loss_of(config, 0.5, 0.0) == pytest.approx(2 * (0.5 / (SCALE * math.sqrt(3))) ** power, rel=1e-9)
+    assert loss_of(config, 0.5, 0.0) == pytest.approx(
+        2 * (0.5 / (SCALE * math.sqrt(3))) ** power, rel=1e-9
+    )
     assert loss_of(config, 0.0, 0.5) == pytest.approx(3 * (0.5 / SCALE) ** power / 9, rel=1e-9)
 
 
@@ -44,12 +46,16 @@ def test_small_errors_of_large_energies_are_seen():
     graph, labels = StructureSet(toy.waters(2), 4.0).batch(torch.tensor([0]))
     large = Targets(labels.energy - 4e5, labels.forces)
     loss = Loss(LossConfig(), 1.0)
-    assert float(loss(graph, large, large.energy + 1e-8, labels.forces)) == pytest.approx(1e-16 / 3, rel=1e-2)
+    assert float(loss(graph, large, large.energy + 1e-8, labels.forces)) == pytest.approx(
+        1e-16 / 3, rel=1e-2
+    )
 
 
 def test_energies_alone():
     graph, labels = StructureSet(toy.without_forces(toy.waters(2)), 4.0).batch(torch.tensor([0]))
-    assert float(Loss(LossConfig(), 1.0)(graph, labels, labels.energy + 3.0, None)) == pytest.approx(3.0)
+    assert float(
+        Loss(LossConfig(), 1.0)(graph, labels, labels.energy + 3.0, None)
+    ) == pytest.approx(3.0)
 
 
 def test_an_unknown_loss_is_refused():
@@ -57,13 +63,20 @@ def test_an_unknown_loss_is_refused():
         Loss(LossConfig("cubic"), 1.0)
 
 
-@pytest.mark.parametrize(("radial", "n_nodes", "expected"), [("exp_normal", 2, True), ("exp_normal", 500, False), ("learned", 2, True)])
+@pytest.mark.parametrize(
+    ("radial", "n_nodes", "expected"),
+    [("exp_normal", 2, True), ("exp_normal", 500, False), ("learned", 2, True)],
+)
 def test_filters_are_on_nodes_where_these_are_fewer(monkeypatch, radial, n_nodes, expected):
     potential = build(toy.SPEC | {"radial": {"name": radial}})
     potential.trunk.nodes.count = n_nodes
     used = []
-    monkeypatch.setattr("potentials.training.loss.at_nodes", lambda *given: used.append(True) or at_pairs(*given))
+    monkeypatch.setattr(
+        "potentials.training.loss.at_nodes", lambda *given: used.append(True) or at_pairs(*given)
+    )
     graph, labels = StructureSet(toy.waters(2), 4.0).batch(torch.tensor([0, 1]))
     graph.positions.requires_grad_()
-    assert math.isfinite(float(objective(potential, Loss(LossConfig(), 1.0), graph, labels).detach()))
+    assert math.isfinite(
+        float(objective(potential, Loss(LossConfig(), 1.0), graph, labels).detach())
+    )
     assert bool(used) == expected

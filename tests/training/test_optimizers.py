@@ -14,13 +14,17 @@ from potentials.training.optimizers import SOAP, make_optimizer
 
 
 def rotation(n: int, seed: int) -> Tensor:
-    return torch.linalg.qr(torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed)))[0]
+    return torch.linalg.qr(
+        torch.randn(n, n, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+    )[0]
 
 
 def descend(left: Tensor, right: Tensor) -> Tensor:
     """Minimise a fixed quadratic of U W V from a fixed start; return U W V."""
     generator = torch.Generator().manual_seed(7)
-    start, goal, weight = (torch.randn(4, 4, dtype=torch.float64, generator=generator) for _ in range(3))
+    start, goal, weight = (
+        torch.randn(4, 4, dtype=torch.float64, generator=generator) for _ in range(3)
+    )
     w = (left.T @ start @ right.T).requires_grad_()
     optimizer = SOAP([w], lr=0.02, refresh_every=2)
     for _ in range(9):
@@ -54,7 +58,10 @@ def test_a_matrix_and_its_transpose_take_the_same_path():
 def test_a_vector_takes_the_steps_of_adam():
     start = torch.tensor([1.0, -2.0, 3.0])
     found = []
-    for kind in (lambda p: SOAP(p, lr=0.1, betas=(0.9, 0.95)), lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.9, 0.95))):
+    for kind in (
+        lambda p: SOAP(p, lr=0.1, betas=(0.9, 0.95)),
+        lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.9, 0.95)),
+    ):
         x = start.clone().requires_grad_()
         optimizer = kind([x])
         for _ in range(5):
@@ -66,9 +73,14 @@ def test_a_vector_takes_the_steps_of_adam():
 
 
 def test_sides_that_are_too_large_are_not_turned():
-    """With none turned it is Adam, one step late; with the smaller one turned it is neither Adam nor the whole."""
+    """With none turned it is Adam, one step late.
+
+    With the smaller one turned it is neither Adam nor the whole.
+    """
     generator = torch.Generator().manual_seed(5)
-    start, weight, goal = (torch.randn(5, 3, dtype=torch.float64, generator=generator) for _ in range(3))
+    start, weight, goal = (
+        torch.randn(5, 3, dtype=torch.float64, generator=generator) for _ in range(3)
+    )
 
     def path(optimizer_of, steps=8):
         w = start.clone().requires_grad_()
@@ -80,7 +92,9 @@ def test_sides_that_are_too_large_are_not_turned():
         return w.detach()
 
     adam = path(lambda p: torch.optim.Adam(p, lr=0.1, betas=(0.9, 0.9)), steps=7)
-    none, smaller, both = (path(lambda p, n=n: SOAP(p, lr=0.1, betas=(0.9, 0.9), largest=n)) for n in (2, 3, 5))
+    none, smaller, both = (
+        path(lambda p, n=n: SOAP(p, lr=0.1, betas=(0.9, 0.9), largest=n)) for n in (2, 3, 5)
+    )
     assert_close(none, adam)
     assert min((smaller - none).abs().max(), (smaller - both).abs().max()) > 1e-3
 
@@ -99,9 +113,16 @@ def test_preconditioners_take_in_every_nth_gradient():
 
 
 def test_no_eigensolver_is_asked_in_single_precision(monkeypatch):
-    """It returned NaN for products of gradients that fade out to denormal numbers; here it always does."""
+    """It returned NaN for products of gradients that fade out to denormal numbers.
+
+    Here it always does.
+    """
     solve = torch.linalg.eigh
-    monkeypatch.setattr(torch.linalg, "eigh", lambda m: solve(m) if m.dtype == torch.float64 else [x * torch.nan for x in solve(m)])
+    monkeypatch.setattr(
+        torch.linalg,
+        "eigh",
+        lambda m: solve(m) if m.dtype == torch.float64 else [x * torch.nan for x in solve(m)],
+    )
     w = torch.randn(6, 4).requires_grad_()
     optimizer = SOAP([w], refresh_every=1)
     for _ in range(3):

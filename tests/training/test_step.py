@@ -1,4 +1,7 @@
-"""The step with fixed tensors, which a CUDA graph replays, against the plain one on the CPU; the graph itself where there is a GPU."""
+"""The step with fixed tensors, which a CUDA graph replays, against the plain one on the CPU.
+
+The graph itself where there is a GPU.
+"""
 
 import shutil
 
@@ -21,7 +24,9 @@ def trained(output, kind, device="cpu"):
     output.mkdir()
     training = Training(toy.material(toy.config(optimizer=ADAMW)), output, device=device)
     old = training._step
-    training._step = kind(old.differentiate, old.structures, old.optimizer, old.average, old.gradient_clip, old.fabric)
+    training._step = kind(
+        old.differentiate, old.structures, old.optimizer, old.average, old.gradient_clip, old.fabric
+    )
     training.run()
     return training
 
@@ -33,7 +38,9 @@ def test_fixed_tensors_train_the_same(tmp_path, monkeypatch):
     assert fixed.state.step == plain.state.step == 12
     for a, b in zip(plain.params, fixed.params, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
-    assert fixed.state.history[-1]["train_loss"] == pytest.approx(plain.state.history[-1]["train_loss"], rel=1e-5)
+    assert fixed.state.history[-1]["train_loss"] == pytest.approx(
+        plain.state.history[-1]["train_loss"], rel=1e-5
+    )
     assert fixed.state.history[-1]["validation_loss"] < fixed.state.history[0]["validation_loss"]
 
 
@@ -51,7 +58,9 @@ def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path, monkeypatch)
     monkeypatch.setattr(GraphStep, "capture", lambda self: None)
     training = Training(toy.material(toy.config(optimizer=ADAMW)), tmp_path)
     old = training._step
-    step = GraphStep(old.differentiate, old.structures, old.optimizer, old.average, old.gradient_clip, old.fabric)
+    step = GraphStep(
+        old.differentiate, old.structures, old.optimizer, old.average, old.gradient_clip, old.fabric
+    )
     step.prepare(4)
     with torch.no_grad():
         training.params[0].fill_(float("nan"))
@@ -87,10 +96,16 @@ def test_a_compiled_step_trains_the_same(tmp_path, monkeypatch, encode):
     for gradients in ("autograd", "compiled"):
         output = tmp_path / gradients
         output.mkdir()
-        training = Training(toy.material(toy.config(optimizer=ADAMW, training={"gradients": gradients})), output, device="cpu")
+        training = Training(
+            toy.material(toy.config(optimizer=ADAMW, training={"gradients": gradients})),
+            output,
+            device="cpu",
+        )
         training.run()
         found.append(training)
     eager, compiled = found
     for a, b in zip(eager.params, compiled.params, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
-    assert compiled.state.history[-1]["validation_loss"] < compiled.state.history[0]["validation_loss"]
+    assert (
+        compiled.state.history[-1]["validation_loss"] < compiled.state.history[0]["validation_loss"]
+    )

@@ -14,13 +14,29 @@ from potentials.training.loss import Loss, LossConfig, autograd
 from potentials.training.start import take_over
 from tests.training import toy
 
-STATES = [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}, {"name": "partial_charges"}]
+STATES = [
+    {"name": "species"},
+    {"name": "total_charge"},
+    {"name": "multiplicity"},
+    {"name": "partial_charges"},
+]
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "blind": {"state_factor": {"attributes": []}},
-    "attention": {"architecture": {"name": "tensornet", "channels": 8, "n_layers": 2}, "attention": {"name": "charged"}},
-    "SO(3), two layers": {"architecture": {"name": "tensornet", "channels": 8, "n_layers": 2, "group": "SO(3)"}},
-    "states": {"embeddings": STATES, "state_factor": {"attributes": ["total_charge", "unpaired_electrons"], "strength": "per_channel"}},
+    "attention": {
+        "architecture": {"name": "tensornet", "channels": 8, "n_layers": 2},
+        "attention": {"name": "charged"},
+    },
+    "SO(3), two layers": {
+        "architecture": {"name": "tensornet", "channels": 8, "n_layers": 2, "group": "SO(3)"}
+    },
+    "states": {
+        "embeddings": STATES,
+        "state_factor": {
+            "attributes": ["total_charge", "unpaired_electrons"],
+            "strength": "per_channel",
+        },
+    },
     "learned encoding, moving points": {
         "radial": {"name": "learned", "base": "exp_normal", "n_radial": 8},
         "points": {"name": "moving", "links": "full"},
@@ -35,9 +51,13 @@ def of_width(changes: dict[str, Any], channels: int, seed: int = 0) -> Potential
 
 
 def structures(potential: Potential) -> Any:
-    graph, targets = StructureSet(toy.mixture(), potential.cutoff).batch(torch.tensor([0, 4, 5, 10, 11]))
+    graph, targets = StructureSet(toy.mixture(), potential.cutoff).batch(
+        torch.tensor([0, 4, 5, 10, 11])
+    )
     charges = torch.linspace(-1, 1, len(graph.batch), dtype=torch.float64)
-    return graph._replace(multiplicity=torch.tensor([1, 3, 1, 2, 1]), partial_charges=charges), targets
+    return graph._replace(
+        multiplicity=torch.tensor([1, 3, 1, 2, 1]), partial_charges=charges
+    ), targets
 
 
 @pytest.mark.parametrize("times", [2, 3])
@@ -63,11 +83,18 @@ def test_copies_of_a_channel_learn_differently() -> None:
 
 
 def test_what_cannot_be_widened_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"`channels` must be a multiple of those of `start`, 8; got 12. Take 16."):
+    with pytest.raises(
+        ValueError, match=r"`channels` must be a multiple of those of `start`, 8; got 12. Take 16."
+    ):
         take_over(of_width({}, 12), of_width({}, 8))
-    electronic = {"embeddings": [{"name": "species"}, {"name": "electronic", "attribute": "total_charge"}]}
+    electronic = {
+        "embeddings": [{"name": "species"}, {"name": "electronic", "attribute": "total_charge"}]
+    }
     with pytest.raises(ValueError, match="but for a TensorNet without electronic embedding; got 8"):
         take_over(of_width(electronic, 16), of_width(electronic, 8))
-    schnet = {"architecture": {"name": "schnet", "channels": 8, "n_layers": 1}, "state_factor": {"attributes": []}}
+    schnet = {
+        "architecture": {"name": "schnet", "channels": 8, "n_layers": 1},
+        "state_factor": {"attributes": []},
+    }
     with pytest.raises(ValueError, match="Make them equal"):
         take_over(of_width(schnet, 16), of_width(schnet, 8))

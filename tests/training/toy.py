@@ -1,4 +1,7 @@
-"""Small labelled structures that cost nothing: molecules of springs, neutral and charged, of two sizes."""
+"""Small labelled structures that cost nothing.
+
+Molecules of springs, neutral and charged, of two sizes.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ from potentials.datasets import Frames, make_frames, split
 from potentials.datasets.statistics import atom_energies
 from potentials.potential import Potential
 from potentials.training.config import Config, from_dict
-from potentials.training.material import Material, assemble
+from potentials.training.preparation import Material, assemble
 from tests.small import Springs
 
 SPEC: dict[str, Any] = {
@@ -36,7 +39,10 @@ def labelled(name: str, count: int, seed: int, charge: int = 0) -> list[Any]:
         atoms = molecule(name)
         atoms.positions += rng.normal(scale=0.05, size=atoms.positions.shape)
         atoms.calc = springs
-        energy, forces = atoms.get_potential_energy() + atom_energies(atoms.numbers).sum() - charge, atoms.get_forces()
+        energy, forces = (
+            atoms.get_potential_energy() + atom_energies(atoms.numbers).sum() - charge,
+            atoms.get_forces(),
+        )
         atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
         atoms.info |= {"charge": charge, "multiplicity": 1}
         found.append(atoms)
@@ -61,7 +67,9 @@ def waters(count: int = 24, seed: int = 0) -> Frames:
 
 def mixture() -> Frames:
     """Water and ammonia, and ammonium with a charge."""
-    return frames([*labelled("H2O", 4, 1), *labelled("NH3", 5, 2), *labelled("CH3", 3, 3, charge=1)])
+    return frames(
+        [*labelled("H2O", 4, 1), *labelled("NH3", 5, 2), *labelled("CH3", 3, 3, charge=1)]
+    )
 
 
 def config(**changes: Any) -> Config:
@@ -71,7 +79,12 @@ def config(**changes: Any) -> Config:
         "data": {"train": "toy.extxyz", "n_train": 16, "n_validation": 8},
         "potential": SPEC,
         "schedule": {"max_epochs": 3, "warm_up_steps": 2},
-        "training": {"batch_size": 4, "checkpoint_every_min": 0.0, "validate_every_epochs": 1, "ema_decay": 0.9},
+        "training": {
+            "batch_size": 4,
+            "checkpoint_every_min": 0.0,
+            "validate_every_epochs": 1,
+            "ema_decay": 0.9,
+        },
     }
     for name, value in changes.items():
         values[name] = values.get(name, {}) | value if isinstance(value, dict) else value
@@ -80,7 +93,12 @@ def config(**changes: Any) -> Config:
 
 def material(chosen: Config, structures: Frames | None = None) -> Material:
     """Prepare a training without a file."""
-    drawn = split(waters() if structures is None else structures, chosen.data.n_train, chosen.data.n_validation, 0)
+    drawn = split(
+        waters() if structures is None else structures,
+        chosen.data.n_train,
+        chosen.data.n_validation,
+        0,
+    )
     return assemble(chosen, drawn.train, drawn.validation, drawn.validation)
 
 

@@ -1,1 +1,0 @@
-"""``polcalc analyse``: what came out of one or several runs, as one report."""

@@ -1,0 +1,1 @@
+"""What came out of one or several runs: averages with error bars, spectra, structure."""

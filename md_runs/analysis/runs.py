@@ -1,0 +1,190 @@
+"""Runs as the analysis sees them.
+
+Log, trajectory and manifest of one directory, without its equilibration.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from ase import Atoms, units
+
+from md_runs.analysis.series import Floats
+from md_runs.dynamics.driver import EQUILIBRATION, LOG, TRAJECTORY
+from md_runs.errors import InputError
+from md_runs.records.output import MANIFEST
+from md_runs.records.trajectory import (
+    A_PER_FS,
+    PARTICLES,
+    POLARIZATION,
+    STEP,
+    TIME,
+    open_trajectory,
+)
+
+MIN_FRAMES = 2
+
+
+class Trajectory(NamedTuple):
+    """Frames after the equilibration; positions are not wrapped."""
+
+    time_fs: Floats  # (F,)
+    positions: Floats  # (F, N, 3) Å
+    velocities: Floats  # (F, N, 3) Å/fs
+    cells: Floats | None  # (F, 3, 3) Å
+    polarization: Floats | None  # (F, N, 3) Å
+
+    @property
+    def interval_fs(self) -> float:
+        """Time between frames."""
+        return float((self.time_fs[-1] - self.time_fs[0]) / (len(self.time_fs) - 1))
+
+
+class Run(NamedTuple):
+    """One directory of ``polcalc md``."""
+
+    name: str
+    manifest: dict[str, Any]
+    log: dict[str, Floats]  # column by name, the whole run
+    first_row: int  # of the log, after the equilibration
+    atoms: Atoms  # the first frame after it
+    trajectory: Trajectory
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What the run was asked for."""
+        return dict(self.manifest["options"])
+
+    @property
+    def bath_K(self) -> float | None:
+        """Temperature of the thermostat; None without one, and where it was not constant."""
+        options = self.options
+        constant = options.get("thermostat") and options.get("temperature_end_K") is None
+        return float(options["temperature_K"]) if constant else None
+
+    @property
+    def degrees_of_freedom(self) -> int:
+        """What holds kinetic energy, as the run counted it."""
+        kinetic, temperature = self.log["kinetic_energy_eV"], self.log["temperature_K"]
+        row = int(kinetic.argmax())
+        return round(2 * float(kinetic[row]) / (units.kB * float(temperature[row])))
+
+    def sampled(self, column: str) -> Floats:
+        """A column of the log after the equilibration."""
+        return self.log[column][self.first_row :]
+
+
+def read_runs(directories: Sequence[Path], skip_ps: float | None, every: int) -> list[Run]:
+    """Read directories of ``polcalc md``, also of runs that still go on or were killed.
+
+    Parameters
+    ----------
+    skip_ps : float or None   left out at the start; None leaves out a fifth of a run that was not
+                              equilibrated, as its summary does
+    every : int               take each so many frames
+
+    Raises
+    ------
+    InputError                a directory is no run, or too short
+    """
+    names = _names(directories)
+    return [
+        _read_run(directory, name, skip_ps, every)
+        for directory, name in zip(directories, names, strict=True)
+    ]
+
+
+def _read_run(directory: Path, name: str, skip_ps: float | None, every: int) -> Run:
+    for file in (MANIFEST, LOG, TRAJECTORY):
+        if not (directory / file).is_file():
+            raise InputError(
+                f"`RUN` must be a directory of polcalc md; got {directory} without {file}. Check"
+                " the name."
+            )
+    manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+    log = _read_log(directory / LOG)
+    moments = log["time_ps"]
+    if len(moments) < MIN_FRAMES:
+        raise InputError(
+            f"`RUN` must hold some rows in its log; got {directory} with {len(moments)}. Let it"
+            " run on."
+        )
+    start = 0.0 if manifest["options"].get("equilibrate_ps") else EQUILIBRATION
+    start_ps = moments[int(len(moments) * start)] if skip_ps is None else skip_ps
+    if start_ps >= moments[-1]:
+        raise InputError(
+            f"`--skip-ps` must be shorter than the run; got {start_ps:g} ps of {moments[-1]:g} ps"
+            f" in {directory}. Take less."
+        )
+    atoms, trajectory = _read_trajectory(directory / TRAJECTORY, 1000 * float(start_ps), every)
+    return Run(name, manifest, log, int(np.searchsorted(moments, start_ps)), atoms, trajectory)
+
+
+def _read_log(path: Path) -> dict[str, Floats]:
+    """Read every whole line; the last of a run that goes on may be half written."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *lines = list(csv.reader(file))
+    rows = []
+    for line in lines:
+        if len(line) == len(header):
+            rows.append([float(word) if word else float("nan") for word in line])
+    table = np.array(rows, dtype=np.float64).reshape(-1, len(header))
+    return dict(zip(header, table.T, strict=True))
+
+
+def _read_trajectory(path: Path, start_fs: float, every: int) -> tuple[Atoms, Trajectory]:
+    with open_trajectory(path) as file:
+        particles = file[PARTICLES]
+        n_frames = min(
+            len(file[STEP]),
+            *(len(particles[name]["value"]) for name in ("position", "velocity", "force")),
+        )
+        moments = file[TIME][:n_frames]
+        first = int(np.searchsorted(moments, start_fs))
+        wanted = slice(first, n_frames, every)
+        if len(range(n_frames)[wanted]) < MIN_FRAMES:
+            raise InputError(
+                f"`RUN` must hold at least {MIN_FRAMES} frames to analyse; got {path.parent}. Let"
+                " it run on, or skip less."
+            )
+        has_cell, box = "edges" in particles["box"], particles["box"]
+        trajectory = Trajectory(
+            time_fs=moments[wanted],
+            positions=particles["position/value"][wanted],
+            velocities=particles["velocity/value"][wanted],
+            cells=box["edges/value"][wanted] if has_cell else None,
+            polarization=file[POLARIZATION]["value"][wanted] if POLARIZATION in file else None,
+        )
+        atoms = Atoms(
+            numbers=particles["species"][()],
+            positions=trajectory.positions[0],
+            masses=particles["mass"][()],
+            velocities=trajectory.velocities[0] * A_PER_FS,
+            cell=trajectory.cells[0] if trajectory.cells is not None else None,
+            pbc=[flag == b"periodic" for flag in box.attrs["boundary"]],
+        )
+    return atoms, trajectory
+
+
+def _names(directories: Sequence[Path]) -> list[str]:
+    """Name runs by their directories, with as many parents as it takes to tell them apart.
+
+    Raises
+    ------
+    InputError   a directory was given twice
+    """
+    paths = [directory.resolve() for directory in directories]
+    if len(set(paths)) < len(paths):
+        raise InputError(
+            "`RUN` must name different directories; got one of them twice. Name each once."
+        )
+    for depth in range(1, max(len(path.parts) for path in paths)):
+        names = ["/".join(path.parts[-depth:]) for path in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [str(path) for path in paths]

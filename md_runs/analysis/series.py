@@ -1,0 +1,125 @@
+"""Correlated time series: how long they remember, and error bars from blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from scipy.fft import irfft, next_fast_len, rfft
+
+from md_runs.analysis.statistics import Mean, fit_line
+
+Floats = npt.NDArray[Any]
+
+# of curves: enough for an error bar that is right to a quarter, few enough that blocks are long
+N_BLOCKS = 10
+N_DRIFT_BLOCKS = 20
+WINDOW = 5.0  # correlation times that are summed over, see `inefficiency`
+
+
+class Curve(NamedTuple):
+    """A function on a grid, with standard errors; NaN where there are too few blocks."""
+
+    x: Floats  # (K,)
+    mean: Floats  # (K,)
+    error: Floats  # (K,)
+
+
+def correlation(series: Floats) -> Floats:
+    """Average the products of a series with itself over all origins: <x(0) x(t)>.
+
+    Parameters
+    ----------
+    series : (F, ...)   along time
+
+    Returns
+    -------
+    (F, ...)            for lags 0, 1, …, F - 1; the last rest on few origins
+    """
+    n = len(series)
+    size = next_fast_len(2 * n, real=True)  # padded with zeros, or the ends would meet
+    spectrum = rfft(series, size, axis=0)
+    sums = irfft((spectrum * spectrum.conj()).real, size, axis=0)[:n]
+    return np.asarray(sums / np.arange(n, 0, -1).reshape(-1, *(1,) * (series.ndim - 1)))
+
+
+def inefficiency(series: npt.ArrayLike) -> float:
+    """Count the samples that say as much as one independent sample.
+
+    1 + 2 sum of correlations, at least 1.
+
+    Source: Sokal, in Functional Integration (1997), sec. 3: correlations are summed up to the first
+    lag that is `WINDOW` times the correlation time found so far, since what follows is noise.
+    """
+    values = np.asarray(series, dtype=np.float64)
+    deviations = values - values.mean()
+    if len(values) < 2 or not deviations.any():
+        return 1.0
+    rho = correlation(deviations)
+    rho /= rho[0]
+    times = np.cumsum(rho) - 0.5  # correlation time in samples, summed up to each lag
+    enough = np.nonzero(np.arange(len(times)) >= WINDOW * times)[0]
+    return max(1.0, 2 * float(times[enough[0] if len(enough) else -1]))
+
+
+def blocks_of(length: int, n_blocks: int = N_BLOCKS) -> list[slice]:
+    """Cut a length into blocks of equal size.
+
+    What does not fill the last is left out at the start.
+    """
+    size = length // n_blocks
+    first = length - size * n_blocks
+    return (
+        [slice(first + k * size, first + (k + 1) * size) for k in range(n_blocks)] if size else []
+    )
+
+
+def over_blocks(values: Floats) -> tuple[Floats, Floats]:
+    """Average what independent blocks gave.
+
+    Parameters
+    ----------
+    values : (B, ...)   one result per block; NaN where a block has none
+
+    Returns
+    -------
+    mean, error : (...)   standard error of the mean
+    """
+    found = np.isfinite(values).sum(axis=0)
+    mean = np.divide(
+        np.nansum(values, axis=0), found, out=np.full(values.shape[1:], np.nan), where=found > 0
+    )
+    squares = np.nansum((values - mean) ** 2, axis=0)
+    few = found < 2
+    error = np.sqrt(
+        np.divide(squares, found * (found - 1), out=np.full(values.shape[1:], np.nan), where=~few)
+    )
+    return mean, error
+
+
+def curve_over_blocks(
+    x: Floats, length: int, of: Callable[[slice], Floats], n_blocks: int = N_BLOCKS
+) -> Curve:
+    """Evaluate a function of a stretch of time on every block."""
+    blocks = blocks_of(length, n_blocks) or [slice(0, length)]
+    return Curve(x, *over_blocks(np.stack([of(block) for block in blocks])))
+
+
+def fit_drift(time: npt.ArrayLike, series: npt.ArrayLike, n_blocks: int = N_DRIFT_BLOCKS) -> Mean:
+    """Fit a slope to block means, with its standard error from their scatter.
+
+    NaN for a series shorter than that many blocks.
+    """
+    t, y = np.asarray(time, dtype=np.float64), np.asarray(series, dtype=np.float64)
+    blocks = blocks_of(len(y), n_blocks)
+    if not blocks:
+        return Mean(fit_line(t, y).slope, float("nan"))
+    moments, means = (
+        np.array([t[b].mean() for b in blocks]),
+        np.array([y[b].mean() for b in blocks]),
+    )
+    line = fit_line(moments, means)
+    spread = line.residual * np.sqrt(n_blocks / (n_blocks - 2))  # two parameters were fitted
+    return Mean(line.slope, float(spread / np.sqrt(((moments - moments.mean()) ** 2).sum())))

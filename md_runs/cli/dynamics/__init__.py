@@ -1,0 +1,1 @@
+"""Commands on dynamics: runs and their analysis."""

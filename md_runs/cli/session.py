@@ -1,0 +1,188 @@
+"""From the options of the shell to structures and a calculator.
+
+The one place where a command makes them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import torch
+from ase import Atoms
+
+from md_runs.errors import InputError, as_input_error
+from md_runs.records.structures import set_polarization
+from md_runs.records.versions import version_of
+from polcalc import PolarizedCalculator
+from polcalc.calculator.calculator import DEFAULT
+from polcalc.calculator.partial_charges import GASTEIGER
+
+
+@dataclass(frozen=True)
+class ModelOptions:
+    """Which model, how it runs, and in which electronic state.
+
+    None leaves the state to the structure.
+    """
+
+    model: str | None = None  # None: the default one
+    device: str = "auto"
+    dtype: str = "float32"
+    engine: str = "auto"
+    charge: int | None = None
+    multiplicity: int | None = None
+    partial_charges: str | list[float] | None = None
+    fragments: list[dict[str, Any]] | None = None
+
+
+def make_calculator(options: ModelOptions) -> PolarizedCalculator:
+    """Open the model.
+
+    Raises
+    ------
+    InputError   unknown model, unreadable file, device or dtype not available
+    """
+    with as_input_error():
+        return PolarizedCalculator(**asdict(options))
+
+
+def read_partial_charges(given: str | None) -> str | list[float] | None:
+    """Read the charges of a text file in e.
+
+    Leave the word that asks for those of the bonds to the calculator.
+
+    Raises
+    ------
+    InputError   no such file, or not numbers
+    """
+    if given is None or given == GASTEIGER:
+        return given
+    if not Path(given).is_file():
+        raise InputError(
+            f"`--partial-charges` must be {GASTEIGER} or a file; got {given}. Check the name."
+        )
+    with as_input_error():
+        charges: list[float] = np.loadtxt(given, dtype=np.float64, ndmin=1).ravel().tolist()
+        return charges
+
+
+def read_fragments(path: Path | None) -> list[dict[str, Any]] | None:
+    """Read fragments as plain values; the calculator checks what they say.
+
+    Raises
+    ------
+    InputError   no such file, or not a list of objects in JSON
+    """
+    if path is None:
+        return None
+    with as_input_error():
+        fragments = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(fragments, list) or not all(
+        isinstance(fragment, dict) for fragment in fragments
+    ):
+        raise InputError(
+            '`--fragments` must be a list, as in [{"atoms": [0, 1], "charge": 1}]; got another'
+            f" form in {path}. Correct it."
+        )
+    return fragments
+
+
+def evaluate_first(atoms: Atoms) -> None:
+    """Evaluate once, so that an impossible state or an unknown element shows before anything is written."""
+    with as_input_error():
+        atoms.get_forces()
+
+
+def read_structure(path: Path) -> Atoms:
+    """Read the last frame of a file."""
+    return read_frames([path])[-1]
+
+
+def read_frames(paths: list[Path]) -> list[Atoms]:
+    """Read every frame of every file.
+
+    Raises
+    ------
+    InputError   a file is missing, empty or not a structure file
+    """
+    return [atoms for path in paths for atoms in _read(path)]
+
+
+def describe(calculator: PolarizedCalculator) -> dict[str, Any]:
+    """Collect what the manifest says of the model that runs, after the first evaluation."""
+    parameters, model = calculator.parameters, calculator.model
+    return {
+        "model": {"name": parameters["model"], "path": str(model.path), "sha256": model.sha256},
+        "state": None if calculator.state is None else calculator.state._asdict(),
+        "engine": str(calculator.engine),
+        "device": parameters["device"],
+        "dtype": parameters["dtype"],
+    }
+
+
+def identity(calculator: PolarizedCalculator) -> dict[str, Any]:
+    """Name everything that must be the same for the same bits, after the first evaluation."""
+    return {
+        "model": calculator.model.sha256,
+        "engine": calculator.engine.name,
+        "device": calculator.parameters["device"],
+        "dtype": calculator.parameters["dtype"],
+        "threads": torch.get_num_threads(),
+        **{name: version_of(name) for name in ("polcalc", "torch", "numpy", "ase", "vesin")},
+    }
+
+
+def provenance(calculator: PolarizedCalculator, chosen: ModelOptions) -> dict[str, Any]:
+    """Collect what the manifest of a run keeps of its model, to be restarted with, after the first evaluation."""
+    charges = (
+        None
+        if chosen.partial_charges is None or calculator.partial_charges is None
+        else calculator.partial_charges.tolist()
+    )
+    return describe(
+        calculator
+    ) | {  # charges of the bonds as numbers: a restart must not look for bonds in a hot molecule
+        "calculator": (
+            asdict(chosen) | {"model": absolute(chosen.model), "partial_charges": charges}
+        ),
+        "identity": identity(calculator),
+    }
+
+
+def absolute(model: str | None) -> str:
+    """Name a model so that it is found from any directory, and the default one by its name."""
+    if model is None:
+        return DEFAULT
+    return str(Path(model).resolve()) if Path(model).is_file() else model
+
+
+def fingerprint(path: Path) -> dict[str, str]:
+    """Name an input file so that it is known again."""
+    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _read(path: Path) -> list[Atoms]:
+    if not path.is_file():
+        raise InputError(f"`STRUCTURE` must be an existing file; got {path}. Check the name.")
+    try:
+        frames = ase.io.read(path, index=":")
+    except Exception as error:  # ASE's readers raise whatever their parsing trips over
+        raise InputError(
+            f"`STRUCTURE` must be a structure file that ASE reads; got {path}"
+            f" ({_first_line(error)}). Check the file."
+        ) from error
+    if not frames or not all(len(atoms) for atoms in frames):
+        raise InputError(f"`STRUCTURE` must hold atoms; got {path} without any. Check the file.")
+    for atoms in frames:
+        set_polarization(atoms, None)  # a result of another model is no property of the structure
+    return list(frames)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

@@ -1,0 +1,1 @@
+"""Commands on structures: build, relax, paths, vibrations, states."""

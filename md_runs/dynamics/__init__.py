@@ -1,0 +1,1 @@
+"""Molecular dynamics: integrators, guards, records, restarts."""

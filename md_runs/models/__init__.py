@@ -1,0 +1,1 @@
+"""What models are like: errors against references, what their encodings learned."""

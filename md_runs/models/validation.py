@@ -1,0 +1,182 @@
+"""Errors of a model against reference energies and forces, overall and by electronic state.
+
+Energies are compared as they are, per molecule, without any shift. Units: meV, meV/atom, meV/Å (per
+force component).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+
+from md_runs.errors import InputError, as_input_error
+from md_runs.records.figures import plot_parity
+from md_runs.records.output import write_figure
+from polcalc import PolarizedCalculator
+from polcalc.calculator import electrons
+from potentials.datasets import load_frames
+from potentials.datasets.gaps import gap_errors, geometry_key
+from potentials.parts.conditioning import state_inputs
+
+BATCH_FRAMES = 100  # handed over at once; the calculator cuts them into batches that fit
+Array = npt.NDArray[np.float64]
+
+
+class Comparison(NamedTuple):
+    """Reference and prediction of one frame."""
+
+    charge: int  # e
+    multiplicity: int  # 2S + 1
+    energies: tuple[float, float]  # eV, reference and predicted
+    forces: tuple[Array, Array] | None  # (N, 3) eV/Å, reference and predicted
+    n_atoms: int
+    geometry: bytes = (
+        b""  # the same for frames that differ in their state alone; empty where that is not asked
+    )
+
+
+def read_labelled(data: str) -> list[Atoms]:
+    """Read reference structures from a file or a known set.
+
+    Raises
+    ------
+    InputError   not found, not readable, or empty
+    """
+    with as_input_error():
+        frames = list(load_frames(data))
+    if not frames:
+        raise InputError(f"`--data` must hold structures; got {data} without any. Check the file.")
+    return frames
+
+
+def compare(
+    calculator: PolarizedCalculator,
+    frames: Sequence[Atoms],
+    watch: Callable[[Sequence[Sequence[Atoms]]], Iterable[Sequence[Atoms]]] = iter,
+) -> Iterator[Comparison]:
+    """Evaluate labelled frames in batches; ``watch`` shows progress.
+
+    Raises
+    ------
+    InputError   a frame that the model does not cover
+    """
+    for batch in watch(
+        [frames[start : start + BATCH_FRAMES] for start in range(0, len(frames), BATCH_FRAMES)]
+    ):
+        with as_input_error():
+            predicted = calculator.calculate_many(
+                [_with_charges(atoms, calculator) for atoms in batch]
+            )
+        for atoms, results in zip(batch, predicted, strict=True):
+            state = electrons.resolve(
+                atoms, calculator.parameters["charge"], calculator.parameters["multiplicity"]
+            )
+            labels = atoms.calc.results
+            forces = (
+                (np.asarray(labels["forces"]), np.asarray(results["forces"]))
+                if "forces" in labels
+                else None
+            )
+            energies = labels["energy"], results["energy"]
+            geometry = geometry_key(atoms.numbers, atoms.positions, atoms.cell.array)
+            yield Comparison(
+                state.charge, state.multiplicity, energies, forces, len(atoms), geometry
+            )
+
+
+def metrics(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    """Sum up errors overall, under ``by_state`` for each charge and multiplicity, and of ``gaps`` where a geometry has several."""
+    states = sorted({(c.charge, c.multiplicity) for c in comparisons})
+    placed = [c for c in comparisons if c.geometry]
+    return _metrics(comparisons) | {
+        "gaps": gap_errors(
+            [c.geometry for c in placed],
+            [c.charge for c in placed],
+            [c.multiplicity for c in placed],
+            *np.array([c.energies for c in placed]).reshape(-1, 2).T,
+        ),
+        "by_state": [
+            {"charge": charge, "multiplicity": multiplicity}
+            | _metrics(
+                [c for c in comparisons if (c.charge, c.multiplicity) == (charge, multiplicity)]
+            )
+            for charge, multiplicity in states
+        ],
+    }
+
+
+def plot_states(comparisons: Sequence[Comparison], output: Path, title: str) -> list[Path]:
+    """Draw a parity plot of all frames, and one for each electronic state if there are several."""
+    states = sorted({(c.charge, c.multiplicity) for c in comparisons})
+    groups = {"parity.png": (title, list(comparisons))}
+    for charge, multiplicity in states if len(states) > 1 else ():
+        group = [c for c in comparisons if (c.charge, c.multiplicity) == (charge, multiplicity)]
+        groups[f"parity_charge{charge:+d}_multiplicity{multiplicity}.png"] = (
+            f"{title}\ncharge {charge:+d}, multiplicity {multiplicity}",
+            group,
+        )
+    for name, (heading, group) in groups.items():
+        energy = np.array([c.energies for c in group]) / np.array([[c.n_atoms] for c in group])
+        write_figure(
+            output / name, plot_parity((energy[:, 0], energy[:, 1]), _components(group), heading)
+        )
+    return [output / name for name in groups]
+
+
+def _with_charges(atoms: Atoms, calculator: PolarizedCalculator) -> Atoms:
+    """Hand the partial charges of the data to a model that sees them, unless others were given."""
+    charges = atoms.calc.results.get("charges")
+    seen = state_inputs(calculator.model.potential.spec)
+    if (
+        charges is None
+        or "partial_charges" not in seen
+        or calculator.parameters["partial_charges"] is not None
+    ):
+        return atoms
+    copy: Atoms = atoms.copy()
+    copy.set_initial_charges(charges)
+    return copy
+
+
+def _metrics(comparisons: Sequence[Comparison]) -> dict[str, Any]:
+    errors = (
+        np.array(
+            [predicted - reference for reference, predicted in (c.energies for c in comparisons)]
+        )
+        * 1000
+    )
+    sizes = np.array([c.n_atoms for c in comparisons])
+    reference, predicted = _components(comparisons)
+    return {
+        "n_frames": len(comparisons),
+        "n_atoms": int(sizes.sum()),
+        **_errors(errors, "energy_{}_meV"),
+        **_errors(errors / sizes, "energy_{}_meV_per_atom"),
+        **_errors((predicted - reference) * 1000, "forces_{}_meV_per_A"),
+    }
+
+
+def _errors(errors: Array, name: str) -> dict[str, float | None]:
+    size = np.abs(errors)
+    if not len(errors):
+        return {name.format(kind): None for kind in ("mae", "rmse", "max")}
+    values = (size.mean(), np.sqrt(np.mean(errors**2)), size.max())
+    return {
+        name.format(kind): float(value)
+        for kind, value in zip(("mae", "rmse", "max"), values, strict=True)
+    }
+
+
+def _components(comparisons: Sequence[Comparison]) -> tuple[Array, Array]:
+    """Force components (3N,) of all frames that have reference forces."""
+    pairs = [c.forces for c in comparisons if c.forces is not None]
+    if not pairs:
+        return np.zeros(0), np.zeros(0)
+    return np.concatenate([r.ravel() for r, _ in pairs]), np.concatenate(
+        [p.ravel() for _, p in pairs]
+    )

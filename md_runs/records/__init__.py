@@ -1,0 +1,1 @@
+"""Files of runs: output folders, manifests, trajectories, figures."""

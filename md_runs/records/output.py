@@ -1,0 +1,121 @@
+"""Files of a run: an output directory belongs to one run, and a whole file appears at once or not at all."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+
+from md_runs.errors import InputError
+from potentials.files import replacing
+
+MANIFEST = "manifest.json"
+
+
+def check_free(directory: Path) -> None:
+    """Refuse a directory that already holds something, before any work is done.
+
+    Raises
+    ------
+    InputError   the directory is in use
+    """
+    if directory.exists() and not directory.is_dir():
+        raise InputError(
+            f"`--output` must be a directory; got the file {directory}. Choose another name."
+        )
+    if directory.is_dir() and any(directory.iterdir()):
+        raise InputError(
+            f"`--output` must be a new or empty directory; got {directory}, which is in use. Choose"
+            " another name."
+        )
+
+
+def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Make the directory this run's own: of two runs that ask at once, one is refused."""
+    check_free(directory)
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        with (directory / MANIFEST).open("x", encoding="utf-8") as file:
+            file.write(to_json(manifest))
+    except FileExistsError as error:
+        raise InputError(
+            f"`--output` must be a new or empty directory; got {directory}, which is in use. Choose"
+            " another name."
+        ) from error
+    except OSError as error:
+        raise InputError(
+            f"`--output` must be writable; got {directory} ({error.strerror}). Choose another"
+            " place."
+        ) from error
+
+
+@contextmanager
+def hold(directory: Path) -> Iterator[None]:
+    """Keep every other run out of a directory while this one writes.
+
+    The lock goes with the process, however it ends.
+
+    Raises
+    ------
+    InputError   another run is at work there
+    """
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError as error:
+        raise InputError(
+            f"`--restart` must be a run that has stopped; got {directory}, where one is at work."
+            " Wait for it."
+        ) from error
+    finally:
+        os.close(handle)
+
+
+def reserve(handle: int, n_bytes: int) -> None:
+    """Make an open file longer by zeros that the disk really has room for, or leave it as it is.
+
+    Raises
+    ------
+    OSError   the disk has no room
+    """
+    size = os.fstat(handle).st_size
+    try:
+        os.posix_fallocate(handle, size, n_bytes)
+    except OSError:
+        os.ftruncate(handle, size)
+        raise
+
+
+def write_figure(path: Path, figure: Figure) -> None:
+    """Write a PNG at once or not at all."""
+    with replacing(path) as temporary:
+        figure.savefig(temporary, format="png", dpi=150)
+
+
+def to_json(content: Mapping[str, Any]) -> str:
+    """Format plain values for people and programs.
+
+    Numbers that are not finite become null, as JSON wants.
+    """
+    return json.dumps(_plain(content), indent=2, ensure_ascii=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and value not in (float("inf"), float("-inf")) and value == value:
+        return value
+    if isinstance(value, float):
+        return None
+    return value if isinstance(value, bool | int | str | None) else str(value)

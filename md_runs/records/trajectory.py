@@ -1,0 +1,309 @@
+"""Trajectories in HDF5, laid out as H5MD 1.1 (https://www.nongnu.org/h5md/h5md.html).
+
+``particles/trajectory`` holds species, mass, box, and per frame position, velocity and force; ``observables`` holds per frame the
+potential and kinetic energy, total charge and multiplicity. Models with moving points add their displacement, ``polarization``. Every
+dataset carries its unit. Forces are in kJ/mol/Å, because readers of H5MD know no eV; `read_trajectory` gives ASE units back.
+
+Frames are collected in memory and written in blocks. The file is open for a millisecond per block,
+in HDF5's single-writer mode, which orders the writes so that the file is readable whenever the
+process dies.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms, units
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from md_runs.records.output import reserve
+from md_runs.records.structures import polarization_of, set_polarization
+from md_runs.records.superblock import mend_superblock
+from md_runs.records.versions import version_of
+from potentials.files import replacing, sync_file
+
+Array = npt.NDArray[Any]
+
+PARTICLES, OBSERVABLES = "particles/trajectory", "observables"
+STEP, TIME = (
+    f"{PARTICLES}/position/step",
+    f"{PARTICLES}/position/time",
+)  # shared by all, through hard links
+POLARIZATION = f"{PARTICLES}/polarization"
+EV_PER_A = units.kJ / units.mol  # eV/Å of one kJ/mol/Å
+A_PER_FS = 1 / units.fs  # ASE velocity of one Å/fs
+FORMAT = ("v110", "v110")  # the oldest HDF5 format with single-writer mode
+CHUNK_BYTES = 2**18
+FLUSH_SECONDS = 5.0
+ROOM_BYTES = 2**18  # for numbers per frame, 64 kB, and HDF5's own tables
+
+
+class TrajectoryWriter:
+    """Append frames to an H5MD file that is readable at any time.
+
+    Parameters
+    ----------
+    path : Path          new file
+    atoms : Atoms        species, masses, pbc; positions in Å
+    charge : float       total charge in e
+    multiplicity : int   2S + 1
+    author : str
+    """
+
+    def __init__(
+        self, path: Path, atoms: Atoms, *, charge: float, multiplicity: int, author: str = "polcalc"
+    ) -> None:
+        self.path, self.charge, self.multiplicity = path, charge, multiplicity
+        self.has_cell, self.has_polarization = (
+            bool(atoms.cell.rank == 3),
+            polarization_of(atoms) is not None,
+        )
+        self.block = max(1, min(1000, CHUNK_BYTES // (24 * len(atoms))))  # frames in memory at most
+        self.frames: list[dict[str, Any]] = []
+        self.last_flush, self.n_frames = time.monotonic(), 0
+        if path.exists():
+            raise FileExistsError(f"{path} exists.")
+        self.room = (
+            2 * self.block * 24 * (4 * len(atoms) + 3) + ROOM_BYTES
+        )  # for the largest block: two chunks of everything
+        with replacing(path) as temporary:
+            with temporary.open("xb") as empty:
+                reserve(empty.fileno(), self.room)
+            with h5py.File(temporary, "w", libver=FORMAT) as file:
+                _write_header(file, author)
+                _make_datasets(file, atoms, self.block, self.has_cell, self.has_polarization)
+
+    @classmethod
+    def cut_back(
+        cls, path: Path, atoms: Atoms, n_frames: int, *, charge: float, multiplicity: int
+    ) -> TrajectoryWriter:
+        """Go on with a file after its first frames; what follows them is dropped.
+
+        The frames are copied to a new file, which takes the place of the old one: a file that was
+        killed within a write may hold anything behind its last whole frame.
+
+        Raises
+        ------
+        ValueError   the file holds fewer frames
+        """
+        new = path.with_name(f".{path.name}.cut")
+        new.unlink(missing_ok=True)
+        try:
+            writer = cls(new, atoms, charge=charge, multiplicity=multiplicity)
+            writer._make_room(path.stat().st_size)
+            with _opened(path) as old, h5py.File(new, "r+", libver=FORMAT) as file:
+                if (found := min(len(values) for values in _along_time(old))) < n_frames:
+                    raise ValueError(f"{path} must hold at least {n_frames} frames; got {found}.")
+                for name in writer.datasets:
+                    for start in range(0, n_frames, writer.block):
+                        _extend(file[name], old[name][start : min(start + writer.block, n_frames)])
+            sync_file(new)
+            os.replace(new, path)
+        finally:
+            new.unlink(missing_ok=True)
+        writer.path, writer.n_frames = path, n_frames
+        return writer
+
+    @property
+    def datasets(self) -> list[str]:
+        """Names of everything that has a row per frame."""
+        observables = [
+            f"{OBSERVABLES}/{name}/value"
+            for name in ("potential_energy", "kinetic_energy", "charge", "multiplicity")
+        ]
+        box = [f"{PARTICLES}/box/edges/value"] if self.has_cell else []
+        points = [f"{POLARIZATION}/value"] if self.has_polarization else []
+        return [
+            STEP,
+            TIME,
+            *(f"{PARTICLES}/{name}/value" for name in ("position", "velocity", "force")),
+            *observables,
+            *box,
+            *points,
+        ]
+
+    def append(self, step: int, time_fs: float, atoms: Atoms) -> None:
+        """Take a frame; its energy and forces are those the calculator holds already."""
+        frame = {
+            STEP: step,
+            TIME: time_fs,
+            f"{PARTICLES}/position/value": atoms.get_positions(),
+            f"{PARTICLES}/velocity/value": atoms.get_velocities() / A_PER_FS,
+            f"{PARTICLES}/force/value": atoms.get_forces(apply_constraint=False) / EV_PER_A,
+            f"{OBSERVABLES}/potential_energy/value": atoms.get_potential_energy(),
+            f"{OBSERVABLES}/kinetic_energy/value": atoms.get_kinetic_energy(),
+            f"{OBSERVABLES}/charge/value": self.charge,
+            f"{OBSERVABLES}/multiplicity/value": self.multiplicity,
+        }
+        if self.has_cell:
+            frame[f"{PARTICLES}/box/edges/value"] = atoms.cell.array.copy()
+        if self.has_polarization:
+            frame[f"{POLARIZATION}/value"] = polarization_of(atoms)
+        self.frames.append(frame)
+        self.n_frames += 1
+        if len(self.frames) >= self.block or time.monotonic() - self.last_flush > FLUSH_SECONDS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is in memory."""
+        self.last_flush = time.monotonic()
+        if not self.frames:
+            return
+        self._make_room(self.room)
+        with h5py.File(self.path, "r+", libver=FORMAT) as file:
+            file.swmr_mode = True
+            for name in self.frames[0]:
+                _extend(file[name], np.array([frame[name] for frame in self.frames]))
+        self.frames.clear()
+
+    def sync(self) -> int:
+        """Wait until the disk has every frame; return how many there are."""
+        self.flush()
+        sync_file(self.path)
+        return self.n_frames
+
+    def _make_room(self, n_bytes: int) -> None:
+        """Take the space of the next writes from the disk: HDF5 does not survive a full one.
+
+        It gives back what it does not use.
+        """
+        with self.path.open("r+b") as file:
+            reserve(file.fileno(), n_bytes)
+
+
+def open_trajectory(path: str | Path) -> h5py.File:
+    """Open a trajectory to read, also one whose writer was killed within a write or while it opened the file."""
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        if "already open" not in str(error):
+            raise
+    try:
+        return h5py.File(path, "r", swmr=True)
+    except OSError as error:
+        if "not already open" not in str(error):
+            raise
+    mend_superblock(path)
+    return h5py.File(path, "r")
+
+
+def read_trajectory(path: str | Path, index: slice = slice(None)) -> Iterator[Atoms]:
+    """Yield frames in ASE units, with energy, forces, velocities, and charge, multiplicity, step and time_fs in ``info``.
+
+    What moving points did is in the arrays ``polarization_vectors`` and ``virtual_points``.
+    """
+    with open_trajectory(path) as file:
+        particles, observables = file[PARTICLES], file[OBSERVABLES]
+        n_frames = min(len(values) for values in _along_time(file))
+        pbc = [flag == b"periodic" for flag in particles["box"].attrs["boundary"]]
+        for n in range(*index.indices(n_frames)):
+            atoms = Atoms(
+                numbers=particles["species"][()],
+                positions=particles["position/value"][n],
+                masses=particles["mass"][()],
+                velocities=particles["velocity/value"][n] * A_PER_FS,
+                cell=particles["box/edges/value"][n] if "edges" in particles["box"] else None,
+                pbc=pbc,
+            )
+            charge = float(observables["charge/value"][n])
+            atoms.info |= {
+                "charge": int(charge) if charge.is_integer() else charge,
+                "multiplicity": int(observables["multiplicity/value"][n]),
+            }
+            atoms.info |= {"step": int(file[STEP][n]), "time_fs": float(file[TIME][n])}
+            energy, forces = (
+                float(observables["potential_energy/value"][n]),
+                particles["force/value"][n] * EV_PER_A,
+            )
+            atoms.calc = SinglePointCalculator(
+                atoms, energy=energy, free_energy=energy, forces=forces
+            )
+            set_polarization(
+                atoms, file[POLARIZATION]["value"][n] if POLARIZATION in file else None
+            )
+            yield atoms
+
+
+def _opened(path: Path) -> h5py.File:
+    try:
+        return open_trajectory(path)
+    except OSError as error:
+        raise ValueError(
+            f"{path} must be a whole trajectory; got one that cannot be read ({error})."
+        ) from error
+
+
+def _along_time(file: h5py.File) -> list[h5py.Dataset]:
+    """Every dataset with a row per frame.
+
+    The shortest counts when the writer was killed between two of them.
+    """
+    named = [
+        name
+        for name in ("position", "velocity", "force", "polarization")
+        if name in file[PARTICLES]
+    ]
+    groups = [file[OBSERVABLES][name] for name in file[OBSERVABLES]] + [
+        file[PARTICLES][name] for name in named
+    ]
+    return [file[STEP], file[TIME], *(group["value"] for group in groups)]
+
+
+def _write_header(file: h5py.File, author: str) -> None:
+    header = file.create_group("h5md")
+    header.attrs["version"] = np.array([1, 1], dtype=np.int32)
+    header.create_group("author").attrs["name"] = author
+    creator = header.create_group("creator")
+    creator.attrs["name"], creator.attrs["version"] = "polcalc", version_of("polcalc")
+
+
+def _make_datasets(
+    file: h5py.File, atoms: Atoms, block: int, has_cell: bool, has_polarization: bool
+) -> None:
+    """Create every dataset, empty along time; all share one list of steps and times."""
+    n_atoms = len(atoms)
+    step = file.create_dataset(STEP, (0,), maxshape=(None,), chunks=(1024,), dtype="i8")
+    moment = file.create_dataset(TIME, (0,), maxshape=(None,), chunks=(1024,), dtype="f8")
+    moment.attrs["unit"] = "fs"
+
+    def add(name: str, shape: tuple[int, ...], dtype: str, unit: str | None) -> None:
+        group = file.require_group(name)
+        frames = block if shape else 1024
+        value = group.create_dataset(
+            "value", (0, *shape), maxshape=(None, *shape), chunks=(frames, *shape), dtype=dtype
+        )
+        if unit:
+            value.attrs["unit"] = unit
+        if "step" not in group:
+            group["step"], group["time"] = step, moment
+
+    particles = file[PARTICLES]
+    particles["species"], particles["mass"] = atoms.numbers, atoms.get_masses()
+    particles["mass"].attrs["unit"] = "u"
+    box = particles.create_group("box")
+    box.attrs["dimension"] = 3
+    box.attrs["boundary"] = np.array([b"periodic" if flag else b"none" for flag in atoms.pbc])
+    add(f"{PARTICLES}/position", (n_atoms, 3), "f8", "Angstrom")
+    add(f"{PARTICLES}/velocity", (n_atoms, 3), "f8", "Angstrom fs-1")
+    add(f"{PARTICLES}/force", (n_atoms, 3), "f8", "kJ mol-1 Angstrom-1")
+    if has_cell:
+        add(f"{PARTICLES}/box/edges", (3, 3), "f8", "Angstrom")
+    if has_polarization:
+        add(POLARIZATION, (n_atoms, 3), "f8", "Angstrom")
+    add(f"{OBSERVABLES}/potential_energy", (), "f8", "eV")
+    add(f"{OBSERVABLES}/kinetic_energy", (), "f8", "eV")
+    add(f"{OBSERVABLES}/charge", (), "f8", "e")
+    add(f"{OBSERVABLES}/multiplicity", (), "i8", None)
+
+
+def _extend(dataset: h5py.Dataset, rows: Array) -> None:
+    n_before = len(dataset)
+    dataset.resize(n_before + len(rows), axis=0)
+    dataset[n_before:] = rows

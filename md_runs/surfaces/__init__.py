@@ -1,0 +1,1 @@
+"""Potential energy surfaces: minima, modes, paths, electronic states."""

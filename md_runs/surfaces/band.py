@@ -1,0 +1,250 @@
+"""Paths of lowest energy between two structures; `md_runs.cli.structures.neb` is the command.
+
+ASE's nudged elastic band with the improved tangent, started from an IDPP interpolation. All images
+are evaluated in one batch. The band is first brought near its path, then the highest image climbs
+to the saddle point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.build import minimize_rotation_and_translation
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
+from ase.geometry import find_mic
+from ase.mep import NEB
+from ase.neighborlist import natural_cutoffs, neighbor_list
+
+from md_runs.dynamics.constraints import fixed_atoms
+from md_runs.errors import InputError
+from md_runs.surfaces.relax import OPTIMIZERS
+from polcalc import PolarizedCalculator
+
+Array = npt.NDArray[np.float64]
+
+CLIMB_BELOW = (
+    5.0  # of the final largest force: the highest image climbs once the band is this near its path
+)
+AT_REST_EV_PER_A = 0.05  # larger forces at an end make a path that leads downhill first
+DIFFERENT_A = 0.05  # the atom that moves most moves at least so far
+SAME_PLACE_A = 1e-3  # for fixed atoms
+BONDED = 1.2  # of the sum of covalent radii
+
+
+@dataclass(frozen=True)
+class Search:
+    """How to look for a path."""
+
+    images: int = 9  # between the ends
+    climb: bool = (
+        True  # let the highest image climb to the saddle point, once the band is near its path
+    )
+    spring_eV_per_A2: float = 0.1
+    optimizer: str = "fire"
+    fmax_eV_per_A: float = 0.02  # converged below this
+    steps: int = 1000
+
+
+class Step(NamedTuple):
+    """One step of the search."""
+
+    step: int
+    highest_energy_eV: float  # over the start
+    fmax_eV_per_A: float  # on the band, springs included
+    climbing: bool
+
+
+class Band(NamedTuple):
+    """What was found."""
+
+    images: list[Atoms]  # ends included, each with energy and forces
+    converged: bool
+    steps: list[Step]
+
+    @property
+    def energies(self) -> Array:
+        """Energies over that of the start in eV, (I,)."""
+        energies = np.array([image.get_potential_energy() for image in self.images])
+        return np.asarray(energies - energies[0])
+
+    @property
+    def saddle(self) -> int | None:
+        """Number of the highest image; None where an end is the highest."""
+        highest = int(np.argmax(self.energies))
+        return highest if 0 < highest < len(self.images) - 1 else None
+
+
+class BatchedNEB(NEB):
+    """A band whose images are evaluated together, and turned and moved onto each other where they are free to."""
+
+    def __init__(
+        self,
+        images: list[Atoms],
+        calculator: PolarizedCalculator,
+        free: bool,
+        spring_eV_per_A2: float,
+    ) -> None:
+        super().__init__(images, k=spring_eV_per_A2, method="improvedtangent")  # type: ignore[no-untyped-call]
+        self.calculator, self.free = calculator, free
+        self.highest = self.fmax = float("nan")  # eV over the start, eV/Å
+
+    def get_forces(self) -> Array:
+        """Forces on the inner images (I N, 3), springs included."""
+        if self.free:
+            for fixed, turned in pairwise(self.images):
+                minimize_rotation_and_translation(fixed, turned)
+        evaluate(self.images, self.calculator)
+        forces: Array = super().get_forces()  # type: ignore[no-untyped-call]
+        energies = np.asarray(self.energies)
+        self.highest, self.fmax = (
+            float(energies.max() - energies[0]),
+            float(np.linalg.norm(forces, axis=1).max()),
+        )
+        return forces
+
+    @property
+    def has_top(self) -> bool:
+        """Whether an image between the ends was the highest.
+
+        Climbing from a slope would lead out of the band.
+        """
+        return 0 < int(np.argmax(np.asarray(self.energies))) < len(self.images) - 1
+
+
+def find_path(start: Atoms, end: Atoms, calculator: PolarizedCalculator, search: Search) -> Band:
+    """Search the path between two structures of the same atoms in the same order, at rest."""
+    images = interpolated(start, end, search.images)
+    band = BatchedNEB(images, calculator, is_free(start), search.spring_eV_per_A2)
+    table: list[Step] = []
+    stages = [(False, CLIMB_BELOW), (True, 1.0)] if search.climb else [(False, 1.0)]
+    converged = False
+    for climbing, looseness in stages:
+        band.climb = climbing and band.has_top
+        optimizer = OPTIMIZERS[search.optimizer](band, logfile=None)
+
+        def record() -> None:
+            table.append(Step(len(table), band.highest, band.fmax, band.climb))
+
+        optimizer.attach(record)
+        converged = bool(
+            optimizer.run(fmax=looseness * search.fmax_eV_per_A, steps=search.steps - len(table))
+        )
+    evaluate(images, calculator)
+    return Band(images, converged, table)
+
+
+def interpolated(start: Atoms, end: Atoms, n_images: int) -> list[Atoms]:
+    """Make a first path by interpolating distances between atoms (IDPP), not positions: no two atoms come too close."""
+    images = [start.copy(), *(start.copy() for _ in range(n_images)), aligned(start, end)]
+    NEB(images, method="aseneb").interpolate(method="idpp", mic=bool(start.pbc.any()))
+    return images
+
+
+def evaluate(images: Sequence[Atoms], calculator: PolarizedCalculator) -> None:
+    """Give every image its energy and forces, all from one batch."""
+    for image, results in zip(images, calculator.calculate_many(images), strict=True):
+        image.calc = SinglePointCalculator(
+            image, energy=results["energy"], forces=results["forces"]
+        )
+
+
+def check_ends(start: Atoms, end: Atoms) -> None:
+    """Refuse two structures that no path can join.
+
+    Raises
+    ------
+    InputError   other atoms, another order, another cell, other fixed atoms, the same structure
+    """
+    formula, other = start.get_chemical_formula(), end.get_chemical_formula()
+    if formula != other:
+        raise InputError(
+            f"`END` must hold the atoms of `START`, {formula}; got {other}. Take other files."
+        )
+    for number, (a, b) in enumerate(zip(start.symbols, end.symbols, strict=True)):
+        if a != b:
+            raise InputError(
+                f"`END` must have its atoms in the order of `START`; atom {number} is {b}, not {a}."
+                " Reorder one of them."
+            )
+    if (start.pbc != end.pbc).any() or (
+        start.pbc.any() and not np.allclose(start.cell.array, end.cell.array, atol=1e-6)
+    ):
+        raise InputError(
+            "`END` must have the cell of `START`. A band moves atoms, not lattice vectors; take the"
+            " same cell."
+        )
+    if not all(
+        isinstance(constraint, FixAtoms)
+        for atoms in (start, end)
+        for constraint in atoms.constraints
+    ):
+        raise InputError(
+            "`START` and `END` must hold no constraints but fixed atoms. Remove the others."
+        )
+    fixed, others = fixed_atoms(start), fixed_atoms(end)
+    if (fixed != others).any() or np.abs(path_step(start, end)[fixed]).max(
+        initial=0.0
+    ) > SAME_PLACE_A:
+        raise InputError(
+            "`END` must have the fixed atoms of `START`, in the same places. Fix the same ones in"
+            " both."
+        )
+    moved = float(np.linalg.norm(path_step(start, aligned(start, end)), axis=1).max())
+    if moved < DIFFERENT_A:
+        raise InputError(
+            f"`END` must be another structure than `START`; no atom moves by more than {moved:.2g}"
+            " Å. Take other files."
+        )
+
+
+def aligned(start: Atoms, end: Atoms) -> Atoms:
+    """Copy the end, turned and moved onto the start where it is free to."""
+    turned: Atoms = end.copy()
+    if is_free(start):
+        minimize_rotation_and_translation(start, turned)
+    return turned
+
+
+def is_free(atoms: Atoms) -> bool:
+    """Whether drift and rotation of the whole mean nothing."""
+    return not atoms.pbc.any() and not atoms.constraints
+
+
+def path_step(first: Atoms, second: Atoms) -> Array:
+    """Displacements (N, 3) in Å, the shortest ones in a periodic cell."""
+    return np.asarray(find_mic(second.positions - first.positions, first.cell, first.pbc)[0])
+
+
+def remarks(start: Atoms, end: Atoms) -> list[str]:
+    """Say what of the ends a chemist may not have meant."""
+    told = []
+    for name, atoms in (("START", start), ("END", end)):
+        fmax = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
+        if not fmax <= AT_REST_EV_PER_A:
+            told.append(
+                f"{name} is not at rest: its largest force is {fmax:.2g} eV/Å. Pass --relax-ends."
+            )
+    broken, formed = bonds(start) - bonds(end), bonds(end) - bonds(start)
+    for change, pairs in (("broken", broken), ("formed", formed)):
+        if pairs:
+            listed = ", ".join(
+                f"{start.symbols[i]}{i}-{start.symbols[j]}{j}" for i, j in sorted(pairs)
+            )
+            told.append(
+                f"bonds {change} on the way: {listed}. If no reaction is meant, like atoms of END"
+                " are in another order."
+            )
+    return told
+
+
+def bonds(atoms: Atoms) -> set[tuple[int, int]]:
+    """Pairs of atoms nearer than their covalent radii allow for strangers."""
+    i, j = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=BONDED))
+    return {(int(a), int(b)) for a, b in zip(i, j, strict=True) if a < b}

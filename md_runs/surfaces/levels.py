@@ -1,0 +1,266 @@
+"""The electronic states of molecules.
+
+Which of them a model covers, their energies, gaps, minima and crossings.
+
+Every energy of every state of every structure comes from batched evaluations. Energies are compared
+for one structure at a time: a gap is E(higher multiplicity) - E(lower multiplicity) of one charge,
+an ionisation energy E(charge + 1) - E(charge).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, product
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+from ase import Atoms
+from ase.data import covalent_radii
+
+from md_runs.errors import as_input_error
+from md_runs.surfaces.crossing import Crossing, Surfaces, find_crossings
+from md_runs.surfaces.lockstep import Place, largest, search
+from polcalc import PolarizedCalculator
+from polcalc.calculator import electrons
+from polcalc.calculator.electrons import STATE_KEYS
+from polcalc.calculator.partial_charges import BONDED
+from potentials.checkpoint import Card
+
+State = tuple[int, int]  # charge in e, multiplicity 2S + 1
+BATCH = 256  # structures handed over at once; the calculator cuts them into batches that fit
+
+
+class Refused(NamedTuple):
+    """A state that was asked for and cannot be had."""
+
+    charge: int  # e
+    multiplicity: int | None  # None: any
+    why: str
+
+
+@dataclass
+class Levels:
+    """What was found for one structure."""
+
+    atoms: Atoms  # as given
+    states: list[State]
+    refused: list[Refused]
+    energies_eV: dict[State, float] = field(default_factory=dict)  # at the given geometry
+    minima: dict[State, Atoms] = field(default_factory=dict)
+    converged: dict[State, bool] = field(default_factory=dict)
+    at_minima_eV: dict[State, dict[State, float]] = field(
+        default_factory=dict
+    )  # minimum -> state -> energy there
+    crossings: dict[int, Crossing] = field(default_factory=dict)  # charge ->
+
+    def relaxed_eV(self, state: State) -> float | None:
+        """Energy of a state at its own minimum."""
+        return self.at_minima_eV[state][state] if state in self.at_minima_eV else None
+
+    def rearranged(self, state: State) -> bool:
+        """Say whether bonds broke or formed between the given geometry and a minimum.
+
+        Gaps then compare different molecules.
+        """
+        return state in self.minima and not np.array_equal(
+            _bonds(self.atoms), _bonds(self.minima[state])
+        )
+
+    def gaps(self) -> list[dict[str, Any]]:
+        """List E(higher) - E(lower multiplicity) for each two multiplicities of a charge, in eV."""
+        pairs = [(a, b) for a, b in combinations(sorted(self.states), 2) if a[0] == b[0]]
+        return [
+            {"charge": a[0], "multiplicities": [a[1], b[1]], **self._difference(a, b)}
+            for a, b in pairs
+        ]
+
+    def ionisations(self) -> list[dict[str, Any]]:
+        """List E(charge + 1) - E(charge) between the lowest states of neighbouring charges, in eV.
+
+        It is the ionisation energy of the first and the electron affinity of the second.
+        """
+        charges = sorted({charge for charge, _ in self.states})
+        pairs = [(self.lowest(q), self.lowest(q + 1)) for q in charges if q + 1 in charges]
+        return [{"from": list(a), "to": list(b), **self._difference(a, b)} for a, b in pairs]
+
+    def lowest(self, charge: int) -> State:
+        """Find the lowest state of a charge: of the minima where they are known."""
+        return min(
+            (s for s in self.states if s[0] == charge),
+            key=lambda s: self.at_minima_eV.get(s, self.energies_eV)[s],
+        )
+
+    def _difference(self, a: State, b: State) -> dict[str, float | None]:
+        energy_a, energy_b = self.relaxed_eV(a), self.relaxed_eV(b)
+        return {
+            "vertical_eV": self.energies_eV[b] - self.energies_eV[a],
+            "adiabatic_eV": None if energy_a is None or energy_b is None else energy_b - energy_a,
+            "at_minimum_of_first_eV": (
+                self.at_minima_eV[a][b] - self.at_minima_eV[a][a]
+                if a in self.at_minima_eV
+                else None
+            ),
+            "at_minimum_of_second_eV": (
+                self.at_minima_eV[b][b] - self.at_minima_eV[b][a]
+                if b in self.at_minima_eV
+                else None
+            ),
+        }
+
+
+def choose(
+    atoms: Atoms, card: Card, charges: Sequence[int] | None, multiplicities: Sequence[int] | None
+) -> Levels:
+    """Find which states that are asked for a model covers for this structure.
+
+    Parameters
+    ----------
+    charges : list or None          e; None: those of the card
+    multiplicities : list or None   2S + 1; None: those of the card that the electrons allow
+    """
+    known = sorted({(charge, multiplicity) for charge, multiplicity, *_ in card.states})
+    if multiplicities is None:
+        return _choose_from_card(atoms, known, charges)
+    asked = product(sorted({q for q, _ in known}) if charges is None else charges, multiplicities)
+    levels = Levels(atoms, [], [])
+    for charge, multiplicity in asked:
+        if why := _refusal(atoms, known, charge, multiplicity):
+            levels.refused.append(Refused(charge, multiplicity, why))
+        else:
+            levels.states.append((charge, multiplicity))
+    levels.states.sort()
+    return levels
+
+
+def evaluate(calculator: PolarizedCalculator, found: Sequence[Levels]) -> None:
+    """Fill in the energy of each state at the given geometries."""
+    jobs = [(levels, state) for levels in found for state in levels.states]
+    results = _results(calculator, [in_state(levels.atoms, *state) for levels, state in jobs])
+    for (levels, state), result in zip(jobs, results, strict=True):
+        levels.energies_eV[state] = result["energy"]
+
+
+def relax(
+    calculator: PolarizedCalculator, found: Sequence[Levels], fmax_eV_per_A: float, steps: int
+) -> None:
+    """Find the minimum of each state, all of them step by step together, and the energies of all states there."""
+    jobs = [(levels, state) for levels in found for state in levels.states]
+    minima = [in_state(levels.atoms, *state) for levels, state in jobs]
+
+    def places(frames: Sequence[Atoms]) -> list[Place]:
+        return [
+            Place(r["energy"], r["forces"], largest(r["forces"]) <= fmax_eV_per_A)
+            for r in _results(calculator, frames)
+        ]
+
+    for (levels, state), atoms, done in zip(
+        jobs, minima, search(minima, places, steps), strict=True
+    ):
+        levels.minima[state], levels.converged[state] = atoms, done
+    there = [(levels, state, other) for levels, state in jobs for other in levels.states]
+    results = _results(
+        calculator, [in_state(levels.minima[state], *other) for levels, state, other in there]
+    )
+    for (levels, state, other), result in zip(there, results, strict=True):
+        levels.at_minima_eV.setdefault(state, {})[other] = result["energy"]
+
+
+def cross(
+    calculator: PolarizedCalculator,
+    found: Sequence[Levels],
+    multiplicities: tuple[int, int],
+    fmax_eV_per_A: float,
+    steps: int,
+) -> None:
+    """Find the lowest crossing of two multiplicities for each charge that has both.
+
+    After `relax`.
+    """
+    a, b = multiplicities
+    jobs = [
+        (levels, q)
+        for levels in found
+        for q in sorted({q for q, _ in levels.states})
+        if {(q, a), (q, b)} <= set(levels.states)
+    ]
+
+    def surfaces(frames: Sequence[Atoms]) -> list[Surfaces]:
+        both = [
+            in_state(atoms, atoms.info["charge"], m) for atoms in frames for m in multiplicities
+        ]
+        results = _results(calculator, both)
+        return [
+            Surfaces(np.array([x["energy"], y["energy"]]), np.stack([x["forces"], y["forces"]]))
+            for x, y in zip(results[::2], results[1::2], strict=True)
+        ]
+
+    starts = [(levels.minima[q, a], levels.minima[q, b]) for levels, q in jobs]
+    for (levels, q), crossing in zip(
+        jobs, find_crossings(starts, surfaces, fmax_eV_per_A, steps), strict=True
+    ):
+        levels.crossings[q] = crossing
+
+
+def in_state(atoms: Atoms, charge: int, multiplicity: int) -> Atoms:
+    """Copy a structure into an electronic state; nothing else in the copy says one."""
+    copy: Atoms = atoms.copy()
+    copy.info = {key: value for key, value in atoms.info.items() if key not in STATE_KEYS}
+    copy.info |= {"charge": charge, "multiplicity": multiplicity}
+    return copy
+
+
+def _choose_from_card(atoms: Atoms, known: list[State], charges: Sequence[int] | None) -> Levels:
+    levels = Levels(atoms, [], [])
+    for charge in sorted({q for q, _ in known}) if charges is None else charges:
+        fitting = [(q, m) for q, m in known if q == charge and not _refusal(atoms, known, q, m)]
+        levels.states.extend(fitting)
+        if not fitting and charges is not None:
+            levels.refused.append(Refused(charge, None, _uncovered(atoms, known, charge)))
+    levels.states.sort()
+    return levels
+
+
+def _refusal(atoms: Atoms, known: list[State], charge: int, multiplicity: int) -> str:
+    """Say why a state cannot be had; nothing where it can."""
+    n_electrons = int(atoms.numbers.sum()) - charge
+    if n_electrons < 0 or not electrons.fits(multiplicity, n_electrons):
+        return f"{n_electrons} electrons ({'odd' if n_electrons % 2 else 'even'}) cannot have it"
+    if known and (charge, multiplicity) not in known:
+        return f"the model never saw it (seen, charge/multiplicity: {_named(known)})"
+    return ""
+
+
+def _uncovered(atoms: Atoms, known: list[State], charge: int) -> str:
+    if charge not in {q for q, _ in known}:
+        return f"the model never saw this charge (seen, charge/multiplicity: {_named(known)})"
+    n_electrons = int(atoms.numbers.sum()) - charge
+    return (
+        f"no multiplicity of the card (charge/multiplicity: {_named(known)}) fits {n_electrons}"
+        " electrons"
+    )
+
+
+def _named(known: list[State]) -> str:
+    return (
+        ", ".join(f"{charge:+d}/{multiplicity}" for charge, multiplicity in known)
+        or "none known: pass --charges and --multiplicities"
+    )
+
+
+def _bonds(atoms: Atoms) -> npt.NDArray[np.bool_]:
+    radii = covalent_radii[atoms.numbers]
+    bonded: npt.NDArray[np.bool_] = atoms.get_all_distances(mic=bool(atoms.pbc.any())) < BONDED * (
+        radii[:, None] + radii[None]
+    )
+    return bonded
+
+
+def _results(calculator: PolarizedCalculator, frames: Sequence[Atoms]) -> list[dict[str, Any]]:
+    with as_input_error():
+        return [
+            r
+            for start in range(0, len(frames), BATCH)
+            for r in calculator.calculate_many(frames[start : start + BATCH])
+        ]

@@ -1,0 +1,207 @@
+"""What ``polcalc states`` prints and draws.
+
+Levels, gaps, ionisations, crossings and what was refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from rich.table import Table
+
+from md_runs.records.figures import BLUE, GREEN, GREY, LEGEND, ORANGE
+from md_runs.surfaces.levels import Levels, Refused
+
+SHOWN = 30  # structures listed one by one at most
+
+
+def states_tables(found: Sequence[Levels]) -> Iterator[Table]:
+    """Lay out states with their energies, then gaps and ionisations."""
+    relaxed = any(levels.minima for levels in found)
+    yield _states_table(found, relaxed)
+    rows = [
+        row for number, levels in enumerate(found[:SHOWN]) for row in _differences(number, levels)
+    ]
+    if rows:
+        table = _table(
+            "frame",
+            "difference",
+            "vertical (eV)",
+            *(("adiabatic (eV)", "at its minima (eV)") if relaxed else ()),
+        )
+        for row in rows:
+            table.add_row(*row[: len(table.columns)])
+        yield table
+
+
+def states_lines(found: Sequence[Levels], pair: tuple[int, int] | None) -> Iterator[str]:
+    """Say where multiplicities cross, and what was refused."""
+    for number, levels in enumerate(found[:SHOWN]):
+        for charge, crossing in levels.crossings.items() if pair else ():
+            assert pair is not None
+            energy = float(crossing.energies.mean())
+            heights = " and ".join(
+                f"{energy - levels.at_minima_eV[charge, m][charge, m]:.4f} eV above the minimum"
+                f" of {m}"
+                for m in pair
+            )
+            apart = (
+                ""
+                if crossing.converged
+                else (
+                    "; [red]not found, still"
+                    f" {abs(crossing.energies[0] - crossing.energies[1]):.4f} eV apart[/red]"
+                )
+            )
+            yield (
+                f"frame {number}: multiplicities {pair[0]} and {pair[1]} of charge {charge:+d}"
+                f" cross {heights}{apart}"
+            )
+        for q, m in filter(levels.rearranged, levels.minima):
+            yield (
+                f"frame {number}: [yellow]bonds changed[/yellow] on the way to the minimum of"
+                f" {q:+d}/{m}: its gaps are between isomers"
+            )
+        for refused in levels.refused:
+            yield f"frame {number}: [red]refused[/red] {refusal(refused)}"
+        for meaning, charge in (("ionisation energy", 1), ("electron affinity", -1)):
+            if charge in {refused.charge for refused in levels.refused} and charge not in {
+                q for q, _ in levels.states
+            }:
+                yield (
+                    f"frame {number}: the {meaning} needs charge {charge:+d}, which the model does"
+                    " not cover"
+                )
+
+
+def refusal(refused: Refused) -> str:
+    """Name a refused state and the reason."""
+    multiplicity = "" if refused.multiplicity is None else f", multiplicity {refused.multiplicity}"
+    return f"charge {refused.charge:+d}{multiplicity}: {refused.why}"
+
+
+def _states_table(found: Sequence[Levels], relaxed: bool) -> Table:
+    table = _table(
+        "frame",
+        "formula",
+        "charge",
+        "2S+1",
+        "energy (eV)",
+        "above (eV)",
+        *(("relaxed (eV)", "above (eV)") if relaxed else ()),
+    )
+    for number, levels in enumerate(found[:SHOWN]):
+        lowest = min(levels.energies_eV.values())
+        lowest_relaxed = min(
+            (e for s in levels.minima if (e := levels.relaxed_eV(s)) is not None), default=0.0
+        )
+        for n, (charge, multiplicity) in enumerate(levels.states):
+            energy, minimum = (
+                levels.energies_eV[charge, multiplicity],
+                levels.relaxed_eV((charge, multiplicity)),
+            )
+            name = (str(number), levels.atoms.get_chemical_formula()) if n == 0 else ("", "")
+            cells = [
+                *name,
+                f"{charge:+d}",
+                str(multiplicity),
+                f"{energy:.4f}",
+                f"{energy - lowest:.4f}",
+            ]
+            if minimum is not None:
+                done = "" if levels.converged[charge, multiplicity] else " [red]not converged[/red]"
+                cells += [f"{minimum:.4f}{done}", f"{minimum - lowest_relaxed:.4f}"]
+            table.add_row(*cells)
+        for refused in levels.refused:
+            multiplicity_text = "" if refused.multiplicity is None else str(refused.multiplicity)
+            table.add_row("", "", f"{refused.charge:+d}", multiplicity_text, "[red]refused[/red]")
+    if len(found) > SHOWN:
+        table.add_row("…", f"{len(found) - SHOWN} more in states.csv")
+    return table
+
+
+def _differences(number: int, levels: Levels) -> Iterator[tuple[str, ...]]:
+    for gap in levels.gaps():
+        lower, higher = gap["multiplicities"]
+        yield (str(number), f"E({higher}) - E({lower}), charge {gap['charge']:+d}", *_values(gap))
+    for entry in levels.ionisations():
+        (q, m), (q2, m2) = entry["from"], entry["to"]
+        meaning = {0: "IP", -1: "EA"}.get(q, "next IP")
+        yield (str(number), f"{meaning}: E({q2:+d}/{m2}) - E({q:+d}/{m})", *_values(entry))
+
+
+def _values(entry: Mapping[str, Any]) -> tuple[str, str, str]:
+    at_minima = (entry["at_minimum_of_first_eV"], entry["at_minimum_of_second_eV"])
+    vertical, adiabatic = (
+        "–" if x is None else f"{x:+.4f}" for x in (entry["vertical_eV"], entry["adiabatic_eV"])
+    )
+    return vertical, adiabatic, " / ".join("–" if x is None else f"{x:+.4f}" for x in at_minima)
+
+
+def _table(*names: str) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for name in names:
+        table.add_column(
+            name, justify="left" if name in ("formula", "difference") else "right", no_wrap=True
+        )
+    return table
+
+
+def plot_levels(found: Sequence[Levels], pair: tuple[int, int] | None) -> Figure:
+    """Energies of electronic states, one panel per structure.
+
+    At the given geometry, relaxed, and where two multiplicities cross.
+    """
+    n_columns = min(len(found), 4)
+    n_rows = -(-len(found) // n_columns)
+    figure = Figure(figsize=(1.5 + 3.2 * n_columns, 0.6 + 4.2 * n_rows), layout="constrained")
+    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
+    for axes, levels in zip(panels, found, strict=False):
+        _draw_levels(axes, levels, pair)
+    for axes in panels[len(found) :]:
+        axes.set_visible(False)
+    return figure
+
+
+def _draw_levels(axes: Axes, levels: Levels, pair: tuple[int, int] | None) -> None:
+    """One column per state.
+
+    A thin line to the level that it relaxes to, a cross where two states meet.
+    """
+    zero = min([*levels.energies_eV.values(), *(levels.at_minima_eV[s][s] for s in levels.minima)])
+    for n, state in enumerate(levels.states):
+        vertical, relaxed = levels.energies_eV[state] - zero, levels.relaxed_eV(state)
+        axes.plot(
+            [n - 0.38, n - 0.02],
+            [vertical] * 2,
+            color=BLUE,
+            lw=2.5,
+            label="given geometry" if n == 0 else None,
+        )
+        if relaxed is not None:
+            axes.plot(
+                [n + 0.02, n + 0.38],
+                [relaxed - zero] * 2,
+                color=ORANGE,
+                lw=2.5,
+                label="own minimum" if n == 0 else None,
+            )
+            axes.plot([n - 0.02, n + 0.02], [vertical, relaxed - zero], color=GREY, lw=0.8)
+    for charge, crossing in levels.crossings.items() if pair else ():
+        first, second = (levels.states.index((charge, m)) for m in pair or ())
+        heights = [levels.at_minima_eV[charge, m][charge, m] - zero for m in pair or ()]
+        top = (first + second + 0.4) / 2, float(crossing.energies.mean()) - zero
+        way = [(first + 0.38, heights[0]), top, (second + 0.02, heights[1])]
+        axes.plot(*zip(*way, strict=True), color=GREEN, lw=1, ls="--")
+        axes.plot(*top, "x", color=GREEN, ms=8, mew=2, label=f"crossing, charge {charge:+d}")
+    axes.set_xticks(range(len(levels.states)), [f"{q:+d}, {m}" for q, m in levels.states])
+    axes.set_xlim(-0.6, len(levels.states) - 0.4)
+    axes.set_xlabel("charge, multiplicity")
+    axes.set_title(levels.atoms.get_chemical_formula(), pad=30)
+    axes.set_ylabel("energy above the lowest (eV)")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.margins(y=0.1)
+    axes.legend(**LEGEND | {"bbox_to_anchor": (1, 1.0), "fontsize": "small"})

@@ -1,0 +1,523 @@
+"""The ASE calculator.
+
+ASE asks the calculator several times a step whether the structure changed. Here that is one
+comparison of bytes: numbers, positions, cell, pbc, the entries of ``atoms.info`` that say charge or
+multiplicity, initial charges and magnetic moments.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.calculators.calculator import (
+    Calculator,
+    Parameters,
+    PropertyNotImplementedError,
+    all_changes,
+)
+from ase.outputs import Properties
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from polcalc.calculator import electrons
+from polcalc.calculator import fragments as fragments_module
+from polcalc.calculator.domain import Domain
+from polcalc.calculator.electrons import STATE_KEYS, ElectronicState
+from polcalc.calculator.fragments import Fragment
+from polcalc.calculator.hessian import hessian
+from polcalc.calculator.partial_charges import PartialCharges
+from polcalc.engines.base import Evaluation, Parts, Structure
+from polcalc.engines.neighbors import Reference
+from polcalc.engines.selector import Chosen, Selector
+from potentials.checkpoint import Model, available, load
+from potentials.parts.conditioning import state_inputs
+from potentials.structure.graph import to_device
+
+logger = logging.getLogger("polcalc")
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+DEFAULT = "organic-xtb"  # the model of those who ask for none
+CHANGEABLE = ("charge", "multiplicity")
+Fingerprint = tuple[Any, ...]
+CHANGES = (
+    "numbers",
+    "positions",
+    "cell",
+    "pbc",
+    "info",
+    "initial_charges",
+    "initial_magmoms",
+)  # in a fingerprint, in order
+
+
+class PolarizedCalculator(Calculator):
+    """Energies, forces and stresses of a trained potential, for one total charge and spin state.
+
+    Parameters
+    ----------
+    model : str, Path, Model or None   a model file, the name of a shipped model, or one already
+                                       loaded; None is `DEFAULT`, and says so
+    device : str                 "auto" (a GPU if there is one), "cpu", "cuda", "cuda:1", …
+    dtype : str                  "float32" or "float64", of the network; geometry and energy sums
+                                 are float64
+    charge : int or None         e; None reads it from the structure, see
+                                 `polcalc.calculator.electrons`
+    multiplicity : int or None   2S + 1; likewise
+    engine : str                 "auto" or a name in `polcalc.engines.selector.ENGINES`
+    partial_charges : (N,) or "gasteiger"   e, for models that see them, fixed while the molecule
+                                            moves; None reads initial_charges
+    fragments : list of dict     groups of atoms that know their own state alone, see
+                                 `polcalc.calculator.fragments`
+
+    Raises
+    ------
+    FileNotFoundError, ValueError   no such model, device, dtype or engine; charges or fragments
+                                    that the model does not see
+    """
+
+    implemented_properties: list[str] = [  # noqa: RUF012  (ASE declares it so)
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+    ]
+
+    def __init__(
+        self,
+        model: str | Path | Model | None = None,
+        device: str = "auto",
+        dtype: str = "float32",
+        charge: int | None = None,
+        multiplicity: int | None = None,
+        engine: str = "auto",
+        partial_charges: str | Sequence[float] | np.ndarray | None = None,
+        fragments: Sequence[Mapping[str, Any]] | None = None,
+    ) -> None:
+        self.results: dict[str, Any] = {}
+        self._fingerprint: Fingerprint | None = None
+        self._polarization: Any = None
+        self._info: dict[str, Any] = {}  # what of atoms.info said charge or multiplicity
+        self._resolved: tuple[Fingerprint, Resolved] | None = None
+        self._device = _device(device)
+        if dtype not in DTYPES:
+            raise ValueError(
+                f"`dtype` must be one of {', '.join(DTYPES)}; got {dtype!r}. Pass one of these."
+            )
+        asked, model = model, _default() if model is None else model
+        self.model = (
+            _placed(model, DTYPES[dtype], self._device)
+            if isinstance(model, Model)
+            else load(model, DTYPES[dtype], self._device)
+        )
+        if quantity := self.model.card.dataset.get("quantity"):
+            raise ValueError(
+                f"`model` must predict energies; {asked} predicts: {quantity}. Use"
+                " `potentials.potential.predict`."
+            )
+        self._engines = Selector(self.model.potential, self._device, engine)
+        if asked is None:
+            _announce(DEFAULT, self.model.card.description)
+        self._requested_engine = engine
+        self._domain = Domain(self.model.card, self.model.potential)
+        seen = state_inputs(self.model.potential.spec)
+        self._partial_charges = PartialCharges(partial_charges, "partial_charges" in seen)
+        self._fragments = _fragments(fragments, charge, multiplicity, seen)
+        name = str(model.path) if isinstance(model, Model) else str(model)
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.parameters = Parameters(
+            model=name,
+            sha256=self.model.sha256,
+            device=str(self._device),
+            dtype=dtype,
+            charge=None,
+            multiplicity=None,
+            engine=engine,
+            partial_charges=(
+                partial_charges.tolist()
+                if isinstance(partial_charges, np.ndarray)
+                else partial_charges
+            ),
+            fragments=None if fragments is None else [dict(fragment) for fragment in fragments],
+        )
+        self.set(charge=charge, multiplicity=multiplicity)
+
+    # what runs
+
+    @property
+    def state(self) -> ElectronicState | None:
+        """Charge and multiplicity of the last structure, and where they came from."""
+        return None if self._resolved is None else self._resolved[1].state
+
+    @property
+    def partial_charges(self) -> np.ndarray | None:
+        """Partial charges of the last structure in e, (N,), a copy; None where there were none."""
+        found = None if self._resolved is None else self._resolved[1].partial_charges
+        return None if found is None else np.array(found)
+
+    @property
+    def engine(self) -> Chosen:
+        """The engine that runs, why no faster one, and how far it is from the eager one."""
+        return self._engines.chosen
+
+    @property
+    def searched_at(self) -> Reference | None:
+        """Where the pairs in use were searched: who evaluates there first gets the same bits afterwards. None: nothing to remember."""
+        return self._engines.searched_at
+
+    def set(self, **arguments: Any) -> dict[str, Any]:
+        """Change charge or multiplicity; the next call calculates anew. Return what changed."""
+        for name in arguments:
+            if name not in CHANGEABLE:
+                raise ValueError(
+                    f"`{name}` must stay as it was given; only {', '.join(CHANGEABLE)} can change."
+                    " Make a new calculator."
+                )
+        if self._fragments and any(value is not None for value in arguments.values()):
+            raise ValueError(
+                "`charge` and `multiplicity` must be left to the fragments. Make a new calculator."
+            )
+        values = {
+            name: None if value is None else electrons.whole(name, value)
+            for name, value in arguments.items()
+        }
+        changed = {name: value for name, value in values.items() if self.parameters[name] != value}
+        self.parameters.update(changed)
+        if changed:
+            self.reset()
+        return changed
+
+    # what ASE asks
+
+    def get_property(
+        self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
+    ) -> Any:
+        """Return one result, calculated if the structure changed.
+
+        None where that is not allowed.
+        """
+        if name not in self.implemented_properties:
+            raise PropertyNotImplementedError(f"{name} is not calculated by this potential")
+        if self._is_stale(atoms):
+            if not allow_calculation:
+                self._forget()
+                return None
+            self.calculate(atoms)
+        value = self.results.get(name)
+        if value is None and allow_calculation:
+            raise PropertyNotImplementedError(
+                f"{name} is not defined for this structure: it is not periodic"
+            )
+        return value.copy() if isinstance(value, np.ndarray) else value
+
+    def get_forces(self, atoms: Atoms | None = None) -> Any:
+        """Return forces in eV/Å, (N, 3), a copy."""
+        if self._is_stale(atoms):
+            self.calculate(atoms)
+        return self.results["forces"].copy()
+
+    def get_potential_energy(
+        self, atoms: Atoms | None = None, force_consistent: bool = False
+    ) -> Any:
+        """Return the energy in eV.
+
+        There is no electronic temperature, so the free energy is the same.
+        """
+        if self._is_stale(atoms):
+            self.calculate(atoms)
+        return self.results["energy"]
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Name what changed since the last calculation, `atoms.info` included."""
+        if self._fingerprint is None:
+            return [*all_changes, "info"]
+        return [
+            name
+            for name, old, new in zip(CHANGES, self._fingerprint, _fingerprint(atoms), strict=True)
+            if old != new
+        ]
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Calculate every property in one pass. An exception leaves no results behind."""
+        atoms = self.atoms if atoms is None else atoms
+        self._forget()
+        if atoms is None:
+            raise ValueError(
+                "`atoms` must be given before the first calculation; got none. Pass the structure."
+            )
+        fingerprint = _fingerprint(atoms)
+        structure = self._structure(atoms, fingerprint)
+        self._domain.check_geometry(structure)
+        evaluation = self._engines.evaluate(structure)
+        self.results = _results(evaluation)
+        self._polarization = evaluation.polarization
+        self._fingerprint = fingerprint
+        self._info = {key: atoms.info[key] for key in STATE_KEYS if key in atoms.info}
+
+    def calculate_many(self, structures: Sequence[Atoms]) -> list[dict[str, Any]]:
+        """Calculate independent structures in batches.
+
+        Returns
+        -------
+        results of each, as in `Calculator.results`; those of this calculator are left alone
+        """
+        prepared = []
+        for atoms in structures:
+            structure = _structure(atoms, self._resolve(atoms))
+            self._domain.check_geometry(structure)
+            prepared.append(structure)
+        return [_results(evaluation) for evaluation in self._engines.evaluate_many(prepared)]
+
+    def get_hessian(self, atoms: Atoms, moving: Sequence[int] | None = None) -> np.ndarray:
+        """Differentiate the energy twice, without finite differences, by the positions of all atoms or of ``moving`` ones.
+
+        Returns
+        -------
+        (n, 3, n, 3) eV/Å^2, of the moving atoms
+        """
+        structure = _structure(atoms, self._resolve(atoms))
+        self._domain.check_geometry(structure)
+        eager = self._engines.eager
+        found = (
+            hessian(eager.potential, to_device(eager.graph_of(structure), self._device), moving)
+            .cpu()
+            .numpy()
+        )
+        n_moving = len(found) // 3
+        return found.reshape(n_moving, 3, n_moving, 3)
+
+    # what moving points did
+
+    @property
+    def polarization_vectors(self) -> Any:
+        """Displacement of the moving points from their nuclei in Å, (N, 3)."""
+        if self._polarization is None:
+            raise PropertyNotImplementedError(
+                "polarization_vectors are known after a calculation with a model that has moving"
+                " points"
+            )
+        return self._polarization.copy()
+
+    @property
+    def virtual_points(self) -> Any:
+        """Positions of the moving points in Å, (N, 3)."""
+        vectors = self.polarization_vectors
+        assert self._fingerprint is not None
+        return np.frombuffer(self._fingerprint[1]).reshape(-1, 3) + vectors
+
+    # state
+
+    @property
+    def atoms(self) -> Atoms | None:
+        """The structure of the last calculation, a copy of what mattered."""
+        if self._fingerprint is None:
+            return None
+        numbers, positions, cell, pbc, _, charges, magmoms = self._fingerprint
+        atoms = Atoms(
+            numbers=np.frombuffer(numbers, dtype=np.int64),
+            positions=np.frombuffer(positions).reshape(-1, 3),
+            cell=np.frombuffer(cell).reshape(3, 3),
+            pbc=np.frombuffer(pbc, dtype=bool),
+            info=dict(self._info),
+        )
+        if charges is not None:
+            atoms.set_initial_charges(np.frombuffer(charges))
+        if magmoms is not None:
+            atoms.set_initial_magnetic_moments(np.frombuffer(magmoms))
+        return atoms
+
+    @atoms.setter
+    def atoms(self, atoms: Atoms | None) -> None:
+        if atoms is not None:
+            raise ValueError("`atoms` must not be set on the calculator. Set atoms.calc instead.")
+        self._forget()
+
+    def export_properties(self) -> Properties:
+        """Return the results in ASE's typed form."""
+        return Properties(self.results)
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """Return the arguments that make this calculator, as plain values."""
+        return {
+            name: value
+            for name, value in self.parameters.items()
+            if value is not None or not skip_default
+        }
+
+    def reset(self) -> None:
+        """Forget the last calculation, and which partial charges its molecule had."""
+        self._forget()
+        self._resolved = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the engines out: they hold what cannot be pickled and are made again."""
+        return {name: value for name, value in self.__dict__.items() if name != "_engines"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Make the engines again."""
+        self.__dict__.update(state)
+        self._engines = Selector(self.model.potential, self._device, self._requested_engine)
+
+    def _forget(self) -> None:
+        self._fingerprint, self._polarization = None, None
+        self.results, self._info = {}, {}
+
+    def _is_stale(self, atoms: Atoms | None) -> bool:
+        return self._fingerprint is None or (
+            atoms is not None and _fingerprint(atoms) != self._fingerprint
+        )
+
+    def _structure(self, atoms: Atoms, fingerprint: Fingerprint) -> Structure:
+        """Read a structure.
+
+        Charge, multiplicity and elements are checked only where something that decides them
+        changed.
+        """
+        decides = (
+            fingerprint[0],
+            *fingerprint[3:],
+            self.parameters["charge"],
+            self.parameters["multiplicity"],
+        )
+        if self._resolved is None or self._resolved[0] != decides:
+            self._resolved = None
+            resolved = self._resolve(atoms)
+            self._domain.check_kept_charge(atoms.numbers, resolved.state)
+            self._resolved = decides, resolved
+        return _structure(atoms, self._resolved[1])
+
+    def _resolve(self, atoms: Atoms) -> Resolved:
+        parts, states = (
+            fragments_module.states_of(self._fragments, atoms) if self._fragments else (None, [])
+        )
+        if states:
+            state = fragments_module.whole_state(states)
+        else:
+            state = electrons.resolve(
+                atoms, self.parameters["charge"], self.parameters["multiplicity"]
+            )
+        self._domain.check_composition(atoms.numbers, state, bool(atoms.pbc.any()), states)
+        return Resolved(state, parts, self._partial_charges.of(atoms, state.charge))
+
+
+def _default() -> str:
+    if DEFAULT not in available():
+        raise FileNotFoundError(
+            f"`model` must be given: {DEFAULT}, the default, is not shipped in this version. "
+            f"Pass one of {', '.join(available()) or 'no shipped models'}, or a file."
+        )
+    return DEFAULT
+
+
+@cache
+def _announce(name: str, description: str) -> None:
+    """Say once in a process which model answers those who named none."""
+    logger.warning("no model was named; this is %s: %s", name, description)
+
+
+class Resolved(NamedTuple):
+    """What the network is told of the electrons of a structure."""
+
+    state: ElectronicState
+    parts: Parts | None
+    partial_charges: np.ndarray | None  # (N,) e
+
+
+def _fingerprint(atoms: Atoms) -> Fingerprint:
+    """Return what decides the results, as values that compare at once."""
+    arrays, info = atoms.arrays, atoms.info
+    charges, magmoms = arrays.get("initial_charges"), arrays.get("initial_magmoms")
+    return (
+        arrays["numbers"].tobytes(),
+        arrays["positions"].tobytes(),
+        atoms.cell.array.tobytes(),
+        atoms.pbc.tobytes(),
+        tuple((key, repr(info[key])) for key in STATE_KEYS if key in info) if info else (),
+        None if charges is None else charges.tobytes(),
+        None if magmoms is None else magmoms.tobytes(),
+    )
+
+
+def _fragments(
+    given: Sequence[Mapping[str, Any]] | None,
+    charge: int | None,
+    multiplicity: int | None,
+    seen: set[str],
+) -> tuple[Fragment, ...]:
+    """Read fragments, for a model that sees the state of a molecule, and nothing else that says it."""
+    if given is None:
+        return ()
+    if not seen & {"total_charge", "unpaired_electrons"}:
+        raise ValueError(
+            "`fragments` must be for a model that sees total charge or unpaired electrons. Leave"
+            " them out."
+        )
+    if charge is not None or multiplicity is not None:
+        raise ValueError(
+            "`fragments` must be given without charge and multiplicity: they add up to them. Leave"
+            " out the latter."
+        )
+    return fragments_module.read_fragments(given)
+
+
+def _structure(atoms: Atoms, resolved: Resolved) -> Structure:
+    return Structure(
+        atomic_numbers=atoms.arrays["numbers"],
+        positions=atoms.arrays["positions"],
+        cell=atoms.cell.array,
+        pbc=atoms.pbc,
+        charge=resolved.state.charge,
+        multiplicity=resolved.state.multiplicity,
+        partial_charges=resolved.partial_charges,
+        fragments=resolved.parts,
+    )
+
+
+def _results(evaluation: Evaluation) -> dict[str, Any]:
+    results = {
+        "energy": evaluation.energy,
+        "free_energy": evaluation.energy,
+        "energies": evaluation.energies,
+        "forces": evaluation.forces,
+    }
+    if evaluation.stress is not None:
+        results["stress"] = full_3x3_to_voigt_6_stress(evaluation.stress)
+    return results
+
+
+def _placed(model: Model, dtype: torch.dtype, device: torch.device) -> Model:
+    """Copy a loaded model to a dtype and device; buffers of the energy terms stay float64."""
+    potential = copy.deepcopy(model.potential)
+    for parameter in potential.parameters():
+        parameter.data = parameter.data.to(dtype)
+    return model._replace(potential=potential.to(device).eval())
+
+
+def _device(name: str) -> torch.device:
+    """Read a device; "auto" is a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(
+            f"`device` must be auto, cpu or cuda; got {name!r}. Pass one of these."
+        ) from error
+    if device.type not in ("cpu", "cuda") or (
+        device.type == "cuda" and not torch.cuda.is_available()
+    ):
+        raise ValueError(
+            f"`device` must be one that this machine has; got {name!r}. Pass device='auto'."
+        )
+    return device

@@ -1,0 +1,261 @@
+"""What the card of a model says of a structure.
+
+Inside what it was trained on, outside, or impossible.
+
+An error where the number would mean nothing, one warning of each sort where it is an extrapolation.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from ase.data import atomic_numbers as NUMBER_OF
+from ase.data import chemical_symbols as SYMBOLS
+from ase.formula import Formula
+from numpy.typing import NDArray
+
+from polcalc.calculator.electrons import ElectronicState
+from polcalc.engines.base import Structure
+from polcalc.engines.neighbors import Floats, NeighborList
+from potentials.checkpoint import Card
+from potentials.parts.conditioning import looked_up, state_inputs
+from potentials.potential import Potential
+
+COINCIDENT = 0.1  # Å; no two nuclei of a molecule come this near, but atoms read twice do
+MEANING = {
+    "total_charge": "charge",
+    "partial_charges": "charge",
+    "unpaired_electrons": "multiplicity",
+}
+# a longer run than the training data meets slightly shorter contacts without leaving their domain
+CONTACT_MARGIN = 0.95
+
+
+class ExtrapolationWarning(UserWarning):
+    """The model is asked for something that it was not trained on."""
+
+
+class Domain:
+    """Check structures against the card of a model.
+
+    Parameters
+    ----------
+    card : Card
+    potential : Potential   tells whether charge and multiplicity enter at all
+    """
+
+    def __init__(self, card: Card, potential: Potential) -> None:
+        self.card = card
+        self._elements = set(card.elements)
+        self._states = {(charge, multiplicity) for charge, multiplicity, *_ in card.states}
+        self._known_errors = {
+            (formula, charge, multiplicity): error
+            for formula, charge, multiplicity, error in card.known_errors
+        }
+        self._inputs = {MEANING[name] for name in state_inputs(potential.spec)}
+        self._looked_up = {MEANING[name] for name in looked_up(potential.spec)}
+        self._closest = _closest_distances(card)
+        self._neighbors = NeighborList(float(self._closest.max()) + 1e-3, skin=0.5)
+        self._pairs: tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats] | None = None
+        self._numbers = b""
+        self._told: set[object] = set()
+        self._last: tuple[NDArray[np.int64], ElectronicState] | None = None
+
+    def check_composition(
+        self,
+        atomic_numbers: NDArray[np.int64],
+        state: ElectronicState,
+        periodic: bool,
+        parts: Sequence[ElectronicState] = (),
+    ) -> None:
+        """Check elements, charge and multiplicity: of each part where there are fragments.
+
+        Raises
+        ------
+        ValueError   no atoms, an element never seen, a charge or multiplicity never seen that the
+                     model ignores or has in a table
+        """
+        if len(atomic_numbers) == 0:
+            raise ValueError("`atoms` must hold at least one atom; got none. Check the structure.")
+        unknown = sorted(set(atomic_numbers.tolist()) - self._elements) if self._elements else []
+        if unknown:
+            raise ValueError(
+                "`atoms` must hold elements that the model was trained on:"
+                f" {_symbols(self._elements)}; got {_symbols(unknown)}. Use a model trained on"
+                " them."
+            )
+        for part in parts or (state,):
+            self._check_state(part)
+        if self._known_errors and not parts:
+            self._check_known_errors(_formula(atomic_numbers), state)
+        if periodic and state.charge:
+            self._tell(
+                "periodic",
+                f"A periodic cell of charge {state.charge:+d} has no well defined energy without a"
+                " background charge. Compare energies of one cell alone, add a counter ion, or set"
+                " pbc=False for a molecule.",
+            )
+
+    def check_kept_charge(self, atomic_numbers: NDArray[np.int64], state: ElectronicState) -> None:
+        """Warn where atoms came or went while atoms.info says the same charge or unpaired electrons: repeat, slices and sums keep it."""
+        before, self._last = self._last, (atomic_numbers.copy(), state)
+        if before is None:
+            return
+        old, new = Counter(before[0].tolist()), Counter(atomic_numbers.tolist())
+        if old == new or not (old <= new or new <= old):
+            return
+        for value, source, unchanged, shown in (
+            (
+                state.charge,
+                state.charge_source,
+                before[1][0::2] == state[0::2],
+                f"{state.charge:+d}",
+            ),
+            (
+                state.multiplicity > 2,
+                state.multiplicity_source,
+                before[1][1::2] == state[1::2],
+                f"multiplicity {state.multiplicity}",
+            ),
+        ):
+            if value and source.startswith("info") and unchanged:
+                formulas = f"{_formula(before[0])} became {_formula(atomic_numbers)}"
+                key = source.removeprefix("info").partition("]")[0] + "]"
+                self._tell(
+                    ("kept", key, formulas),
+                    f"Atoms came or went while {source} stayed {shown}: {formulas}. Set"
+                    f" atoms.info{key} to what the new structure has; where one part of it alone is"
+                    " charged or open-shell, pass fragments= to the calculator.",
+                )
+
+    def check_geometry(self, structure: Structure) -> None:
+        """Check that positions are finite and no two atoms nearer than the training data.
+
+        Called at every step.
+
+        Raises
+        ------
+        ValueError   positions or cell not finite, two atoms in one place
+        """
+        positions = structure.positions
+        if not np.isfinite(positions).all():
+            atom = int(np.nonzero(~np.isfinite(positions).all(1))[0][0])
+            raise ValueError(
+                f"`positions` must be finite; got {positions[atom].tolist()} Å for atom {atom}."
+                " Check the structure."
+            )
+        if not np.isfinite(structure.cell).all():
+            raise ValueError(
+                f"`cell` must be finite; got {structure.cell.tolist()} Å. Check the structure."
+            )
+        searched = self._neighbors.update(positions, structure.cell, structure.pbc)
+        if searched or self._pairs is None or structure.atomic_numbers.tobytes() != self._numbers:
+            self._list_pairs(structure)
+        assert self._pairs is not None
+        idx_i, idx_j, shift, closest_squared = self._pairs
+        vectors = positions.take(idx_j, 0) - positions.take(idx_i, 0)
+        if structure.pbc.any():
+            vectors += shift @ structure.cell
+        squared = np.einsum("pk,pk->p", vectors, vectors)
+        close = squared < closest_squared
+        if close.any():
+            self._complain(structure, close.nonzero()[0], squared)
+
+    def _check_state(self, state: ElectronicState) -> None:
+        pair = state.charge, state.multiplicity
+        if pair in self._states:
+            return
+        named = (
+            ", ".join(
+                f"{charge:+d}/{multiplicity}" for charge, multiplicity in sorted(self._states)
+            )
+            or "none known"
+        )
+        for name, value, seen, neutral in (
+            ("charge", state.charge, {charge for charge, _ in self._states}, 0),
+            (
+                "multiplicity",
+                state.multiplicity,
+                {multiplicity for _, multiplicity in self._states},
+                None,
+            ),
+        ):
+            ignored = (
+                name not in self._inputs
+                and value not in seen
+                and (bool(seen) or (neutral is not None and value != neutral))
+            )
+            in_table = name in self._looked_up and value not in seen and bool(seen)
+            if ignored or in_table:
+                why = f"ignores the {name}" if ignored else f"has a table of the {name}"
+                raise ValueError(
+                    f"`{name}` must be one that the model was trained on, for it {why}"
+                    f" (charge/multiplicity: {named}); got {value}"
+                    f" ({state.charge_source if name == 'charge' else state.multiplicity_source})."
+                    " Use a model that knows it."
+                )
+        if self._states:
+            self._tell(
+                pair,
+                f"The model never saw charge {pair[0]:+d} with multiplicity {pair[1]} (seen,"
+                f" charge/multiplicity: {named}).",
+            )
+
+    def _check_known_errors(self, formula: str, state: ElectronicState) -> None:
+        error_eV = self._known_errors.get((formula, state.charge, state.multiplicity))
+        if error_eV is not None:
+            self._tell(
+                (formula, state.charge, state.multiplicity),
+                f"The model is known to be wrong for {formula} of charge {state.charge:+d} and"
+                f" multiplicity {state.multiplicity}: its energy above the ground state by"
+                f" {error_eV:+.1f} eV. Use the method that it was trained on, or another model.",
+            )
+
+    def _list_pairs(self, structure: Structure) -> None:
+        idx_i, idx_j, shift = (x.numpy() for x in self._neighbors.pairs)
+        numbers = structure.atomic_numbers
+        self._pairs = idx_i, idx_j, shift, self._closest[numbers[idx_i], numbers[idx_j]] ** 2
+        self._numbers = numbers.tobytes()
+
+    def _complain(self, structure: Structure, close: NDArray[np.int64], squared: Floats) -> None:
+        assert self._pairs is not None
+        idx_i, idx_j = self._pairs[:2]
+        for pair in close:
+            i, j, distance = int(idx_i[pair]), int(idx_j[pair]), float(squared[pair]) ** 0.5
+            names = sorted(SYMBOLS[structure.atomic_numbers[n]] for n in (i, j))
+            if distance < COINCIDENT:
+                raise ValueError(
+                    f"`positions` must not put atoms on top of each other; got {distance:.3f} Å"
+                    f" between atoms {i} and {j} ({'-'.join(names)}). Check the structure."
+                )
+            self._tell(
+                tuple(names),
+                f"Atoms {i} and {j} ({'-'.join(names)}) are {distance:.2f} Å apart; the closest in"
+                f" the training data are {self.card.closest_distances_A['-'.join(names)]:.2f} Å.",
+            )
+
+    def _tell(self, key: object, message: str) -> None:
+        """Warn once of each sort."""
+        if key not in self._told:
+            self._told.add(key)
+            warnings.warn(message, ExtrapolationWarning, stacklevel=2)
+
+
+def _formula(atomic_numbers: NDArray[np.int64]) -> str:
+    return str(Formula.from_list([SYMBOLS[n] for n in atomic_numbers]).format("hill"))
+
+
+def _symbols(numbers: set[int] | list[int]) -> str:
+    return ", ".join(SYMBOLS[n] for n in sorted(numbers))
+
+
+def _closest_distances(card: Card) -> Floats:
+    """Tabulate the distance below which a pair of elements is outside the training data: (Z, Z) Å."""
+    closest = np.full((len(SYMBOLS), len(SYMBOLS)), COINCIDENT)
+    for names, distance in card.closest_distances_A.items():
+        a, b = (NUMBER_OF[symbol] for symbol in names.split("-"))
+        closest[a, b] = closest[b, a] = max(COINCIDENT, CONTACT_MARGIN * distance)
+    return closest

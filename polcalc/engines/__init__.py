@@ -1,0 +1,1 @@
+"""Engines: ways to evaluate a potential, structures in and named quantities out."""

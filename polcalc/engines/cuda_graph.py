@@ -1,0 +1,194 @@
+"""One CUDA graph for the whole evaluation.
+
+Captured once per kind of structure, replayed with new positions.
+
+A graph replays fixed addresses and fixed shapes. `FixedShapes` therefore holds the tensors of one
+kind of structure at a fixed capacity of pairs; unused places hold a pair whose image lies far
+beyond the cutoff, where the envelope is zero. Molecules that take all pairs never change their
+list. A list that outgrows the capacity is noticed and captured anew, never cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from polcalc.engines.base import Engine, Evaluation, Kind, Structure, Unavailable
+from polcalc.engines.neighbors import NeighborList
+from polcalc.engines.tables import tabulated
+from potentials.potential import Potential, predict
+from potentials.structure.graph import AtomicGraph, Fragments
+from potentials.structure.pairs import Pairs
+
+HEADROOM = 1.2  # capacity over the present number of pairs
+FAR_A = 1000.0  # edge of the cell that carries unused pairs of an open structure out of reach, Å
+WARM_UP = 3  # evaluations before a capture, as torch asks for
+
+
+class FixedShapes:
+    """The evaluation of one kind of structure with fixed shapes.
+
+    `load` fills the inputs, `evaluate` reads and writes in place.
+
+    Parameters
+    ----------
+    potential : Potential    on the device
+    structure : Structure    numbers, pbc, charge and multiplicity stay those of this one
+    capacity : int           places for pairs
+    """
+
+    def __init__(
+        self, potential: Potential, structure: Structure, capacity: int, device: torch.device
+    ) -> None:
+        self.potential, self.capacity, self.device = potential, capacity, device
+        self.periodic = bool(structure.pbc.any())
+        self.stress = structure.has_stress
+        n_atoms = len(structure.positions)
+        charges = (
+            np.zeros(n_atoms) if structure.partial_charges is None else structure.partial_charges
+        )
+        self.graph = AtomicGraph(
+            atomic_numbers=torch.tensor(structure.atomic_numbers, device=device),
+            positions=torch.zeros(n_atoms, 3, dtype=torch.float64, device=device),
+            cell=torch.zeros(1, 3, 3, dtype=torch.float64, device=device),
+            pbc=torch.tensor(structure.pbc, device=device)[None],
+            batch=torch.zeros(n_atoms, dtype=torch.int64, device=device),
+            idx_i=torch.zeros(capacity, dtype=torch.int64, device=device),
+            idx_j=torch.zeros(capacity, dtype=torch.int64, device=device),
+            shift=torch.zeros(capacity, 3, dtype=torch.float64, device=device),
+            total_charge=torch.tensor([structure.charge], dtype=torch.float64, device=device),
+            multiplicity=torch.tensor([structure.multiplicity], device=device),
+            partial_charges=torch.tensor(charges, dtype=torch.float64, device=device),
+            cutoff=potential.cutoff,
+            fragments=(
+                None
+                if structure.fragments is None
+                else Fragments(*(torch.tensor(x, device=device) for x in structure.fragments))
+            ),
+        )
+        self.output = torch.zeros(4 * n_atoms + 9, dtype=torch.float64, device=device)
+        pin = device.type == "cuda"
+        self._positions = torch.zeros(n_atoms, 3, dtype=torch.float64, pin_memory=pin)
+        self._output = torch.zeros(4 * n_atoms + 9, dtype=torch.float64, pin_memory=pin)
+
+    def load(self, structure: Structure, pairs: Pairs | None) -> None:
+        """Copy positions and, where given, partial charges, cell and a new list of pairs to the device."""
+        self._positions.copy_(torch.from_numpy(structure.positions))
+        self.graph.positions.copy_(self._positions, non_blocking=True)
+        if structure.partial_charges is not None:
+            self.graph.partial_charges.copy_(torch.from_numpy(structure.partial_charges))
+        if self.periodic:
+            self.graph.cell.copy_(torch.from_numpy(structure.cell)[None])
+        elif pairs is not None:
+            self.graph.cell.copy_(FAR_A * torch.eye(3, dtype=torch.float64)[None])
+        if pairs is not None:
+            idx_i, idx_j, shift = self._padded(pairs, structure.cell)
+            self.graph.idx_i.copy_(idx_i)
+            self.graph.idx_j.copy_(idx_j)
+            self.graph.shift.copy_(shift)
+
+    def evaluate(self) -> None:
+        """Write energies, forces and stress to `output`."""
+        prediction = predict(self.potential, self.graph, stress=self.stress)
+        assert prediction.forces is not None
+        parts = [prediction.energies, prediction.forces.reshape(-1)]
+        parts.append(
+            prediction.energy.new_zeros(9)
+            if prediction.stress is None
+            else prediction.stress.reshape(-1)
+        )
+        self.output.copy_(torch.cat(parts))
+
+    def read(self) -> Evaluation:
+        """Copy the results to the host."""
+        self._output.copy_(self.output, non_blocking=True)
+        if self.device.type == "cuda":
+            torch.cuda.current_stream(self.device).synchronize()
+        n_atoms = len(self.graph.positions)
+        energies, forces, stress = (
+            x.numpy().copy() for x in self._output.split([n_atoms, 3 * n_atoms, 9])
+        )
+        return Evaluation(
+            float(energies.sum()),
+            energies,
+            forces.reshape(-1, 3),
+            stress.reshape(3, 3) if self.stress else None,
+        )
+
+    def _padded(self, pairs: Pairs, cell: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Fill the unused places with the image of atom 0 in a cell so far away that nothing reaches it."""
+        idx_i, idx_j, shift = pairs
+        unused = self.capacity - len(idx_i)
+        assert unused >= 0
+        edge = np.linalg.norm(cell, axis=1).max() if self.periodic else FAR_A
+        axis = int(np.argmax(np.linalg.norm(cell, axis=1))) if self.periodic else 0
+        far = torch.zeros(unused, 3, dtype=torch.float64)
+        far[:, axis] = float(np.ceil(FAR_A / edge))
+        zeros = torch.zeros(unused, dtype=torch.int64)
+        return torch.cat([idx_i, zeros]), torch.cat([idx_j, zeros]), torch.cat([shift, far])
+
+
+class Captured(NamedTuple):
+    """Fixed shapes, their pair list, and how to run the evaluation again."""
+
+    shapes: FixedShapes
+    neighbors: NeighborList
+    replay: Callable[[], None]
+
+
+class CudaGraph(Engine):
+    """Tabulated filters, fixed shapes, one CUDA graph per kind of structure.
+
+    Parameters
+    ----------
+    potential : Potential
+    device : torch.device
+    skin : float            Å, of the pair list
+    """
+
+    def __init__(self, potential: Potential, device: torch.device, skin: float = 0.5) -> None:
+        if device.type != "cuda":
+            raise Unavailable("it needs a GPU")
+        if potential.trunk.points.reach:
+            raise Unavailable("the points move, and it would not tell where")
+        if potential.trunk.angular.sizes:
+            raise Unavailable("the number of angles changes from step to step")
+        try:
+            self.potential = tabulated(potential)[0]
+        except ValueError:
+            self.potential = potential  # no radial filters: nothing to tabulate
+        self.device, self.skin = device, skin
+        self._captured: dict[Kind, Captured] = {}
+
+    def evaluate(self, structure: Structure) -> Evaluation:
+        """Replay the graph of this kind of structure, captured when first met or when its pairs outgrew the capacity."""
+        key = structure.kind
+        held = self._captured.get(key)
+        neighbors = held.neighbors if held else NeighborList(self.potential.cutoff, self.skin)
+        searched = neighbors.update(structure.positions, structure.cell, structure.pbc)
+        if held is None or len(neighbors.pairs[0]) > held.shapes.capacity:
+            held = self._captured[key] = self._capture(structure, neighbors)
+        else:
+            held.shapes.load(structure, neighbors.pairs if searched else None)
+        held.replay()
+        return held.shapes.read()
+
+    def _capture(self, structure: Structure, neighbors: NeighborList) -> Captured:
+        n_pairs = len(neighbors.pairs[0])
+        capacity = n_pairs if neighbors.static else int(HEADROOM * n_pairs) + 16
+        shapes = FixedShapes(self.potential, structure, capacity, self.device)
+        shapes.load(structure, neighbors.pairs)
+        aside = torch.cuda.Stream(self.device)
+        aside.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(aside):
+            for _ in range(WARM_UP):
+                shapes.evaluate()
+        torch.cuda.current_stream(self.device).wait_stream(aside)
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            shapes.evaluate()
+        return Captured(shapes, neighbors, graph.replay)

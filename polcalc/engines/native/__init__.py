@@ -1,0 +1,1 @@
+"""The native engine: TensorNet in compiled code on the CPU."""

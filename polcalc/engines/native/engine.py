@@ -1,0 +1,531 @@
+"""The native engine: TensorNet with charge and spin on the CPU, in compiled code with an explicit backward pass.
+
+A potential is exported once: filters as tables of cubics in the distance, mixing matrices packed
+for the processor, the species embedding as one row per element and direction. Charges and the
+multiplicity enter each call as numbers, through the state factor; where they are embedded as well,
+there is a row for each atom, made anew when the state or the atoms change. Without the compiled
+extension everything else works; `NativeEngine` then says why it does not.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from threading import Lock
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from polcalc.engines.tables import TOLERANCES, Cells, tabulate_by_cells
+from potentials.architectures.tensornet import TensorNet
+from potentials.experts import Experts
+from potentials.parts.attention import ChargedAttention, shared_out
+from potentials.parts.conditioning import (
+    ChargeTable,
+    Electronic,
+    MultiplicityTable,
+    PartialCharges,
+    Species,
+)
+from potentials.parts.points import FixedPoints
+from potentials.parts.radial import RadialFilter
+from potentials.potential import Potential
+from potentials.structure.graph import AtomicGraph, Fragments
+from potentials.terms.energies import ZBL, Offset, Readout, ReferenceEnergies, StateEnergies
+
+try:
+    from polcalc.engines.native import _native
+except ImportError:  # no compiler at installation
+    _native = None  # type: ignore[assignment]
+
+Floats = NDArray[np.float64]
+Pairs = tuple[NDArray[np.int64], NDArray[np.int64], Floats | None]
+
+EMBEDDINGS = (Species, ChargeTable, MultiplicityTable, PartialCharges, Electronic)
+TABLE_TOLERANCES = {
+    torch.float32: TOLERANCES[torch.float32],
+    torch.float64: (1e-9, 1e-8),
+}  # value, slope; relative to the largest
+
+
+class Unsupported(ValueError):
+    """The native engine cannot evaluate this potential; the message says what is missing."""
+
+
+class Answer(NamedTuple):
+    """One structure, in float64."""
+
+    energy: float  # eV
+    energies: Floats  # (N,) eV
+    forces: Floats  # (N, 3) eV/Å; (0, 3) when not asked for
+    virial: Floats  # (3, 3) eV, dE/dstrain, symmetric; the stress is virial / volume
+
+
+class NativeEngine:
+    """Evaluate a TensorNet on the CPU.
+
+    Parameters
+    ----------
+    potential : Potential
+    dtype : torch.dtype      float32 or float64, of the network; geometry and sums are float64
+    n_threads : int          threads of a call, the calling one included
+    instruction_set : str    "avx512", "avx2" or "baseline"; empty: the best that the processor has
+
+    Attributes
+    ----------
+    cutoff : float           Å
+    table_error : TableError largest error of the tables in value and slope, each relative to the largest magnitude
+
+    Raises
+    ------
+    Unsupported              what the potential has and this engine has not
+    """
+
+    def __init__(
+        self,
+        potential: Potential,
+        dtype: torch.dtype = torch.float32,
+        n_threads: int = 1,
+        instruction_set: str = "",
+    ) -> None:
+        check_supported(potential, dtype)
+        exact = copy.deepcopy(potential).double().cpu()
+        self.cutoff, self.dtype, self.n_threads = potential.cutoff, dtype, n_threads
+        self.instruction_set = instruction_set or _native.instruction_set
+        self._factor = exact.trunk.factor
+        self._attentive = isinstance(exact.trunk.attention, ChargedAttention)
+        self._company: tuple[Any, Any] = (
+            None,
+            None,
+        )  # who attends to whom, of the state asked for last
+        self._constants = [term for term in exact.terms if isinstance(term, StateEnergies)]
+        self._shared: tuple[Any, Floats] = (None, np.zeros(0))
+        tables, cells, self.table_error = _tabulate(exact, dtype)
+        settings, arrays = export(exact, tables)
+        settings |= {"n_intervals": sum(cells), "cells": cells, "crowding": 0.0}
+        self._engine = _native.Engine(
+            settings, arrays, dtype == torch.float64, n_threads, self.instruction_set
+        )
+        self._n_species = settings["n_species"]
+        self._embedded = (
+            _EmbeddedState(exact)
+            if any(type(e) is not Species for e in exact.trunk.embeddings)
+            else None
+        )
+        self._lock = Lock()
+        self._content: tuple[int, bytes] | None = None
+        self._species = self._places = np.zeros(
+            0, dtype=np.int64
+        )  # rows by element, and rows by atom
+        self._state: tuple[float, int] | None = None
+        self._factors: Floats = np.ones((1, 1, 1))
+
+    def evaluate(
+        self,
+        numbers: NDArray[np.int64],
+        positions: Floats,
+        pairs: Pairs,
+        total_charge: float | Floats = 0.0,
+        multiplicity: int | NDArray[np.int64] = 1,
+        partial_charges: Floats | None = None,
+        gradients: bool = True,
+        groups: NDArray[np.int64] | None = None,
+    ) -> Answer:
+        """Evaluate one structure.
+
+        Parameters
+        ----------
+        numbers : (N,)           atomic numbers
+        positions : (N, 3)       Å
+        pairs                    i (P,), j (P,), and the lattice shift of r_ij = r_j + shift - r_i
+                                 in Å, (P, 3), or None where
+                                 nothing is periodic. Each pair once; pairs beyond the cutoff are inert
+        total_charge : float     e, or one for each atom, of its fragment
+        multiplicity : int       2S + 1, likewise
+        partial_charges : (N,)   e, only for models that use them
+        gradients : bool         whether forces and virial are wanted
+        groups : (N,)            fragment of each atom, where charges and multiplicities are those
+                                 of fragments
+        """
+        factors = self._state_factors(total_charge, multiplicity, partial_charges)
+        rows = self._rows(numbers)
+        molecules = (
+            self._attending(len(numbers), total_charge, multiplicity, groups)
+            if self._attentive
+            else None
+        )
+        if self._embedded is None:
+            answer = Answer(
+                *self._engine.evaluate(rows, rows, positions, *pairs, factors, molecules, gradients)
+            )
+        else:
+            with self._lock:  # the table and the evaluation with it belong together
+                table = self._embedded.table(
+                    rows, total_charge, multiplicity, partial_charges, groups
+                )
+                if table is not None:
+                    self._engine.set_species(table)
+                if len(self._places) < len(rows):
+                    self._places = np.arange(len(rows))
+                answer = Answer(
+                    *self._engine.evaluate(
+                        rows,
+                        self._places[: len(rows)],
+                        positions,
+                        *pairs,
+                        factors,
+                        molecules,
+                        gradients,
+                    )
+                )
+        if not self._constants:
+            return answer
+        constants = self._constants_of(len(numbers), total_charge, multiplicity, groups)
+        return answer._replace(
+            energy=answer.energy + float(constants.sum()), energies=answer.energies + constants
+        )
+
+    def _attending(
+        self,
+        n_atoms: int,
+        total_charge: float | Floats,
+        multiplicity: int | NDArray[np.int64],
+        groups: NDArray[np.int64] | None,
+    ) -> tuple[NDArray[np.int64], Floats]:
+        """Say which atoms attend to each other.
+
+        Of a whole structure only where atoms or state have changed.
+        """
+        if groups is not None:
+            return attending(_parts(n_atoms, total_charge, multiplicity, groups))
+        before, company = self._company
+        if before != (n_atoms, total_charge, multiplicity):
+            company = attending(_parts(n_atoms, total_charge, multiplicity, None))
+            self._company = (n_atoms, total_charge, multiplicity), company
+        found: tuple[NDArray[np.int64], Floats] = company
+        return found
+
+    @property
+    def bytes(self) -> int:
+        """Memory that the weights, tables and the workspace take."""
+        return int(self._engine.bytes)
+
+    def _rows(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Rows of the species tables; the last array is remembered."""
+        content = (
+            len(numbers),
+            numbers.tobytes(),
+        )  # comparing these takes a tenth of the time of np.array_equal
+        if content != self._content:
+            if len(numbers) and not 0 <= numbers.min() <= numbers.max() < self._n_species:
+                raise ValueError(
+                    f"`numbers` must be atomic numbers below {self._n_species}; got"
+                    f" {int(numbers.max())}. Check the structure."
+                )
+            self._species, self._content = np.array(numbers, dtype=np.int64), content
+        return self._species
+
+    def _state_factors(
+        self,
+        total_charge: float | Floats,
+        multiplicity: int | NDArray[np.int64],
+        partial_charges: Floats | None,
+    ) -> Floats:
+        """Compute a = 1 + Σ λ t for each layer: (L, N or 1, C or 1)."""
+        attributes: Mapping[str, Any] = {
+            "total_charge": total_charge,
+            "unpaired_electrons": multiplicity - 1,
+            "partial_charges": partial_charges,
+        }
+        if "partial_charges" not in self._factor.attributes:
+            if isinstance(total_charge, np.ndarray) or isinstance(multiplicity, np.ndarray):
+                return self._factor_of(attributes)
+            if (total_charge, multiplicity) != self._state:
+                self._factors, self._state = (
+                    self._factor_of(attributes),
+                    (total_charge, multiplicity),
+                )
+            return self._factors
+        if partial_charges is None:
+            raise ValueError(
+                "`partial_charges` must be given: the model uses them; got none. Pass one charge"
+                " per atom."
+            )
+        return self._factor_of(attributes)
+
+    def _constants_of(
+        self,
+        n_atoms: int,
+        total_charge: float | Floats,
+        multiplicity: int | NDArray[np.int64],
+        groups: NDArray[np.int64] | None,
+    ) -> Floats:
+        """Share the energies of the electronic states over the atoms of their molecules: (N,) eV.
+
+        Those of one molecule are remembered.
+        """
+        if groups is None and (n_atoms, total_charge, multiplicity) == self._shared[0]:
+            return self._shared[1]
+        parts = _parts(n_atoms, total_charge, multiplicity, groups)
+        shares = [
+            term.shared(parts.batch, parts.charge, parts.multiplicity) for term in self._constants
+        ]
+        constants: Floats = torch.stack(shares).sum(0).numpy()
+        if groups is None:
+            self._shared = (n_atoms, total_charge, multiplicity), constants
+        return constants
+
+    def _factor_of(self, attributes: Mapping[str, Any]) -> Floats:
+        strengths = self._factor.strengths.detach().numpy()  # (L, attributes, C or 1)
+        factor = np.ones((len(strengths), 1, 1))
+        for k, name in enumerate(self._factor.attributes):
+            factor = factor + strengths[:, None, k] * np.atleast_1d(attributes[name])[:, None]
+        return factor
+
+
+class _EmbeddedState:
+    """What embeddings make of the atoms and their state.
+
+    Contributions as receiver and as sender, a row for each atom.
+    """
+
+    def __init__(self, exact: Potential) -> None:
+        self._embeddings = exact.trunk.embeddings
+        self._pair: nn.Linear = exact.trunk.architecture.embedding.pair
+        self._known: list[Any] = []  # the atoms and the state of the last table
+
+    @torch.no_grad()
+    def table(
+        self,
+        numbers: NDArray[np.int64],
+        total_charge: float | Floats,
+        multiplicity: int | NDArray[np.int64],
+        partial_charges: Floats | None,
+        groups: NDArray[np.int64] | None,
+    ) -> Floats | None:
+        """Return the table (N, 2, C), or None where it is that of the call before.
+
+        An array of numbers must not change afterwards.
+        """
+        state = [numbers, total_charge, multiplicity, partial_charges, groups]
+        if self._known and all(map(_same, self._known, state)):
+            return None
+        n_atoms = len(numbers)
+        parts = _parts(n_atoms, total_charge, multiplicity, groups)
+        no_pairs, n_parts = torch.zeros(0, dtype=torch.int64), len(parts.charge)
+        graph = AtomicGraph(
+            atomic_numbers=torch.from_numpy(numbers),
+            positions=torch.zeros(n_atoms, 3, dtype=torch.float64),
+            cell=torch.zeros(n_parts, 3, 3, dtype=torch.float64),
+            pbc=torch.zeros(n_parts, 3, dtype=torch.bool),
+            batch=parts.batch,
+            idx_i=no_pairs,
+            idx_j=no_pairs,
+            shift=torch.zeros(0, 3, dtype=torch.float64),
+            total_charge=parts.charge,
+            multiplicity=parts.multiplicity,
+            partial_charges=(
+                torch.zeros(n_atoms, dtype=torch.float64)
+                if partial_charges is None
+                else torch.from_numpy(partial_charges)
+            ),
+            cutoff=0.0,
+        )
+        scalars = torch.stack([embedding(graph) for embedding in self._embeddings]).sum(0)  # (N, C)
+        central, neighbor = self._pair.weight.chunk(2, dim=1)
+        table: Floats = torch.stack(
+            [scalars @ central.T + self._pair.bias, scalars @ neighbor.T], dim=1
+        ).numpy()
+        self._known = [numbers, *(x.copy() if isinstance(x, np.ndarray) else x for x in state[1:])]
+        return table
+
+
+def _parts(
+    n_atoms: int,
+    total_charge: float | Floats,
+    multiplicity: int | NDArray[np.int64],
+    groups: NDArray[np.int64] | None,
+) -> Fragments:
+    """Say which atoms share a charge and a multiplicity: those of a group, or all."""
+    batch = torch.zeros(n_atoms, dtype=torch.int64) if groups is None else torch.from_numpy(groups)
+    first = (
+        np.zeros(min(n_atoms, 1), dtype=np.int64)
+        if groups is None
+        else np.unique(groups, return_index=True)[1]
+    )
+    charges, multiplicities = (
+        torch.from_numpy(np.broadcast_to(x, n_atoms)[first]) for x in (total_charge, multiplicity)
+    )
+    return Fragments(batch, charges, multiplicities)
+
+
+def _same(before: Any, now: Any) -> bool:
+    if before is now:
+        return True
+    if isinstance(before, np.ndarray) or isinstance(now, np.ndarray):
+        return before is not None and now is not None and np.array_equal(before, now)
+    return bool(before == now)
+
+
+def check_supported(potential: Potential, dtype: torch.dtype) -> None:
+    """Raise `Unsupported` where the engine lacks what a potential has."""
+    trunk = potential.trunk
+    reasons = {
+        "the extension polcalc.engines.native._native was not compiled at installation": (
+            _native is None
+        ),
+        f"its dtype must be float32 or float64, not {dtype}": dtype not in TABLE_TOLERANCES,
+        f"the architecture is {type(trunk.architecture).__name__}, not TensorNet": (
+            type(trunk.architecture) is not TensorNet
+        ),
+        "its states have weights of their own": isinstance(potential, Experts),
+        "the points move": type(trunk.points) is not FixedPoints,
+        "it has an embedding that is not compiled": (
+            not trunk.embeddings or any(type(e) not in EMBEDDINGS for e in trunk.embeddings)
+        ),
+        "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,
+        "it has an energy term that is not compiled": any(
+            type(t) not in (Readout, ReferenceEnergies, StateEnergies, Offset, ZBL)
+            for t in potential.terms
+        ),
+        "it has more than 16 layers": getattr(trunk.architecture, "n_layers", 0) > 16,
+        "it has attention between more than 8 layers": (
+            isinstance(trunk.attention, ChargedAttention) and len(trunk.attention.layers) > 7
+        ),
+        "the state factor has an attribute that is not compiled": bool(
+            set(trunk.factor.attributes) - {"total_charge", "unpaired_electrons", "partial_charges"}
+        ),
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            raise Unsupported(
+                f"`engine` must not be native for this potential: {reason}. Use another engine."
+            )
+
+
+class _Filter(nn.Module):
+    """A radial filter times the envelope, as a function of the length alone: (P,) Å -> (P, 3 C)."""
+
+    def __init__(self, network: nn.Module, exact: Potential) -> None:
+        super().__init__()
+        self.network, self.radial, self.envelope, self.cutoff = (
+            network,
+            exact.trunk.radial,
+            exact.trunk.envelope,
+            exact.cutoff,
+        )
+
+    def forward(self, length: Tensor) -> Tensor:
+        value: Tensor = (
+            self.network(self.radial(length)) * self.envelope(length, self.cutoff)[:, None]
+        )
+        return value
+
+
+def _tabulate(exact: Potential, dtype: torch.dtype) -> Cells:
+    """Tabulate the filters of the embedding and of the layers."""
+    net = exact.trunk.architecture
+    filters = [_Filter(part.filter.network, exact) for part in (net.embedding, *net.layers)]
+    return tabulate_by_cells(filters, exact.cutoff, TABLE_TOLERANCES[dtype])
+
+
+def _self_loop(radial_filter: RadialFilter, exact: Potential) -> Tensor:
+    """Return the filter of a self loop, (3, C); no envelope acts on it."""
+    values: Tensor = radial_filter.network(exact.trunk.radial(torch.zeros(1, dtype=torch.float64)))
+    return values.view(3, -1)
+
+
+@torch.no_grad()
+def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """Settings and arrays of the compiled engine, but for how the tables are divided.
+
+    Its names follow the paper's order.
+    """
+    trunk, net = exact.trunk, exact.trunk.architecture
+    readout = next(t for t in exact.terms if type(t) is Readout)
+    head: Any = readout.network
+    embeddings = [
+        embedding.table.weight for embedding in trunk.embeddings if isinstance(embedding, Species)
+    ]
+    scalars = torch.stack(embeddings).sum(0)  # (Z, C)
+    n_species, channels = scalars.shape
+    central, neighbor = net.embedding.pair.weight.chunk(2, dim=1)
+    species = torch.stack(
+        [scalars @ central.T + net.embedding.pair.bias, scalars @ neighbor.T], dim=1
+    )  # (Z, 2, C)
+    tensors = {
+        "species": species,
+        "norm.weight": net.embedding.norm.weight,
+        "norm.bias": net.embedding.norm.bias,
+        **_linear("gate_1", net.embedding.gates[0]),
+        **_linear("gate_2", net.embedding.gates[2]),
+        "mix": net.embedding.mix.weight,
+        "read_norm.weight": net.norm.weight,
+        "read_norm.bias": net.norm.bias,
+        **_linear("read", net.output),
+        **_linear("head_1", head[0]),
+        **_linear("head_2", head[2]),
+        **{f"table.{k}": table for k, table in enumerate(tables)},
+        "self.0": math.sqrt(3.0) * _self_loop(net.embedding.filter, exact)[0],
+        **{
+            f"self.{k}": _self_loop(layer.filter, exact)
+            for k, layer in enumerate(net.layers, start=1)
+        },
+        **{f"mix_in.{k}": layer.mix_in.weight for k, layer in enumerate(net.layers, start=1)},
+        **{f"mix_out.{k}": layer.mix_out.weight for k, layer in enumerate(net.layers, start=1)},
+        **attention_weights(trunk.attention),
+        "reference": sum(
+            (t.table[:n_species] for t in exact.terms if type(t) is ReferenceEnergies),
+            torch.zeros(n_species).double(),
+        ),
+    }
+    zbl = [t for t in exact.terms if type(t) is ZBL]
+    if zbl:
+        numbers = torch.arange(n_species, dtype=torch.float64)
+        tensors |= {
+            "zbl.number": math.sqrt(len(zbl)) * numbers,
+            "zbl.power": numbers**0.23,
+            "zbl.radius": zbl[0].radii[:n_species],
+        }
+    settings = {
+        "channels": channels,
+        "n_layers": net.n_layers,
+        "n_species": n_species,
+        "head": head[0].out_features,
+        "n_heads": getattr(trunk.attention, "n_heads", 0),
+        "n_values": getattr(trunk.attention, "n_values", 0),
+        "one_sided": net.group == "SO(3)",
+        "repulsion": bool(zbl),
+        "cutoff": exact.cutoff,
+        "scale": float(readout.scale),
+        "offset": sum(float(t.energy) for t in exact.terms if type(t) is Offset),
+    }
+    return settings, {
+        name: tensor.detach().double().contiguous().numpy() for name, tensor in tensors.items()
+    }
+
+
+def attending(molecules: Fragments) -> tuple[NDArray[np.int64], Floats]:
+    """Say which atoms attend to each other, and what they share out."""
+    return molecules.batch.numpy(), shared_out(molecules).numpy()
+
+
+def attention_weights(attention: nn.Module) -> dict[str, nn.Parameter]:
+    """Name the weights of the attention before each layer but the first.
+
+    None where there is none.
+    """
+    return {
+        f"attend_{part}.{k}.{kind}": weight
+        for k, layer in enumerate(getattr(attention, "layers", ()), start=2)
+        for part, module in layer.named_children()
+        for kind, weight in module.named_parameters()
+    }
+
+
+def _linear(name: str, module: nn.Linear) -> dict[str, Tensor]:
+    return {f"{name}.weight": module.weight, f"{name}.bias": module.bias}

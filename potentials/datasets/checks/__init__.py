@@ -1,0 +1,1 @@
+"""What spoils labelled structures."""

@@ -1,0 +1,1 @@
+"""Operations with a fast implementation each: products, splines, stencils; compiled code."""

@@ -1,0 +1,127 @@
+"""The end of a training: errors on the test structures, the card, the model file and a report."""
+
+from __future__ import annotations
+
+import json
+import platform
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from ase.data import chemical_symbols
+
+from potentials.checkpoint import Card, save
+from potentials.datasets import Frames, statistics
+from potentials.files import write_text
+from potentials.training.data import StructureSet
+from potentials.training.evaluate import errors
+from potentials.training.fit import Training
+
+MODEL, REPORT = "model.pt", "report.json"
+PACKAGES = ("polcalc", "torch", "lightning", "ase", "numpy", "vesin")
+
+
+def finish(training: Training, command: str, config_text: str = "") -> dict[str, Any]:
+    """Write model.pt and report.json; return the report.
+
+    Parameters
+    ----------
+    training : Training   after `Training.run`
+    command : str         the line of the shell that made the model
+    config_text : str     its configuration as written
+    """
+    material, potential = training.material, training.potential
+    found = {"validation": errors(potential, training.validation)}
+    if material.test is not None:
+        found["test"] = errors(
+            potential, StructureSet(material.test, potential.cutoff, training.fabric.device)
+        )
+    summary: dict[str, Any] = {
+        "epochs": training.state.step / training.steps_per_epoch,
+        "steps": training.state.step,
+        "minutes": training.state.elapsed_s / 60,
+        "stopped_early": training.state.stopped,
+        "n_parameters": sum(p.numel() for p in potential.parameters()),
+        "force_scale_eV_per_A": material.scale,
+        "device": str(training.fabric.device.type),
+        "devices": training.fabric.world_size,
+    }
+    if material.start is not None:
+        start = material.start
+        summary["start"] = {
+            "name": start.card.name,
+            "sha256": start.sha256,
+            "dataset": start.card.dataset.get("name", ""),
+        }
+    card = _card(training, found, summary, command, config_text)
+    checksum = save(training.output / MODEL, potential, card)
+    report = {
+        "name": material.config.name,
+        "sha256": checksum,
+        "training": summary,
+        "errors": found,
+        "history": training.state.history,
+    }
+    write_text(training.output / REPORT, json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def _card(
+    training: Training,
+    found: dict[str, Any],
+    summary: dict[str, Any],
+    command: str,
+    config_text: str,
+) -> Card:
+    material, config = training.material, training.config
+    labelled = material.train.select(slice(0, len(material.train) - material.n_rehearsed))
+    known = statistics(labelled, material.references)
+    return Card(
+        name=config.name,
+        description=config.description,
+        limits=config.limits,
+        elements=known.elements,
+        states=known.states,
+        closest_distances_A=known.closest_distances_A,
+        energy_range_eV=known.energy_range_eV,
+        force_max_eV_per_A=known.force_max_eV_per_A,
+        reference_energies_eV={
+            chemical_symbols[z]: energy for z, energy in material.references.items()
+        },
+        dataset=described(labelled)
+        | {"n_train": len(labelled), "n_validation": len(material.validation)}
+        | ({"n_rehearsed": material.n_rehearsed} if material.n_rehearsed else {}),
+        test_errors={}
+        if material.test is None
+        else {"dataset": described(material.test), **found["test"]},
+        training={
+            **summary,
+            "validation_errors": found["validation"],
+            "configuration": config.to_dict(),
+            "configuration_text": config_text,
+        },
+        command=command,
+        seed=config.seed,
+        versions={
+            "python": platform.python_version(),
+            **{name: _version(name) for name in PACKAGES},
+        },
+    )
+
+
+def described(frames: Frames) -> dict[str, Any]:
+    """Say where structures come from, and how many they are."""
+    source = asdict(frames.provenance)
+    return {
+        "name": source.pop("name"),
+        "source": source.pop("url"),
+        **source,
+        "n_frames": len(frames),
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
