@@ -45,9 +45,10 @@ def build(spec: Mapping[str, Any]) -> Potential:
     Parameters
     ----------
     spec : dict
-        ``cutoff`` (Å); ``envelope`` ("cosine" or "polynomial"); ``architecture``, ``radial``, ``angular``, ``points``,
-        ``attention``: a name and constructor arguments each; ``embeddings`` and ``terms``: lists of those; ``state_factor``:
-        arguments of `StateFactor`; ``experts``: list of [charge, multiplicity] with weights of their own.
+        ``cutoff`` (Å); ``envelope`` ("cosine" or "polynomial"); ``architecture``, ``radial``,
+        ``angular``, ``points``, ``attention``: a name and constructor arguments each;
+        ``embeddings`` and ``terms``: lists of those; ``state_factor``: arguments of `StateFactor`;
+        ``experts``: list of [charge, multiplicity] with weights of their own.
 
     Raises
     ------

@@ -1,12 +1,13 @@
-"""Turn a TensorNet checkpoint of TorchMD-NET into a potential of ours, with the same energies and forces.
+"""Turn a TensorNet checkpoint of TorchMD-NET into a potential with the same energies and forces.
 
 The checkpoint is read as plain values and tensors; nothing in it is executed. What differs between
 the two programs:
 
-* O(3) products do not notice the sign of the antisymmetric part; SO(3) products do, and the two implementations inside
-  TorchMD-NET 3.1 disagree in it: its compiled kernels agree with us, its plain-torch path has the other handedness.
-* Linear layers with 3C outputs list the parts I, A, S block by block (now) or channel by channel (old files, known by the
-  hyper-parameter ``check_errors``).
+* O(3) products do not notice the sign of the antisymmetric part; SO(3) products do, and the two
+  implementations inside TorchMD-NET 3.1 disagree in it: its compiled kernels agree with us, its
+  plain-torch path has the other handedness.
+* Linear layers with 3C outputs list the parts I, A, S block by block (now) or channel by channel
+  (old files, known by the hyper-parameter ``check_errors``).
 * A mean energy is added once per molecule.
 """
 
@@ -186,7 +187,7 @@ def _check_supported(parameters: Mapping[str, Any]) -> None:
 
 
 def _priors(parameters: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
-    """List (name, arguments) of the priors, from any of the three ways in which they are written down."""
+    """List (name, arguments) of the priors, from any of the three ways to write them down."""
     written = parameters.get("prior_model") or []
     priors: list[tuple[str, Mapping[str, Any]]] = []
     for prior in written if isinstance(written, list) else [written]:

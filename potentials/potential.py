@@ -121,7 +121,10 @@ def at_pairs(trunk: Trunk, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, 
 
 
 def at_nodes(trunk: Trunk, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, Stencil]:
-    """Encode a grid of lengths (G, R), and say where every pair lies between its nodes: for training, see `potentials.ops.stencils`."""
+    """Encode a grid of lengths (G, R), and say where every pair lies between its nodes.
+
+    Training does so; see `potentials.ops.stencils`.
+    """
     return trunk.radial(trunk.nodes.lengths(length.device).to(dtype)), trunk.nodes.stencil(
         length, dtype
     )

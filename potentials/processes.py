@@ -1,4 +1,4 @@
-"""Processes that work for this one and end with it, also when it is killed, and with what they work for."""
+"""Worker processes that end with what they work for, even if that is killed."""
 
 from __future__ import annotations
 

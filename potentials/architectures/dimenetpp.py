@@ -1,4 +1,4 @@
-"""DimeNet++: messages that pass each other at angles (arXiv 2011.14115, with the equations of DimeNet, arXiv 2003.03123).
+"""DimeNet++: messages that act on each other at angles (arXiv 2011.14115, 2003.03123).
 
     symbol of the paper          here
     m_ji                         a row of state.messages, receiver i, sender j
@@ -103,7 +103,10 @@ class DimeNetPP(nn.Module):
 
 
 class Embedding(nn.Module):
-    """m_ji = σ(W [h_j ⊕ h_i ⊕ σ(W_e e_RBF + b_e)] + b), its linear map split into those of receiver, sender and distance."""
+    """m_ji = σ(W [h_j ⊕ h_i ⊕ σ(W_e e_RBF + b_e)] + b).
+
+    The linear map is split into those of receiver, sender and distance.
+    """
 
     def __init__(self, channels: int, n_radial: int) -> None:
         super().__init__()
@@ -156,7 +159,10 @@ class Layer(nn.Module):
 
 
 class Interaction(nn.Module):
-    """m_ji ← f(m_ji, Σ_k m_kj ⊙ W e_RBF(d_kj) ⊙ W a_SBF(d_kj, α)), the sum in fewer channels (figure 2 of arXiv 2011.14115)."""
+    """m_ji ← f(m_ji, Σ_k m_kj ⊙ W e_RBF(d_kj) ⊙ W a_SBF(d_kj, α)).
+
+    The sum is taken in fewer channels (figure 2 of arXiv 2011.14115).
+    """
 
     def __init__(
         self,
@@ -193,7 +199,7 @@ class Interaction(nn.Module):
         return self.after(silu(self.skip(self.before(h))) + messages)  # type: ignore[no-any-return]
 
     def angles(self, edges: Edges) -> Tensor:
-        """Compress the encoding of distance and angle, a sum of products, without multiplying it out: (T, B)."""
+        """Compress the encoding of distance and angle to (T, B), without multiplying it out."""
         assert edges.angles is not None
         incoming, _, distance, angle = edges.angles
         n_pairs, *sizes = distance.shape  # P, (A, N)

@@ -1,4 +1,4 @@
-"""EGNN: messages from scalars and distances (arXiv 2102.09844), for molecules: coordinates are not updated.
+"""EGNN: messages from scalars and distances (arXiv 2102.09844); coordinates are not updated.
 
     symbol of the paper          here
     h_i                          state.scalars
@@ -55,7 +55,10 @@ class EGNN(nn.Module):
         return state.scalars
 
     def vectors(self, state: State, edges: Edges, weights: Tensor) -> Tensor:
-        """Mix the messages of the last layer by weights (C,) along their directions, as equation 4 moves coordinates: (M, 3)."""
+        """Sum the messages of the last layer along their directions, mixed by weights (C,): (M, 3).
+
+        Equation 4 moves coordinates so.
+        """
         return neighbor_vectors(state.messages, weights, edges)
 
 

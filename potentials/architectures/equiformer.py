@@ -221,7 +221,7 @@ class FeedForward(nn.Module):
 
 
 class Gate(nn.Module):
-    """Mix, then SiLU on scalars, and on the other degrees a sigmoid of further scalars as a factor."""
+    """Mix; then SiLU on scalars, and a sigmoid of further scalars scales the other degrees."""
 
     def __init__(self, sizes: Sequence[int], out: Sequence[int]) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""TensorNet: Cartesian tensors of rank 0, 1 and 2 (arXiv 2306.06482), with charge and spin (arXiv 2403.15073).
+"""TensorNet: Cartesian tensors of rank 0 to 2 (arXiv 2306.06482), charge and spin (2403.15073).
 
 Every point carries, per channel, a real 3x3 matrix X = I + A + S: isotropic, antisymmetric,
 symmetric traceless. It is kept as nine components in an orthonormal basis of matrices, components

@@ -1,8 +1,9 @@
 """The known data sets, and how a name or a file becomes frames.
 
-Files are looked for in the folder that is passed as ``data``, else in those of the environment variable POLCALC_DATA, else in
-``./data``; in the folder itself and up to three folders below it. A file that belongs to a known set is recognised by its checksum,
-whatever its name, and read with the units and the charge that the set declares.
+Files are looked for in the folder that is passed as ``data``, else in those of the environment
+variable POLCALC_DATA, else in ``./data``; in the folder itself and up to three folders below it. A
+file that belongs to a known set is recognised by its checksum, whatever its name, and read with the
+units and the charge that the set declares.
 """
 
 from __future__ import annotations

@@ -80,7 +80,7 @@ def fetch(file: RemoteFile, folder: str | Path, watch: Watch = _silent) -> Path:
 
 
 def _download(file: RemoteFile, temporary: Path, watch: Watch) -> None:
-    """Stream a file, going on where an earlier attempt broke off, if its checksum can tell whether that went well."""
+    """Stream a file; go on with what an earlier attempt left, if a checksum can prove the whole."""
     done = temporary.stat().st_size if file.sha256 and temporary.exists() else 0
     request = urllib.request.Request(
         file.url, headers={"User-Agent": "polcalc", **({"Range": f"bytes={done}-"} if done else {})}

@@ -1,4 +1,4 @@
-"""Vertical gaps: energies of several multiplicities at one geometry, and how well their differences are predicted."""
+"""Vertical gaps: energies of several multiplicities at one geometry, and their errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SAME_A = 1e-5  # Å; coordinates that differ by less, as after a file of few dig
 
 
 def geometry_key(atomic_numbers: Array, positions: Array, cell: Array) -> bytes:
-    """Name a geometry, so that structures that differ in their electronic state alone have the same name."""
+    """Make a key of a geometry that is the same for all its electronic states."""
     rounded = (
         np.rint(np.asarray(x, dtype=np.float64) / SAME_A).astype(np.int64).tobytes()
         for x in (positions, cell)
@@ -41,8 +41,8 @@ def gap_errors(
     Returns
     -------
     list of dict   one for each two multiplicities of a charge: ``gap_mae_meV``, ``gap_rmse_meV``,
-                   ``gap_max_meV`` and
-                   ``blind_floor_meV``, the error in energy of a potential that sees no multiplicity: half the mean gap
+                   ``gap_max_meV``, and ``blind_floor_meV``, the error in energy of a potential that
+                   sees no multiplicity: half the mean gap
     """
     states: dict[tuple[bytes, int], dict[int, int]] = defaultdict(dict)
     for n, (geometry, charge, multiplicity) in enumerate(

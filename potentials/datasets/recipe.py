@@ -58,7 +58,12 @@ def choose(value: str, choices: Sequence[str], field: str, form: str) -> str:
 
 
 def padded(fields: Sequence[str], most: int, form: str) -> list[str]:
-    """Fill the fields of a name up with empty ones, or raise ValueError where there are too many."""
+    """Fill the fields of a name up with empty ones.
+
+    Raises
+    ------
+    ValueError   there are too many
+    """
     if len(fields) > most:
         raise ValueError(
             f"`name` must have the form {form}; got {len(fields)} fields, at most {most}. Leave out"

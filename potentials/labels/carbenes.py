@@ -114,7 +114,10 @@ def minima(made: list[Carbene]) -> dict[str, Minimum]:
 
 
 def geometries(made: list[Carbene], folder: Path) -> dict[str, Geometry]:
-    """Make the jobs of the second phase for the minima that are there, ordered so that a part of them is a fair part of the whole."""
+    """Make the jobs of the second phase for the minima that are there.
+
+    They are ordered so that the first ones are a fair sample of the whole.
+    """
     jobs = []
     for n, carbene in enumerate(made):
         drawn = GEOMETRIES[sum(z > 1 for z in carbene.atomic_numbers)]

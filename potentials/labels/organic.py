@@ -1,4 +1,4 @@
-"""organic-xtb: small organic molecules, their ions and radicals, in up to nine states, energies and forces of GFN2-xTB.
+"""organic-xtb: GFN2-xTB labels of small organic molecules, ions and radicals in up to nine states.
 
 Each job is one species of one molecule: geometries from short Langevin dynamics on the method
 itself, from the modes of a force field, with a stretched bond, with a close contact, and beside a
@@ -109,10 +109,9 @@ EASY_STATE, HARD_STATE, HARD_FAR_STATE = (
 # from the eighth draw on, of those two electrons away, beside all others: about as rare as in the
 # first
 RARE_FAR_STATE = 0.25
-KEPT = (
-    0.2,
-    0.3,
-)  # of draws that labelled all states, far ones and those beside an ion: rare among those to test on
+# Share of draws that labelled all states whose far states, and whose states beside an ion, are
+# taken: both are rare among those to test on.
+KEPT = (0.2, 0.3)
 ON_GROUND_STATE = 0.6  # share of the dynamics
 TIGHT, TIGHT_PATH = Convergence(0.1), Convergence(1.0)
 SOONER = Convergence(0.1, cycles=75)  # given up: 2 % fewer labels in 15 % less time
@@ -414,7 +413,7 @@ def _path(
 
 
 def _relaxed(method: type[Labelling], species: Species, convergence: Convergence) -> Floats:
-    """Relax the ground state on the method from the minimum of the force field, whose Hessian makes the steps few."""
+    """Relax the ground state from the minimum of the force field, whose Hessian saves steps."""
     surface = method(species.atomic_numbers, species.charge, species.multiplicity, convergence)
     left = (3 * species.kept[:, None] + np.arange(3)).ravel()
     return relax(
@@ -454,7 +453,10 @@ def _states(
 
 
 def other_states(charge: int, multiplicity: int) -> list[tuple[tuple[int, int], bool]]:
-    """List the other states of charge -1, 0, +1 and multiplicity 1, 2, 3 that the electrons allow, and whether they are far."""
+    """List the other states of charge -1, 0, +1 and multiplicity 1, 2, 3, and whether they are far.
+
+    Only those that the number of electrons allows.
+    """
     found = [
         (q, m)
         for q in (-1, 0, 1)

@@ -1,4 +1,4 @@
-"""Geometries of a species: force field minimum, harmonic modes, stretched bonds, close contacts, pairs.
+"""Geometries of a species: force-field minimum, harmonic modes, stretched bonds, contacts, pairs.
 
 A species is a molecule of `organic_molecules`, or its ion or radical: without one hydrogen, or with
 a proton more. Its force field is that of the molecule with all hydrogens; what is removed is
@@ -131,7 +131,7 @@ def contact(numbers: Integers, positions: Floats, rng: np.random.Generator) -> F
 def beside(
     numbers: Integers, positions: Floats, partner: Species, rng: np.random.Generator
 ) -> tuple[Integers, Floats]:
-    """Put a partner next to a molecule, turned at random, the closest atoms at a random distance."""
+    """Put a partner, turned at random, next to a molecule at a random distance of contact."""
     turned = partner.positions @ _rotation(rng).T
     direction = rng.normal(size=3)
     direction /= np.linalg.norm(direction)

@@ -1,4 +1,4 @@
-"""Which molecules: random graphs of H, C, N, O, F, S, Cl that a chemist would accept, and small ones by name.
+"""Which molecules: random graphs of H, C, N, O, F, S, Cl that a chemist accepts, and named ones.
 
 A molecule grows by steps: an atom or a group on a free valence, a multiple bond, a ring. What is
 left is sanitised by RDKit, must pass the filters, and is there once, by its canonical SMILES.

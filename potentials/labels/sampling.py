@@ -1,4 +1,4 @@
-"""Geometries: relaxation, Langevin dynamics, and thermal displacements along normal modes, on any method."""
+"""Sample geometries: relaxation, Langevin dynamics, thermal displacements along normal modes."""
 
 from __future__ import annotations
 

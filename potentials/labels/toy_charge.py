@@ -62,7 +62,7 @@ IONS: dict[str, Species] = {
 
 
 class Piece(NamedTuple):
-    """One stretch of dynamics: where it starts and which charges its geometries are labelled with."""
+    """One stretch of dynamics: where it starts, and the charges to label its geometries with."""
 
     species: Species
     label_charges: tuple[int, ...]
@@ -210,8 +210,8 @@ def _start(species: Species) -> tuple[Integers, Floats]:
 
 
 SHAPES: dict[str, tuple[int, ...]] = {
-    "atomic_numbers": (), "positions": (3,), "energy": (), "forces": (3,), "charge": (), "multiplicity": (), "partial_charges": (),
-    "group": (),
+    "atomic_numbers": (), "positions": (3,), "energy": (), "forces": (3,), "charge": (),
+    "multiplicity": (), "partial_charges": (), "group": (),
 }  # fmt: skip
 PROVENANCE = {
     name: Provenance(

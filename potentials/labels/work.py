@@ -1,7 +1,8 @@
-"""A run of many small jobs that can be stopped at any time, goes on where it was, and uses as many processes as asked for.
+"""Run many small jobs, in several processes, that can be stopped at any time and go on later.
 
-Each finished job is one file ``KEY.npz`` in the folder of the run, written at once or not at all; a job that failed leaves
-``KEY.failed`` with the reason. What is there is not done again, by whatever process or machine sees the folder.
+Each finished job is one file ``KEY.npz`` in the folder of the run, written at once or not at all; a
+job that failed leaves ``KEY.failed`` with the reason. What is there is not done again, by whatever
+process or machine sees the folder.
 """
 
 from __future__ import annotations

@@ -1,13 +1,15 @@
-"""Multilinear products, closed under differentiation, each with one place for a fast implementation.
+"""Multilinear products, closed under differentiation, each with one place for a fast version.
 
 A form Φ(a, b, …, g) that is linear in each of its tensors defines one function per slot: the
 derivative of Φ with respect to that slot, given the others. The value of a product is the slot of
 g; its gradients are the other slots; and the gradients of those are slots again. Force training,
 which differentiates twice, therefore needs nothing else.
 
-* `convolve`: y_i = Σ_j φ_ij f_ij ⊙ x_j over undirected pairs, with the same envelope and filter both ways.
+* `convolve`: y_i = Σ_j φ_ij f_ij ⊙ x_j over undirected pairs, with the same envelope and filter
+  both ways.
 * `embed_pairs`: y_i = Σ_j f_ij ⊙ Y(u_ij) ⊙ (c_i + n_j), the harmonics Y odd or even under i <-> j.
-* `symmetric_product` and `matrix_product`: 3x3 matrices XY + YX and XY, in nine orthonormal components.
+* `symmetric_product` and `matrix_product`: 3x3 matrices XY + YX and XY, in nine orthonormal
+  components.
 * `interpolate`: y_p = Σ_k w_pk t_(first_p + k), functions known at nodes, read between them.
 
 They are registered as operators of torch, so that autograd and compilation see through them. On the
@@ -75,7 +77,10 @@ def convolve(
 
 @library.custom_op("polcalc::convolve_slot", mutates_args=())
 def _convolve_slot(k: int, a: Tensor, b: Tensor, c: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
-    """Derivative of Σ φ f (x_j g_i + x_i g_j) with respect to slot k of (φ, f, x, g), given the others in order; x and g are alike."""
+    """Differentiate Σ φ f (x_j g_i + x_i g_j) by slot k of (φ, f, x, g), given the others in order.
+
+    The slots of x and g are alike.
+    """
     if _compiled(a, b, c):
         tensors = [a.contiguous(), b.contiguous(), c.contiguous()]
         result = c.new_zeros(c.shape) if k == 3 else c.new_empty(_convolve_shape(k, c, len(idx_i)))
@@ -145,7 +150,10 @@ def interpolate(first: Tensor, weights: Tensor, nodes: Tensor) -> Tensor:
 def _embed_slot(
     k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_points: int
 ) -> Tensor:
-    """Derivative of Σ f Y ((c_i + n_j) g_i ± (c_j + n_i) g_j) with respect to slot k of (f, Y, (c, n), g), given the others."""
+    """Differentiate Σ f Y ((c_i + n_j) g_i ± (c_j + n_i) g_j) by slot k of (f, Y, (c, n), g).
+
+    The others are given in order.
+    """
     shape = _embed_shape(k, others, len(idx_i), n_points)
     if _compiled(*others):
         result = others[0].new_zeros(shape)
@@ -159,7 +167,7 @@ def _embed_slot(
 
 @library.custom_op("polcalc::interpolate_slot", mutates_args=())
 def _interpolate_slot(k: int, left: Tensor, right: Tensor, first: Tensor, n_nodes: int) -> Tensor:
-    """Derivative of Σ w_pk t_(first_p + k) g_p with respect to slot k of (w, t, g), given the two others in order."""
+    """Differentiate Σ w_pk t_(first_p + k) g_p by slot k of (w, t, g), given the other two."""
     shape = _interpolate_shape(k, right, len(first), n_nodes)
     if _compiled(left, right):
         result = left.new_zeros(shape) if k == 1 else left.new_empty(shape)
@@ -181,7 +189,7 @@ def _interpolate_slot(k: int, left: Tensor, right: Tensor, first: Tensor, n_node
 
 @library.custom_op("polcalc::product", mutates_args=())
 def _product(x: Tensor, y: Tensor, symmetric: bool, transposed: int) -> Tensor:
-    """Compute XY (transposed = 0), XᵀY (1) or XYᵀ (2), symmetrised by the product in the other order if asked."""
+    """Compute XY (transposed = 0), XᵀY (1) or XYᵀ (2), with the other order added if symmetric."""
     if _compiled(x, y):
         x, y = x.contiguous(), y.contiguous()
         result = torch.empty_like(x)

@@ -84,7 +84,10 @@ class Nodes(nn.Module):
 
 
 def _lagrange() -> Tensor:
-    """Coefficients of Lagrange's basis polynomials times `DENOMINATOR`, lowest power first, a column for each: (K, K) int64."""
+    """Tabulate the coefficients of Lagrange's basis polynomials times `DENOMINATOR`: (K, K) int64.
+
+    A column for each polynomial, its lowest power first.
+    """
     places = torch.arange(STENCIL, dtype=torch.float64) - (STENCIL - 1) / 2
     basis: Tensor = torch.linalg.inv(torch.stack([places**n for n in range(STENCIL)], dim=1))
     numerators: Tensor = (DENOMINATOR * basis).round().long()

@@ -1,4 +1,4 @@
-"""Door 1, continued: how an angle between two messages is encoded, for architectures that see angles.
+"""Door 1, continued: how an angle between two messages is encoded, for architectures with angles.
 
 A message k -> j meets a message j -> i at point j, at an angle θ. Encodings are functions of cos θ,
 not of θ, so that nothing is singular where the three points lie on a line; they come as functions
@@ -22,7 +22,7 @@ BISECTIONS = 60  # of an interval of length π: to rounding in float64
 
 
 class Triplets(NamedTuple):
-    """Directed messages k -> j and j -> i with k -> j not the reverse of j -> i, by their rows among 2P."""
+    """Pairs of directed messages k -> j and j -> i, k not i, by their rows among 2P."""
 
     incoming: Tensor  # (T,) k -> j
     outgoing: Tensor  # (T,) j -> i
@@ -137,7 +137,7 @@ class SphericalBessel(nn.Module):
 
 
 class LearnedAngular(nn.Module):
-    """Encode by learned functions of the distance and of cos θ, cubic B-splines that start at the hand-made ones.
+    """Encode by learned functions of distance and cos θ, B-splines that start at hand-made ones.
 
     Parameters
     ----------
@@ -249,7 +249,11 @@ def _bessel(x: Tensor, degree: int, nodes: Tensor, kernel: Tensor) -> Tensor:
 
 
 def _bessel_integral(n_angular: int, largest: float) -> tuple[Tensor, Tensor]:
-    """Nodes (Q,) on [0, 1] and weights (A, Q) times ±P_l, such that j_l(x) = Σ_q weights cos or sin (x t_q) up to the largest x."""
+    """Return nodes (Q,) and weights (A, Q) of the integrals that are spherical Bessel functions.
+
+    With nodes t_q on [0, 1], j_l(x) = Σ_q w_lq cos or sin (x t_q) up to the largest x; the weights
+    hold ±P_l.
+    """
     half = 8 + math.ceil((largest + n_angular) / 4)  # the error falls as (e x / 8 half)^(4 half)
     nodes, weights = np.polynomial.legendre.leggauss(2 * half)
     nodes, weights = nodes[half:], weights[half:]
@@ -260,7 +264,10 @@ def _bessel_integral(n_angular: int, largest: float) -> tuple[Tensor, Tensor]:
 
 
 def _waves(x: Tensor, nodes: Tensor, first: int = 0) -> Tensor:
-    """Cosines for even, sines for odd degrees, of numbers (..., A, N) times nodes (Q,): (..., A, N, Q); the first A has this degree."""
+    """Return cosines for even, sines for odd degrees, of x (..., A, N) times nodes: (..., A, N, Q).
+
+    ``first`` is the degree of the first of A.
+    """
     phase = x[..., None] * nodes
     odd = (torch.arange(first, first + x.shape[-2], device=x.device) % 2 == 1)[:, None, None]
     return torch.where(odd, phase.sin(), phase.cos())

@@ -1,4 +1,4 @@
-"""What atoms of a charged or open-shell molecule know of each other beyond the cutoff: an attention between the layers.
+"""Attention between layers: what atoms of a charged or open-shell molecule know beyond the cutoff.
 
 A charge, a hole or an unpaired electron sits where of all sites of the molecule it is lowest in
 energy. A network that sees a few Å cannot compare sites that are farther apart.
@@ -28,7 +28,7 @@ class NoAttention(nn.Module):
 
 
 class ChargedAttention(nn.Module):
-    """Let the atoms of a molecule with a charge or unpaired electrons attend to each other before each layer but the first.
+    """Let the atoms of a charged or open-shell molecule attend to each other between the layers.
 
     With n_i the invariants of an atom, standardised, s_i = W_s n_i + b_s the scores of the heads
     and p_i = softmax_i(s_i) over the atoms of the molecule alone: x_i += W_o SiLU(W_x n_i + b_x +
@@ -68,7 +68,7 @@ class ChargedAttention(nn.Module):
         )
 
     def forward(self, layer: int, architecture: Any, state: Any, molecules: Fragments) -> Any:
-        """Add to the state before a layer what the atoms learn from all others of their molecule."""
+        """Add to the state before a layer what atoms learn from the others of their molecule."""
         if layer == 0:
             return state
         amounts = shared_out(molecules)
@@ -98,7 +98,7 @@ class _Exchange(nn.Module):
         self.output = nn.Linear(channels, channels, bias=False)
 
     def forward(self, invariants: Tensor, batch: Tensor, amounts: Tensor) -> Tensor:
-        """From (M, I), the molecule of each point, and t of each molecule, to what is added, (M, C)."""
+        """From (M, I), the molecule of each point and t of each molecule, to (M, C) to be added."""
         n = self.norm(invariants)
         scores = self.scores(n)  # (M, H)
         index = batch[:, None].expand_as(scores)

@@ -1,4 +1,4 @@
-"""Door 2: what an atom knows before it sees its neighbours, and the total charge and spin state of its molecule.
+"""Door 2: what an atom knows of itself, and of its molecule's charge and spin state.
 
 Additive conditioning: embeddings ``graph -> (N, C)`` that are summed. Multiplicative: attributes
 ``graph -> (N,)`` that enter the state factor a = 1 + Σ_l λ_l t_l of each layer (arXiv 2403.15073;
@@ -116,7 +116,7 @@ class PartialCharges(nn.Module):
 
 
 class Electronic(nn.Module):
-    """Share the charge or the unpaired electrons of a molecule out over its atoms, by an attention of the elements to it.
+    """Share charge or unpaired electrons out over the atoms, as their elements attend to them.
 
     With t the attribute, e = relu([t, -t]) for a charge and |t| for unpaired electrons: key k = W_k
     e / max(1, e), value v = W_v e, weight a_i = softplus(q_i·k / √C), and the embedding of atom i

@@ -146,7 +146,7 @@ class MovingPoints(nn.Module):
         self.weights = nn.Parameter(INITIAL_WEIGHT * torch.randn(n_layers - n_silent, channels))
 
     def start(self, graph: AtomicGraph, vectors: Tensor, envelope: Tensor) -> Points:
-        """Double the atoms and link their points as the pairs of atoms are, and each nucleus with its own moving point."""
+        """Double the atoms, link points as atoms are, and each nucleus with its own point."""
         n_atoms = len(graph.positions)
         own = torch.arange(n_atoms, device=vectors.device)
         return Points(

@@ -48,7 +48,10 @@ class ExpNormal(nn.Module):
 
 
 class Gaussian(nn.Module):
-    """Encode by equally spaced Gaussians between 0 and the cutoff, their width the spacing (arXiv 1706.08566)."""
+    """Encode by equally spaced Gaussians between 0 and the cutoff (arXiv 1706.08566).
+
+    Their width is the spacing.
+    """
 
     def __init__(self, cutoff: float, n_radial: int = 32, *, trainable: bool = False) -> None:
         super().__init__()
@@ -94,7 +97,7 @@ BASES = {"exp_normal": ExpNormal, "gaussian": Gaussian, "bessel": Bessel}
 
 
 class LearnedEncoding(nn.Module):
-    """Encode by learned functions of the distance, cubic B-splines that start at a hand-made encoding.
+    """Encode by learned functions of the distance, B-splines that start at a hand-made encoding.
 
     Parameters
     ----------
@@ -150,7 +153,7 @@ class RadialFilter(nn.Module):
         self.network, self.n_parts = network, n_parts
 
     def forward(self, edges: Edges) -> tuple[Tensor, Tensor]:
-        """Return the filter of each pair (P, T, C) and that of a self loop, at length zero (T, C)."""
+        """Return the filter of each pair (P, T, C), and of a self loop, of length zero (T, C)."""
         values = self.network(edges.radial)  # (1 + P, T * C), or at the nodes (G, T * C)
         at_pairs = values[1:] if edges.stencil is None else edges.stencil.interpolate(values)
         n_channels = values.shape[1] // self.n_parts  # C; without pairs a view could not infer it

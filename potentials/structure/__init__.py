@@ -1,1 +1,1 @@
-"""Structures as tensors: the containers, their pairs, and the geometry that holds for every potential."""
+"""Structures as tensors: containers, pairs, and the geometry that holds for every potential."""

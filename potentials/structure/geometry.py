@@ -33,7 +33,10 @@ class Points(NamedTuple):
 
 
 class Angles(NamedTuple):
-    """Messages k -> j that end where a message j -> i begins, by their rows among 2P directed ones, and their encoding."""
+    """Messages k -> j that end where a message j -> i begins, and the encoding of their angle.
+
+    Rows count 2P directed messages.
+    """
 
     incoming: Tensor  # (T,) k -> j
     outgoing: Tensor  # (T,) j -> i, not the reverse
@@ -101,7 +104,7 @@ def unit_vectors(vectors: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rounded_unit_vectors(vectors: Tensor, radius: float) -> tuple[Tensor, Tensor]:
-    """Length (P,) and direction (P, 3), both made smooth where a vector is shorter than the radius, and 0 at zero.
+    """Return length (P,) and direction (P, 3), both smooth for short vectors, and 0 at zero.
 
     Within the radius 1/|v| is replaced by its Taylor polynomial in |v|² about the radius, to third
     order: no square root of zero, no kink where two points meet, three continuous derivatives
@@ -154,7 +157,9 @@ def neighbor_sum(messages: Tensor, edges: Edges) -> Tensor:
 
 
 def neighbor_softmax(scores: Tensor, edges: Edges) -> Tensor:
-    """Weights of attention e^s_ij / (1 + Σ_k φ_ik e^s_ik), to be used in `neighbor_sum`, which brings the envelope of the numerator.
+    """Return weights of attention e^s_ij / (1 + Σ_k φ_ik e^s_ik), for `neighbor_sum`.
+
+    The sum brings the envelope of the numerator.
 
     The 1 lets a point attend to nothing: without it the last neighbour on its way out would keep
     weight 1 and then jump to 0.
@@ -177,12 +182,12 @@ def neighbor_softmax(scores: Tensor, edges: Edges) -> Tensor:
 
 
 def neighbor_vectors(messages: Tensor, weights: Tensor, edges: Edges) -> Tensor:
-    """Sum the directions to the neighbours, each times its message (2P, C) mixed by weights (C,): (M, 3)."""
+    """Sum directions to the neighbours times their messages (2P, C), mixed by weights: (M, 3)."""
     return neighbor_sum(edges.directions * (messages @ weights)[:, None], edges)
 
 
 def angle_sum(messages: Tensor, edges: Edges) -> Tensor:
-    """Sum over the messages k -> j that end where a message j -> i begins, weighted by the cutoff envelope of the pair k-j.
+    """Sum over the messages k -> j that end where a message j -> i begins, with envelope of k-j.
 
     Parameters
     ----------

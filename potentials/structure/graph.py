@@ -1,8 +1,8 @@
 """The containers that every part of the package exchanges.
 
-Conventions: always batched (one structure is S = 1). Each undirected pair is listed once and acts both ways;
-``r_ij = r_j + shift @ cell - r_i`` points from the central atom i to its neighbour j. Geometry is float64 throughout,
-whatever the dtype of the network. Units: Å, eV, e.
+Conventions: always batched (one structure is S = 1). Each undirected pair is listed once and acts
+both ways; ``r_ij = r_j + shift @ cell - r_i`` points from the central atom i to its neighbour j.
+Geometry is float64 throughout, whatever the dtype of the network. Units: Å, eV, e.
 
 Sizes in comments: N atoms, S structures, P pairs, M points, C channels, R radial functions.
 """

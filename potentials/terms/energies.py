@@ -122,7 +122,7 @@ class StateEnergies(nn.Module):
         return self.shared(*graph.molecules)
 
     def shared(self, batch: Tensor, charge: Tensor, multiplicity: Tensor) -> Tensor:
-        """Return (N,) eV: molecule of each atom (N,), charge and multiplicity of each molecule (F,)."""
+        """Return (N,) eV, shared out over molecules with these charges and multiplicities (F,)."""
         energies = self.table[charge.round().long() + MAX_CHARGE, multiplicity - 1]  # (F,)
         n_atoms = torch.zeros_like(energies).index_add(
             0, batch, torch.ones_like(batch, dtype=energies.dtype)

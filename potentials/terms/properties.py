@@ -57,7 +57,9 @@ class _FromCenter(nn.Module):
 
 
 class DipoleMoment(_FromCenter):
-    """|Σ q_i (r_i - r_c)| in D, with charges q_i of the atoms in e that add up to the total charge, and r_c the centre of mass.
+    """|Σ q_i (r_i - r_c)| in D, with learned charges q_i in e and r_c the centre of mass.
+
+    The charges add up to the total charge.
 
     For open molecules. Differs from arXiv 2202.02541: dipoles of the atoms themselves are left out,
     since a term sees no vectors of the architecture.
@@ -75,7 +77,10 @@ class DipoleMoment(_FromCenter):
 
 
 class SpatialExtent(_FromCenter):
-    """Σ q_i |r_i - r_c|² in bohr², with learned q_i and r_c the centre of mass (arXiv 2202.02541, section 3.4); for open molecules."""
+    """Σ q_i |r_i - r_c|² in bohr², with learned q_i and r_c the centre of mass; for open molecules.
+
+    Source: arXiv 2202.02541, section 3.4.
+    """
 
     def forward(self, graph: AtomicGraph, vectors: Tensor, scalars: Tensor) -> Tensor:
         """Return (N,) bohr²."""

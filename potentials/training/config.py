@@ -100,9 +100,8 @@ class Config:
 
     name: str
     data: DataConfig
-    potential: dict[
-        str, Any
-    ]  # spec; scale of the readout and reference energies come from the data where they are not given
+    # The spec; reference energies and the scale of the readout come from the data where not given.
+    potential: dict[str, Any]
     description: str = ""
     limits: str = ""  # where the model will fail, and what to take instead: for its card
     seed: int = 0

@@ -44,9 +44,8 @@ class StructureSet:
     def __init__(self, frames: Frames, cutoff: float, device: torch.device | str = "cpu") -> None:
         self.cutoff = cutoff
         single = _share_pairs(graphs(frames, cutoff))
-        joined = collate(
-            single
-        )  # idx_i and idx_j count over all structures: brought back to each structure's own atoms below
+        # Indices count over all structures; below they are brought back to each structure's own.
+        joined = collate(single)
         self.n_atoms = torch.from_numpy(frames.n_atoms.copy())  # (S,)
         self.n_pairs = torch.tensor([len(g.idx_i) for g in single])  # (S,)
         self.first_atom = self.n_atoms.cumsum(0) - self.n_atoms
@@ -91,7 +90,7 @@ class StructureSet:
 
     @cached_property
     def equal(self) -> bool:
-        """Whether all structures have as many atoms and pairs as the first, so that all batches have the same shapes."""
+        """Whether all structures have as many atoms and pairs, so that batches have one shape."""
         return bool(
             (self.n_atoms == self.n_atoms[0]).all() and (self.n_pairs == self.n_pairs[0]).all()
         )
@@ -138,7 +137,7 @@ class StructureSet:
         )
 
     def batches(self, max_atoms: int) -> Iterator[Batch]:
-        """Go through all structures in order, in batches of at most so many atoms (or one structure)."""
+        """Go through all structures in order, in batches of up to ``max_atoms`` atoms."""
         start = 0
         ends = self.n_atoms.cumsum(0)
         while start < len(self):
@@ -167,7 +166,7 @@ def _ranges(first: Tensor, counts: Tensor) -> Tensor:
 
 
 def _share_pairs(single: list[AtomicGraph]) -> list[AtomicGraph]:
-    """Give structures of one open molecule the union of their pair lists, unless that is much longer."""
+    """Give structures of one open molecule the union of their pairs, unless that is much longer."""
     numbers = single[0].atomic_numbers
     if any(bool(g.pbc.any()) or not torch.equal(g.atomic_numbers, numbers) for g in single):
         return single

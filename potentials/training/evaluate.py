@@ -23,8 +23,8 @@ def errors(potential: Potential, structures: StructureSet) -> dict[str, Any]:
     Returns
     -------
     dict   ``n_frames``, ``energy_mae_meV``, ``energy_mae_meV_per_atom``, ``forces_mae_meV_per_A``,
-           also ``rmse`` and ``max``,
-           and the same under ``by_state`` with ``charge`` and ``multiplicity``; ``gaps`` as of `gap_errors`
+           also ``rmse`` and ``max``, and the same under ``by_state`` with ``charge`` and
+           ``multiplicity``; ``gaps`` as of `gap_errors`
     """
     energy, forces = _differences(potential, structures)
     n_atoms = structures.n_atoms

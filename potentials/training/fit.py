@@ -49,7 +49,8 @@ class Training:
     devices : int                processes, each with a device of its own
     resume : bool                go on from the checkpoint in ``output``, if there is one yet
     on_validation : callable     told each row of the history
-    gradients : name -> function ways to differentiate besides those of `GRADIENTS`, for the configuration to choose from
+    gradients : name -> function ways to differentiate that may be chosen besides those of
+                                 `GRADIENTS`
 
     Raises
     ------

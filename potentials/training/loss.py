@@ -115,9 +115,10 @@ def _by_autograd(
 
 
 def objective(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Targets) -> Tensor:
-    """Evaluate what training minimises on a batch, to be differentiated by the parameters: the loss and every penalty.
+    """Evaluate what training minimises on a batch: the loss and every penalty.
 
-    ``graph.positions`` must be a leaf that requires a gradient: compilation sees through `torch.autograd.grad` only then.
+    To be differentiated by the parameters. ``graph.positions`` must be a leaf that requires a
+    gradient: compilation sees through `torch.autograd.grad` only then.
     """
     encode = (
         at_nodes if len(graph.idx_i) > potential.trunk.nodes.count else at_pairs
@@ -133,7 +134,7 @@ def misfit(
     targets: Targets,
     encode: Encode = at_pairs,
 ) -> tuple[Tensor, Tensor | None]:
-    """Evaluate the loss of a batch alone, and the displacement (N, 3) Å of moving points, if any."""
+    """Return the loss of a batch alone, and the displacement (N, 3) Å of moving points, if any."""
     energies, displacement = potential(graph, encode)
     energy = structure_sum(energies, graph)
     forces = None

@@ -96,7 +96,7 @@ def assemble(
     test: Frames | None,
     rehearsed: Frames | None = None,
 ) -> Material:
-    """Complete the spec with the statistics of the training structures, and with the scale of the model to start from.
+    """Complete the spec with the statistics of the data and the scale of the model to start from.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def _complete(
     states: dict[tuple[int, int], float],
     labels: tuple[float, float] = (1.0, 0.0),
 ) -> dict[str, Any]:
-    """Give the readouts scale and shift and the energies of elements and states their values, where the spec leaves them open.
+    """Fill in scale and shift of the readouts and the energies of elements and states left open.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""From one model to experts: a training for each electronic state, of labels of that state alone, and one model of all of them.
+"""From one model to experts: a training for each electronic state, and one model of all of them.
 
 The model may have experts already: each training then goes on from that of its state, and those of
 other states stay as they are. Embeddings and attention that the configuration names and the model
@@ -65,7 +65,10 @@ def train_expert(
     gradients: Mapping[str, Gradients],
     command: str = "",
 ) -> str:
-    """Train the expert of a state in a folder of its own, unless it is there already; what was cut off goes on. Say what came of it."""
+    """Train the expert of a state in a folder of its own, and say what came of it.
+
+    One that is there is left as it is; one that was cut off goes on.
+    """
     folder = output / _folder(state)
     if (folder / MODEL).is_file():
         return f"{_folder(state)}: done before"
@@ -87,7 +90,7 @@ def train_expert(
 
 
 def combine(base: Model, experts: Sequence[Model]) -> Experts:
-    """Put experts of one state each together with the model that they started from, and with its own experts of other states.
+    """Join experts of one state each with the model they started from, and with its own experts.
 
     Raises
     ------
@@ -128,7 +131,10 @@ def combine(base: Model, experts: Sequence[Model]) -> Experts:
 
 @torch.no_grad()
 def _take_rows(potential: Potential, shared: Potential, rows: Sequence[int]) -> None:
-    """Give all tables of elements the rows of the shared ones where nothing was learnt: a file need not hold them twice."""
+    """Replace rows of element tables by the shared ones where nothing was learnt.
+
+    A file need not hold them twice.
+    """
     for table, theirs in zip(potential.modules(), shared.modules(), strict=True):
         if isinstance(table, nn.Embedding) and isinstance(theirs, nn.Embedding):
             table.weight[rows] = theirs.weight[rows]
@@ -144,7 +150,10 @@ def save_combined(
     command: str = "",
     text: str = "",
 ) -> dict[str, Any]:
-    """Write the model with the experts of some states in a folder, with the errors of the whole in its card; return these."""
+    """Write the model with the experts of some states in a folder, and return its errors.
+
+    They stand in its card.
+    """
     experts = [load(output / _folder(state) / MODEL) for state in states]
     potential = combine(base, experts)
     potential.load_state_dict(expanded(compact(potential.state_dict())))  # as rounded in the file
@@ -231,7 +240,7 @@ def _shared(base: Model) -> Potential:
 
 
 def _grown(potential: Potential, spec: Mapping[str, Any]) -> Potential:
-    """Return a potential of a spec that says what the given one does, where they differ in further embeddings and attention at most."""
+    """Return the potential, built anew if all that the spec adds are embeddings and attention."""
     own = potential.spec
     lost = [e for e in own.get("embeddings", ()) if e not in spec.get("embeddings", ())]
     if {**own, **{key: spec[key] for key in GROWING if key in spec}} != spec or lost:

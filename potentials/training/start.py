@@ -20,7 +20,10 @@ from potentials.training.widen import widened
 
 
 def like_start(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the readout of a spec the scale of the model it starts from, so that its weights mean what they meant."""
+    """Give the readout of a spec the scale of the model it starts from.
+
+    So weights mean what they meant.
+    """
     scales = [
         {"scale": term["scale"]}
         for term in start.get("terms", ())

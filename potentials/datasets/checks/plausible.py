@@ -2,11 +2,14 @@
 
 Three quantities have a known size, whatever the molecule; a wrong unit shifts them 2 to 1000 times.
 
-* Atoms touch: the nearest neighbour of an atom is about a sum of covalent radii away (0.8 to 1.1 in molecules, salts and metals).
-* Total energies lie within a few percent of those of free atoms (1.00 to 1.02 for light elements, 1.07 with gold). Energies of valence
-  electrons alone, atomisation energies and energies above a minimum are smaller in size, never larger.
-* Energies and forces belong together: from one structure to its most similar one, the energy changes by minus force times way,
-  and the force by some 10 eV/Å² times the way (8 to 17 in molecules; 0.7 between rigid ones).
+* Atoms touch: the nearest neighbour of an atom is about a sum of covalent radii away (0.8 to 1.1 in
+  molecules, salts and metals).
+* Total energies lie within a few percent of those of free atoms (1.00 to 1.02 for light elements,
+  1.07 with gold). Energies of valence electrons alone, atomisation energies and energies above a
+  minimum are smaller in size, never larger.
+* Energies and forces belong together: from one structure to its most similar one, the energy
+  changes by minus force times way, and the force by some 10 eV/Å² times the way (8 to 17 in
+  molecules; 0.7 between rigid ones).
 """
 
 from __future__ import annotations
@@ -82,7 +85,10 @@ def unit_problems(frames: Frames) -> list[str]:
 
 
 def work_ratio(frames: Frames) -> Work:
-    """Compare energy changes with work between each structure and the most similar one of the same atoms and state."""
+    """Compare the work between most similar structures with their difference in energy.
+
+    Similar are structures of the same atoms and electronic state.
+    """
     found = [] if frames.forces is None else [_change(frames, a, b) for a, b in _similar(frames)]
     if not found:
         return Work(float("nan"), 0.0, float("nan"), 0)
@@ -138,7 +144,10 @@ def _total_energies(frames: Frames) -> Iterator[str]:
 
 
 def _hartree(frames: Frames) -> Iterator[str]:
-    """Energies of valence electrons in eV may be as small as all-electron energies in hartree: the forces decide, if there are any."""
+    """Find energies in hartree that are declared as eV; the forces decide, if there are any.
+
+    Without forces, energies of valence electrons in eV look like all-electron energies in hartree.
+    """
     ratio = float(np.median(frames.energy / _free_atoms(frames)))
     low, high = IN_HARTREE_WITHOUT_FORCES if frames.forces is None else IN_HARTREE
     if low < ratio < high and (frames.forces is None or work_ratio(frames).stiffness < SOFT):
@@ -179,11 +188,10 @@ def _work(frames: Frames) -> Iterator[str]:
     guess = _looks_like(
         free, {unit: read / size for unit, size in ENERGIES.items() if size != read}
     )
+    guess = guess or " Energies and forces are in different units, or one of them was converted."
     yield (
         f"`energy` must change by minus force times way between similar structures; got {ratio:.3g}"
-        f" times that ({n_pairs}"
-        f" pairs).{guess or ' Energies and forces are in different units, or one of them was converted.'}"
-        " Declare the units of both."
+        f" times that ({n_pairs} pairs).{guess} Declare the units of both."
     )
 
 
@@ -194,7 +202,10 @@ def _free_atoms(frames: Frames) -> Array:
 
 
 def _similar(frames: Frames) -> Iterator[tuple[int, int]]:
-    """Pair each structure with the nearest one of the same atoms, cell and state, by distances between all atoms."""
+    """Pair each structure with the one of the same atoms, cell and state that is most similar.
+
+    Similarity is measured by the distances between all atoms.
+    """
     keys = [
         (
             frames.atomic_numbers[frames.slice_of(i)].tobytes(),

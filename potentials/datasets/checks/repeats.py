@@ -1,4 +1,4 @@
-"""Find structures that occur twice, whatever their place, orientation, mirror image and order of atoms."""
+"""Find structures that occur twice, however placed, turned, mirrored and in any order of atoms."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ def find_repeats(frames: Frames, other: Frames | None = None) -> list[tuple[int,
 
 
 def _marks(frames: Frames) -> Array:
-    """Numbers that equal structures share, in units of how far the tolerance may part them (S, 3)."""
+    """Compute numbers that equal structures share, in units of how far the tolerance may part them.
+
+    They are (S, 3).
+    """
     marks, spread = np.zeros((len(frames), 3)), np.full(len(frames), 1e-9)
     for pairs in pairs_within(frames, REACH):
         structure = np.searchsorted(frames.first, pairs.idx_i, side="right") - 1

@@ -1,11 +1,12 @@
 """Our own file of labelled structures, in HDF5, and readers of other people's HDF5 layouts.
 
-Ours is the flat arrays of `Frames`, one data set each, under their own names: per structure ``n_atoms`` (S,) ``energy`` (S,)
-``total_charge`` (S,) ``multiplicity`` (S,) ``cell`` (S,3,3) ``pbc`` (S,3) ``stress`` (S,3,3) ``group`` (S,) ``dipole`` (S,3), per atom
-``atomic_numbers`` (N,) ``positions`` (N,3) ``forces`` (N,3) ``partial_charges`` (N,), the structures one after the other. A label
-that is not known is not there. Each data set with a unit names it in its attribute ``unit``; the attributes of the file are
-``format`` "polcalc-frames", ``version`` 1 and the provenance. Writing loses nothing: an array is stored as float32 only where
-every number is one.
+Ours is the flat arrays of `Frames`, one data set each, under their own names: per structure
+``n_atoms`` (S,) ``energy`` (S,) ``total_charge`` (S,) ``multiplicity`` (S,) ``cell`` (S,3,3)
+``pbc`` (S,3) ``stress`` (S,3,3) ``group`` (S,) ``dipole`` (S,3), per atom ``atomic_numbers`` (N,)
+``positions`` (N,3) ``forces`` (N,3) ``partial_charges`` (N,), the structures one after the other. A
+label that is not known is not there. Each data set with a unit names it in its attribute ``unit``;
+the attributes of the file are ``format`` "polcalc-frames", ``version`` 1 and the provenance.
+Writing loses nothing: an array is stored as float32 only where every number is one.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ ENERGIES = {
 }  # eV
 LENGTHS = {"Å": 1.0, "bohr": BOHR, "nm": 10.0}  # Å
 ALIASES = {
-    "angstrom": "Å", "ang": "Å", "a": "Å", "å": "Å", "a0": "bohr", "ha": "hartree", "eh": "hartree", "ry": "rydberg",
+    "angstrom": "Å", "ang": "Å", "a": "Å", "å": "Å", "a0": "bohr",
+    "ha": "hartree", "eh": "hartree", "ry": "rydberg",
     "kcal mol-1": "kcal/mol", "kj mol-1": "kJ/mol",
 }  # fmt: skip
 

@@ -26,7 +26,10 @@ LIBRASCAL = (
 )
 N2P2 = f"{RAW}/CompPhysVienna/n2p2/61daa0dfd065c842eaabc40ab283658510e066a5/examples/nnp-train"
 AIMNET = f"{RAW}/isayevlab/aimnetcentral/704325e1878c0d5805001c2f648ca07227addb27/tests/data"
-COOKBOOK = f"{RAW}/lab-cosmo/atomistic-cookbook/d50df7120657b2c8f284bdd7f7632c65af661a42/examples/lode-linear"
+COOKBOOK = (
+    f"{RAW}/lab-cosmo/atomistic-cookbook/d50df7120657b2c8f284bdd7f7632c65af661a42"
+    "/examples/lode-linear"
+)
 ATOMIC_UNITS = Units("hartree", "bohr")
 
 

@@ -1,7 +1,8 @@
-"""MD17: molecules at 500 K with their original labels, and the coupled-cluster sets of the same group.
+"""MD17: molecules at 500 K with their original labels; the coupled-cluster sets of the same group.
 
-``md17:MOLECULE`` is the full trajectory; ``md17:MOLECULE:SPLIT[:PART]`` are the frames of the rMD17 split with the original
-energies and forces, which rMD17's files carry too. Not to be mixed with rMD17: another functional.
+``md17:MOLECULE`` is the full trajectory; ``md17:MOLECULE:SPLIT[:PART]`` are the frames of the rMD17
+split with the original energies and forces, which rMD17's files carry too. Not to be mixed with
+rMD17: another functional.
 """
 
 from __future__ import annotations

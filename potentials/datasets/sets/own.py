@@ -1,4 +1,4 @@
-"""Sets that we computed: the files come with the package, the generators are in `potentials.labels`."""
+"""Sets that we computed; their files come with the package, `potentials.labels` makes them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SHIPPED = Path(__file__).parents[1] / "files"
 
 
 def card(name: str) -> dict[str, Any]:
-    """Read how a set was made: level of theory, programs, sampling, seed, number of labels, checksum."""
+    """Read how a set was made: method, programs, sampling, seed, number of labels, checksum."""
     found: dict[str, Any] = json.loads((SHIPPED / f"{name}.json").read_text(encoding="utf-8"))
     return found
 

@@ -2,10 +2,11 @@
 
 No forces.
 
-``qm9:TARGET`` is everything that is sound, 130,831 molecules; ``qm9:TARGET:train`` 120,000 of them, from which a training draws 110,000 and
-10,000 to validate as the literature does, and ``qm9:TARGET:test`` the other 10,831, drawn with our own seed. The target stands where other
-sets have the energy: `QUANTITIES` tells its unit. ``U0``, ``U``, ``H``, ``G`` are total energies; with ``-atomization`` behind the name
-those of the free atoms are taken away.
+``qm9:TARGET`` is everything that is sound, 130,831 molecules; ``qm9:TARGET:train`` 120,000 of them,
+from which a training draws 110,000 and 10,000 to validate as the literature does, and
+``qm9:TARGET:test`` the other 10,831, drawn with our own seed. The target stands where other sets
+have the energy: `QUANTITIES` tells its unit. ``U0``, ``U``, ``H``, ``G`` are total energies; with
+``-atomization`` behind the name those of the free atoms are taken away.
 
 Left out are the 3,054 molecules whose bonds are not those of their SMILES after relaxation, by the
 list of the authors.

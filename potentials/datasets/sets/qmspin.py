@@ -1,8 +1,9 @@
 """QMspin: carbenes, singlet and triplet energy at each geometry, energies alone.
 
-``qmspin`` is everything; ``qmspin:random:PART`` the random split of the literature, 20,000 samples to train and 1,000 to validate,
-drawn with our own seed, for its indices are not published; ``qmspin:parent:PART`` keeps what comes from one molecule of QM9 together.
-PART is train, validation or test.
+``qmspin`` is everything; ``qmspin:random:PART`` the random split of the literature, 20,000 samples
+to train and 1,000 to validate, drawn with our own seed, for its indices are not published;
+``qmspin:parent:PART`` keeps what comes from one molecule of QM9 together. PART is train, validation
+or test.
 
 Files ``geometries_singlet/*.xyz`` and ``geometries_triplet/*.xyz`` of the archive, named by QM9
 index, carbene index and the optimised state, ``s`` or ``t``: commas between columns, and a comment
@@ -154,7 +155,7 @@ def _atoms(lines: list[str], name: str) -> tuple[list[int], list[list[float]]]:
 
 
 def _energies(comment: str, numbers: list[int], name: str) -> dict[int, float]:
-    """Find the energy of each state in hartree, and hold both against everything that is known of them."""
+    """Read the energy of each state in hartree, and check it against the atoms and the comment."""
     fields = comment.split(";")
     energies = {
         multiplicity: _energy(fields, state, name) for state, multiplicity in STATES.items()

@@ -2,8 +2,9 @@
 
 One .npz file per molecule, official split and part.
 
-``rmd17:MOLECULE:SPLIT:PART`` with SPLIT 01 … 05 and PART train or test is one file of 1,000 frames in its official order;
-without PART both, train first; ``rmd17:MOLECULE`` is the full set, from the original archive.
+``rmd17:MOLECULE:SPLIT:PART`` with SPLIT 01 … 05 and PART train or test is one file of 1,000 frames
+in its official order; without PART both, train first; ``rmd17:MOLECULE`` is the full set, from the
+original archive.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from potentials.datasets.recipe import Part, Recipe, RemoteFile, choose, padded
 
 FORM = "rmd17:MOLECULE[:SPLIT[:PART]]"
 MOLECULES = (
-    "aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde", "naphthalene", "paracetamol", "salicylic", "toluene", "uracil",
+    "aspirin", "azobenzene", "benzene", "ethanol", "malonaldehyde", "naphthalene", "paracetamol",
+    "salicylic", "toluene", "uracil",
 )  # fmt: skip
 SPLITS = ("01", "02", "03", "04", "05")
 PARTS = ("train", "test")

@@ -1,9 +1,11 @@
-"""SPICE: drug-like molecules, dimers and peptides, neutral and charged, energies and forces, MBIS charges.
+"""SPICE: drug-like molecules, dimers and peptides, neutral and charged; MBIS charges in part.
 
-``spice:SUBSET`` is one of the subsets below; ``spice:SUBSET:mbis`` those of its molecules alone that have MBIS charges, as partial
-charges. One HDF5 group a molecule: ``subset``, ``smiles``, ``atomic_numbers`` (N,), ``conformations`` (M, N, 3) bohr, and in hartree
-``dft_total_energy`` (M,) and ``dft_total_gradient`` (M, N, 3) per bohr; ``mbis_charges`` (M, N, 1) in some. The charge is that of the
-SMILES, held against the sum of MBIS charges. Conformations with a force beyond `MAX_FORCE` are left out.
+``spice:SUBSET`` is one of the subsets below; ``spice:SUBSET:mbis`` those of its molecules alone
+that have MBIS charges, as partial charges. One HDF5 group a molecule: ``subset``, ``smiles``,
+``atomic_numbers`` (N,), ``conformations`` (M, N, 3) bohr, and in hartree ``dft_total_energy`` (M,)
+and ``dft_total_gradient`` (M, N, 3) per bohr; ``mbis_charges`` (M, N, 1) in some. The charge is
+that of the SMILES, held against the sum of MBIS charges. Conformations with a force beyond
+`MAX_FORCE` are left out.
 """
 
 from __future__ import annotations
