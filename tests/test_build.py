@@ -13,7 +13,7 @@ from md_runs.cli.app import app
 from md_runs.errors import InputError
 
 pytest.importorskip("rdkit", reason="needs RDKit")
-from md_runs.cli.structures.build import build
+from md_runs.surfaces.smiles import CONTACT, build
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ from md_runs.cli.structures.build import build
 def test_the_smiles_says_the_state(
     smiles: str, formula: str, charge: int, multiplicity: int
 ) -> None:
-    [atoms], _ = build(smiles)
+    [atoms], *_ = build(smiles)
     assert atoms.get_chemical_formula("hill") == formula
     assert (atoms.info["charge"], atoms.info["multiplicity"]) == (charge, multiplicity)
     distances = atoms.get_all_distances() + 9 * np.eye(len(atoms))
@@ -39,19 +39,61 @@ def test_the_smiles_says_the_state(
 
 
 def test_a_multiplicity_can_be_asked_for() -> None:
-    assert build("O=O", multiplicity=3)[0][0].info["multiplicity"] == 3
+    assert build("O=O", multiplicity=3).frames[0].info["multiplicity"] == 3
     with pytest.raises(InputError, match="multiplicity"):
         build("CCO", multiplicity=2)
 
 
-def test_conformers_differ_and_the_seed_decides() -> None:
-    frames, n_open = build("CCCCO", conformers=4, seed=1)
-    again, _ = build("CCCCO", conformers=4, seed=1)
-    assert 1 < len(frames) <= 4 and n_open == 0
+@pytest.mark.parametrize("seed", [0, 1, 2**70])
+def test_conformers_differ_whatever_the_seed(seed: int) -> None:
+    frames, n_open, _ = build("CCCCO", conformers=8, seed=seed)
+    again = build("CCCCO", conformers=8, seed=seed).frames
+    assert len(frames) == 8 and n_open == 0
     assert all(np.array_equal(a.positions, b.positions) for a, b in zip(frames, again, strict=True))
     ends = [atoms.get_distance(0, 4) for atoms in frames]
     assert np.ptp(ends) > 0.2  # stretched and folded chains
-    assert build("CC(O)(F)Cl")[1] == 1
+    assert build("CC(O)(F)Cl").n_open == 1
+
+
+def test_conformers_are_counted_once_they_differ() -> None:
+    assert len(build("CCCCCCCC", conformers=25).frames) == 25  # of ten embedded at once
+    assert len(build("O=C=O", conformers=5).frames) == 1
+    assert len(build("CC(=O)Nc1ccc(O)cc1", conformers=9).frames) > 1  # its hydroxyl group turns
+
+
+@pytest.mark.parametrize(("smiles", "degrees"), [("[CH2]", 109.5), ("F[C]F", 109.5)])
+def test_carbenes_are_bent(smiles: str, degrees: float) -> None:
+    atoms = build(smiles).frames[0]
+    [carbon] = np.flatnonzero(atoms.numbers == 6)
+    a, b = np.flatnonzero(atoms.numbers != 6)
+    assert atoms.get_angle(a, carbon, b) == pytest.approx(degrees, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("smiles", "charge", "parts", "nearest_A"),
+    [
+        ("[NH4+].[Cl-]", 0, [[0, 2, 3, 4, 5], [1]], CONTACT * (1.2 + 1.8)),
+        ("CC(=O)[O-].[Na+]", 0, [[0, 1, 2, 3, 5, 6, 7], [4]], None),
+        ("[Na+].O.O", 1, [[0], [1, 3, 4], [2, 5, 6]], None),
+    ],
+)
+def test_parts_are_placed_side_by_side(
+    smiles: str, charge: int, parts: list[list[int]], nearest_A: float | None
+) -> None:
+    [atoms], _, n_parts = build(smiles)
+    assert (atoms.info["charge"], n_parts) == (charge, len(parts))
+    distances = atoms.get_all_distances()
+    for n, part in enumerate(parts):
+        before = [atom for earlier in parts[:n] for atom in earlier]
+        if before:
+            nearest = distances[np.ix_(part, before)].min()
+            assert 1.8 < nearest < 3.6
+            assert nearest_A is None or nearest == pytest.approx(nearest_A, abs=0.1)
+
+
+def test_an_ion_sits_at_the_charge_of_the_other() -> None:
+    atoms = build("CC(=O)[O-].[Na+]").frames[0]
+    assert np.argmin(np.delete(atoms.get_distances(4, range(8)), 4)) in (2, 3)  # an oxygen
 
 
 @pytest.mark.parametrize(
@@ -60,7 +102,6 @@ def test_conformers_differ_and_the_seed_decides() -> None:
         ("", "RDKit reads"),
         ("C1CC", "RDKit reads"),
         ("C(C)(C)(C)(C)C", "valence"),
-        ("CCO.O", "one molecule"),
         ("[Xe]F", "MMFF94 or UFF"),
     ],
 )

@@ -186,7 +186,7 @@ def _embedded(molecule: Any, rng: np.random.Generator) -> Any:
 def force_field(molecule: Any, conformer: int = -1) -> Any:
     """Make the force field of a molecule with a geometry.
 
-    MMFF94, or UFF where that has no parameters.
+    MMFF94, or UFF where that has no parameters and for radicals: MMFF94 takes CH2 for an alkyne.
 
     Raises
     ------
@@ -194,7 +194,8 @@ def force_field(molecule: Any, conformer: int = -1) -> Any:
     """
     from rdkit.Chem import rdForceFieldHelpers as helpers
 
-    if helpers.MMFFHasAllMoleculeParams(molecule):
+    radical = any(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    if not radical and helpers.MMFFHasAllMoleculeParams(molecule):
         field = helpers.MMFFGetMoleculeForceField(
             molecule, helpers.MMFFGetMoleculeProperties(molecule), confId=conformer
         )
