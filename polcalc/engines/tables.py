@@ -65,11 +65,11 @@ class TabulatedFilter(nn.Module):
         self.spacing, self.n_parts = table.spacing, n_parts
 
     def forward(self, edges: Edges) -> tuple[Tensor, Tensor]:
-        """Return the filter of each pair (P, T, C) and that of a self loop, at length zero (T, C)."""
-        values = interpolate(self.coefficients, self.spacing, edges.length)
-        return values.view(len(values), self.n_parts, -1), self.coefficients[0, 0].view(
-            self.n_parts, -1
-        )
+        """Return the filter of each pair (P, T, C) and that at length zero (T, C)."""
+        values = interpolate(self.coefficients, self.spacing, edges.length)  # (P, T C)
+        # named sizes, not -1: of no pairs torch could not tell them
+        parts = self.n_parts, values.shape[1] // self.n_parts
+        return values.view(len(values), *parts), self.coefficients[0, 0].view(parts)
 
 
 def tabulate_filter(

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ase import Atoms
 from torch import Tensor
 from torch.testing import assert_close
 
+from polcalc.engines.base import Structure, Unavailable
+from polcalc.engines.selector import ENGINES, make_engine
 from potentials import checkpoint
 from potentials.build import build
 from potentials.parts.conditioning import state_inputs
@@ -58,6 +61,28 @@ def test_lone_atoms_feel_no_force(potential: Potential) -> None:
         forces = predict(potential, graph_of(atoms, potential.cutoff)).forces
         assert forces is not None
         assert not forces.any()
+
+
+PLAIN = {v.architecture: v for v in reversed(VARIANTS)}  # the first of each architecture
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+@pytest.mark.parametrize("architecture", PLAIN)
+def test_every_engine_takes_atoms_without_a_pair(architecture: str, engine: str) -> None:
+    """The energies of the atoms alone, no forces; from every engine that serves it here."""
+    potential = PLAIN[architecture].build()
+    for parameter in potential.parameters():
+        parameter.data = parameter.data.float()  # tables are for float32
+    try:
+        made = make_engine(engine, potential, torch.device("cpu"))
+    except Unavailable:
+        pytest.skip(f"{engine} does not serve this potential here")
+    apart = Atoms("OH", [[0, 0, 0], [0, 0, 8]])
+    together, *alone = (made.evaluate(_structure(atoms)) for atoms in (apart, apart[:1], apart[1:]))
+    assert not together.forces.any()
+    np.testing.assert_allclose(
+        together.energies, [answer.energy for answer in alone], rtol=0, atol=1e-6
+    )
 
 
 def test_an_isolated_atom_has_its_reference_energy(variant: Variant, potential: Potential) -> None:
@@ -256,6 +281,12 @@ def _renamed(potential: Potential, bare: Potential) -> dict[str, Tensor]:
             if n.startswith(f"terms.{old}.")
         }
     return renamed
+
+
+def _structure(atoms: Atoms) -> Structure:
+    return Structure(
+        atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, 0, 1, np.zeros(len(atoms))
+    )
 
 
 def _given(tensor: Tensor | None) -> Tensor:
