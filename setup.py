@@ -20,7 +20,7 @@ MSVC_FLAGS = ["/std:c++17", "/O2"]
 
 
 def optional_extensions() -> list[Extension]:
-    """Describe `potentials.ops._kernels` and `polcalc.engines.native._native`, each where its sources lie."""
+    """Describe `potentials.ops._kernels` and `polcalc.engines.native._native`."""
     try:
         import pybind11
     except ImportError:

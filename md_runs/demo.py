@@ -1,4 +1,4 @@
-"""``make demo``: relax ethanol, run it at 300 K, let it go at constant energy, and compare the model with its reference data.
+"""``make demo``: relax ethanol, run it at 300 K and at constant energy, compare with references.
 
 Everything goes through the functions behind the ``polcalc`` commands. Results:
 ``demo/ethanol.png``, ``demo/summary.json``, and one numbered directory per run that is never

@@ -22,7 +22,7 @@ NEWTON_TOLERANCE = 1e-10
 
 
 class KineticTest(NamedTuple):
-    """Kinetic energies against the gamma distribution that every canonical ensemble has, whatever its potential."""
+    """Kinetic energies against the gamma distribution of a canonical ensemble of any potential."""
 
     n_samples: int
     n_independent: int  # so far apart that they have forgotten each other
@@ -56,7 +56,7 @@ def kinetic_density(energy: npt.ArrayLike, degrees_of_freedom: int, temperature_
 def kinetic_test(
     energy: npt.ArrayLike, degrees_of_freedom: int, temperature_K: float
 ) -> KineticTest:
-    """Compare a series of kinetic energies (eV) with the canonical distribution at a temperature."""
+    """Compare kinetic energies (eV) with the canonical distribution at a temperature."""
     values = np.asarray(energy, dtype=np.float64)
     shape, scale = degrees_of_freedom / 2, units.kB * temperature_K
     canonical = stats.gamma(shape, scale=scale).cdf
@@ -112,7 +112,10 @@ def slope_test(
 def log_ratio(
     cold: npt.ArrayLike, hot: npt.ArrayLike, n_bins: int = 30, n_blocks: int = 10
 ) -> tuple[Floats, Floats, Floats]:
-    """Histogram ln(P_hot / P_cold) over potential energy where both were seen in most blocks, for the eye: energies, values, errors."""
+    """Histogram ln(P_hot / P_cold) over the potential energy, to plot: energies, values, errors.
+
+    Bins are taken where both were seen in most blocks.
+    """
     series = np.asarray(cold, dtype=np.float64), np.asarray(hot, dtype=np.float64)
     edges = np.linspace(series[1].min(), series[0].max(), n_bins + 1)
     counts = [
@@ -136,7 +139,10 @@ def _p_value(mean: Mean, expected: float) -> float:
 
 
 def _log_ratio_slope(cold: Floats, hot: Floats) -> float:
-    """Maximise the likelihood of a logistic regression of "is hot" on the energy, by Newton's method: its slope (1/eV)."""
+    """Return the slope (1/eV) of a logistic regression of "is hot" on the energy.
+
+    Newton's method maximises the likelihood.
+    """
     centre, scale = np.concatenate([cold, hot]).mean(), np.concatenate([cold, hot]).std()
     x = np.concatenate([cold, hot])
     design = np.stack([np.ones(len(x)), (x - centre) / scale])  # (2, F)

@@ -1,4 +1,4 @@
-"""Distances between atoms: their distribution in a molecule, and radial distribution functions in a periodic cell.
+"""Distances between atoms: distributions in a molecule, radial distributions in a periodic cell.
 
 The latter need MDAnalysis, an optional dependency: ``pip install "polcalc[analysis]"``.
 """
@@ -82,7 +82,7 @@ def radial_distributions(
     radius: float,
     n_bins: int,
 ) -> dict[str, Curve]:
-    """Radial distribution functions g(r) of every pair of elements, without pairs inside one molecule, with block errors.
+    """Compute g(r) of every pair of elements, without pairs inside one molecule, with block errors.
 
     Parameters
     ----------
@@ -127,7 +127,10 @@ def radial_distributions(
 
 
 def _standard(positions: Floats, cells: Floats) -> tuple[Floats, Floats]:
-    """Turn frames so that the first lattice vector is x and the second in the xy plane, as MDAnalysis has it; boxes are (F, 6)."""
+    """Turn frames as MDAnalysis has them: first lattice vector along x, second in the xy plane.
+
+    Boxes are (F, 6).
+    """
     turned, boxes = np.empty_like(positions), np.empty((len(cells), 6))
     for n, matrix in enumerate(cells):
         boxes[n] = Cell(matrix).cellpar()

@@ -220,7 +220,7 @@ def _velocities(run: Run) -> Floats:
 
 
 def _particles(run: Run) -> dict[str, Floats]:
-    """Positions (F, N, 3) of the atoms of each element, and of the centres of molecules where there are several."""
+    """Return positions (F, N, 3) of the atoms of each element, and of molecules if several."""
     masses, symbols = run.atoms.get_masses(), np.array(run.atoms.get_chemical_symbols())
     positions = without_drift(run.trajectory.positions, masses)
     found = {symbol: positions[:, symbols == symbol] for symbol in sorted(set(symbols.tolist()))}

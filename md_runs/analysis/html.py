@@ -9,11 +9,21 @@ from html import escape
 
 from md_runs.analysis.section import Section, Table
 
+FOOTER = "Numbers behind each figure: the CSV file of the same name. Made by polcalc analyse."
 CSS = """
-:root { --ink: #1c2430; --soft: #5d6877; --line: #d9dee5; --paper: #ffffff; --wash: #f5f7fa; --accent: #0072b2; --warn: #9a5b00; }
+:root {
+  --ink: #1c2430; --soft: #5d6877; --line: #d9dee5; --paper: #ffffff; --wash: #f5f7fa;
+  --accent: #0072b2; --warn: #9a5b00;
+}
 * { box-sizing: border-box; }
-body { margin: 0; background: var(--wash); color: var(--ink); font: 15px/1.55 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
-main { max-width: 880px; margin: 32px auto; padding: 44px 56px 56px; background: var(--paper); border: 1px solid var(--line); }
+body {
+  margin: 0; background: var(--wash); color: var(--ink);
+  font: 15px/1.55 system-ui, "Segoe UI", Helvetica, Arial, sans-serif;
+}
+main {
+  max-width: 880px; margin: 32px auto; padding: 44px 56px 56px; background: var(--paper);
+  border: 1px solid var(--line);
+}
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 4px; letter-spacing: -0.01em; }
 h2 { font-size: 19px; margin: 44px 0 6px; padding-top: 14px; border-top: 1px solid var(--line); }
 p { margin: 6px 0 12px; }
@@ -24,11 +34,20 @@ nav a:hover { text-decoration: underline; }
 figure { margin: 14px 0 8px; text-align: center; }
 img { max-width: 100%; height: auto; }
 .scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums; margin: 8px 0 4px; }
-th { text-align: left; font-weight: 600; border-bottom: 1.5px solid var(--ink); padding: 4px 14px 4px 0; vertical-align: bottom; }
+table {
+  border-collapse: collapse; width: 100%; font-size: 13px; font-variant-numeric: tabular-nums;
+  margin: 8px 0 4px;
+}
+th {
+  text-align: left; font-weight: 600; border-bottom: 1.5px solid var(--ink);
+  padding: 4px 14px 4px 0; vertical-align: bottom;
+}
 td { border-bottom: 1px solid var(--line); padding: 4px 14px 4px 0; vertical-align: top; }
 td:first-child { white-space: nowrap; }
-.warning { border-left: 3px solid #e69f00; background: #fff8ea; color: var(--warn); padding: 7px 12px; margin: 8px 0; font-size: 13.5px; }
+.warning {
+  border-left: 3px solid #e69f00; background: #fff8ea; color: var(--warn); padding: 7px 12px;
+  margin: 8px 0; font-size: 13.5px;
+}
 footer { margin-top: 44px; padding-top: 14px; border-top: 1px solid var(--line); }
 @media (max-width: 700px) { main { margin: 0; padding: 22px 18px; border: 0; } nav { columns: 2; } }
 @media print {
@@ -78,7 +97,7 @@ def render(
 {reasons}
 <nav>{contents}</nav>
 {body}
-<footer>{escape("Numbers behind each figure: the CSV file of the same name. Made by polcalc analyse.")}</footer>
+<footer>{FOOTER}</footer>
 </main>
 </body>
 </html>
@@ -109,8 +128,8 @@ def _table(table: Table) -> str:
         "<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
     )
     return (
-        "<div"
-        f' class="scroll"><table><thead><tr>{header}</tr></thead><tbody>\n{rows}\n</tbody></table></div>'
+        f'<div class="scroll"><table><thead><tr>{header}</tr></thead>'
+        f"<tbody>\n{rows}\n</tbody></table></div>"
     )
 
 

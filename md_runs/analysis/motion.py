@@ -1,4 +1,4 @@
-"""How atoms move: velocity autocorrelation, vibrational density of states, mean-square displacement."""
+"""How atoms move: velocity autocorrelation, its spectrum, mean-square displacement."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Spectrum(NamedTuple):
 
 
 class Diffusion(NamedTuple):
-    """A line through a mean-square displacement, and the power of time that it grows with: 1 when it is diffusion."""
+    """A line through a mean-square displacement, and its power of time: 1 when it is diffusion."""
 
     coefficient: float  # Å^2/fs
     exponent: float
@@ -116,7 +116,7 @@ def mean_square_displacement(positions: Floats) -> Floats:
 
 
 def fit_diffusion(lag_fs: Floats, displacement: Floats, dimensions: int = 3) -> Diffusion:
-    """Fit Einstein's relation, <r^2> = 2 d D t, between `DIFFUSIVE_FROM` and `DIFFUSIVE_TO` of the longest lag.
+    """Fit Einstein's relation, <r^2> = 2 d D t, to `DIFFUSIVE_FROM` … `DIFFUSIVE_TO` of the lags.
 
     Parameters
     ----------

@@ -125,7 +125,7 @@ def curve_rows(run: str, group: str, curve: Curve) -> list[Row]:
 
 
 def with_error(value: float, error: float) -> str:
-    """Write a number with its standard error, two digits of the error deciding how many are shown."""
+    """Write a number with its standard error, whose first two digits decide how many are shown."""
     if not np.isfinite(value):
         return "–"
     if not (np.isfinite(error) and error > 1e-9 * abs(value)):

@@ -220,7 +220,7 @@ def polarization(runs: Sequence[Run]) -> Section | None:
 def _internal(
     runs: Sequence[Run], kind: Kind, terms_of: Callable[[Topology], list[Term]]
 ) -> Section | None:
-    """Distributions of one kind of internal coordinate, a panel for each combination of elements."""
+    """Plot distributions of one kind of internal coordinate, a panel for each set of elements."""
     all_terms = {run.name: terms_of(find_topology(run.atoms)) for run in runs}
     names = sorted({term.name for terms in all_terms.values() for term in terms})
     if not names:

@@ -256,7 +256,8 @@ def ensemble_pairs(runs: Sequence[Run]) -> Section | None:
 def further_columns(runs: Sequence[Run]) -> Section | None:
     """Volume, pressure and whatever else the logs hold; None where they hold no more."""
     known = {
-        "step", "time_ps", "potential_energy_eV", "kinetic_energy_eV", "total_energy_eV", "conserved_energy_eV", "temperature_K",
+        "step", "time_ps", "potential_energy_eV", "kinetic_energy_eV", "total_energy_eV",
+        "conserved_energy_eV", "temperature_K",
     }  # fmt: skip
     names = sorted(
         {

@@ -91,7 +91,10 @@ def relax_table(results: Sequence[Relaxation]) -> Table:
 
 
 def errors_table(metrics: Mapping[str, Any]) -> Table:
-    """List errors overall, where there are several by electronic state, and of vertical gaps with the floor of a blind potential."""
+    """List errors overall and by electronic state, and of vertical gaps.
+
+    Beside gaps stands the error of a potential that is blind to the state.
+    """
     table = Table(box=None, pad_edge=False)
     for name in ("frames", "quantity", "MAE", "RMSE", "max"):
         table.add_column(name, justify="left" if name in ("frames", "quantity") else "right")

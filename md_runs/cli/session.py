@@ -94,7 +94,7 @@ def read_fragments(path: Path | None) -> list[dict[str, Any]] | None:
 
 
 def evaluate_first(atoms: Atoms) -> None:
-    """Evaluate once, so that an impossible state or an unknown element shows before anything is written."""
+    """Evaluate once, to find impossible states and unknown elements before anything is written."""
     with as_input_error():
         atoms.get_forces()
 
@@ -139,7 +139,10 @@ def identity(calculator: PolarizedCalculator) -> dict[str, Any]:
 
 
 def provenance(calculator: PolarizedCalculator, chosen: ModelOptions) -> dict[str, Any]:
-    """Collect what the manifest of a run keeps of its model, to be restarted with, after the first evaluation."""
+    """Collect what the manifest of a run says of its model, after the first evaluation.
+
+    A run is restarted with it.
+    """
     charges = (
         None
         if chosen.partial_charges is None or calculator.partial_charges is None

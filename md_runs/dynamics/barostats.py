@@ -54,7 +54,7 @@ class _FullLangevinHoover(_LangevinHoover):
     """The same of a cell whose lengths and angles all move."""
 
     def _barostat_BAOAB_OU_gamma_mod(self) -> Floats:
-        """Eq. 5b; differs: ASE 3.29 adds the trace to every element, not to the diagonal, which conserves no energy."""
+        """Eq. 5b; differs: ASE 3.29 adds the trace to all elements, which conserves no energy."""
         return np.asarray(
             (self.p_eps + np.trace(self.p_eps) / self.Ndof * np.eye(3)) / self.barostat_mass
         )
@@ -101,7 +101,7 @@ def isotropic_mtk(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
 
 
 def full_mtk(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
-    """Nosé-Hoover chains for atoms and every element of the cell, after Martyna, Tobias and Klein."""
+    """Nosé-Hoover chains for atoms and all elements of the cell (Martyna, Tobias and Klein)."""
     dynamics = MTKNPT(
         atoms, timestep, bath.temperature_K, bath.pressure, bath.time, bath.pressure_time
     )

@@ -1,4 +1,4 @@
-"""Everything that the next step of a run depends on, in one file that appears at once or not at all.
+"""Write everything that the next step of a run depends on to one file, at once or not at all.
 
 A checkpoint is an ``.npz`` archive of plain arrays; ``facts`` are plain values in JSON, which keeps
 every digit of a float and of the large integers of a random generator. Reading one never runs code.

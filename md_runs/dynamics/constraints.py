@@ -51,7 +51,7 @@ class RigidBonds(FixBondLengths):
 
     Source
     ------
-    Andersen, J. Comput. Phys. 52, 24 (1983); differs: the equations of all bonds are solved together.
+    Andersen, J. Comput. Phys. 52, 24 (1983); differs: all bonds are solved for together.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class RigidBonds(FixBondLengths):
             )
 
     def adjust_positions(self, atoms: Atoms, new: Floats) -> None:
-        """Move new positions (N, 3), along the bonds as they are, to where every length is right."""
+        """Move new positions (N, 3) along the present bonds to where every length is right."""
         along = self._bonds(atoms.positions)
         square = self.bondlengths**2
         for _ in range(MAX_ITERATIONS):

@@ -2,9 +2,10 @@
 
 Used by ``polcalc md`` and by the demo.
 
-A run owns its directory: ``manifest.json`` (from the first moment), ``log.csv`` and ``trajectory.h5md`` (readable at any time),
-``checkpoint.npz``, and at the end ``final.extxyz``, ``dynamics.png`` and the summary in the manifest. An equilibration has
-``equilibration.csv``, ``.h5md`` and ``.png`` beside them, so that the records of production start clean.
+A run owns its directory: ``manifest.json`` (from the first moment), ``log.csv`` and
+``trajectory.h5md`` (readable at any time), ``checkpoint.npz``, and at the end ``final.extxyz``,
+``dynamics.png`` and the summary in the manifest. An equilibration has ``equilibration.csv``,
+``.h5md`` and ``.png`` beside them, so that the records of production start clean.
 """
 
 from __future__ import annotations
@@ -147,7 +148,7 @@ class Dynamics:
             run = self._begin_next(run)
 
     def _run_phase(self, run: Run, watch: Watch | None) -> Run:
-        """Run a phase to its end, from its checkpoint if a guard sees something and the options say so."""
+        """Run a phase to its end, again from its checkpoint where a guard objects and it may."""
         try:
             try:
                 run.go(watch)
@@ -194,7 +195,7 @@ class Dynamics:
         manifest: dict[str, Any],
         bonds: Mapping[str, Any],
     ) -> Run:
-        """Open records, in place of those that a killed run may have left after its last checkpoint."""
+        """Open records in place of those that a killed run left after its last checkpoint."""
         phase = self.options.phases()[number]
         files = FILES[phase.name]
         for name in (files.log, files.trajectory):
@@ -222,7 +223,7 @@ class Dynamics:
         )
 
     def _continue(self, output: Path, manifest: dict[str, Any], checkpoint: Checkpoint) -> Run:
-        """Cut the records back to the checkpoint, and set everything that the next step depends on."""
+        """Cut the records back to the checkpoint, and restore all that the next step depends on."""
         facts = checkpoint.facts
         files = FILES[self.options.phases()[facts["phase"]].name]
         rng = np.random.default_rng()

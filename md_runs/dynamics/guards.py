@@ -35,10 +35,9 @@ FORCE_FACTOR, FORCE_EV_PER_A = (
     3.0,
     100.0,
 )  # of the largest force of the training data; where that is not known
-HOT, SPREAD = (
-    3.0,
-    10.0,
-)  # limit of the temperature: 3 + 10 standard deviations of its canonical distribution, times its target
+# The temperature may reach 3 + 10 standard deviations of its canonical distribution, times its
+# target.
+HOT, SPREAD = 3.0, 10.0
 # of the volume at the start, and its inverse: a solid or a liquid has come apart, or collapsed
 VOLUME = 2.0
 DRIFT_MEV_PER_ATOM = (

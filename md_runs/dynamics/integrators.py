@@ -1,4 +1,4 @@
-"""ASE's integrators by name, each with the energy it has given to its heat bath and to its barostat.
+"""ASE's integrators by name, each with the energy it has given to its heat bath and barostat.
 
 Potential + kinetic + bath energy is conserved by all of them, also while the target temperature
 changes; what is left of it over time is the error of the integration. Those that move the cell are
@@ -90,7 +90,7 @@ class Integrator:
 
 
 class Langevin(LangevinBAOAB):
-    """LangevinBAOAB that keeps the account of the heat it exchanges, and where asked to, gives no push to the whole."""
+    """LangevinBAOAB that counts the heat it exchanges, and may give no push to the whole."""
 
     heat = 0.0  # eV given to the bath
     settled = False
@@ -153,8 +153,8 @@ def langevin(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
         temperature_K=bath.temperature_K,
         T_tau=bath.time,
         rng=bath.rng,
-        hydrostatic=True,
-    )  # hydrostatic: a scalar friction instead of a matrix exponential each step; the cell stays fixed
+        hydrostatic=True,  # a scalar friction, no matrix exponential each step; the cell is fixed
+    )
     dynamics.settled = bath.settled
     return Integrator(
         dynamics, lambda: float(dynamics.heat), dynamics.set_temperature, ((dynamics, "heat"),)

@@ -25,7 +25,7 @@ AT_REST_K = 1e-6  # a rigid motion colder than this, in K, is rounding
 def start_thermal(
     atoms: Atoms, temperature_K: float, rng: np.random.Generator, settled: bool = True
 ) -> None:
-    """Draw momenta at a temperature that obey the constraints, and stop drift and, in open space, tumbling.
+    """Draw momenta at a temperature that obey constraints, without drift or (open space) tumbling.
 
     The rest is not rescaled: a Maxwell-Boltzmann sample without its rigid part is one of the
     remaining degrees of freedom.
@@ -50,7 +50,8 @@ def settled_momenta(atoms: Atoms) -> Array:
 def count_degrees_of_freedom(atoms: Atoms, rigid_moves: bool = False) -> int:
     """Count what can hold kinetic energy.
 
-    ``rigid_moves`` says that noise sets drift and tumbling going; without it they stay zero if they are zero now.
+    ``rigid_moves`` says that noise sets drift and tumbling going; without it they stay zero if they
+    are zero now.
     """
     fixed = fixed_atoms(atoms)
     free = 3 * int(np.sum(~fixed)) - count_bonds(atoms)
@@ -79,7 +80,10 @@ def kinetic_temperature(kinetic_energy: float, degrees_of_freedom: int) -> float
 
 
 def _rigid_motions(atoms: Atoms) -> Array:
-    """Orthonormal mass-weighted directions (3 to 6, 3N) of translation and, in open space, rotation."""
+    """Return mass-weighted directions (3 to 6, 3N) of translation and, in open space, rotation.
+
+    They are orthonormal.
+    """
     root = np.sqrt(atoms.get_masses())[:, None]
     centred = atoms.get_positions() - atoms.get_center_of_mass()
     motions = [np.broadcast_to(axis, centred.shape) * root for axis in np.eye(3)]

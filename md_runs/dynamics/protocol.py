@@ -1,4 +1,4 @@
-"""What a run is asked to do: the options of ``polcalc md``, checked when they are made, and the phases that follow from them.
+"""What a run is asked to do: the options of ``polcalc md``, and the phases that follow from them.
 
 A run has one phase, production, or two: an equilibration with a thermostat of its own comes first.
 Both have records of their own; they share the structure, the random generator, the manifest and the

@@ -72,7 +72,7 @@ def linear_cka(first: Array, second: Array) -> float:
 
 
 def gram(values: Array) -> Array:
-    """Cosine between the encodings of every two distances or angles, after taking away the mean encoding: (n, n)."""
+    """Return cosines (n, n) between the encodings of two distances or angles, less their mean."""
     centred = values - values.mean(0)
     lengths = np.linalg.norm(centred, axis=1)
     unit = centred / np.where(lengths > 0, lengths, 1.0)[:, None]
@@ -174,8 +174,8 @@ def compare(
     Returns
     -------
     dict   ``models``; ``similarity`` and ``similarity_of_change`` (M, M); ``similarity_to_start``,
-           ``moved``, ``roughness`` (M);
-           ``seed_to_seed`` (the ceiling), ``task_to_task`` and ``untrained`` (the floor), each with the mean over its pairs
+                  ``moved``, ``roughness`` (M); ``seed_to_seed`` (the ceiling), ``task_to_task`` and
+                  ``untrained`` (the floor), each with the mean over its pairs
     """
     names = [e.model for e in encodings]
     whole = np.array([[linear_cka(a.values, b.values) for b in encodings] for a in encodings])

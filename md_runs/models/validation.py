@@ -90,7 +90,10 @@ def compare(
 
 
 def metrics(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    """Sum up errors overall, under ``by_state`` for each charge and multiplicity, and of ``gaps`` where a geometry has several."""
+    """Sum up errors overall, ``by_state`` (charge and multiplicity) and of ``gaps``, if any.
+
+    A gap needs several multiplicities of one geometry.
+    """
     states = sorted({(c.charge, c.multiplicity) for c in comparisons})
     placed = [c for c in comparisons if c.geometry]
     return _metrics(comparisons) | {

@@ -35,7 +35,7 @@ LEGEND: dict[str, Any] = {
 def plot_dynamics(
     logs: Sequence[Log], summaries: Sequence[Summary], phases: Sequence[Phase], atoms: Atoms
 ) -> Figure:
-    """Energies, temperature, conserved quantity and, where the cell moves, volume against time, one column per phase."""
+    """Plot energies, temperature, conserved energy and volume against time, a column per phase."""
     n_rows = 4 if any(phase.barostat for phase in phases) else 3
     figure = Figure(figsize=(4 + 4 * len(logs), 2.7 * n_rows), layout="constrained")
     axes = figure.subplots(n_rows, len(logs), sharex="col", squeeze=False)
@@ -120,7 +120,9 @@ def _draw_volume(axes: Axes, log: Log, summary: Summary) -> None:
 
 
 def plot_parity(energy: tuple[Array, Array], forces: tuple[Array, Array], title: str) -> Figure:
-    """Predicted against reference: energy per atom relative to the reference mean, and force components; errors below.
+    """Plot predicted against reference energies per atom and force components, errors below.
+
+    Energies are relative to the mean of the reference.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Files of a run: an output directory belongs to one run, and a whole file appears at once or not at all."""
+"""Files of a run: a directory belongs to one run, and a file appears whole or not at all."""
 
 from __future__ import annotations
 

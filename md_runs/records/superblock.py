@@ -1,4 +1,4 @@
-"""Mend an HDF5 file whose writer was killed in the moment between opening it and entering single-writer mode.
+"""Mend an HDF5 file whose writer was killed before it entered single-writer mode.
 
 Opening to write sets one flag in the superblock, and a file with that flag alone is refused by
 every reader. Nothing else was written by then, so clearing the flag makes the file whole. Layout

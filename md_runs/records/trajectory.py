@@ -1,8 +1,9 @@
 """Trajectories in HDF5, laid out as H5MD 1.1 (https://www.nongnu.org/h5md/h5md.html).
 
-``particles/trajectory`` holds species, mass, box, and per frame position, velocity and force; ``observables`` holds per frame the
-potential and kinetic energy, total charge and multiplicity. Models with moving points add their displacement, ``polarization``. Every
-dataset carries its unit. Forces are in kJ/mol/Å, because readers of H5MD know no eV; `read_trajectory` gives ASE units back.
+``particles/trajectory`` holds species, mass, box, and per frame position, velocity and force;
+``observables`` holds per frame the potential and kinetic energy, total charge and multiplicity.
+Models with moving points add their displacement, ``polarization``. Every dataset carries its unit.
+Forces are in kJ/mol/Å, because readers of H5MD know no eV; `read_trajectory` gives ASE units back.
 
 Frames are collected in memory and written in blocks. The file is open for a millisecond per block,
 in HDF5's single-writer mode, which orders the writes so that the file is readable whenever the
@@ -179,7 +180,7 @@ class TrajectoryWriter:
 
 
 def open_trajectory(path: str | Path) -> h5py.File:
-    """Open a trajectory to read, also one whose writer was killed within a write or while it opened the file."""
+    """Open a trajectory to read, also one whose writer was killed while writing or opening it."""
     try:
         return h5py.File(path, "r")
     except OSError as error:
@@ -195,7 +196,7 @@ def open_trajectory(path: str | Path) -> h5py.File:
 
 
 def read_trajectory(path: str | Path, index: slice = slice(None)) -> Iterator[Atoms]:
-    """Yield frames in ASE units, with energy, forces, velocities, and charge, multiplicity, step and time_fs in ``info``.
+    """Yield frames in ASE units, with energy, forces, velocities; state and time in ``info``.
 
     What moving points did is in the arrays ``polarization_vectors`` and ``virtual_points``.
     """

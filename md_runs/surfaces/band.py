@@ -82,7 +82,7 @@ class Band(NamedTuple):
 
 
 class BatchedNEB(NEB):
-    """A band whose images are evaluated together, and turned and moved onto each other where they are free to."""
+    """A band whose images are evaluated together, and superposed where they are free to turn."""
 
     def __init__(
         self,
@@ -141,7 +141,7 @@ def find_path(start: Atoms, end: Atoms, calculator: PolarizedCalculator, search:
 
 
 def interpolated(start: Atoms, end: Atoms, n_images: int) -> list[Atoms]:
-    """Make a first path by interpolating distances between atoms (IDPP), not positions: no two atoms come too close."""
+    """Make a first path by interpolating distances (IDPP), so that no two atoms come too close."""
     images = [start.copy(), *(start.copy() for _ in range(n_images)), aligned(start, end)]
     NEB(images, method="aseneb").interpolate(method="idpp", mic=bool(start.pbc.any()))
     return images

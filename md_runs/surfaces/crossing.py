@@ -1,7 +1,8 @@
 """Where two potential energy surfaces cross at the lowest energy: the gate of a change of spin.
 
-On the seam E₁ = E₂ the search goes downhill along it, off the seam straight to it: with x = ∇E₁ - ∇E₂ it follows
-``(1 - x xᵀ/|x|²) ∇E`` and ``(E₁ - E₂) x / |x|²``. The projected ∇E₁ and ∇E₂ are the same vector.
+On the seam E₁ = E₂ the search goes downhill along it, off the seam straight to it: with x = ∇E₁ -
+∇E₂ it follows ``(1 - x xᵀ/|x|²) ∇E`` and ``(E₁ - E₂) x / |x|²``. The projected ∇E₁ and ∇E₂ are the
+same vector.
 
 Source: M. J. Bearpark, M. A. Robb, H. B. Schlegel, Chem. Phys. Lett. 223, 269 (1994), eqs 4-6.
 Differs: the part across the seam is divided by |x| once more, which makes its first step the one of

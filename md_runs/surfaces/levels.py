@@ -145,7 +145,7 @@ def evaluate(calculator: PolarizedCalculator, found: Sequence[Levels]) -> None:
 def relax(
     calculator: PolarizedCalculator, found: Sequence[Levels], fmax_eV_per_A: float, steps: int
 ) -> None:
-    """Find the minimum of each state, all of them step by step together, and the energies of all states there."""
+    """Find the minimum of each state, all in step, and the energies of all states there."""
     jobs = [(levels, state) for levels in found for state in levels.states]
     minima = [in_state(levels.atoms, *state) for levels, state in jobs]
 

@@ -1,4 +1,4 @@
-"""Geometry relaxation of one or many frames, used by ``polcalc relax``, ``polcalc md --relax-first`` and the demo."""
+"""Relax one frame or many: for ``polcalc relax``, ``polcalc md --relax-first`` and the demo."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def relax_all(
     watch: Callable[[Sequence[Atoms]], Iterable[Atoms]] = iter,
     **options: Any,
 ) -> list[Relaxation]:
-    """Relax frame by frame into ``relaxed.extxyz`` (each as soon as it is done) and ``relax.csv``."""
+    """Relax frame by frame into ``relaxed.extxyz`` (as soon as each is done) and ``relax.csv``."""
     results = []
     for atoms in watch(frames):
         atoms.calc.reset()  # partial charges are those of this molecule, not of an isomer before it

@@ -59,7 +59,7 @@ class Mode(NamedTuple):
 
     @property
     def reduced_mass_u(self) -> float:
-        """Mass in u of the oscillator whose coordinate is the length of the Cartesian displacement."""
+        """Mass in u of the oscillator whose coordinate is the length of the displacement."""
         return float(1 / np.sum(self.vectors**2))
 
 
@@ -135,7 +135,9 @@ def analyse(
 def rigid_motions(
     atoms: Atoms, moving: Sequence[int], geometry: Geometry | None, root: Array
 ) -> Array:
-    """Orthonormal mass-weighted directions (r, 3n) of every motion that changes no distance and leaves the fixed atoms in place.
+    """Return orthonormal mass-weighted directions (r, 3n) of motions that change no distance.
+
+    Fixed atoms stay in place.
 
     A linear molecule does not rotate about its axis, a periodic structure not at all. ``root``
     (3n,) holds square roots of masses.

@@ -168,7 +168,10 @@ class PolarizedCalculator(Calculator):
 
     @property
     def searched_at(self) -> Reference | None:
-        """Where the pairs in use were searched: who evaluates there first gets the same bits afterwards. None: nothing to remember."""
+        """Where the pairs in use were searched, or None.
+
+        Who evaluates there first gets the same bits afterwards.
+        """
         return self._engines.searched_at
 
     def set(self, **arguments: Any) -> dict[str, Any]:
@@ -280,7 +283,7 @@ class PolarizedCalculator(Calculator):
         return [_results(evaluation) for evaluation in self._engines.evaluate_many(prepared)]
 
     def get_hessian(self, atoms: Atoms, moving: Sequence[int] | None = None) -> np.ndarray:
-        """Differentiate the energy twice, without finite differences, by the positions of all atoms or of ``moving`` ones.
+        """Differentiate the energy twice, analytically, by positions: all, or those of ``moving``.
 
         Returns
         -------
@@ -455,7 +458,7 @@ def _fragments(
     multiplicity: int | None,
     seen: set[str],
 ) -> tuple[Fragment, ...]:
-    """Read fragments, for a model that sees the state of a molecule, and nothing else that says it."""
+    """Read fragments, for a model that sees molecular states, where nothing else says them."""
     if given is None:
         return ()
     if not seen & {"total_charge", "unpaired_electrons"}:

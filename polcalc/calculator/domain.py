@@ -100,7 +100,10 @@ class Domain:
             )
 
     def check_kept_charge(self, atomic_numbers: NDArray[np.int64], state: ElectronicState) -> None:
-        """Warn where atoms came or went while atoms.info says the same charge or unpaired electrons: repeat, slices and sums keep it."""
+        """Warn where atoms came or went but atoms.info says the same charge or unpaired electrons.
+
+        Repeat, slices and sums of structures keep atoms.info.
+        """
         before, self._last = self._last, (atomic_numbers.copy(), state)
         if before is None:
             return
@@ -253,7 +256,7 @@ def _symbols(numbers: set[int] | list[int]) -> str:
 
 
 def _closest_distances(card: Card) -> Floats:
-    """Tabulate the distance below which a pair of elements is outside the training data: (Z, Z) Å."""
+    """Tabulate the distance below which a pair of elements is outside the data: (Z, Z) Å."""
     closest = np.full((len(SYMBOLS), len(SYMBOLS)), COINCIDENT)
     for names, distance in card.closest_distances_A.items():
         a, b = (NUMBER_OF[symbol] for symbol in names.split("-"))

@@ -2,8 +2,9 @@
 
 Where they come from, and whether its electrons can have them.
 
-``multiplicity`` is 2S + 1, unpaired electrons are 2S. The first source that says something wins: the calculator's arguments,
-``atoms.info``, the sums of ``initial_charges`` and ``initial_magmoms``, charge 0 and the lowest multiplicity that fits.
+``multiplicity`` is 2S + 1, unpaired electrons are 2S. The first source that says something wins:
+the calculator's arguments, ``atoms.info``, the sums of ``initial_charges`` and ``initial_magmoms``,
+charge 0 and the lowest multiplicity that fits.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Partial charges: where they come from, and that they stay the same for a molecule however it moves.
+"""Partial charges: where they come from, and why they stay the same however a molecule moves.
 
 A network that was conditioned on fixed charges must not be given others at every step: its forces
 would lack their derivative.
@@ -22,7 +22,7 @@ BONDED = 1.3  # of the sum of covalent radii; below it two atoms count as bonded
 
 
 class PartialCharges:
-    """The charge of each atom: as given, from the bonds of the molecule, or the structure's initial charges.
+    """The charge of each atom: as given, from the bonds, or the structure's initial charges.
 
     Parameters
     ----------

@@ -76,7 +76,7 @@ class FixedShapes:
         self._output = torch.zeros(4 * n_atoms + 9, dtype=torch.float64, pin_memory=pin)
 
     def load(self, structure: Structure, pairs: Pairs | None) -> None:
-        """Copy positions and, where given, partial charges, cell and a new list of pairs to the device."""
+        """Copy positions and, where given, charges, cell and a new list of pairs to the device."""
         self._positions.copy_(torch.from_numpy(structure.positions))
         self.graph.positions.copy_(self._positions, non_blocking=True)
         if structure.partial_charges is not None:
@@ -120,7 +120,7 @@ class FixedShapes:
         )
 
     def _padded(self, pairs: Pairs, cell: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
-        """Fill the unused places with the image of atom 0 in a cell so far away that nothing reaches it."""
+        """Fill unused places with an image of atom 0 so far away that nothing reaches it."""
         idx_i, idx_j, shift = pairs
         unused = self.capacity - len(idx_i)
         assert unused >= 0
@@ -165,7 +165,10 @@ class CudaGraph(Engine):
         self._captured: dict[Kind, Captured] = {}
 
     def evaluate(self, structure: Structure) -> Evaluation:
-        """Replay the graph of this kind of structure, captured when first met or when its pairs outgrew the capacity."""
+        """Replay the graph of this kind of structure.
+
+        It is captured when first met, and when its pairs outgrew the capacity.
+        """
         key = structure.kind
         held = self._captured.get(key)
         neighbors = held.neighbors if held else NeighborList(self.potential.cutoff, self.skin)

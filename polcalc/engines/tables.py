@@ -30,7 +30,7 @@ MAX_OF_CELL = 1024  # intervals
 
 
 class TableError(NamedTuple):
-    """Largest error between the knots, over all filters, relative to the largest value and slope."""
+    """Largest error between the knots, over all filters, relative to largest value and slope."""
 
     intervals: int
     value: float
@@ -75,7 +75,10 @@ class TabulatedFilter(nn.Module):
 def tabulate_filter(
     radial: nn.Module, network: nn.Module, cutoff: float, tolerance: tuple[float, float]
 ) -> Table:
-    """Tabulate ``network(radial(length))`` over [0, cutoff], with as many intervals as the tolerance (value, slope) asks for."""
+    """Tabulate ``network(radial(length))`` over [0, cutoff], as finely as the tolerance asks for.
+
+    The tolerance is that of value and slope.
+    """
     radial, network = copy.deepcopy(radial).double(), copy.deepcopy(network).double()
     device = next(network.parameters()).device
     intervals = 512
@@ -125,7 +128,7 @@ def tabulated(potential: Potential) -> tuple[Potential, TableError]:
 
 
 class Cells(NamedTuple):
-    """Cubics of several functions on one grid, which is as fine in each of `CELLS` equal parts as it must be there."""
+    """Cubics of several functions on one grid, in each of `CELLS` parts as fine as it must be."""
 
     coefficients: list[Tensor]  # (K, 4, F) of each function, by the position in the interval
     counts: list[int]  # intervals of each cell; K in all
@@ -135,7 +138,7 @@ class Cells(NamedTuple):
 def tabulate_by_cells(
     networks: Sequence[nn.Module], cutoff: float, tolerance: tuple[float, float]
 ) -> Cells:
-    """Tabulate functions of a length over [0, cutoff], with as many intervals in each cell as the tolerance (value, slope) asks for.
+    """Tabulate functions of a length over [0, cutoff], each cell as finely as the tolerance asks.
 
     A network may be steep at lengths that no two atoms have. Fine there alone, what is read in a
     run stays small enough for the caches.
@@ -163,7 +166,7 @@ def tabulate_by_cells(
 
 
 class _Cubics(NamedTuple):
-    """Cubics between knots, and their errors in the middle, relative to the largest value and slope."""
+    """Cubics between knots, and their errors in the middle, relative to largest value and slope."""
 
     coefficients: Tensor  # (K, 4, F)
     value_errors: Tensor  # (K,)

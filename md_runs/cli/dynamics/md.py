@@ -1,4 +1,4 @@
-"""``polcalc md``: molecular dynamics of a structure, or the continuation of a run from its checkpoint."""
+"""``polcalc md``: run molecular dynamics of a structure, or continue a run from its checkpoint."""
 
 from __future__ import annotations
 

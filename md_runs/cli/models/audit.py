@@ -130,7 +130,7 @@ class Subject:
         return state_inputs(self.calculator.model.potential.spec)
 
     def states(self) -> list[State]:
-        """List the states other than the neutral singlet that are on the card, that the model tells apart and that A can have."""
+        """List the states on the card, but neutral singlets, that the model sees and A can have."""
         sees = {
             "charge": bool(self.seen & {"total_charge", "partial_charges"}),
             "spin": "unpaired_electrons" in self.seen,
@@ -441,7 +441,7 @@ def _put(atoms: Atoms, state: State, n_charged: int | None = None) -> Atoms:
 
 
 def _pair(a: Atoms, b: Atoms, way: Floats, distance_A: float) -> Atoms:
-    """Put B before A, their foremost atoms face to face, so that the nearest atoms have this distance."""
+    """Put B before A, face to face, so that the nearest atoms have this distance."""
     facing = (
         b.positions
         - b.positions[np.argmin(b.positions @ way)]

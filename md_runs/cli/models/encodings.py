@@ -1,4 +1,4 @@
-"""``polcalc encodings``: what models learned of distances and angles, as curves, Gram matrices and similarities between models."""
+"""``polcalc encodings``: what models learned of distances and angles, and how similar they are."""
 
 from __future__ import annotations
 

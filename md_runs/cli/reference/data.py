@@ -1,4 +1,4 @@
-"""``polcalc data``: which reference data are known, bring them here, look through a file before it is trained on."""
+"""``polcalc data``: list known reference data, fetch them, check a file before training on it."""
 
 from __future__ import annotations
 

@@ -115,7 +115,7 @@ def organic_xtb(
         ),
     ] = organic.SEED,
 ) -> None:
-    """Compute organic-xtb with GFN2-xTB: small organic molecules, ions and radicals in up to nine states; about 18 hours of one core."""
+    """Compute organic-xtb (GFN2-xTB; molecules, ions, radicals): about 18 hours of one core."""
     _need("tblite")
     _need("rdkit")
     folder = output / NAME
@@ -153,7 +153,7 @@ def rehearse(
     processes: Processes = 1,
     limit: Limit = 0,
 ) -> None:
-    """Let a model label molecules of organic-xtb that it was trained on, so that it may be trained on others and forget less.
+    """Let a model label molecules that it was trained on, to be rehearsed in another training.
 
     The file goes to `data.rehearsal` in the configuration of that training, which starts from the
     same model.

@@ -1,4 +1,4 @@
-"""``polcalc neb``: the path of lowest energy between two structures, and its barrier, as files and tables."""
+"""``polcalc neb``: find the path of lowest energy between two structures, and its barrier."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``polcalc polarization``: where the moving points of a model went, as a picture with arrows and a table."""
+"""``polcalc polarization``: draw and list where the moving points of a model went."""
 
 from __future__ import annotations
 
@@ -277,7 +277,10 @@ def state_name(state: Polarized) -> str:
 
 
 def draw(atoms: Atoms, found: Sequence[Polarized], factor: float, title: str) -> Figure:
-    """Draw each state from the front, the plane of the largest extent, and from above, turned by 90° about the longest axis."""
+    """Draw each state from the front, where its extent is largest, and from above.
+
+    The views differ by a turn of 90° about the longest axis.
+    """
     axes_of_molecule = principal_axes(atoms.positions)
     views = {
         "front": axes_of_molecule,

@@ -1,4 +1,4 @@
-"""``polcalc states``: energies, gaps, minima and crossings of the electronic states of molecules."""
+"""``polcalc states``: compare the electronic states of molecules: gaps, minima and crossings."""
 
 from __future__ import annotations
 

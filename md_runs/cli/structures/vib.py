@@ -1,4 +1,4 @@
-"""``polcalc vib``: normal modes, zero-point energy and thermochemistry of a structure, as files and tables."""
+"""``polcalc vib``: compute normal modes, zero-point energy and thermochemistry of a structure."""
 
 from __future__ import annotations
 
@@ -269,7 +269,7 @@ def modes_csv(modes: Sequence[Mode]) -> str:
 
 
 def with_vectors(atoms: Atoms, number: int, mode: Mode) -> Atoms:
-    """Copy a structure with one mode as a column of vectors, in Å for unit mass-weighted amplitude."""
+    """Copy a structure with one mode as vectors, in Å for a mass-weighted amplitude of one."""
     frame: Atoms = atoms.copy()
     frame.info |= {"mode": number, "frequency_per_cm": mode.per_cm}
     frame.set_array("mode_vectors", mode.vectors)
@@ -277,7 +277,7 @@ def with_vectors(atoms: Atoms, number: int, mode: Mode) -> Atoms:
 
 
 def animate(atoms: Atoms, mode: Mode) -> list[Atoms]:
-    """One period of a mode, scaled so that the atom which moves most moves by the same in every mode."""
+    """Animate one period of a mode; the atom that moves most moves by the same in every mode."""
     step = mode.vectors * AMPLITUDE_A / np.linalg.norm(mode.vectors, axis=1).max()
     frames = []
     for phase in np.linspace(0, 2 * np.pi, FRAMES, endpoint=False):

@@ -1,4 +1,4 @@
-"""The native engine: TensorNet with charge and spin on the CPU, in compiled code with an explicit backward pass.
+"""Evaluate TensorNet on the CPU, in compiled code with an explicit backward pass.
 
 A potential is exported once: filters as tables of cubics in the distance, mixing matrices packed
 for the processor, the species embedding as one row per element and direction. Charges and the
@@ -78,7 +78,8 @@ class NativeEngine:
     Attributes
     ----------
     cutoff : float           Å
-    table_error : TableError largest error of the tables in value and slope, each relative to the largest magnitude
+    table_error : TableError largest error of the tables in value and slope, each relative to the
+                             largest magnitude
 
     Raises
     ------
@@ -142,8 +143,8 @@ class NativeEngine:
         numbers : (N,)           atomic numbers
         positions : (N, 3)       Å
         pairs                    i (P,), j (P,), and the lattice shift of r_ij = r_j + shift - r_i
-                                 in Å, (P, 3), or None where
-                                 nothing is periodic. Each pair once; pairs beyond the cutoff are inert
+                                 in Å, (P, 3), or None where nothing is periodic. Each pair once;
+                                 pairs beyond the cutoff are inert
         total_charge : float     e, or one for each atom, of its fragment
         multiplicity : int       2S + 1, likewise
         partial_charges : (N,)   e, only for models that use them

@@ -289,7 +289,10 @@ class NativeGradients:
 
 
 def roughness(tables: list[Tensor]) -> Tensor:
-    """Penalise bends: the squared second differences of filters from knot to knot (K + 1, 3 C), a mean over filters, summed over knots."""
+    """Penalise bends: squared second differences of filters (K + 1, 3 C) from knot to knot.
+
+    A mean over filters, summed over knots.
+    """
     return (
         ROUGHNESS
         * torch.stack([table.diff(n=2, dim=0).square().mean(1).sum() for table in tables]).sum()
@@ -324,7 +327,10 @@ def _knots(cutoff: float) -> Tensor:
 
 
 def _differences(n_knots: int, reach: int) -> Tensor:
-    """Return the matrix (K, K) from values at knots to slopes by the number of the knot, of polynomials through ``reach`` of them."""
+    """Return the matrix (K, K) from values at knots to slopes there.
+
+    The slopes are those of polynomials through ``reach`` knots.
+    """
     matrix = torch.zeros(n_knots, n_knots, dtype=torch.float64)
     powers = torch.arange(reach, dtype=torch.float64)
     for k in range(n_knots):
