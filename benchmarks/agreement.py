@@ -421,8 +421,8 @@ def dimenetpp() -> Peer:
         same(theirs.lin_rbf2, block.filter.network[1])
         put(theirs.lin_sbf1, block.compress.weight * sign)
         for name, mine in (
-            ("lin_sbf2", block.expand), ("lin_ji", block.own), ("lin_kj", block.other), ("lin_down", block.down), ("lin_up", block.up),
-            ("lin", block.skip),
+            ("lin_sbf2", block.expand), ("lin_ji", block.own), ("lin_kj", block.other),
+            ("lin_down", block.down), ("lin_up", block.up), ("lin", block.skip),
         ):  # fmt: skip
             same(getattr(theirs, name), mine)
         for residuals, mine in (

@@ -75,7 +75,7 @@ def summarise(results: Sequence[Result]) -> list[dict[str, Any]]:
 
 
 def check_budgets(results: Sequence[Result]) -> None:
-    """See that what is compared had the same length, structures, batches and, where time counts, machine."""
+    """Check that contestants had the same length, structures, batches and, for times, machine."""
     first: dict[tuple[str, str], Result] = {}
     for result in results:
         place = result["comparison"], result["data"]
@@ -110,7 +110,7 @@ def table(
     columns: Sequence[str],
     beside: Sequence[Mapping[str, Any]] = (),
 ) -> str:
-    """Write the summary as Markdown, a table for each comparison and data set, its budget above it."""
+    """Write the summary as Markdown, a table for each comparison and data set under its budget."""
     lines = [
         f"# {title}",
         "",
@@ -150,7 +150,10 @@ def picture(title: str, results: Sequence[Result]) -> Figure:
 
 
 def endings(title: str, results: Sequence[Result]) -> Figure:
-    """Test errors relative to the mean of the first plug-in of their comparison, a dot for each run, a row for each data set."""
+    """Plot test errors relative to the first plug-in's mean, a dot for each run.
+
+    A row for each data set, a panel for each comparison.
+    """
     sets, comparisons, plugins = (
         list(dict.fromkeys(r[name] for r in results)) for name in ("data", "comparison", "plugin")
     )

@@ -22,7 +22,7 @@ import argparse
 import json
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import ase.io
 import matplotlib
@@ -64,7 +64,7 @@ class Energies(NamedTuple):
 class Rounded(Calculator):
     """A calculator whose results have been through float32."""
 
-    implemented_properties = ["energy", "forces"]
+    implemented_properties: ClassVar = ["energy", "forces"]
 
     def __init__(self, inner: PolarizedCalculator) -> None:
         super().__init__()

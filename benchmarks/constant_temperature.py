@@ -107,7 +107,7 @@ def _fields(test: Any) -> dict[str, Any]:
 
 
 def _discretisation(timestep_fs: float) -> float:
-    """What a finite time step does to the mean kinetic energy of Langevin dynamics (BAOAB), for harmonic modes.
+    """What a finite time step does to the kinetic energy of harmonic modes in Langevin dynamics.
 
     A mode of frequency w has exact positions, and <p^2> is smaller by (w dt)^2 / 4 at whole steps:
     Leimkuhler and Matthews, J. Chem. Phys. 138, 174102 (2013).

@@ -1,4 +1,4 @@
-"""Time and memory per step of every architecture, with and without each plug-in, in training and inference, from 9 to 504 atoms.
+"""Time and memory per step of every architecture and plug-in, from 9 to 504 atoms.
 
     pip install -e ".[bench,train]"
     python benchmarks/cost.py --output benchmarks/results/cost.json
@@ -68,10 +68,12 @@ PLUGINS: dict[str, dict[str, Any]] = {
 LIMITS = {"learned encoding": 1.1, "moving points, paired": 2.2}  # times the base
 PEER = "torchmd-net's ET"
 PEER_SETTINGS = {
-    "model": "equivariant-transformer", "embedding_dimension": 128, "num_layers": 6, "num_rbf": 64, "rbf_type": "expnorm",
-    "trainable_rbf": False, "activation": "silu", "attn_activation": "silu", "num_heads": 8, "distance_influence": "both",
-    "neighbor_embedding": True, "vector_cutoff": True, "cutoff_lower": 0.0, "cutoff_upper": CUTOFF_A, "max_z": 128,
-    "max_num_neighbors": 64, "box_vecs": None, "prior_model": None, "precision": 32, "atom_filter": -1, "derivative": True,
+    "model": "equivariant-transformer", "embedding_dimension": 128, "num_layers": 6,
+    "num_rbf": 64, "rbf_type": "expnorm", "trainable_rbf": False, "activation": "silu",
+    "attn_activation": "silu", "num_heads": 8, "distance_influence": "both",
+    "neighbor_embedding": True, "vector_cutoff": True, "cutoff_lower": 0.0,
+    "cutoff_upper": CUTOFF_A, "max_z": 128, "max_num_neighbors": 64, "box_vecs": None,
+    "prior_model": None, "precision": 32, "atom_filter": -1, "derivative": True,
     "reduce_op": "sum", "output_model": "Scalar",
 }  # fmt: skip
 

@@ -54,7 +54,9 @@ def blind_floor(frames: Frames) -> dict[str, float | str | None]:
 
 
 def gap_mae_meV(frames: Frames, energy: Floats) -> float | None:
-    """Error of the vertical gap between the lowest and the highest (charge, multiplicity) at one geometry; None without such pairs.
+    """Error of the gap between the lowest and highest (charge, multiplicity) of one geometry.
+
+    None without such pairs.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Kill runs at random moments without warning, restart them until they end, and compare every bit with runs that were left alone.
+"""Kill runs at random moments, restart them, and compare every bit with runs left alone.
 
     python benchmarks/kill_restart.py --kills 50 --output benchmarks/results/kill_restart.json
 
@@ -69,7 +69,9 @@ class Ended(NamedTuple):
 
 
 def execute(words: list[str], folder: Path, life_s: float = 0.0, pieces: int = 0) -> Ended:
-    """Run a command in a copy of this process, which dies after some processor time, or before some piece of a write; 0 lets it live.
+    """Run a command in a copy of this process, which dies after some processor time, or in a write.
+
+    ``pieces`` counts the pieces of writes before the death; 0 lets it live.
 
     The kernel ends a process without a handler for SIGPROF as it does with SIGKILL: none of its
     code runs any more. Counting its own time makes every moment of its life as likely, however busy

@@ -23,7 +23,7 @@ SERIES_S = 2.0  # and not much longer than this, where calls are long
 
 
 def in_process(script: str, task: Mapping[str, Any], threads: int) -> Any:
-    """Answer of `script --worker TASK` in a process of its own, with as many threads from its start.
+    """Answer of `script --worker TASK` in a process of its own, with this number of threads.
 
     Raises
     ------
@@ -57,7 +57,9 @@ def prepare_all(
 
 
 def take_turns(ready: Mapping[str, Call], repeats: int) -> dict[str, dict[str, float]]:
-    """Time short series of calls one contestant after the other, over and over, so that a busy machine slows all: milliseconds.
+    """Time contestants in turns, a short series of calls each, over and over: milliseconds.
+
+    So a busy machine slows all alike.
 
     The first call of a series finds the caches as another contestant left them, which no step of
     dynamics does: it is not timed. Where the machine is so busy that calls are interrupted, the

@@ -1,4 +1,4 @@
-"""Five charged particles: EGNN, EGNN with moving points, and with the points frozen, on the positions one time unit later.
+"""Five charged particles: EGNN, with moving points, and with frozen ones, on later positions.
 
     python benchmarks/nbody.py --output benchmarks/results/nbody.json
     python benchmarks/nbody.py --only moving      # a part; finished runs are not run again

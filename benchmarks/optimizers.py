@@ -1,4 +1,4 @@
-"""AdamW against SOAP, mean square against Huber, on rMD17 ethanol at equal time, one after the other on one thread.
+"""AdamW against SOAP, mean square against Huber, on rMD17 ethanol in equal time on one thread.
 
     python benchmarks/optimizers.py --minutes 5 --data DIR --output benchmarks/results
 

@@ -1,4 +1,4 @@
-"""The peers that the benchmarks measure against, each as a call that returns the forces of a structure in float32.
+"""The peers that the benchmarks measure against, each as a call for the forces of a structure.
 
 torchmd-net is timed as a bare module with its tensors ready, its best case; MACE and AIMNet2
 through their own ASE calculators.

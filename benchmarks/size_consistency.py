@@ -2,7 +2,8 @@
 
 Ion and molecule 30 Å apart, and copies of an ion.
 
-    python benchmarks/size_consistency.py --model runs/ablation/toy-charge-B/NAME/model.pt --output benchmarks/results/size_consistency.json
+    python benchmarks/size_consistency.py --model runs/ablation/toy-charge-B/NAME/model.pt
+        --output benchmarks/results/size_consistency.json
 
 The charge is said as a total, by fragments, or by partial charges, as far as the model knows them.
 Structures are the first of each kind in toy-charge-B. Target with fragments: 1 meV. A total charge

@@ -77,7 +77,7 @@ def main() -> None:
 
 
 def normal_modes(atoms: Atoms) -> np.ndarray:
-    """Wavenumbers (3N - 6,) of a relaxed molecule in 1/cm, from finite differences of its forces."""
+    """Wavenumbers (3N - 6,) of a relaxed molecule in 1/cm, by differences of its forces."""
     size = 3 * len(atoms)
     hessian = np.zeros((size, size))
     for n in range(size):

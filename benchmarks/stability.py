@@ -1,6 +1,7 @@
-"""How long ethanol holds together at 500 K, and how well its distances are distributed, as in "Forces are not enough".
+"""How long ethanol holds together at 500 K, and how well its distances are distributed.
 
-    python benchmarks/stability.py --output benchmarks/results/stability.json --figure docs/images/stability.png
+    python benchmarks/stability.py --output benchmarks/results/stability.json
+        --figure docs/images/stability.png
 
 Five runs of 300 ps, Nosé-Hoover, steps of 0.5 fs, each from a random frame of the reference. A run
 is stable until a bond differs by more than 0.5 Å from its length in the relaxed molecule, in any
@@ -151,7 +152,7 @@ def _relaxed() -> Atoms:
 
 
 def _temperature(slope: float) -> float:
-    """Temperature in K of the hotter of two ensembles, from the slope of the log ratio of their energies in 1/eV."""
+    """Temperature in K of the hotter of two ensembles, from the slope (1/eV) of their log ratio."""
     return 1 / (1 / TEMPERATURE_K - units.kB * slope)
 
 

@@ -1,4 +1,4 @@
-"""Milliseconds per training step on energies and forces, side by side with torchmd-net's TensorNet: same sizes, batch and threads.
+"""Milliseconds per training step on energies and forces, side by side with torchmd-net.
 
     pip install -e ".[bench,train]"
     python benchmarks/training.py --threads 1 --threads 2 --output benchmarks/results/training.json

@@ -53,7 +53,7 @@ def bent(length: float, angle: float) -> Atoms:
 
 
 def scan(model: str, folder: Path) -> None:
-    """Look for the lowest crossing of methylene on a grid of lengths and angles, and compare it with the search."""
+    """Look for the lowest crossing of methylene on a grid, and compare it with the search."""
     calculator = PolarizedCalculator(model, dtype="float64")
     lengths, angles = np.arange(1.0, 1.3, 0.005), np.arange(85.0, 180.1, 1.0)
     grid = [bent(length, angle) for length in lengths for angle in angles]

@@ -22,7 +22,7 @@ torch.set_num_threads(1)
 
 @pytest.fixture(scope="session")
 def reference_data() -> Callable[[str], Path]:
-    """Return a function that finds a reference file or folder, ``reference_data("rmd17/…")``, or skips the test."""
+    """Return a function that finds ``reference_data("rmd17/…")``, or skips the test."""
 
     def find(name: str) -> Path:
         path = DATA / name

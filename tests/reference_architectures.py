@@ -144,7 +144,10 @@ def equiformer(
     n_heads: int,
     odd: bool,
 ) -> Tensor:
-    """Degrees 0, 1, 2 as scalars, vectors and traceless symmetric matrices, whose products need no tables of coefficients."""
+    """Degrees 0, 1, 2 as scalars, vectors and traceless symmetric matrices.
+
+    Their products need no tables of coefficients.
+    """
     sizes = [z.shape[1] // 2**degree for degree in range(3)]
     x = [[] for _ in range(3)]  # by degree, then by atom: (2l+1, C_l)
     for i, neighbors in enumerate(around):
@@ -296,7 +299,7 @@ MATRICES = _matrices()
 
 @cache
 def coupling(a: int, b: int, c: int) -> Tensor:
-    """The one invariant of a scalar, vector or matrix each, of unit norm, with the sign that e3nn chose: (2a+1, 2b+1, 2c+1)."""
+    """The one invariant of degrees a, b, c, of unit norm, with e3nn's sign: (2a+1, 2b+1, 2c+1)."""
     from e3nn import o3
 
     basis = [torch.eye(3, dtype=torch.float64)[None], _cross(), MATRICES]  # as 3x3 matrices

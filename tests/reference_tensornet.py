@@ -102,7 +102,10 @@ def bessel(cutoff: float, frequencies: Tensor) -> Encoding:
 
 
 def b_spline(cutoff: float, table: Tensor) -> Encoding:
-    """Return e(d) = Σ_k T_k β(d/h - k + 1), h = r_c/K, with the bell β(x) = ((2 - |x|)₊³ - 4 (1 - |x|)₊³)/6."""
+    """Return e(d) = Σ_k T_k β(d/h - k + 1), h = r_c/K, with a cubic bell.
+
+    β(x) = ((2 - |x|)₊³ - 4 (1 - |x|)₊³)/6.
+    """
     places = torch.arange(len(table), dtype=torch.float64) - 1.0
 
     def encode(d: Tensor) -> Tensor:
@@ -178,7 +181,7 @@ def energies(
 def _neighbors(
     i: int, positions: Tensor, cutoff: float, cell: Tensor | None, pbc: tuple[bool, bool, bool]
 ) -> list[tuple[int, Tensor, Tensor]]:
-    """List (j, d, u) of every neighbour image inside the cutoff, and the self loop with d = 0, u = 0."""
+    """List (j, d, u) of neighbour images inside the cutoff, and the self loop, d = 0, u = 0."""
     zero = torch.zeros((), dtype=torch.float64)
     found = [(i, zero, torch.zeros(3, dtype=torch.float64))]
     for j, shift in itertools.product(
@@ -198,7 +201,7 @@ def _neighbors(
 def _translations(
     positions: Tensor, cutoff: float, cell: Tensor | None, pbc: tuple[bool, bool, bool]
 ) -> list[tuple[int, int, int]]:
-    """List lattice translations: enough planes on each side for the cutoff and for atoms anywhere."""
+    """List lattice translations, enough on each side for the cutoff and atoms anywhere."""
     if cell is None or not any(pbc):
         return [(0, 0, 0)]
     box = cell.detach().clone()

@@ -1,4 +1,4 @@
-"""Small things to run: a molecule of springs that costs nothing, and an untrained model in a file."""
+"""Small things to run: a molecule of springs that costs nothing, an untrained model in a file."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ SPEC: dict[str, Any] = {
 
 
 class Springs(Calculator):
-    """A spring of strength (eV/Å^2) between every two atoms, at rest in the structure it is made from: free to drift and to turn."""
+    """Equal springs (eV/Å^2) between all atoms, at rest in the given structure.
+
+    Free to drift and to turn.
+    """
 
     implemented_properties: ClassVar = ["energy", "free_energy", "forces"]
 
@@ -87,7 +90,7 @@ class Lattice(Calculator):
 
 
 def crystal(strength: float = 3.0) -> Atoms:
-    """Sixteen atoms of neon in a cell that is not cubic, held together by springs to the nearest and the next."""
+    """Sixteen neon atoms in a cell that is not cubic, with springs to nearest and next ones."""
     atoms = bulk("Ne", "fcc", a=4.0, orthorhombic=True) * (2, 2, 2)
     atoms.calc = Lattice(atoms, 4.2, strength)
     return atoms
@@ -101,7 +104,7 @@ def sprung(name: str = "CH3CH2OH", strength: float = 5.0) -> Atoms:
 
 
 def write_small_model(path: Path) -> Path:
-    """Write an untrained model for H, C and O that knows closed shells of charge 0 and -1 and triplets."""
+    """Write an untrained model for H, C, O that knows singlets of charge 0, -1 and triplets."""
     torch.manual_seed(3)
     card = Card(
         name="small",

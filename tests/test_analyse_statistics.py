@@ -1,4 +1,4 @@
-"""Statistics of correlated series, canonical ensembles, spectra and displacements, against closed forms."""
+"""Statistics of correlated series, ensembles, spectra and displacements, against closed forms."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ def test_the_canonical_density_is_normalised_and_has_its_moments():
 
 @pytest.mark.parametrize("memory", [0.0, 0.9])
 def test_canonical_energies_pass_as_often_as_they_should(memory):
-    """P-values of canonical series are small as seldom as they should be, also where samples remember each other."""
+    """P-values of canonical series are small as seldom as they should be, also with memory."""
     tests = [
         kinetic_test(canonical_series(12, 300, 2000, memory, seed), 12, 300) for seed in range(150)
     ]

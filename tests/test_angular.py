@@ -120,7 +120,7 @@ def test_the_angle_is_the_one_at_the_middle_point() -> None:
 
 @pytest.mark.parametrize("base", [{"name": "spherical_bessel"}, {"name": "learned"}], ids=str)
 def test_a_straight_line_is_nothing_special(base: dict[str, Any]) -> None:
-    """Energies have no kink in the angle at 180°, where rounding may make a cosine larger than 1."""
+    """No kink in the angle at 180°, where rounding may make a cosine larger than 1."""
     potential = make(angular=base)
 
     def energy(bend: float) -> float:

@@ -1,4 +1,4 @@
-"""An audit: what an honest model gets, that each check can fail, and what the shell prints and stores."""
+"""An audit: what an honest model gets, that each check can fail, what is printed and stored."""
 
 from __future__ import annotations
 
@@ -150,7 +150,7 @@ def test_charge_scan(subject):
 
 
 def test_distances_of_pairs():
-    """Ring and rod: whatever the shapes, the nearest atoms are as far apart as asked, down to a contact."""
+    """Ring and rod: the nearest atoms are as far apart as asked, down to a contact."""
     a, b = molecule("C6H6"), molecule("C2H2")
     for way in audit.WAYS:
         for distance in (30.0, 4.5, 0.5):

@@ -1,4 +1,4 @@
-"""The cost benchmark: what it compares can be built and run, and its table tells what is beyond the limits."""
+"""The cost benchmark: what it compares runs, and its table tells what is beyond the limits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Similarity of encodings: closed forms, and the command on models that differ by seed, task or not at all."""
+"""Similarity of encodings: closed forms, and the command on models of other seed or task."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def test_a_table_is_like_itself_rotated_moved_and_scaled() -> None:
 
 
 def test_independent_noise_is_unlike() -> None:
-    """Of n samples of R and R' independent columns it expects about √(R R')/n, by E ‖YᵀX‖² = n R R'."""
+    """Of n samples of R and R' independent columns, about √(R R')/n, by E ‖YᵀX‖² = n R R'."""
     values = [linear_cka(table(2 * k), table(2 * k + 1)) for k in range(20)]
     assert np.mean(values) == pytest.approx(8 / 400, rel=0.3)
 

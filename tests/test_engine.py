@@ -305,7 +305,7 @@ def test_a_potential_without_filters_is_not_tabulated(
 
 
 def test_large_structures_are_compared_on_a_piece(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Eager evaluates no more atoms than the limit, and the whole structure gets the numbers of the fast engine."""
+    """Eager evaluates no more atoms than the limit; the whole gets the fast engine's numbers."""
     monkeypatch.setattr(engine, "COMPARED_ATOMS", 10)
     potential = build(
         {"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 8, "n_layers": 1}}

@@ -1,4 +1,4 @@
-"""Spherical tensors: harmonics and products against e3nn's own, attention that fades, and e3nn missing."""
+"""Spherical tensors: harmonics and products against e3nn's, fading attention, e3nn missing."""
 
 from __future__ import annotations
 

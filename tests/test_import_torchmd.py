@@ -65,7 +65,7 @@ def test_imported_model_gives_the_stored_energies_and_forces(name: str, tmp_path
 def test_every_supported_variant_follows_the_formulas(
     group: str, origin: str, basis: str, old: bool
 ) -> None:
-    """Random weights, energies in kcal/mol, lengths in Bohr, mean, std and atom references, against the dense reference."""
+    """Random weights, kcal/mol, Bohr, mean, std, atom references, against the dense reference."""
     source = _random_checkpoint(group, basis, old)
     potential, _ = convert(source, energy_unit="kcal/mol", length_unit="Bohr", so3_origin=origin)
     chiral = Atoms(
@@ -230,7 +230,7 @@ def _expected_energy(
     group: str,
     old: bool,
 ) -> float:
-    """Energy by the formulas, in the checkpoint's own units, all its own conventions spelled out again."""
+    """Energy by the formulas, in the checkpoint's own units and conventions, spelled out again."""
     w, prefix = source.weights, "representation_model.distance_expansion."
     weights = {ours: w[theirs] for theirs, ours in _THEIR_NAMES.items()}
     for name in (

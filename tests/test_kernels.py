@@ -1,4 +1,4 @@
-"""The multilinear products: compiled against plain torch, matrices against matmul, first and second derivatives."""
+"""Multilinear products: compiled against plain torch and matmul, first and second derivatives."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Our own reference data: sampling against closed forms, runs that go on where they were, and the methods where they are installed."""
+"""Our own reference data: sampling against closed forms, runs that go on, installed methods."""
 
 from __future__ import annotations
 
@@ -206,7 +206,7 @@ def _short_compute(piece: toy_charge.Piece) -> dict[str, Any]:
 
 
 def test_labels_of_one_molecule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A cation from a file: its state on every label, labels that are the method's, pieces as groups, and a refusal to mix two sets."""
+    """A cation from a file: its state, labels and groups on every frame; no mixing of two sets."""
     pytest.importorskip("tblite", reason="needs tblite")
     from potentials.labels.gfn2 import gfn2
 

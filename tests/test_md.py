@@ -226,7 +226,8 @@ def test_a_run_writes_its_records(tmp_path):
         extxyz=True,
     ).summary
     assert {p.name for p in output.iterdir()} == {
-        "manifest.json", "log.csv", "trajectory.h5md", "trajectory.extxyz", "checkpoint.npz", "final.extxyz", "dynamics.png",
+        "manifest.json", "log.csv", "trajectory.h5md", "trajectory.extxyz", "checkpoint.npz",
+        "final.extxyz", "dynamics.png",
     }  # fmt: skip
     manifest = json.loads((output / "manifest.json").read_text())
     assert (manifest["status"], manifest["command"]) == ("finished", "md")

@@ -128,7 +128,7 @@ def test_forces_are_smooth_where_points_meet(links: str) -> None:
 
 
 def test_envelopes_are_those_of_the_atoms() -> None:
-    """Points of two atoms out of reach of each other do not see each other, however near they come."""
+    """Points of atoms out of reach do not see each other, however near they come."""
     apart = Atoms("OHOH", [[0, 0, 0], [0, 0.9, 0.2], [3.01, 0, 0], [3.3, 0.8, 0.0]])
     apart.positions[2:, 0] += 0.3
     potential = make("full", weight=100.0)
@@ -140,7 +140,7 @@ def test_envelopes_are_those_of_the_atoms() -> None:
 
 
 def test_rounded_lengths() -> None:
-    """Exact beyond the radius, zero at zero, the direction the gradient's, three derivatives continuous at the radius."""
+    """Exact beyond the radius, zero at zero, three derivatives continuous at the radius."""
     vectors = torch.randn(200, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     vectors = (
         vectors

@@ -1,4 +1,4 @@
-"""The native engine against the eager potential, and against itself in other instruction sets, threads and orders."""
+"""The native engine against eager, and against other instruction sets, threads and orders."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ def test_embedded_states_agree_with_eager(embeddings: str) -> None:
     ],
 )
 def test_attention_agrees_with_eager(spec: dict[str, Any], n_threads: int) -> None:
-    """In states with a charge and without, and of fragments that each attend to themselves alone, in whatever order their atoms come."""
+    """In states with and without a charge, and of fragments whose atoms come in any order."""
     model = potential(**({"attention": {"name": "charged"}} | spec))
     for charge, multiplicity in [(-1, 2), (0, 1), (0, 3)]:
         assert_agree(

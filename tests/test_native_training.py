@@ -268,7 +268,7 @@ def test_instruction_sets_agree(isa: str, dtype: torch.dtype) -> None:
 
 
 def test_bends_of_the_filters_are_penalised(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The penalty is added to the loss, and its gradient to that of the filters, which finite differences of it confirm."""
+    """The penalty is added to the loss, its gradient to that of the filters: finite differences."""
     potential = model({})
     how, given = Loss(LossConfig(), 1.0), batch(potential)
     plain, without = gradients(potential, NativeGradients(potential, how), given)
@@ -299,7 +299,7 @@ def test_bends_of_the_filters_are_penalised(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_penalty_tells_walls_from_filters_as_trained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A bump of height 10 where no label lies costs more than everything that a shipped model was trained to."""
+    """A bump of height 10 where no label lies costs more than what a shipped model learned."""
     potential = load("ethanol-rmd17").potential
     native = NativeGradients(potential, Loss(LossConfig(), 1.0))
     graph = from_ase(molecule("CH3CH2OH"), potential.cutoff)

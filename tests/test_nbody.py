@@ -1,4 +1,4 @@
-"""Five charged particles: the simulator conserves what it must, the networks turn with their systems, and frozen points change nothing."""
+"""Five charged particles: conservation, equivariance, and frozen points that change nothing."""
 
 from __future__ import annotations
 

@@ -62,7 +62,7 @@ def test_searched_just_before_a_pair_could_be_missed() -> None:
 
 
 def test_compression_alone_is_bounded() -> None:
-    """Atoms ride with the cell: the bound is the smallest singular value, here 1 - ε, against (cutoff + skin)/cutoff."""
+    """The bound is the smallest singular value, here 1 - ε, against (cutoff + skin)/cutoff."""
     rng = np.random.default_rng(5)
     cell = 8.0 * np.eye(3)
     positions = rng.uniform(0, 8, (40, 3))

@@ -139,7 +139,7 @@ def targets(node: ast.AST, module: str) -> list[str]:
 
 
 def is_module(name: str) -> bool:
-    """Whether a dotted name is one of our modules or compiled extensions, rather than something inside one."""
+    """Whether a dotted name is one of our modules or extensions, not something inside one."""
     return name in {"potentials.ops._kernels", "polcalc.engines.native._native"} or (
         name.startswith(PACKAGES) and source_of(name).is_file()
     )
@@ -224,10 +224,13 @@ except ImportError:
 
 def state():
     return dict(
-        environment=dict(os.environ), files=sorted(os.listdir()), hook=sys.excepthook, style=dict(matplotlib.rcParams),
-        dtype=torch.get_default_dtype(), device=torch.get_default_device(), threads=torch.get_num_threads(),
-        gradients=torch.is_grad_enabled(), deterministic=torch.are_deterministic_algorithms_enabled(),
-        torch=torch.get_rng_state().tolist(), random=random.getstate(), numpy=repr(numpy.random.get_state()),
+        environment=dict(os.environ), files=sorted(os.listdir()), hook=sys.excepthook,
+        style=dict(matplotlib.rcParams), dtype=torch.get_default_dtype(),
+        device=torch.get_default_device(), threads=torch.get_num_threads(),
+        gradients=torch.is_grad_enabled(),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        torch=torch.get_rng_state().tolist(), random=random.getstate(),
+        numpy=repr(numpy.random.get_state()),
         errors=numpy.geterr(), printing=numpy.get_printoptions(),
     )
 

@@ -1,4 +1,4 @@
-"""Heads for properties: closed forms with charges that are given, symmetry, and what grows with the molecule."""
+"""Heads for properties: closed forms with given charges, symmetry, growth with the molecule."""
 
 from __future__ import annotations
 

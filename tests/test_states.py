@@ -1,4 +1,4 @@
-"""States of molecules: which are covered, that every number is the calculator's own, and what the shell says and writes."""
+"""States of molecules: which are covered, whose numbers these are, what the shell writes."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ def test_independent_samples_have_the_usual_error():
 
 
 def test_correlated_samples_have_a_larger_error():
-    """x_n = a x_(n-1) + noise: the error of the mean is that of independent samples times sqrt((1 + a) / (1 - a)), here 4.4."""
+    """x_n = a x_(n-1) + noise has the error of independent samples times sqrt((1+a) / (1-a))."""
     rng, a, n = np.random.default_rng(1), 0.9, 100_000
     noise, samples = rng.normal(size=n), np.zeros(n)
     for k in range(1, n):

@@ -44,7 +44,7 @@ def test_every_filter_is_replaced_and_the_original_is_left_alone(potential: Pote
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_stated_error_holds_everywhere(potential: Potential, dtype: torch.dtype) -> None:
-    """Compare value and slope at random lengths, not at the middles where the error was measured."""
+    """Compare at random lengths, not at the middles where the error was measured."""
     network = potential.trunk.architecture.layers[0].filter.network
     table = tabulate_filter(potential.trunk.radial, network, potential.cutoff, TOLERANCES[dtype])
     length = (potential.cutoff * torch.rand(2000, dtype=torch.float64)).requires_grad_()

@@ -1,4 +1,4 @@
-"""Trajectories come back as they went in, through our reader and MDAnalysis, also after the writer was killed."""
+"""Trajectories come back as they went in, by our reader and MDAnalysis, also after a kill."""
 
 from __future__ import annotations
 

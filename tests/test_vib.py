@@ -1,4 +1,4 @@
-"""Normal modes: known frequencies, rigid motions of every kind of structure, and what is told of structures not at a minimum."""
+"""Normal modes: known frequencies, rigid motions, and structures that are no minimum."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every architecture but TensorNet against a second implementation from its formulas, and their sizes."""
+"""Every architecture but TensorNet against a second implementation, and their sizes."""
 
 from __future__ import annotations
 
@@ -70,7 +70,9 @@ def _outwards(c: int, out: tuple[int, ...]) -> int:
 
 SIZES = {  # trained numbers of the architecture alone, by C, R and layers L
     "schnet": lambda c, r, n: n * ((r + 1) * c + (c + 1) * c + c * c + 2 * (c + 1) * c),
-    "egnn": lambda c, r, n: n * ((2 * c + r + 1) * c + (c + 1) * c + (c + 1) + (2 * c + 1) * c + (c + 1) * c),
+    "egnn": lambda c, r, n: (
+        n * ((2 * c + r + 1) * c + (c + 1) * c + (c + 1) + (2 * c + 1) * c + (c + 1) * c)
+    ),
     "equivariant_transformer": lambda c, r, n: (
         (r + 1) * c + c * c + (2 * c + 1) * c  # embedding
         + n * (2 * c + (r + 1) * 4 * c + 2 * (c + 1) * c + 2 * (c + 1) * 3 * c)

@@ -86,7 +86,7 @@ def test_every_engine_takes_atoms_without_a_pair(architecture: str, engine: str)
 
 
 def test_an_isolated_atom_has_its_reference_energy(variant: Variant, potential: Potential) -> None:
-    """Up to the constant that the network gives to the element and state, which is the same in any company.
+    """Up to the constant that the network gives to element and state, the same in any company.
 
     A charge that is shared out over the molecule is the exception: there a neutral singlet is
     taken.

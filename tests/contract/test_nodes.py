@@ -1,4 +1,4 @@
-"""Every variant has the same energy, forces and parameter gradients with its radial filters on nodes, as training has them."""
+"""Every variant with its filters on nodes, as in training: same energy, forces, gradients."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def check_symmetry(variant: Variant, potential: Potential, atoms: Atoms) -> None
 
 
 def check_derivatives(potential: Potential) -> None:
-    """Forces along a random direction, the stress along a strain, and a gradient for every parameter."""
+    """Forces along a random direction, stress along a strain, a gradient for every parameter."""
     atoms, rng, step = triclinic_crystal(), np.random.default_rng(0), 1e-5
     answer = predict(potential, graph_of(atoms, potential.cutoff), stress=True)
     direction, strain = rng.normal(size=(3, 3)), rng.normal(size=(3, 3))

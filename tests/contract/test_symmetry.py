@@ -48,7 +48,7 @@ def test_rotation(potential: Potential, atoms: Atoms) -> None:
 
 
 def test_reflection(variant: Variant, potential: Potential, atoms: Atoms) -> None:
-    """Mirror images have one energy and mirrored forces, except where the architecture means to tell them apart."""
+    """Mirror images have one energy and mirrored forces, unless the architecture is chiral."""
     if variant.mirrors:
         _assert_covariant(potential, atoms, MIRROR)
         _assert_covariant(potential, atoms, -np.eye(3))
@@ -69,7 +69,7 @@ def test_permutation(potential: Potential, atoms: Atoms) -> None:
 
 
 def test_pairs_in_any_order_and_orientation(potential: Potential, atoms: Atoms) -> None:
-    """A pair acts both ways: which atom is named first, and where the pair stands in the list, says nothing."""
+    """Which atom of a pair is named first, and where the pair stands in the list, says nothing."""
     graph = graph_of(atoms, potential.cutoff)
     order = torch.randperm(len(graph.idx_i), generator=torch.Generator().manual_seed(0))
     flip = torch.arange(len(order)) % 2 == 0

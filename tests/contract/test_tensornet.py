@@ -1,4 +1,4 @@
-"""TensorNet against a second implementation, dense and straight from the formulas, and its published sizes."""
+"""TensorNet against a dense second implementation of its formulas, and its published sizes."""
 
 from __future__ import annotations
 

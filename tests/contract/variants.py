@@ -216,7 +216,7 @@ VARIANTS = _one_at_a_time()
 
 
 def _product() -> list[Variant]:
-    """Every architecture × hand-made or learned × fixed, moving paired, moving full × species alone or with charge and multiplicity."""
+    """Every architecture × hand-made or learned × kind of points × with or without states."""
     found = []
     for architecture, radial, points in itertools.product(
         ARCHITECTURES, ("exp_normal", "learned"), POINTS

@@ -21,7 +21,7 @@ CONTENT = bytes(range(256)) * 4096  # 1 MiB
 
 
 class Server(http.server.ThreadingHTTPServer):
-    """Serves `files`; breaks off after `break_after` bytes if told so; remembers what was asked for."""
+    """Serves `files`, may break off after `break_after` bytes, and remembers the requests."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)

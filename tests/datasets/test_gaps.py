@@ -10,7 +10,7 @@ from potentials.datasets.gaps import gap_errors, geometry_key
 
 
 def test_errors_of_gaps():
-    """Two geometries with singlet and triplet, one singlet alone, an anion at one of the same geometries."""
+    """Two geometries with singlet and triplet, one singlet alone, an anion at one of them."""
     geometries, charges, multiplicities = (
         [b"a", b"a", b"b", b"b", b"c", b"a"],
         [0, 0, 0, 0, 0, -1],

@@ -65,7 +65,7 @@ NAMES = (
 
 
 def as_file(number: int, name: str, rng: np.random.Generator) -> str:
-    """One molecule in the form of the archive, with properties of about the right size that its atoms decide."""
+    """One molecule in the form of the archive, with properties of a plausible size."""
     atoms = molecule(name)
     total = float(atom_energies(atoms.numbers).sum()) / HARTREE
     n = len(atoms)
@@ -137,9 +137,11 @@ def test_methane_is_read_exactly() -> None:
     ("target", "value"),
     [
         ("mu", 0.0), ("alpha", 13.21), ("r2", 35.3641), ("Cv", 6.469),
-        ("homo", -0.3877 * 27.211386), ("lumo", 0.1171 * 27.211386), ("gap", 0.5048 * 27.211386), ("zpve", 0.044749 * 27.211386),
-        ("U0", -40.47893 * 27.211386), ("U", -40.476062 * 27.211386), ("H", -40.475117 * 27.211386), ("G", -40.498597 * 27.211386),
-        ("U0-atomization", -17.1722), ("U-atomization", -17.2868), ("H-atomization", -17.3897), ("G-atomization", -16.1519),
+        ("homo", -0.3877 * 27.211386), ("lumo", 0.1171 * 27.211386), ("gap", 0.5048 * 27.211386),
+        ("zpve", 0.044749 * 27.211386), ("U0", -40.47893 * 27.211386),
+        ("U", -40.476062 * 27.211386), ("H", -40.475117 * 27.211386),
+        ("G", -40.498597 * 27.211386), ("U0-atomization", -17.1722), ("U-atomization", -17.2868),
+        ("H-atomization", -17.3897), ("G-atomization", -16.1519),
     ],
 )  # fmt: skip
 def test_targets_in_their_units(target: str, value: float, sample: Path) -> None:
@@ -216,7 +218,7 @@ def test_another_archive_is_refused(sample: Path, monkeypatch: pytest.MonkeyPatc
     ],
 )
 def test_a_training(target: str, terms: list[dict[str, str]], sample: Path, tmp_path: Path) -> None:
-    """Every head learns something in a few steps, its card says what it answers, and no one can run dynamics on it."""
+    """Every head learns in a few steps, its card says what it answers, and no one runs dynamics."""
     pytest.importorskip("lightning")
     config = {
         "name": target,

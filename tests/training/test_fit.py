@@ -83,7 +83,7 @@ def test_another_seed_gives_other_weights(tmp_path):
 
 
 def test_a_training_goes_on_from_a_model_that_was_trained_elsewhere(tmp_path):
-    """Untouched weights give the start's energies but for the reference energies, whatever the force scale of the new labels."""
+    """Untouched weights give the start's energies, whatever the force scale of the new labels."""
     first = train(tmp_path / "first", toy.config(schedule={"max_epochs": 20}))
     finish(first, "polcalc train")
     (start,) = (tmp_path / "first").glob("model.pt")

@@ -31,7 +31,7 @@ SPEC: dict[str, Any] = {
 
 
 def labelled(name: str, count: int, seed: int, charge: int = 0) -> list[Any]:
-    """Shaken molecules with the energies and forces of springs, above the energies of the free atoms."""
+    """Shaken molecules with energies and forces of springs, on top of the free atoms' energies."""
     rng = np.random.default_rng(seed)
     springs = Springs(molecule(name))
     found = []
