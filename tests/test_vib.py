@@ -143,7 +143,7 @@ def test_a_saddle_point_is_named() -> None:
     atoms = molecule("CO2")
     atoms.calc = Sprung(atoms)
     atoms.calc.rest *= np.where(atoms.calc.rest > 2, 0.9, 1.05)
-    relaxed = relax(atoms, fmax_eV_per_A=1e-6)
+    relaxed = relax(atoms, fmax_eV_per_A=1e-6, saddles="keep")
     assert relaxed.converged
     found = analyse(atoms, atoms.calc)
     assert found.geometry == "linear"

@@ -418,8 +418,20 @@ JsonFile = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 Optimizer = Annotated[
-    Literal["bfgs", "lbfgs", "fire"],
-    typer.Option("--optimizer", help="How to walk downhill.", rich_help_panel=SEARCH),
+    Literal["auto", "bfgs", "lbfgs", "fire"],
+    typer.Option(
+        "--optimizer",
+        help="How to walk downhill; auto: bfgs up to 100 atoms, lbfgs beyond.",
+        rich_help_panel=SEARCH,
+    ),
+]
+AllowSaddle = Annotated[
+    bool,
+    typer.Option(
+        "--allow-saddle",
+        help="Keep a structure that came to rest on a saddle; else it is left to its lower side.",
+        rich_help_panel=SEARCH,
+    ),
 ]
 FmaxEvPerA = Annotated[
     float,

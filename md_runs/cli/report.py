@@ -11,7 +11,7 @@ from rich.table import Table
 from md_runs.analysis.statistics import Mean, mean_of
 from md_runs.dynamics.phase import Summary
 from md_runs.errors import errors
-from md_runs.surfaces.relax import Relaxation
+from md_runs.surfaces.relax import Relaxation, lowest
 
 Item = TypeVar("Item")
 
@@ -67,9 +67,10 @@ def relax_table(results: Sequence[Relaxation]) -> Table:
         "end (eV)",
         "change (eV)",
         "fmax (eV/Å)",
-        "converged",
+        "curve (eV/Å²)",
+        "minimum",
     ):
-        table.add_column(name, justify="left" if name in ("formula", "converged") else "right")
+        table.add_column(name, justify="left" if name in ("formula", "minimum") else "right")
     for number, result in enumerate(results[:SHOWN]):
         start, end = result.steps[0].energy_eV, result.energy_eV
         numbers = (
@@ -77,17 +78,24 @@ def relax_table(results: Sequence[Relaxation]) -> Table:
             f"{end:.4f}",
             f"{end - start:+.4f}",
             f"{result.fmax_eV_per_A:.4f}",
+            lowest(result),
         )
         table.add_row(
             str(number),
             result.atoms.get_chemical_formula(),
             str(result.steps[-1].step),
             *numbers,
-            "yes" if result.converged else "[red]no[/red]",
+            _verdict(result),
         )
     if len(results) > SHOWN:
         table.add_row("…", f"{len(results) - SHOWN} more in relax.csv")
     return table
+
+
+def _verdict(result: Relaxation) -> str:
+    if not result.converged:
+        return "[red]no[/red]"
+    return "[red]saddle[/red]" if result.on_saddle else "yes"
 
 
 def errors_table(metrics: Mapping[str, Any]) -> Table:

@@ -39,11 +39,11 @@ from md_runs.dynamics.phase import (
 )
 from md_runs.dynamics.protocol import DynamicsOptions, Phase
 from md_runs.dynamics.recorder import Clock, Log
-from md_runs.errors import InputError, NotConverged, RunAlarmed, RunFailed
+from md_runs.errors import InputError, NotConverged, RunAlarmed, RunFailed, errors
 from md_runs.records.manifest import now
 from md_runs.records.output import MANIFEST, hold, to_json
 from md_runs.records.trajectory import TrajectoryWriter
-from md_runs.surfaces.relax import relax
+from md_runs.surfaces.relax import relax, remarks
 from potentials.files import write_text
 
 __all__ = [
@@ -294,13 +294,13 @@ class Dynamics:
         """Relax, with bonds free; those to be fixed are fixed at the lengths they have then."""
         kept = describe_constraints(self.atoms)
         set_constraints(self.atoms, kept["fixed"], [])
-        result = relax(
-            self.atoms, optimizer="bfgs", fmax_eV_per_A=RELAX_FMAX_EV_PER_A, steps=RELAX_STEPS
-        )
+        result = relax(self.atoms, fmax_eV_per_A=RELAX_FMAX_EV_PER_A, steps=RELAX_STEPS)
+        for text in remarks(result):
+            errors.print(f"warning: --relax-first: {text}", markup=False)
         if not result.converged:
             raise NotConverged(
                 f"`--relax-first` must reach {RELAX_FMAX_EV_PER_A} eV/Å; got"
-                f" {result.fmax_eV_per_A:.3g} eV/Å in {RELAX_STEPS} steps. Relax by hand."
+                f" {result.fmax_eV_per_A:.3g} eV/Å in {result.steps[-1].step} steps. Relax by hand."
             )
         set_constraints(self.atoms, kept["fixed"], kept["bonds"])
 

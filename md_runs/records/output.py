@@ -13,7 +13,8 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from md_runs.errors import InputError
-from potentials.files import replacing
+from md_runs.records.manifest import now
+from potentials.files import replacing, write_text
 
 MANIFEST = "manifest.json"
 
@@ -53,6 +54,25 @@ def claim(directory: Path, manifest: Mapping[str, Any]) -> None:
             f"`--output` must be writable; got {directory} ({error.strerror}). Choose another"
             " place."
         ) from error
+
+
+@contextmanager
+def recorded(directory: Path, manifest: dict[str, Any]) -> Iterator[None]:
+    """Claim a directory for a piece of work, and have its manifest say how that ended.
+
+    What the work adds to the manifest is written too.
+    """
+    claim(directory, manifest)
+    status = "failed"
+    try:
+        yield
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "interrupted"
+        raise
+    finally:
+        manifest |= {"status": status, "ended": now()}
+        write_text(directory / MANIFEST, to_json(manifest))
 
 
 @contextmanager

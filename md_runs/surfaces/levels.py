@@ -15,17 +15,17 @@ from itertools import combinations, product
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from ase import Atoms
-from ase.data import covalent_radii
 
 from md_runs.errors import as_input_error
+from md_runs.surfaces.bonds import BondChanges, changed_bonds
 from md_runs.surfaces.crossing import Crossing, Surfaces, find_crossings
-from md_runs.surfaces.lockstep import Place, largest, search
+from md_runs.surfaces.curvature import Curvature, beside, lowest_curvature
+from md_runs.surfaces.lockstep import Floats, Place, largest, search
+from md_runs.surfaces.relax import AT_REST_EV_PER_A, ATTEMPTS, Saddles
 from polcalc import PolarizedCalculator
 from polcalc.calculator import electrons
 from polcalc.calculator.electrons import STATE_KEYS
-from polcalc.calculator.partial_charges import BONDED
 from potentials.checkpoint import Card
 
 State = tuple[int, int]  # charge in e, multiplicity 2S + 1
@@ -50,6 +50,7 @@ class Levels:
     energies_eV: dict[State, float] = field(default_factory=dict)  # at the given geometry
     minima: dict[State, Atoms] = field(default_factory=dict)
     converged: dict[State, bool] = field(default_factory=dict)
+    curvatures: dict[State, Curvature] = field(default_factory=dict)  # lowest, at the minima
     at_minima_eV: dict[State, dict[State, float]] = field(
         default_factory=dict
     )  # minimum -> state -> energy there
@@ -59,14 +60,16 @@ class Levels:
         """Energy of a state at its own minimum."""
         return self.at_minima_eV[state][state] if state in self.at_minima_eV else None
 
-    def rearranged(self, state: State) -> bool:
-        """Say whether bonds broke or formed between the given geometry and a minimum.
+    def bond_changes(self, state: State) -> BondChanges:
+        """Name bonds that broke or formed between the given geometry and a minimum.
 
         Gaps then compare different molecules.
         """
-        return state in self.minima and not np.array_equal(
-            _bonds(self.atoms), _bonds(self.minima[state])
-        )
+        return changed_bonds(self.atoms, self.minima[state])
+
+    def on_saddle(self, state: State) -> bool:
+        """Whether the search of a state ended where the energy falls to two sides."""
+        return state in self.curvatures and not self.curvatures[state].is_minimum
 
     def gaps(self) -> list[dict[str, Any]]:
         """List E(higher) - E(lower multiplicity) for each two multiplicities of a charge, in eV."""
@@ -143,9 +146,16 @@ def evaluate(calculator: PolarizedCalculator, found: Sequence[Levels]) -> None:
 
 
 def relax(
-    calculator: PolarizedCalculator, found: Sequence[Levels], fmax_eV_per_A: float, steps: int
+    calculator: PolarizedCalculator,
+    found: Sequence[Levels],
+    fmax_eV_per_A: float,
+    steps: int,
+    saddles: Saddles = "leave",
 ) -> None:
-    """Find the minimum of each state, all in step, and the energies of all states there."""
+    """Find the minimum of each state, all in step, and the energies of all states there.
+
+    What came to rest on a saddle leaves it to its lower side, as in `relax.relax`.
+    """
     jobs = [(levels, state) for levels in found for state in levels.states]
     minima = [in_state(levels.atoms, *state) for levels, state in jobs]
 
@@ -155,10 +165,30 @@ def relax(
             for r in _results(calculator, frames)
         ]
 
-    for (levels, state), atoms, done in zip(
-        jobs, minima, search(minima, places, steps), strict=True
-    ):
-        levels.minima[state], levels.converged[state] = atoms, done
+    def forces(frames: Sequence[Atoms]) -> list[Floats]:
+        return [r["forces"] for r in _results(calculator, frames)]
+
+    left = list(range(len(jobs)))
+    for attempt in range(ATTEMPTS + 1):
+        done = search([minima[n] for n in left], places, steps)
+        saddle_points = []
+        for n, converged in zip(left, done, strict=True):
+            levels, state = jobs[n]
+            levels.minima[state], levels.converged[state] = minima[n], converged
+            levels.curvatures.pop(state, None)
+            at_rest = converged and largest(minima[n].get_forces()) <= AT_REST_EV_PER_A
+            if at_rest and (curvature := lowest_curvature(minima[n], forces)) is not None:
+                levels.curvatures[state] = curvature
+            if levels.on_saddle(state):
+                saddle_points.append(n)
+        if not saddle_points or saddles == "keep" or attempt == ATTEMPTS:
+            break
+        left = saddle_points
+        for n in left:
+            levels, state = jobs[n]
+            sides = beside(minima[n], levels.curvatures[state])
+            energies = [r["energy"] for r in _results(calculator, sides)]
+            minima[n].positions = sides[int(np.argmin(energies))].positions
     there = [(levels, state, other) for levels, state in jobs for other in levels.states]
     results = _results(
         calculator, [in_state(levels.minima[state], *other) for levels, state, other in there]
@@ -247,14 +277,6 @@ def _named(known: list[State]) -> str:
         ", ".join(f"{charge:+d}/{multiplicity}" for charge, multiplicity in known)
         or "none known: pass --charges and --multiplicities"
     )
-
-
-def _bonds(atoms: Atoms) -> npt.NDArray[np.bool_]:
-    radii = covalent_radii[atoms.numbers]
-    bonded: npt.NDArray[np.bool_] = atoms.get_all_distances(mic=bool(atoms.pbc.any())) < BONDED * (
-        radii[:, None] + radii[None]
-    )
-    return bonded
 
 
 def _results(calculator: PolarizedCalculator, frames: Sequence[Atoms]) -> list[dict[str, Any]]:

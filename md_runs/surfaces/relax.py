@@ -4,20 +4,31 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from ase import Atoms
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
-from md_runs.errors import InputError
+from md_runs.errors import InputError, NotConverged
 from md_runs.records.structures import append_structure
+from md_runs.surfaces.bonds import BondChanges, changed_bonds
+from md_runs.surfaces.curvature import Curvature, beside, lowest_curvature
 from potentials.files import write_text
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}
+DIAGONAL_ATOMS = 100  # up to here the (3N, 3N) matrix that BFGS diagonalises at each step is cheap
+TOO_MANY_ATOMS = 1000  # from here one step takes longer than most relaxations
+AT_REST_EV_PER_A = 0.05  # a larger force belongs to no stationary point
+ATTEMPTS = 3  # at leaving a saddle
+APART_FACTOR = 3.0  # of the volume at the start, and its inverse
+FALL_EV_PER_ATOM = 10.0  # no bond is worth that
+
+Saddles = Literal["leave", "keep"]
 
 
 class Step(NamedTuple):
@@ -34,6 +45,9 @@ class Relaxation(NamedTuple):
     atoms: Atoms
     converged: bool
     steps: tuple[Step, ...]
+    curvature: Curvature | None  # lowest; None where it was not looked at
+    bonds: BondChanges
+    hopeless: str  # why it was given up early; empty otherwise
 
     @property
     def energy_eV(self) -> float:
@@ -45,41 +59,111 @@ class Relaxation(NamedTuple):
         """Largest force at the end."""
         return self.steps[-1].fmax_eV_per_A
 
+    @property
+    def on_saddle(self) -> bool:
+        """Whether it came to rest where the energy falls to two sides."""
+        return self.curvature is not None and not self.curvature.is_minimum
+
+
+class Hopeless(Exception):
+    """A relaxation that can only get worse; ends the loop of ASE."""
+
 
 def relax(
     atoms: Atoms,
     *,
-    optimizer: str = "bfgs",
+    optimizer: str = "auto",
     fmax_eV_per_A: float = 0.01,
     steps: int = 500,
     cell: bool = False,
+    saddles: Saddles = "leave",
 ) -> Relaxation:
     """Relax a structure in place.
+
+    Forces never break a symmetry. Where they vanish the lowest curvature tells a minimum from a
+    saddle; a saddle is left to its lower side and the search goes on.
 
     Parameters
     ----------
     atoms : Atoms           with a calculator
-    optimizer : str         name in `OPTIMIZERS`
+    optimizer : str         name in `OPTIMIZERS`, or auto: what fits the number of atoms
     fmax_eV_per_A : float   converged below this, in eV/Å
     steps : int             at most
     cell : bool             relax the lattice vectors too
+    saddles : str           "leave" them, or "keep" the structure where it came to rest
     """
     table: list[Step] = []
-    search = OPTIMIZERS[optimizer](FrechetCellFilter(atoms) if cell else atoms, logfile=None)
+    start = atoms.copy()
+    method = OPTIMIZERS[choose_optimizer(optimizer, len(atoms))]
+    curvature, hopeless = None, ""
+    for attempt in range(ATTEMPTS + 1):
+        done = len(table)
+        search = method(FrechetCellFilter(atoms) if cell else atoms, logfile=None)
+        search.attach(partial(_record, search, atoms, start, table, done))
+        try:
+            converged = bool(search.run(fmax=fmax_eV_per_A, steps=max(steps - done, 0)))
+        except Hopeless as error:
+            converged, hopeless = False, str(error)
+        at_rest = converged and table[-1].fmax_eV_per_A <= AT_REST_EV_PER_A
+        curvature = lowest_curvature(atoms, partial(_forces, atoms.calc)) if at_rest else None
+        if curvature is None or curvature.is_minimum or saddles == "keep" or attempt == ATTEMPTS:
+            break
+        _leave(atoms, curvature)
+    atoms.get_forces()  # of this geometry, not of one beside it
+    return Relaxation(
+        atoms, converged, tuple(table), curvature, changed_bonds(start, atoms), hopeless
+    )
 
-    def record() -> None:
-        gradient = search.optimizable.get_gradient()
-        table.append(
-            Step(
-                search.nsteps,
-                float(atoms.get_potential_energy()),
-                float(search.optimizable.gradient_norm(gradient)),
-            )
+
+def choose_optimizer(name: str, n_atoms: int) -> str:
+    """Name the optimizer: for auto, BFGS where diagonalising its matrix is cheap, else LBFGS.
+
+    Raises
+    ------
+    InputError   BFGS for a structure whose (3N)² matrix takes minutes a step
+    """
+    if name == "bfgs" and n_atoms > TOO_MANY_ATOMS:
+        raise InputError(
+            f"`--optimizer` must be lbfgs or fire for more than {TOO_MANY_ATOMS} atoms, because"
+            f" bfgs diagonalises a matrix of (3N)² at every step; got bfgs for {n_atoms} atoms."
+            " Leave it out."
         )
+    if name == "auto":
+        return "bfgs" if n_atoms <= DIAGONAL_ATOMS else "lbfgs"
+    return name
 
-    search.attach(record)
-    converged = bool(search.run(fmax=fmax_eV_per_A, steps=steps))
-    return Relaxation(atoms, converged and bool(np.isfinite(table[-1].energy_eV)), tuple(table))
+
+def _record(search: Any, atoms: Atoms, start: Atoms, table: list[Step], done: int) -> None:
+    """Note a step, and give up where going on cannot help."""
+    energy = float(atoms.get_potential_energy())
+    largest = float(search.optimizable.gradient_norm(search.optimizable.get_gradient()))
+    table.append(Step(done + search.nsteps, energy, largest))
+    if not (np.isfinite(energy) and np.isfinite(largest)):
+        raise Hopeless("energy or forces are not finite")
+    fall = (table[0].energy_eV - energy) / len(atoms)
+    if fall > FALL_EV_PER_ATOM:
+        raise Hopeless(
+            f"the energy fell by {fall:.0f} eV per atom, more than any bond is worth: the model"
+            " does not know such structures"
+        )
+    if not start.pbc.all():
+        return
+    ratio = atoms.get_volume() / start.get_volume()
+    if not 1 / APART_FACTOR < ratio < APART_FACTOR:
+        what = "grew" if ratio > 1 else "shrank"
+        raise Hopeless(f"the cell {what} to {ratio:.2g} times its volume: nothing holds it")
+
+
+def _forces(calculator: Any, frames: Sequence[Atoms]) -> list[Any]:
+    return [calculator.get_property("forces", atoms) for atoms in frames]
+
+
+def _leave(atoms: Atoms, curvature: Curvature) -> None:
+    """Move off a saddle to its lower side."""
+    calculator = atoms.calc
+    sides = beside(atoms, curvature)
+    energies = [calculator.get_property("energy", side) for side in sides]
+    atoms.positions = sides[int(np.argmin(energies))].positions
 
 
 def check_relaxable(atoms: Atoms, fmax_eV_per_A: float, cell: bool) -> None:
@@ -89,15 +173,59 @@ def check_relaxable(atoms: Atoms, fmax_eV_per_A: float, cell: bool) -> None:
     ------
     InputError   the cell of an open structure, a limit that is not positive
     """
-    if not fmax_eV_per_A > 0:
+    if not 0 < fmax_eV_per_A < np.inf:
         raise InputError(
-            f"`--fmax-eV-per-A` must be positive; got {fmax_eV_per_A} eV/Å. Take 0.01."
+            f"`--fmax-eV-per-A` must be positive and finite; got {fmax_eV_per_A} eV/Å. Take 0.01."
         )
     if cell and not (atoms.pbc.all() and atoms.cell.rank == 3):
         raise InputError(
             "`--cell` must be used with a structure periodic in three directions. Drop it for a"
             " molecule."
         )
+
+
+def remarks(result: Relaxation) -> Iterator[str]:
+    """Say what a table of energies and forces does not show."""
+    if result.hopeless:
+        yield f"given up after {result.steps[-1].step} steps: {result.hopeless}"
+    if result.on_saddle:
+        yield (
+            "a saddle, no minimum: the energy falls along one way to both sides (curvature"
+            f" {lowest(result)} eV/Å²)"
+        )
+    if changes := str(result.bonds):
+        yield f"bonds {changes}"
+
+
+def lowest(result: Relaxation) -> str:
+    """Format the lowest curvature in eV/Å²."""
+    return "–" if result.curvature is None else f"{result.curvature.eV_per_A2:.2f}"
+
+
+def check_minima(
+    results: Sequence[Relaxation], fmax_eV_per_A: float, steps: int, saddles: Saddles
+) -> None:
+    """Refuse to call a relaxation done that ended elsewhere than in a minimum.
+
+    Raises
+    ------
+    NotConverged
+    """
+    n_open = sum(not r.converged for r in results)
+    n_saddles = sum(r.on_saddle for r in results) if saddles == "leave" else 0
+    wrong = []
+    if n_open:
+        wrong.append(
+            f"{n_open} of {len(results)} structures did not reach {fmax_eV_per_A} eV/Å in {steps}"
+            " steps"
+        )
+    if n_saddles:
+        wrong.append(
+            f"{n_saddles} of {len(results)} structures came to rest on a saddle, no minimum"
+            " (--allow-saddle keeps it)"
+        )
+    if wrong:
+        raise NotConverged("; ".join(wrong) + ".")
 
 
 def relax_all(
@@ -107,12 +235,14 @@ def relax_all(
     **options: Any,
 ) -> list[Relaxation]:
     """Relax frame by frame into ``relaxed.extxyz`` (as soon as each is done) and ``relax.csv``."""
-    results = []
+    results: list[Relaxation] = []
     for atoms in watch(frames):
         atoms.calc.reset()  # partial charges are those of this molecule, not of an isomer before it
         result = relax(atoms, **options)
         results.append(result)
         atoms.info |= {"converged": result.converged, "relax_steps": result.steps[-1].step}
+        if result.curvature is not None:
+            atoms.info["lowest_curvature_eV_per_A2"] = result.curvature.eV_per_A2
         append_structure(output / "relaxed.extxyz", atoms)
     write_text(output / "relax.csv", _table(results))
     return results

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from md_runs.records.figures import BLUE, GREEN, GREY, LEGEND, ORANGE
-from md_runs.surfaces.levels import Levels, Refused
+from md_runs.surfaces.levels import Levels, Refused, State
 
 SHOWN = 30  # structures listed one by one at most
 
@@ -60,11 +60,18 @@ def states_lines(found: Sequence[Levels], pair: tuple[int, int] | None) -> Itera
                 f"frame {number}: multiplicities {pair[0]} and {pair[1]} of charge {charge:+d}"
                 f" cross {heights}{apart}"
             )
-        for q, m in filter(levels.rearranged, levels.minima):
-            yield (
-                f"frame {number}: [yellow]bonds changed[/yellow] on the way to the minimum of"
-                f" {q:+d}/{m}: its gaps are between isomers"
-            )
+        for q, m in levels.minima:
+            if changes := str(levels.bond_changes((q, m))):
+                yield (
+                    f"frame {number}: [yellow]bonds changed[/yellow] on the way to the minimum of"
+                    f" {q:+d}/{m} ({changes}): its gaps are between isomers"
+                )
+            if levels.on_saddle((q, m)):
+                yield (
+                    f"frame {number}: the search of {q:+d}/{m} came to rest on a [red]saddle[/red],"
+                    " no minimum (curvature"
+                    f" {levels.curvatures[q, m].eV_per_A2:.2f} eV/Å²): the true gap is another"
+                )
         for refused in levels.refused:
             yield f"frame {number}: [red]refused[/red] {refusal(refused)}"
         for meaning, charge in (("ionisation energy", 1), ("electron affinity", -1)):
@@ -112,7 +119,7 @@ def _states_table(found: Sequence[Levels], relaxed: bool) -> Table:
                 f"{energy - lowest:.4f}",
             ]
             if minimum is not None:
-                done = "" if levels.converged[charge, multiplicity] else " [red]not converged[/red]"
+                done = _verdict(levels, (charge, multiplicity))
                 cells += [f"{minimum:.4f}{done}", f"{minimum - lowest_relaxed:.4f}"]
             table.add_row(*cells)
         for refused in levels.refused:
@@ -121,6 +128,12 @@ def _states_table(found: Sequence[Levels], relaxed: bool) -> Table:
     if len(found) > SHOWN:
         table.add_row("…", f"{len(found) - SHOWN} more in states.csv")
     return table
+
+
+def _verdict(levels: Levels, state: State) -> str:
+    if not levels.converged[state]:
+        return " [red]not converged[/red]"
+    return " [red]saddle[/red]" if levels.on_saddle(state) else ""
 
 
 def _differences(number: int, levels: Levels) -> Iterator[tuple[str, ...]]:
@@ -190,6 +203,8 @@ def _draw_levels(axes: Axes, levels: Levels, pair: tuple[int, int] | None) -> No
                 label="own minimum" if n == 0 else None,
             )
             axes.plot([n - 0.02, n + 0.02], [vertical, relaxed - zero], color=GREY, lw=0.8)
+            if levels.on_saddle(state):
+                axes.annotate("saddle", (n + 0.2, relaxed - zero), ha="center", va="top")
     for charge, crossing in levels.crossings.items() if pair else ():
         first, second = (levels.states.index((charge, m)) for m in pair or ())
         heights = [levels.at_minima_eV[charge, m][charge, m] - zero for m in pair or ()]

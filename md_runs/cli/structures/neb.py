@@ -23,8 +23,8 @@ from md_runs.cli.session import ModelOptions
 from md_runs.dynamics.constraints import constrain
 from md_runs.errors import InputError, NotConverged, errors
 from md_runs.records.figures import BLUE, GREY, ORANGE
-from md_runs.records.manifest import make_manifest, now
-from md_runs.records.output import MANIFEST, check_free, claim, to_json, write_figure
+from md_runs.records.manifest import make_manifest
+from md_runs.records.output import check_free, recorded, to_json, write_figure
 from md_runs.records.structures import write_structures
 from md_runs.surfaces.band import (
     Band,
@@ -116,17 +116,16 @@ def command(
         structures=[session.fingerprint(path) for path in (start, end)],
         **session.describe(calculator),
     )
-    claim(output, manifest)
-    unrelaxed = [
-        atoms
-        for atoms in (first, last)
-        if relax_ends and not relax(atoms, fmax_eV_per_A=fmax_ev_per_a, steps=steps).converged
-    ]
-    told = remarks(first, last)
-    found = find_path(first, last, calculator, search)
-    facts = summary(found) | {"remarks": told}
-    write(output, found, facts, f"{first.get_chemical_formula()}, {model or DEFAULT}")
-    write_text(output / MANIFEST, to_json(manifest | {"status": "finished", "ended": now()}))
+    with recorded(output, manifest):
+        unrelaxed = [
+            atoms
+            for atoms in (first, last)
+            if relax_ends and not relax(atoms, fmax_eV_per_A=fmax_ev_per_a, steps=steps).converged
+        ]
+        told = remarks(first, last)
+        found = find_path(first, last, calculator, search)
+        facts = summary(found) | {"remarks": told}
+        write(output, found, facts, f"{first.get_chemical_formula()}, {model or DEFAULT}")
     screen.print(table_of(found, facts))
     for text in told:
         errors.print(f"warning: {text}", markup=False)

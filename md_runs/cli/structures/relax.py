@@ -10,11 +10,16 @@ from rich.console import Console
 from md_runs.cli import options as opt
 from md_runs.cli import report, session
 from md_runs.cli.session import ModelOptions
-from md_runs.errors import NotConverged
-from md_runs.records.manifest import make_manifest, now
-from md_runs.records.output import MANIFEST, check_free, claim, to_json
-from md_runs.surfaces.relax import check_relaxable, relax_all
-from potentials.files import write_text
+from md_runs.records.manifest import make_manifest
+from md_runs.records.output import check_free, recorded
+from md_runs.surfaces.relax import (
+    Saddles,
+    check_minima,
+    check_relaxable,
+    choose_optimizer,
+    relax_all,
+    remarks,
+)
 
 screen = Console(highlight=False, soft_wrap=True)
 
@@ -22,10 +27,11 @@ screen = Console(highlight=False, soft_wrap=True)
 def command(
     structures: opt.Structures,
     model: opt.Model = None,
-    optimizer: opt.Optimizer = "bfgs",
+    optimizer: opt.Optimizer = "auto",
     fmax_ev_per_a: opt.FmaxEvPerA = 0.01,
     steps: opt.RelaxSteps = 500,
     cell: opt.Cell = False,
+    allow_saddle: opt.AllowSaddle = False,
     charge: opt.Charge = None,
     multiplicity: opt.Multiplicity = None,
     partial_charges: opt.PartialCharges = None,
@@ -38,9 +44,16 @@ def command(
     """Relax one or many structures.
 
     Writes relaxed.extxyz, relax.csv (step, energy, largest force) and manifest.json. Exit code 1
-    when a frame did not converge.
+    when a frame did not converge, or came to rest on a saddle that it could not leave.
     """
-    search = {"optimizer": optimizer, "fmax_eV_per_A": fmax_ev_per_a, "steps": steps, "cell": cell}
+    saddles: Saddles = "keep" if allow_saddle else "leave"
+    search = {
+        "optimizer": optimizer,
+        "fmax_eV_per_A": fmax_ev_per_a,
+        "steps": steps,
+        "cell": cell,
+        "saddles": saddles,
+    }
     charges, groups = (
         session.read_partial_charges(partial_charges),
         session.read_fragments(fragments),
@@ -53,21 +66,18 @@ def command(
         atoms.calc = calculator
         session.evaluate_first(atoms)
         check_relaxable(atoms, fmax_ev_per_a, cell)
+        choose_optimizer(optimizer, len(atoms))
     described = session.describe(calculator)
     manifest = make_manifest(
         "relax", search, structures=[session.fingerprint(p) for p in structures], **described
     )
-    claim(output, manifest)
-    results = relax_all(frames, output, partial(report.tracked, work="relaxing"), **search)
-    n_failed = sum(not r.converged for r in results)
-    write_text(
-        output / MANIFEST,
-        to_json(manifest | {"status": "finished", "ended": now(), "not_converged": n_failed}),
-    )
+    with recorded(output, manifest):
+        results = relax_all(frames, output, partial(report.tracked, work="relaxing"), **search)
+        manifest["not_converged"] = sum(not r.converged for r in results)
+        manifest["on_saddle"] = sum(r.on_saddle for r in results)
     screen.print(report.relax_table(results))
+    for number, result in enumerate(results):
+        for text in remarks(result):
+            screen.print(f"frame {number}: {text}", markup=False)
     screen.print(f"Results in {output}")
-    if n_failed:
-        raise NotConverged(
-            f"{n_failed} of {len(results)} structures did not reach {fmax_ev_per_a} eV/Å in {steps}"
-            " steps."
-        )
+    check_minima(results, fmax_ev_per_a, steps, saddles)

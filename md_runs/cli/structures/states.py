@@ -21,6 +21,7 @@ from md_runs.records.output import check_free, claim, to_json, write_figure
 from md_runs.records.structures import write_structures
 from md_runs.surfaces import levels as lv
 from md_runs.surfaces.levels import Levels
+from md_runs.surfaces.relax import Saddles
 from md_runs.surfaces.states_report import plot_levels, refusal, states_lines, states_tables
 from polcalc.calculator.calculator import DEFAULT
 from potentials.files import write_text
@@ -75,6 +76,7 @@ def command(
     crossing: CrossingOf = None,
     fmax_ev_per_a: opt.FmaxEvPerA = 0.01,
     steps: opt.RelaxSteps = 500,
+    allow_saddle: opt.AllowSaddle = False,
     partial_charges: opt.PartialCharges = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float64",
@@ -103,7 +105,8 @@ def command(
     _check_some(found, pair)
     lv.evaluate(calculator, found)
     if relax or pair:
-        lv.relax(calculator, found, fmax_ev_per_a, steps)
+        saddles: Saddles = "keep" if allow_saddle else "leave"
+        lv.relax(calculator, found, fmax_ev_per_a, steps, saddles)
     if pair:
         lv.cross(calculator, found, pair, fmax_ev_per_a, steps)
     options = {
@@ -135,7 +138,7 @@ def command(
             markup=False,
         )
     screen.print(f"Results in {output}")
-    _complain(found, pair)
+    _complain(found, pair, allow_saddle)
 
 
 def facts(number: int, levels: Levels, pair: tuple[int, int] | None) -> dict[str, Any]:
@@ -150,7 +153,8 @@ def facts(number: int, levels: Levels, pair: tuple[int, int] | None) -> dict[str
                 "energy_eV": levels.energies_eV[q, m],
                 "relaxed_energy_eV": levels.relaxed_eV((q, m)),
                 "converged": levels.converged.get((q, m)),
-                "rearranged": levels.rearranged((q, m)) if (q, m) in levels.minima else None,
+                "rearranged": str(levels.bond_changes((q, m))) if (q, m) in levels.minima else None,
+                "saddle": levels.on_saddle((q, m)) if (q, m) in levels.curvatures else None,
             }
             for q, m in levels.states
         ],
@@ -225,6 +229,7 @@ def _csv(collected: Sequence[dict[str, Any]]) -> str:
             "relaxed_energy_eV",
             "converged",
             "rearranged",
+            "saddle",
         ]
     )
     for entry in collected:
@@ -253,15 +258,17 @@ def _check_some(found: Sequence[Levels], pair: tuple[int, int] | None) -> None:
             )
 
 
-def _complain(found: Sequence[Levels], pair: tuple[int, int] | None) -> None:
+def _complain(found: Sequence[Levels], pair: tuple[int, int] | None, allow_saddle: bool) -> None:
     n_refused = sum(len(levels.refused) for levels in found)
     n_minima = sum(not done for levels in found for done in levels.converged.values())
+    n_saddles = sum(levels.on_saddle(state) for levels in found for state in levels.minima)
     n_crossings = sum(
         not crossing.converged for levels in found for crossing in levels.crossings.values()
     )
     wrong = {
         "states refused": n_refused,
         "minima not converged": n_minima,
+        "minima that are saddles": 0 if allow_saddle else n_saddles,
         "crossings not found": n_crossings,
     }
     if any(wrong.values()):

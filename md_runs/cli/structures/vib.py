@@ -25,10 +25,10 @@ from md_runs.cli.session import ModelOptions
 from md_runs.dynamics.constraints import constrain
 from md_runs.errors import InputError, NotConverged, errors
 from md_runs.records.figures import BLUE, GREY, LEGEND, ORANGE
-from md_runs.records.manifest import make_manifest, now
-from md_runs.records.output import MANIFEST, check_free, claim, to_json, write_figure
+from md_runs.records.manifest import make_manifest
+from md_runs.records.output import check_free, recorded, to_json, write_figure
 from md_runs.records.structures import write_structures
-from md_runs.surfaces.relax import relax
+from md_runs.surfaces.relax import relax, remarks
 from md_runs.surfaces.vibrations import (
     MONATOMIC,
     Gas,
@@ -131,23 +131,22 @@ def command(
     manifest = make_manifest(
         "vib", asked, structures=[session.fingerprint(structure)], **session.describe(calculator)
     )
-    claim(output, manifest)
-    converged = not relax_first or relax(atoms, fmax_eV_per_A=fmax_ev_per_a).converged
-    found = analyse(atoms, calculator, shape)
-    state = calculator.state
-    assert state is not None
-    told = complaints(atoms, found)
-    facts = summary(atoms, found, replace(gas, multiplicity=state.multiplicity)) | {
-        "warnings": told
-    }
-    write(output, atoms, found, facts, f"{atoms.get_chemical_formula()}, {model or DEFAULT}")
-    write_text(output / MANIFEST, to_json(manifest | {"status": "finished", "ended": now()}))
+    with recorded(output, manifest):
+        relaxed = relax(atoms, fmax_eV_per_A=fmax_ev_per_a) if relax_first else None
+        found = analyse(atoms, calculator, shape)
+        state = calculator.state
+        assert state is not None
+        told = [*(remarks(relaxed) if relaxed else ()), *complaints(atoms, found)]
+        facts = summary(atoms, found, replace(gas, multiplicity=state.multiplicity)) | {
+            "warnings": told
+        }
+        write(output, atoms, found, facts, f"{atoms.get_chemical_formula()}, {model or DEFAULT}")
     screen.print(modes_table(found.modes))
     screen.print(facts_table(facts))
     for text in told:
         errors.print(f"warning: {text}", markup=False)
     screen.print(f"Results in {output}")
-    if not converged:
+    if relaxed and not relaxed.converged:
         raise NotConverged(
             f"the structure did not reach {fmax_ev_per_a} eV/Å; its modes are those of where it"
             " got to."
