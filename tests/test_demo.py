@@ -1,4 +1,4 @@
-"""The demonstration, shortened, with an untrained model."""
+"""The demonstration, shortened."""
 
 from __future__ import annotations
 
@@ -13,16 +13,14 @@ from typer.testing import CliRunner
 from md_runs.cli.app import app
 from md_runs.demo import run_demo
 from md_runs.errors import InputError
-from tests.small import write_small_model
 
 
 def test_the_demo_leaves_a_figure_and_numbers_and_overwrites_no_run(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("POLCALC_DATA", str(tmp_path / "nothing"))
-    model = str(write_small_model(tmp_path / "m.pt"))
-    first = run_demo(tmp_path / "demo", nvt_ps=0.02, nve_ps=0.02, model=model)
+    first = run_demo(tmp_path / "demo", nvt_ps=0.02, nve_ps=0.02)
     assert "Not validated" in capsys.readouterr().out
     log = (tmp_path / "demo" / "run-001" / "nvt" / "log.csv").read_bytes()
-    run_demo(tmp_path / "demo", nvt_ps=0.02, nve_ps=0.02, model=model)
+    run_demo(tmp_path / "demo", nvt_ps=0.02, nve_ps=0.02)
     assert {p.name for p in (tmp_path / "demo").iterdir()} == {
         "run-001",
         "run-002",
