@@ -1,14 +1,11 @@
-"""What the default model must do on molecules that it has never seen.
+"""How good is the default model? Public reference energies, labels it never saw, dynamics, speed.
 
-Errors, relaxed geometries, stability, ionisation, speed.
+    python benchmarks/organic.py --model organic-xtb --model runs/new/model.pt
 
-    python benchmarks/organic.py --data runs/organic-xtb --output benchmarks/results/organic.json
-
-Everything is measured against GFN2-xTB through tblite, of which the model is a surrogate. The
-molecules are those of the test file of organic-xtb, each in its ground state and its lowest frame.
-Stopped, the command goes on where it was: relaxations and runs are kept in the folder of the runs,
-one of each model. Small species, which the model was trained on, are asked for the energies of
-their states alone.
+GFN2-xTB, the teacher and all models are asked the same questions; the last model is held against
+the gates. What does not change is kept in `--store`: once GFN2-xTB and the teacher have answered, a
+new model takes a minute for the parts that are measured unless `--parts` says otherwise. Of the
+report in `--output` only the parts that are measured are replaced.
 """
 
 from __future__ import annotations
@@ -17,430 +14,317 @@ import argparse
 import json
 import sys
 import warnings
-from collections.abc import Callable, Iterable
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from ase import Atoms
-from ase.build import minimize_rotation_and_translation
-from ase.calculators.calculator import Calculator, all_changes
-from ase.optimize import BFGS
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))
-from kept_runs import RUNS, complete, status
-from measure import in_process, machine, take_turns, write
+import organic_parts as parts
+from contestants import GFN2, TEACHER, Contestant, contestants
+from kept_runs import RUNS
+from measure import machine, write
+from organic_parts import KCAL_PER_MOL, Missing, Settings
 
-from polcalc import PolarizedCalculator
 from polcalc.calculator.calculator import DEFAULT
 from polcalc.calculator.domain import ExtrapolationWarning
-from potentials.checkpoint import Model, load, store_card
 from potentials.datasets import Frames, load_frames
-from potentials.datasets.gaps import geometry_key
-from potentials.labels.gfn2 import Convergence, Surface, gfn2
-from potentials.labels.method import Failed
-from potentials.labels.organic import other_states
-from potentials.labels.organic_geometries import make_species
-from potentials.labels.organic_molecules import SMALL, Parent, canonical
-from potentials.training.data import StructureSet
-from potentials.training.evaluate import errors
 
-FMAX, MOST_STEPS = 0.01, 500  # eV/Å
-KNOWN_ERROR_EV = 0.5  # a user is told of larger ones
-HEAVY = 12  # atoms of the molecule that speed is measured on
-THREADS = (1, 2)  # of both; the target is of the better number of each
-TIMESTEP_FS = 1.0
-TARGETS = {
-    "forces_mae_meV_per_A": "at most 60; not resolved above 120",
-    "energy_mae_meV_per_atom": "at most 2; not resolved above 4",
-    "worst_state_over_average": "at most 2, of the forces",
-    "median_rmsd_A": "at most 0.05",
-    "not_converged": "at most 5 of 100",
-    "not_stable": "none of 100",
-    "ip_mae_eV": "at most 0.15",
-    "ea_mae_eV": "at most 0.15",
-    "small_mae_eV": "at most 0.15, as of the larger ones",
-    "small_beyond_1_eV": "none",
-    "tblite_over_model": "at least 20, each on its better number of threads",
+OUTPUT = Path(__file__).parent / "results" / "organic.json"
+EACH: dict[str, Callable[[Contestant, Settings], dict[str, Any]]] = {
+    "gscdb": parts.gscdb,
+    "labels": parts.labels,
+    "open-shells": parts.open_shells,
+    "solvated": parts.solvated,
+    "size": parts.size,
+    "stable": parts.stable,
 }
+TOGETHER = {"relaxed": parts.relaxed, "speed": parts.speed}
+LONG = ("relaxed", "stable")  # minutes and hours: only where they are asked for
 
 
-class TBLite(Calculator):
-    """GFN2-xTB for ASE's optimisers.
+class Gate(NamedTuple):
+    """A number of the report and what it must be."""
 
-    Charges are taken over from step to step, as its own users do.
-    """
-
-    implemented_properties = ["energy", "forces"]
-
-    def __init__(self, atoms: Atoms, accuracy: float = 0.1) -> None:
-        super().__init__()
-        self._surface = Surface(
-            atoms.numbers, atoms.info["charge"], atoms.info["multiplicity"], Convergence(accuracy)
-        )
-
-    def calculate(
-        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
-    ) -> None:
-        super().calculate(atoms, properties, system_changes)
-        label = self._surface.follow(atoms.positions)
-        self.results = {"energy": label.energy, "forces": label.forces}
+    name: str
+    where: tuple[str, ...]  # part and keys
+    limit: float
+    goal: float
+    unit: float = 1.0  # the number is divided by it
+    at_least: bool = False
 
 
-def main() -> None:
+def _set(name: str, limit: float, goal: float) -> Gate:
+    return Gate(f"{name}, kcal/mol", ("gscdb", name, "mae_kcal_per_mol"), limit, goal)
+
+
+def _ions(name: str) -> Gate:
+    key = "gscdb", name, "mae_kcal_per_mol"
+    return Gate(f"{name}, eV", key, 0.8, 0.4, unit=1 / KCAL_PER_MOL)
+
+
+GATES = [
+    Gate("forces of new neutral molecules, meV/Å", ("labels", "forces_meV_per_A_neutral"), 38, 25),
+    Gate("forces of new ions, meV/Å", ("labels", "forces_meV_per_A_ions"), 55, 35),
+    *(
+        _set(*x)
+        for x in (("S22", 1.3, 0.9), ("A24", 0.9, 0.7), ("HB49", 2.4, 1.3), ("X40", 1.8, 1.0))
+    ),
+    *(_set(*x) for x in (("ACONF", 0.4, 0.25), ("Pentane13", 0.8, 0.5), ("ISO34", 4, 2))),
+    *(_set(*x) for x in (("TAUT15", 3, 1.2), ("BHROT27", 1.8, 1.2), ("PA26", 10, 5))),
+    *(_set(*x) for x in (("BH28", 12, 8), ("WCPT26", 10, 5), ("ISOMERIZATION20", 9, 4))),
+    *(_ions(name) for name in ("IP23", "G21IP", "G21EA")),
+    _set("RSE43", 6, 3),
+    Gate("development sets better than GFN2-xTB", ("better", "n_sets"), 13, 18, at_least=True),
+    Gate("stable of 100 for 50 ps", ("stable", "percent"), 95, 100, at_least=True),
+    Gate("time of a step over the first model's", ("speed", "over_first"), 1.3, 1.0),
+]
+
+
+def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--model", default=DEFAULT, help="model file or the name of a shipped model"
+    choices = [*EACH, *TOGETHER]
+    usual = [part for part in choices if part not in LONG]
+    add = parser.add_argument
+    add("--model", action="append", help="file or name of a shipped model; repeatable")
+    add("--parts", nargs="+", default=usual, choices=choices, help="what to measure")
+    add("--frames", default="organic:test", help="labels of closed shells, grouped by molecule")
+    add("--open-shells", default="organic-open-shells:test", help="our own DFT of open shells")
+    add("--conformations", type=int, default=10, help="of each solvated amino acid")
+    add("--molecules", type=int, default=100, help="to relax and to run")
+    add("--length-ps", type=float, default=50.0, help="of every run")
+    add("--repeats", type=int, default=100, help="timed calls")
+    add("--store", type=Path, default=RUNS / "organic", help="folder of what is kept")
+    add("--output", type=Path, default=OUTPUT, help="JSON; the tables are written beside it as .md")
+    arguments = parser.parse_args(given)
+    warnings.simplefilter("ignore", ExtrapolationWarning)  # stretched bonds are there on purpose
+    everybody = contestants(arguments.model or [DEFAULT], arguments.store)
+    settings = Settings(
+        _frames(arguments.frames),
+        _frames(arguments.open_shells),
+        arguments.conformations,
+        arguments.molecules,
+        arguments.length_ps,
+        arguments.repeats,
+        arguments.store,
     )
-    parser.add_argument(
-        "--frames",
-        default="organic-xtb:test",
-        help="known set or file of labelled structures, grouped by molecule",
-    )
-    parser.add_argument(
-        "--data", type=Path, help="folder with the files of known sets; else POLCALC_DATA"
-    )
-    parser.add_argument("--molecules", type=int, default=100, help="to relax and to run")
-    parser.add_argument("--length-ps", type=float, default=20.0, help="of every run")
-    parser.add_argument("--repeats", type=int, default=200, help="timed calls")
-    parser.add_argument(
-        "--parts", nargs="+", default=list(PARTS), choices=list(PARTS), help="what to measure"
-    )
-    parser.add_argument(
-        "--runs", type=Path, default=RUNS / "organic", help="where relaxations and runs are kept"
-    )
-    parser.add_argument(
-        "--store",
-        action="store_true",
-        help="tell users of small species that err by eV: in the card of the model",
-    )
-    parser.add_argument(
-        "--output", type=Path, help="JSON with all numbers; the table is written beside it as .md"
-    )
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.store and "small" not in arguments.parts:
-        parser.error("`--store` keeps what the part `small` finds. Add `small` to --parts.")
-    if arguments.worker:
-        print(json.dumps(_times(**json.loads(arguments.worker))))
-        return
-    warnings.simplefilter(
-        "ignore", ExtrapolationWarning
-    )  # of stretched bonds and close contacts, which are there on purpose
-    frames = load_frames(arguments.frames, data=arguments.data)
-    folder = arguments.runs / load(arguments.model).sha256[:12]
-    folder.mkdir(parents=True, exist_ok=True)
-    found = {}
+    report = _started(arguments.output, everybody)
     for part in arguments.parts:
-        found |= PARTS[part](frames, folder, arguments)
-    if arguments.store:
-        _store_known_errors(load(arguments.model), found["small"])
-    report = {
-        "machine": machine(),
-        "model": arguments.model,
-        "frames": arguments.frames,
-        "n_frames": len(frames),
-    } | found
-    write(report, _table(report), arguments.output)
+        print(f"{part} …", file=sys.stderr, flush=True)
+        for name, numbers in _measured(part, everybody, settings).items():
+            report["contestants"][name][part] = numbers
+    _compare(report)
+    write(report, tables(report), arguments.output)
 
 
-def _errors(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Errors of all frames by electronic state, and of vertical ionisation energies and electron affinities."""
-    potential = load(arguments.model).potential
-    found = errors(potential, StructureSet(frames, potential.cutoff))
-    average = found["forces_mae_meV_per_A"]
-    worst = max(state["forces_mae_meV_per_A"] / average for state in found["by_state"])
-    return {"errors": found, "worst_state_over_average": worst} | {
-        name: found[name] for name in ("forces_mae_meV_per_A", "energy_mae_meV_per_atom")
-    }
-
-
-def _ionisation(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """IP = E(+1, doublet) - E(0, singlet) and EA = E(0, singlet) - E(-1, doublet), where both labels are there at one geometry."""
-    calculator = PolarizedCalculator(arguments.model, device="cpu")
-    predicted = np.array(
-        [
-            result["energy"]
-            for part in _parts(list(frames))
-            for result in calculator.calculate_many(part)
-        ]
-    )
-    states: dict[bytes, dict[tuple[int, int], int]] = {}
-    for n, atoms in enumerate(frames):
-        key = geometry_key(atoms.numbers, atoms.positions, atoms.cell.array)
-        states.setdefault(key, {})[atoms.info["charge"], atoms.info["multiplicity"]] = n
-    report: dict[str, Any] = {}
-    for name, ion, sign in (("ip", (1, 2), 1), ("ea", (-1, 2), -1)):
-        pairs = np.array(
-            [
-                (there[0, 1], there[ion])
-                for there in states.values()
-                if {(0, 1), ion} <= there.keys()
-            ]
-        )
-        wanted, got = (
-            sign * (energy[pairs[:, 1]] - energy[pairs[:, 0]])
-            for energy in (frames.energy, predicted)
-        )
-        report |= {
-            f"{name}_mae_eV": float(np.abs(got - wanted).mean()),
-            f"{name}_n_geometries": len(pairs),
-        }
-        report[f"{name}_spread_eV"] = float(wanted.std())  # what a constant would err by
-    return report
-
-
-def _relaxed(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Relax molecules with the model and with tblite from the same start, with the same optimiser, and superpose."""
-    rows = []
-    for number, atoms in _molecules(frames, arguments.molecules):
-        path = folder / f"relaxed-{number:05d}.json"
-        if not path.is_file():
-            path.write_text(json.dumps(_relax_both(atoms, arguments.model)))
-        rows.append(json.loads(path.read_text()))
-    rmsd = np.array([row["rmsd_A"] for row in rows if row["converged"] and row["tblite_converged"]])
-    return {
-        "n_relaxed": len(rows),
-        "not_converged": sum(not row["converged"] for row in rows),
-        "median_rmsd_A": float(np.median(rmsd)) if len(rmsd) else None,
-        "rmsd_90_percent_A": float(np.quantile(rmsd, 0.9)) if len(rmsd) else None,
-        "relaxations": rows,
-    }
-
-
-def _relax_both(atoms: Atoms, model: str) -> dict[str, Any]:
-    ends, converged = [], []
-    for calculator in (PolarizedCalculator(model, device="cpu", dtype="float64"), TBLite(atoms)):
-        moving = atoms.copy()
-        moving.calc = calculator
+def _measured(
+    part: str, everybody: Sequence[Contestant], settings: Settings
+) -> dict[str, dict[str, Any]]:
+    if part in TOGETHER:
         try:
-            converged.append(bool(BFGS(moving, logfile=None).run(fmax=FMAX, steps=MOST_STEPS)))
-        except Exception:  # whatever a calculator says of an absurd geometry
-            converged.append(False)
-        ends.append(moving)
-    minimize_rotation_and_translation(ends[1], ends[0])
-    rmsd = float(np.sqrt(((ends[0].positions - ends[1].positions) ** 2).sum(1).mean()))
-    about = {"formula": atoms.get_chemical_formula("hill"), **atoms.info}
-    return about | {"converged": converged[0], "tblite_converged": converged[1], "rmsd_A": rmsd}
-
-
-def _stable(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Run molecules at 300 K.
-
-    A run is stable where no guard ends it: no bond breaks or forms, no absurd energy or force.
-    """
-    broken = []
-    for number, atoms in _molecules(frames, arguments.molecules):
-        directory = complete(
-            folder / f"run-{number:05d}",
-            atoms,
-            model=arguments.model,
-            relax_first=True,
-            temperature_K=300,
-            timestep_fs=TIMESTEP_FS,
-            steps=round(1000 * arguments.length_ps / TIMESTEP_FS),
-            seed=number,
-            trajectory_every=200,
-            log_every=200,
-        )
-        if status(directory) != "finished":
-            broken.append(
-                {"number": number, "formula": atoms.get_chemical_formula("hill"), **atoms.info}
-            )
-    return {
-        "n_run": arguments.molecules,
-        "length_ps": arguments.length_ps,
-        "not_stable": len(broken),
-        "broken": broken,
-    }
-
-
-def _small(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Energies of the states of small species above their ground state, at its minimum, each species alone."""
-    rows = []
-    for smiles, multiplicity in SMALL:
-        try:
-            species = make_species(
-                Parent(canonical(smiles), multiplicity, small=True),
-                "molecule",
-                np.random.default_rng(0),
-            )
-        except Failed:
-            continue
-        atoms = Atoms(species.atomic_numbers, species.positions)
-        atoms.calc = PolarizedCalculator(arguments.model, device="cpu")
-        ground, found = (species.charge, species.multiplicity), {}
-        for state in (ground, *(other for other, _ in other_states(*ground))):
-            atoms.info.update(charge=state[0], multiplicity=state[1])
+            return TOGETHER[part](everybody, settings)
+        except Missing as error:
+            return {contestant.name: {"missing": str(error)} for contestant in everybody}
+    found = {}
+    for contestant in everybody:
+        if part != "stable" or contestant.path:
             try:
-                found[state] = (
-                    gfn2(species.atomic_numbers, species.positions, *state).energy,
-                    atoms.get_potential_energy(),
-                )
-            except Failed:
-                continue
-        for state in found.keys() - {ground} if ground in found else ():
-            wanted, got = (found[state][k] - found[ground][k] for k in (0, 1))
-            formula = atoms.get_chemical_formula("hill")
-            about = {
-                "smiles": smiles,
-                "formula": formula,
-                "charge": state[0],
-                "multiplicity": state[1],
-            }
-            rows.append(about | {"gap_eV": wanted, "error_eV": got - wanted})
-    rows.sort(key=lambda row: -abs(row["error_eV"]))
-    errors_eV = np.array([abs(row["error_eV"]) for row in rows])
+                found[contestant.name] = EACH[part](contestant, settings)
+            except Missing as error:
+                found[contestant.name] = {"missing": str(error)}
+    return found
+
+
+def _started(output: Path, everybody: Sequence[Contestant]) -> dict[str, Any]:
+    """Begin with what was measured before of these models, and of others that are not here."""
+    before = json.loads(output.read_text())["contestants"] if output.is_file() else {}
+    ours: dict[str, Any] = {}
+    for contestant in everybody:
+        old = before.pop(contestant.name, {})
+        same = old.get("identity") == contestant.identity
+        ours[contestant.name] = old if same else {"identity": contestant.identity}
+    order = [GFN2, TEACHER, *before, *(c.name for c in everybody if c.path)]
     return {
-        "small_mae_eV": float(errors_eV.mean()),
-        "small_median_eV": float(np.median(errors_eV)),
-        "small_n_gaps": len(rows),
-        "small_beyond_1_eV": int((errors_eV > 1).sum()),
-        "small": rows,
+        "machine": machine(),
+        "judged": everybody[-1].name,
+        "contestants": {name: (before | ours)[name] for name in order},
     }
 
 
-def _store_known_errors(model: Model, rows: list[dict[str, Any]]) -> None:
-    """Keep the worst error of each formula and state in the card, where it is large."""
-    worst: dict[tuple[str, int, int], float] = {}
-    for row in sorted(rows, key=lambda row: abs(row["error_eV"])):
-        if abs(row["error_eV"]) > KNOWN_ERROR_EV:
-            worst[row["formula"], row["charge"], row["multiplicity"]] = round(row["error_eV"], 1)
-    store_card(
-        model.path,
-        replace(model.card, known_errors=[[*key, error] for key, error in sorted(worst.items())]),
-    )
+def _compare(report: dict[str, Any]) -> None:
+    """Add what is a comparison: with GFN2-xTB set by set, and of times with the first model's."""
+    found = report["contestants"]
+    xtb = found[GFN2].get("gscdb", {})
+    models = [name for name in found if name not in (GFN2, TEACHER)]
+    for name in found:
+        sets = found[name].get("gscdb", {})
+        better = [s for s in sets if s in xtb and _mae(sets, s) < _mae(xtb, s)]
+        if name != GFN2 and sets:
+            found[name]["better"] = {"n_sets": len(better), "sets": better}
+        if (runs := found[name].get("stable")) and "n_run" in runs:
+            runs["percent"] = 100 * runs["n_stable"] / runs["n_run"]
+        times, first = found[name].get("speed", {}), found[models[0]].get("speed", {})
+        if "median_ms" in times and "median_ms" in first:
+            times["over_first"] = times["median_ms"] / first["median_ms"]
 
 
-def _speed(frames: Frames, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Time energy and forces of a molecule of twelve heavy atoms, each number of threads in a process of its own."""
-    task = {
-        "model": arguments.model,
-        "frames": arguments.frames,
-        "data": str(arguments.data or "") or None,
-        "repeats": arguments.repeats,
-    }
-    speed = {f"{threads} threads": in_process(__file__, task, threads) for threads in THREADS}
-    best = {
-        name: min(times[name]["median_ms"] for times in speed.values())
-        for name in ("model", "tblite")
-    }
-    return {"speed": speed, "tblite_over_model": best["tblite"] / best["model"]}
+def tables(report: Mapping[str, Any]) -> str:
+    """Write the gates, the development sets and the other parts as Markdown."""
+    found, judged = report["contestants"], report["judged"]
+    lines = [
+        f"Mean absolute errors, {judged} held against the gates. {json.dumps(report['machine'])}",
+        "",
+        *_row("", *found, "goal", "at worst", judged),
+        *["|---" * (len(found) + 4) + "|"],
+    ]
+    for gate in GATES:
+        numbers = [_number(found[name], gate) for name in found]
+        verdict = _verdict(_number(found[judged], gate), gate)
+        lines += _row(
+            gate.name, *map(_shown, numbers), _shown(gate.goal), _shown(gate.limit), verdict
+        )
+    for title, write_part in SECTIONS.items():
+        rows = write_part(found)
+        lines += ["", f"**{title}**", "", *rows] if rows else []
+    return "\n".join(lines) + "\n"
 
 
-def _times(model: str, frames: str, data: str | None, repeats: int) -> dict[str, Any]:
-    """Time both in turns, the molecule a little moved at every call, with as many threads as this process has."""
-    molecules = _molecules(load_frames(frames, data=data), None)
-    atoms = next(
-        a for _, a in molecules if (a.numbers > 1).sum() == HEAVY and a.info["multiplicity"] == 1
-    )
-    rng, start = np.random.default_rng(0), atoms.positions.copy()
-
-    def moving(calculator: Calculator) -> Callable[[], Any]:
-        mine = atoms.copy()
-        mine.calc = calculator
-
-        def call() -> Any:
-            mine.positions = start + rng.normal(scale=0.005, size=start.shape)
-            return mine.get_forces()
-
-        return call
-
-    ours = PolarizedCalculator(model, device="cpu")
-    calls = {"model": moving(ours), "tblite": moving(TBLite(atoms, accuracy=1.0))}
-    for call in calls.values():
-        call()
-    times = take_turns(calls, repeats)
-    about = {
-        "formula": atoms.get_chemical_formula("hill"),
-        "engine": str(ours.engine),
-        "tblite_accuracy": 1.0,
-        **atoms.info,
-    }
-    return (
-        about
-        | times
-        | {"tblite_over_model": times["tblite"]["median_ms"] / times["model"]["median_ms"]}
-    )
+def _sets(found: Mapping[str, Any]) -> list[str]:
+    """Errors of every set, with the number of entries where some were skipped."""
+    shown = {name: numbers["gscdb"] for name, numbers in found.items() if "gscdb" in numbers}
+    names = sorted({s for sets in shown.values() for s in sets})
+    entries = {s: max(sets[s]["n"] for sets in shown.values() if s in sets) for s in names}
+    lines = [*_row("set", "entries", *shown), "|---" * (len(shown) + 2) + "|"]
+    for s in names:
+        cells = []
+        for sets in shown.values():
+            some = s in sets and sets[s]["n"] < entries[s]
+            of = f" (of {sets[s]['n']})" if some else ""
+            cells.append(_shown(_mae(sets, s)) + of if s in sets else "–")
+        lines += _row(s, str(entries[s]), *cells)
+    return lines if shown else []
 
 
-PARTS: dict[str, Callable[[Frames, Path, argparse.Namespace], dict[str, Any]]] = {
-    "errors": _errors,
-    "ionisation": _ionisation,
-    "small": _small,
-    "speed": _speed,
-    "relaxed": _relaxed,
-    "stable": _stable,
+def _states(part: str) -> Callable[[Mapping[str, Any]], list[str]]:
+    """Errors by charge and multiplicity, energies of those that have the zero of the labels."""
+
+    def section(found: Mapping[str, Any]) -> list[str]:
+        shown = {n: p[part] for n, p in found.items() if "by_state" in p.get(part, {})}
+        keys = sorted(
+            {(s["charge"], s["multiplicity"]) for p in shown.values() for s in p["by_state"]}
+        )
+        lines = [*_row("charge", "multiplicity", "frames", *shown), "|---" * (len(shown) + 3) + "|"]
+        for key in keys:
+            cells, frames = [], 0
+            for numbers in shown.values():
+                states = {(s["charge"], s["multiplicity"]): s for s in numbers["by_state"]}
+                state = states.get(key)
+                frames = max(frames, state["n_frames"] if state else 0)
+                energy = state and state.get("energy_meV_per_atom")
+                cell = "–" if state is None else f"{state['forces_meV_per_A']:.0f}"
+                cells.append(cell + (f" / {energy:.1f}" if energy is not None else ""))
+            lines += _row(f"{key[0]:+d}", str(key[1]), str(frames), *cells)
+        for name, label in (("gap", "gaps"), ("ip", "ionisation"), ("ea", "attachment")):
+            values = [numbers.get(f"{name}_mae_eV") for numbers in shown.values()]
+            n = max((numbers.get(f"{name}_n", 0) for numbers in shown.values()), default=0)
+            if n:
+                lines += _row(f"vertical {label}, eV", "", str(n), *map(_shown, values))
+        return lines if shown else []
+
+    return section
+
+
+def _plain(part: str, rows: Mapping[str, str]) -> Callable[[Mapping[str, Any]], list[str]]:
+    """Lay out a part whose numbers need no more than a line each."""
+
+    def section(found: Mapping[str, Any]) -> list[str]:
+        shown = {n: p[part] for n, p in found.items() if part in p and "missing" not in p[part]}
+        lines = [*_row("", *shown), "|---" * (len(shown) + 1) + "|"]
+        for key, label in rows.items():
+            lines += _row(label, *(_shown(numbers.get(key)) for numbers in shown.values()))
+        return lines if shown else []
+
+    return section
+
+
+def _pairs(found: Mapping[str, Any]) -> list[str]:
+    """Size consistency, pair by pair."""
+    shown = {n: p["size"]["pairs_meV"] for n, p in found.items() if "size" in p}
+    names = next(iter(shown.values()), {})
+    lines = [*_row("pair", *shown), "|---" * (len(shown) + 1) + "|"]
+    for pair in names:
+        lines += _row(pair, *(_shown(pairs[pair]) for pairs in shown.values()))
+    return lines if shown else []
+
+
+SECTIONS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    "GSCDB development sets, kcal/mol; a bare proton has the energy 0": _sets,
+    "Labels of new molecules: forces meV/Å / energies meV/atom": _states("labels"),
+    "Own DFT of open shells: forces meV/Å / energies meV/atom": _states("open-shells"),
+    "Amino acids in twenty waters, ωB97M-D3(BJ)/def2-TZVPPD": _plain(
+        "solvated",
+        {
+            "n_frames": "frames",
+            "forces_mae_meV_per_A": "forces, meV/Å",
+            "conformations_mae_kcal_per_mol": "energies of conformations, kcal/mol",
+        },
+    ),
+    "Two molecules 30 Å apart: E(both) - E(each) - Coulomb energy, meV": _pairs,
+    "Relaxed geometries against the teacher's": _plain(
+        "relaxed",
+        {
+            "n_relaxed": "molecules",
+            "not_converged": "not converged",
+            "median_rmsd_A": "median RMSD, Å",
+            "rmsd_90_percent_A": "RMSD, 90 % are below, Å",
+        },
+    ),
+    "Runs at 300 K": _plain(
+        "stable", {"n_run": "molecules", "length_ps": "ps each", "n_stable": "stable"}
+    ),
+    "Energy and forces of 27 atoms, one thread; the teacher by one of its four networks": _plain(
+        "speed", {"median_ms": "median, ms", "min_ms": "shortest, ms"}
+    ),
 }
 
 
-def _molecules(frames: Frames, n_wanted: int | None) -> Iterable[tuple[int, Atoms]]:
-    """Yield molecules by their number.
-
-    Of each the frame of lowest energy in its ground state, without a partner.
-    """
-    assert frames.group is not None
-    groups = np.random.default_rng(0).permutation(np.unique(frames.group))
-    for group in groups[:n_wanted]:
-        mine = np.flatnonzero(frames.group == group)
-        single = mine[frames.n_atoms[mine] == frames.n_atoms[mine].min()]  # pairs are larger
-        states = [
-            (float(q), int(m))
-            for q, m in zip(frames.total_charge[single], frames.multiplicity[single], strict=True)
-        ]
-        ground = max(set(states), key=states.count)  # every geometry is labelled in it
-        chosen = single[[state == ground for state in states]]
-        atoms = frames.atoms(int(chosen[np.argmin(frames.energy[chosen])]))
-        atoms.calc = None
-        yield int(group), atoms
+def _mae(sets: Mapping[str, Any], name: str) -> float:
+    return float(sets[name]["mae_kcal_per_mol"])
 
 
-def _parts(structures: list[Atoms], size: int = 256) -> Iterable[list[Atoms]]:
-    return (structures[n : n + size] for n in range(0, len(structures), size))
+def _number(numbers: Mapping[str, Any], gate: Gate) -> float | None:
+    value: Any = numbers
+    for key in gate.where:
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return None if value is None else float(value) / gate.unit
 
 
-def _table(report: dict[str, Any]) -> str:
-    lines = [
-        (
-            f"{report['model']} against GFN2-xTB on {report['frames']}, {report['n_frames']}"
-            f" frames. {json.dumps(report['machine'])}"
-        ),
-        "",
-        "| | measured | wanted |",
-        "|---|---|---|",
-    ]
-    lines += [
-        f"| {name} | {report[name]:.3g} | {wanted} |"
-        for name, wanted in TARGETS.items()
-        if report.get(name) is not None
-    ]
-    if "errors" in report:
-        lines += [
-            "",
-            "| charge | multiplicity | frames | energy meV/atom | forces meV/Å |",
-            "|---|---|---|---|---|",
-        ]
-        for s in report["errors"]["by_state"]:
-            errors_of = f"{s['energy_mae_meV_per_atom']:.1f} | {s['forces_mae_meV_per_A']:.0f}"
-            lines.append(
-                f"| {s['charge']:+d} | {s['multiplicity']} | {s['n_frames']} | {errors_of} |"
-            )
-    if "small" in report:
-        lines += [
-            "",
-            f"Small species, {report['small_n_gaps']} energies above the ground state; the worst:",
-            "",
-        ]
-        lines += ["| | charge | multiplicity | GFN2-xTB, eV | error, eV |", "|---|---|---|---|---|"]
-        for s in report["small"][:12]:
-            lines.append(
-                f"| {s['smiles']} | {s['charge']:+d} | {s['multiplicity']} | {s['gap_eV']:.2f} |"
-                f" {s['error_eV']:+.2f} |"
-            )
-    return "\n".join(lines) + "\n"
+def _verdict(value: float | None, gate: Gate) -> str:
+    if value is None:
+        return "not measured"
+    sign = -1 if gate.at_least else 1
+    if sign * value <= sign * gate.goal:
+        return "goal"
+    if sign * value <= sign * gate.limit:
+        return "within"
+    return f"missed by {100 * abs(value / gate.limit - 1):.0f} %"
+
+
+def _row(*cells: str) -> list[str]:
+    return ["| " + " | ".join(cells) + " |"]
+
+
+def _shown(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def _frames(name: str) -> Frames | None:
+    """Read labels; None where they are not on this machine."""
+    try:
+        return load_frames(name)
+    except FileNotFoundError:
+        return None
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from ase.units import kcal, mol
 from rich.table import Table
 
 from polcalc import PolarizedCalculator
+from potentials.checkpoint import Card
 from potentials.datasets.sets.gscdb import FIELD, Reactions, is_proton
 from potentials.files import write_text
 
@@ -91,34 +92,31 @@ def answer(species: Mapping[str, Atoms], method: Method) -> dict[str, float | st
 def with_model(calculator: PolarizedCalculator) -> Method:
     """Make a method of a model: it answers for the elements and states that its card names."""
     card = calculator.model.card
-    elements, states = (
-        set(card.elements),
-        {(charge, multiplicity) for charge, multiplicity, *_ in card.states},
-    )
-
-    def unknown(atoms: Atoms) -> str:
-        foreign = sorted(set(atoms.numbers.tolist()) - elements) if elements else []
-        state = atoms.info["charge"], atoms.info["multiplicity"]
-        if foreign:
-            return "the model does not know " + ", ".join(chemical_symbols[n] for n in foreign)
-        return (
-            f"the model does not know charge {state[0]:+d} with multiplicity {state[1]}"
-            if states and state not in states
-            else ""
-        )
 
     def energies(structures: Sequence[Atoms]) -> list[float | str]:
-        answers: list[float | str] = [unknown(atoms) for atoms in structures]
+        answers: list[float | str] = [unknown_to(card, atoms) for atoms in structures]
         known = [n for n, reason in enumerate(answers) if not reason]
         for start in range(0, len(known), BATCH_STRUCTURES):
             batch = known[start : start + BATCH_STRUCTURES]
-            for n, found in zip(
-                batch, calculator.calculate_many([structures[n] for n in batch]), strict=True
-            ):
-                answers[n] = found["energy"]
+            found = calculator.calculate_many([structures[n] for n in batch])
+            for n, results in zip(batch, found, strict=True):
+                answers[n] = results["energy"]
         return answers
 
     return energies
+
+
+def unknown_to(card: Card, atoms: Atoms) -> str:
+    """Say which elements or which state of a structure a model never saw; nothing if it saw all."""
+    foreign = sorted(set(atoms.numbers.tolist()) - set(card.elements)) if card.elements else []
+    if foreign:
+        return "the model does not know " + ", ".join(chemical_symbols[n] for n in foreign)
+    state = atoms.info["charge"], atoms.info["multiplicity"]
+    if card.states and state not in {
+        (charge, multiplicity) for charge, multiplicity, *_ in card.states
+    }:
+        return f"the model does not know charge {state[0]:+d} with multiplicity {state[1]}"
+    return ""
 
 
 def errors_by_set(results: Sequence[Result]) -> dict[str, dict[str, Any]]:

@@ -1,0 +1,173 @@
+"""The benchmark of the default model on contestants whose errors are known by hand."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import molecule
+from ase.calculators.singlepoint import SinglePointCalculator
+
+pytest.importorskip("tblite", reason="needs tblite")
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+import organic
+import organic_parts as parts
+from contestants import GFN2, TEACHER, Answer, Contestant, Single, kept
+from organic_parts import Settings
+
+from tests.datasets.test_gscdb import write_reactions
+
+
+def frame(
+    charge: int, multiplicity: int, energy: float, name: str = "CH4", shift: float = 0.0
+) -> Atoms:
+    atoms = molecule(name)
+    atoms.set_initial_magnetic_moments(None)
+    atoms.positions += shift
+    atoms.info = {"charge": charge, "multiplicity": multiplicity}
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=np.zeros((len(atoms), 3)))
+    return atoms
+
+
+def contestant(name, evaluate, path=""):
+    return Contestant(name, f"identity of {name}", evaluate, lambda _: Single(evaluate), path)
+
+
+def settings(folder: Path) -> Settings:
+    return Settings(None, None, 1, 2, 1.0, 5, folder)
+
+
+def test_answers_are_kept_by_what_was_asked(tmp_path):
+    asked = []
+
+    def evaluate(structures):
+        asked.append(len(structures))
+        return [
+            "no" if len(a) == 3 else Answer(-1.25, np.full((len(a), 3), 0.5)) for a in structures
+        ]
+
+    structures = [frame(0, 1, 0.0), frame(0, 1, 0.0, "H2O")]
+    for _ in range(2):
+        methane, water = kept(evaluate, tmp_path)(structures)
+        assert methane.energy == -1.25 and methane.forces.shape == (5, 3) and water == "no"
+    assert asked == [2]
+    structures[0].info["charge"] = 1
+    kept(evaluate, tmp_path)(structures)
+    assert asked == [2, 2]
+
+
+def test_vertical_differences_by_hand():
+    """States err by 0.1, 0.3, -0.2, 0.7 eV: gaps, ionisation and attachment follow."""
+    wanted = {(0, 1): -10.0, (0, 3): -7.0, (1, 2): -2.0, (-1, 2): -9.5}
+    error = {(0, 1): 0.1, (0, 3): 0.3, (1, 2): -0.2, (-1, 2): 0.7}
+    frames = [frame(*state, energy) for state, energy in wanted.items()]
+    frames.append(frame(1, 2, 0.0, shift=1.0))  # another geometry
+
+    def evaluate(structures):
+        forces = np.full((5, 3), 0.01)
+        return [
+            Answer(
+                a.calc.results["energy"] + error[a.info["charge"], a.info["multiplicity"]], forces
+            )
+            for a in structures
+        ]
+
+    found = parts._on_labels(contestant("x", evaluate), frames)
+    assert found["gap_mae_eV"] == pytest.approx(0.2) and found["gap_n"] == 1
+    assert found["ip_mae_eV"] == pytest.approx((0.3 + 0.5) / 2) and found["ip_n"] == 2
+    assert found["ea_mae_eV"] == pytest.approx((0.6 + 0.4) / 2) and found["ea_n"] == 2
+    assert found["forces_meV_per_A_all"] == pytest.approx(10)
+    assert found["energy_meV_per_atom_neutral"] == pytest.approx(1000 * 0.2 / 5)
+    assert [(s["charge"], s["multiplicity"], s["n_frames"]) for s in found["by_state"]] == [
+        (-1, 2, 1),
+        (0, 1, 1),
+        (0, 3, 1),
+        (1, 2, 2),
+    ]
+    error = {state: value - 30.0 for state, value in error.items()}  # another zero of energy
+    other = parts._on_labels(contestant("x", evaluate), frames)
+    assert not any("energy" in key for key in (*other, *other["by_state"][0]))
+    assert other["ip_mae_eV"] == pytest.approx(found["ip_mae_eV"])
+
+
+def test_charges_far_apart_leave_no_error(tmp_path):
+    """Point charges obey Coulomb's law; a method that adds 5 meV to mixtures does not."""
+
+    def evaluate(structures):
+        answers = []
+        for atoms in structures:
+            charges = np.zeros(len(atoms))
+            charges[atoms.numbers == 7] = 1
+            charges[atoms.numbers == 17] = -1
+            i, j = np.triu_indices(len(atoms), 1)
+            distances = np.linalg.norm(atoms.positions[i] - atoms.positions[j], axis=1)
+            energy = 14.399645 * np.sum(charges[i] * charges[j] / distances)
+            extra = 0.005 if atoms.info["charge"] and len(set(atoms.numbers.tolist())) > 2 else 0
+            answers.append(Answer(float(energy) + extra, np.zeros((len(atoms), 3))))
+        return answers
+
+    found = parts.size(contestant("x", evaluate), settings(tmp_path))
+    assert found["pairs_meV"]["ammonium … chloride"] == pytest.approx(0, abs=1e-6)
+    assert found["pairs_meV"]["water … benzene"] == pytest.approx(0, abs=1e-6)
+    assert found["pairs_meV"]["water … chloride"] == pytest.approx(5)
+    assert found["worst_meV"] == pytest.approx(5)
+
+
+def test_a_report_goes_on_and_judges_the_last_model(tmp_path, monkeypatch):
+    """Parts that are not measured again stay; those of a contestant that changed go."""
+    write_reactions(tmp_path)
+    monkeypatch.setenv("POLCALC_DATA", str(tmp_path))
+    energies = {GFN2: -1.0, TEACHER: -2.0, "new": -13.0}
+
+    def make(name):
+        def evaluate(structures):
+            return [Answer(energies[name] * len(a), np.zeros((len(a), 3))) for a in structures]
+
+        return contestant(name, evaluate, path="" if name in (GFN2, TEACHER) else "model.pt")
+
+    monkeypatch.setattr(organic, "contestants", lambda models, store: [*map(make, energies)])
+    output = tmp_path / "organic.json"
+    organic.main(["--parts", "gscdb", "labels", "--output", str(output), "--frames", "none:test"])
+    report = json.loads(output.read_text())
+    assert report["judged"] == "new" and list(report["contestants"]) == [GFN2, TEACHER, "new"]
+    new = report["contestants"]["new"]
+    assert "--frames" in new["labels"]["missing"]
+    assert new["gscdb"]["A2"]["n"] == 2 and "E1" not in new["gscdb"]  # a set of fields
+    assert new["better"]["sets"] == [
+        s
+        for s in ("A2", "P1")
+        if new["gscdb"][s]["mae_kcal_per_mol"]
+        < report["contestants"][GFN2]["gscdb"][s]["mae_kcal_per_mol"]
+    ]
+    report["contestants"]["new"]["stable"] = {"n_run": 4, "n_stable": 3, "length_ps": 1}
+    report["contestants"]["old"] = {"identity": "another", "gscdb": {}}
+    report["contestants"][TEACHER] = {"identity": "another", "solvated": {"n_frames": 7}}
+    output.write_text(json.dumps(report))
+    organic.main(["--parts", "size", "--output", str(output)])
+    again = json.loads(output.read_text())["contestants"]
+    assert list(again) == [GFN2, TEACHER, "old", "new"] and "solvated" not in again[TEACHER]
+    assert again["new"]["gscdb"] == new["gscdb"] and again["new"]["stable"]["percent"] == 75
+    table = output.with_suffix(".md").read_text()
+    assert "| stable of 100 for 50 ps | – | – | – | 75 | 100 | 95 | missed by 21 % |" in table
+    assert "| water … chloride |" in table
+
+
+@pytest.mark.parametrize(
+    ("value", "at_least", "verdict"),
+    [
+        (1.0, False, "goal"),
+        (1.9, False, "within"),
+        (3.0, False, "missed by 50 %"),
+        (None, False, "not measured"),
+        (1.0, True, "missed by 50 %"),
+        (2.0, True, "within"),
+    ],
+)
+def test_verdicts(value, at_least, verdict):
+    goal = 3.0 if at_least else 1.0
+    gate = organic.Gate("x", ("a",), limit=2.0, goal=goal, at_least=at_least)
+    assert organic._verdict(value, gate) == verdict
