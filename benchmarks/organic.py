@@ -323,7 +323,8 @@ def _frames(name: str) -> Frames | None:
     """Read labels; None where they are not on this machine."""
     try:
         return load_frames(name)
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError) as error:
+        print(f"{name}: {error}", file=sys.stderr)
         return None
 
 
