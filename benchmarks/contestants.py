@@ -72,7 +72,9 @@ def model(path: str) -> Contestant:
                 answers[n] = Answer(results["energy"], results["forces"])
         return answers
 
-    name = path if not Path(path).is_file() else loaded.card.name or Path(path).parent.name
+    name = path  # of a shipped model; of a file that of its card, and what tells versions apart
+    if Path(path).is_file():
+        name = f"{loaded.card.name or Path(path).parent.name} {loaded.sha256[:6]}"
     return Contestant(name, loaded.sha256, evaluate, lambda _: calculator, path)
 
 

@@ -117,6 +117,26 @@ def test_charges_far_apart_leave_no_error(tmp_path):
     assert found["worst_meV"] == pytest.approx(5)
 
 
+def test_conformations_are_compared_within_each_amino_acid(tmp_path, monkeypatch, reference_data):
+    """Energies of another zero for each size, every second conformation 0.2 eV too high."""
+    monkeypatch.setenv(
+        "POLCALC_DATA", str(reference_data("spice/solvated-amino-acids.hdf5").parent)
+    )
+
+    def evaluate(structures):
+        return [
+            Answer(
+                a.calc.results["energy"] + len(a) + 0.2 * (n % 2), a.calc.results["forces"] - 0.01
+            )
+            for n, a in enumerate(structures)
+        ]
+
+    found = parts.solvated(contestant("x", evaluate), settings(tmp_path)._replace(conformations=2))
+    assert found["n_frames"] == 52
+    assert found["forces_mae_meV_per_A"] == pytest.approx(10)
+    assert found["conformations_mae_kcal_per_mol"] == pytest.approx(0.1 * 23.060548, rel=1e-6)
+
+
 def test_a_report_goes_on_and_judges_the_last_model(tmp_path, monkeypatch):
     """Parts that are not measured again stay; those of a contestant that changed go."""
     write_reactions(tmp_path)
