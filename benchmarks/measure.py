@@ -78,21 +78,6 @@ def in_own_process(function: Callable[..., Any], task: Mapping[str, Any], thread
     return json.loads(ended.stdout.splitlines()[-1])
 
 
-def in_process(script: str, task: Mapping[str, Any], threads: int) -> Any:
-    """Answer of `script --worker TASK` in a process of its own, with this number of threads.
-
-    Raises
-    ------
-    RuntimeError   it died; the message ends with its last lines
-    """
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, script, "--worker", json.dumps(dict(task))]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"a worker ended with status {done.returncode}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
-
-
 def prepare_all(
     contestants: Mapping[str, Callable[[], Call]], warm_up: int = 5
 ) -> tuple[dict[str, Call], dict[str, Any], dict[str, str]]:

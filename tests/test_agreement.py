@@ -5,11 +5,11 @@ Lists of triplets, padding, and the table.
 
 from __future__ import annotations
 
-from benchmarks.physics import agreement
 import torch
 from ase.build import molecule
 from torch import nn
 
+from benchmarks.physics import agreement
 from potentials.parts.angular import find_triplets
 from potentials.structure.graph import from_ase
 

@@ -30,7 +30,7 @@ from ase.calculators.calculator import Calculator, all_changes
 from ase.md.verlet import VelocityVerlet
 from matplotlib.figure import Figure
 
-from benchmarks.kept_runs import RUNS, complete
+from benchmarks.dynamics import RUNS, complete
 from benchmarks.measure import command_line, machine, write
 from md_runs.analysis.section import COLOURS, STYLE
 from md_runs.analysis.series import blocks_of, fit_drift

@@ -27,7 +27,7 @@ from ase.build import molecule
 from ase.optimize import BFGS
 from matplotlib.figure import Figure
 
-from benchmarks.kept_runs import RUNS, complete
+from benchmarks.dynamics import RUNS, complete
 from benchmarks.measure import command_line, machine, write
 from benchmarks.physics.spectra import normal_modes
 from md_runs.analysis.canonical import kinetic_density, kinetic_test, log_ratio, slope_test

@@ -22,7 +22,7 @@ from ase.build import molecule
 from ase.optimize import BFGS
 from matplotlib.figure import Figure
 
-from benchmarks.kept_runs import RUNS, complete
+from benchmarks.dynamics import RUNS, complete
 from benchmarks.measure import command_line, machine, write
 from md_runs.analysis.motion import PER_CM, vibrational_density
 from md_runs.analysis.runs import read_runs

@@ -33,7 +33,7 @@ from ase import Atoms, units
 from ase.optimize import BFGS
 from matplotlib.figure import Figure
 
-from benchmarks.kept_runs import RUNS, complete, is_complete, status
+from benchmarks.dynamics import RUNS, complete, is_complete, status
 from benchmarks.measure import command_line, machine, write
 from md_runs.analysis.canonical import slope_test
 from md_runs.analysis.distances import histogram, pair_distances

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations
@@ -16,12 +15,10 @@ from ase.build import minimize_rotation_and_translation, molecule
 from ase.optimize import BFGS
 from ase.units import kcal, mol
 
-sys.path.insert(0, str(Path(__file__).parent))
-from contestants import TEACHER, Answer, Contestant, key_of, one_network
-from kept_runs import complete, status
-from measure import take_turns
-from systems import hordenine
-
+from benchmarks.dynamics import complete, status
+from benchmarks.measure import take_turns
+from benchmarks.science.contestants import TEACHER, Answer, Contestant, key_of, one_network
+from benchmarks.systems import hordenine
 from md_runs.models.reactions import errors_by_set, judge
 from md_runs.models.validation import Comparison, metrics
 from potentials.datasets import Frames

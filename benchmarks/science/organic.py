@@ -1,6 +1,6 @@
 """How good is the default model? Public reference energies, labels it never saw, dynamics, speed.
 
-    python benchmarks/organic.py --model organic-xtb --model runs/new/model.pt
+    python -m benchmarks.science.organic --model organic-xtb --model runs/new/model.pt
 
 GFN2-xTB, the teacher and all models are asked the same questions; the last model is held against
 the gates. What does not change is kept in `--store`: once GFN2-xTB and the teacher have answered, a
@@ -10,7 +10,6 @@ report in `--output` only the parts that are measured are replaced.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import warnings
@@ -18,18 +17,16 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-sys.path.insert(0, str(Path(__file__).parent))
-import organic_parts as parts
-from contestants import GFN2, TEACHER, Contestant, contestants
-from kept_runs import RUNS
-from measure import machine, write
-from organic_parts import KCAL_PER_MOL, Missing, Settings
-
+from benchmarks.dynamics import RUNS
+from benchmarks.measure import ROOT, command_line, machine, write
+from benchmarks.science import organic_parts as parts
+from benchmarks.science.contestants import GFN2, TEACHER, Contestant, contestants
+from benchmarks.science.organic_parts import KCAL_PER_MOL, Missing, Settings
 from polcalc.calculator.calculator import DEFAULT
 from polcalc.calculator.domain import ExtrapolationWarning
 from potentials.datasets import Frames, load_frames
 
-OUTPUT = Path(__file__).parent / "results" / "organic.json"
+OUTPUT = ROOT / "benchmarks" / "results" / "organic.json"
 EACH: dict[str, Callable[[Contestant, Settings], dict[str, Any]]] = {
     "gscdb": parts.gscdb,
     "labels": parts.labels,
@@ -81,9 +78,7 @@ GATES = [
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = command_line(__doc__)
     choices = [*EACH, *TOGETHER]
     usual = [part for part in choices if part not in LONG]
     add = parser.add_argument
