@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from benchmarks.science.nbody import (
+sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
+from nbody import (
     EGNN,
     MAX_DISPLACEMENT,
     MODELS,

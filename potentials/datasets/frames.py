@@ -26,7 +26,7 @@ from potentials.structure.pairs import find_pairs
 
 Array = npt.NDArray[Any]
 
-PER_ATOM = ("atomic_numbers", "positions", "forces", "partial_charges")
+PER_ATOM = ("atomic_numbers", "positions", "forces", "partial_charges", "magmoms")
 PER_STRUCTURE = (
     "n_atoms",
     "energy",
@@ -37,6 +37,7 @@ PER_STRUCTURE = (
     "multiplicity",
     "group",
     "dipole",
+    "spin_squared",
 )
 
 
@@ -74,6 +75,8 @@ class Frames:
         None  # (S,) int64; structures of one parent share a number and stay together in a split
     )
     dipole: Array | None = None  # (S, 3) e Å, about the origin of the coordinates
+    magmoms: Array | None = None  # (N,) μB, unpaired electrons
+    spin_squared: Array | None = None  # (S,) <S²>
     provenance: Provenance = Provenance()
 
     def __post_init__(self) -> None:
@@ -143,7 +146,14 @@ class Frames:
     def without_labels(self) -> Frames:
         """Keep structures, states and energies; drop what not every set has."""
         return replace(
-            self, forces=None, stress=None, partial_charges=None, group=None, dipole=None
+            self,
+            forces=None,
+            stress=None,
+            partial_charges=None,
+            group=None,
+            dipole=None,
+            magmoms=None,
+            spin_squared=None,
         )
 
     def atoms(self, index: int) -> Atoms:
@@ -174,6 +184,8 @@ class Frames:
             labels["charges"] = self.partial_charges[rows].copy()
         if self.dipole is not None:
             labels["dipole"] = self.dipole[index].copy()
+        if self.magmoms is not None:
+            labels["magmoms"] = self.magmoms[rows].copy()
         atoms.calc = SinglePointCalculator(atoms, **labels)
         return atoms
 
@@ -194,6 +206,8 @@ def make_frames(
     partial_charges: Array | None = None,
     group: Array | None = None,
     dipole: Array | None = None,
+    magmoms: Array | None = None,
+    spin_squared: Array | None = None,
     provenance: Provenance | None = None,
 ) -> Frames:
     """Convert flat arrays of a file to eV and Å.
@@ -236,6 +250,8 @@ def make_frames(
         partial_charges=None if partial_charges is None else _scaled(partial_charges, 1.0, (-1,)),
         group=None if group is None else np.asarray(group, dtype=np.int64),
         dipole=None if dipole is None else _scaled(dipole, units.length_A, (-1, 3)),
+        magmoms=None if magmoms is None else _scaled(magmoms, 1.0, (-1,)),
+        spin_squared=None if spin_squared is None else _scaled(spin_squared, 1.0, (-1,)),
         provenance=replace(provenance or Provenance(), units=units),
     )
 

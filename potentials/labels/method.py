@@ -23,6 +23,7 @@ class Label(NamedTuple):
     charges: Floats  # (N,) e, of the method's own population analysis
     dipole: Floats | None = None  # (3,) e Å, about the origin of the coordinates
     spin_squared: float | None = None  # <S²>
+    magmoms: Floats | None = None  # (N,) μB, unpaired electrons
 
 
 Method = Callable[

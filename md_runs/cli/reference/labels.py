@@ -26,7 +26,15 @@ from potentials.datasets.formats.hdf5 import write_hdf5
 from potentials.datasets.frames import Frames
 from potentials.datasets.sets.organic import NAME, SAMPLE
 from potentials.files import write_text
-from potentials.labels import carbenes, molecule, organic, organic_files, rehearsal, toy_charge
+from potentials.labels import (
+    carbenes,
+    molecule,
+    organic,
+    organic_files,
+    rehearsal,
+    toy_charge,
+)
+from potentials.labels.open_shells import geometries as open_shells
 from potentials.labels.organic_molecules import DRAWS
 from potentials.labels.work import failures, run_jobs
 
@@ -91,6 +99,24 @@ def carbenes_st(
         limit,
     )
     _write(name, lambda _, folder: carbenes.collect(folder), carbenes.card, output)
+
+
+@app.command("open-shells")
+@clear_endings()
+def organic_open_shells(
+    output: Folder = Path("polcalc-labels"), processes: Processes = 1, limit: Limit = 0
+) -> None:
+    """Compute organic-open-shells with PySCF: radicals, radical ions and triplets of few atoms.
+
+    Seconds a label; the more jobs are done the larger the set. What is there is collected,
+    whatever the limit.
+    """
+    _need("pyscf")
+    _need("rdkit")
+    _need("tblite")
+    name = open_shells.NAME
+    _run(name, open_shells.jobs(), open_shells.work(output / name), output / name, processes, limit)
+    _write(name, lambda _, folder: open_shells.collect(folder), open_shells.card, output)
 
 
 @app.command("organic")

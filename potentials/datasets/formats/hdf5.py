@@ -2,11 +2,12 @@
 
 Ours is the flat arrays of `Frames`, one data set each, under their own names: per structure
 ``n_atoms`` (S,) ``energy`` (S,) ``total_charge`` (S,) ``multiplicity`` (S,) ``cell`` (S,3,3)
-``pbc`` (S,3) ``stress`` (S,3,3) ``group`` (S,) ``dipole`` (S,3), per atom ``atomic_numbers`` (N,)
-``positions`` (N,3) ``forces`` (N,3) ``partial_charges`` (N,), the structures one after the other. A
-label that is not known is not there. Each data set with a unit names it in its attribute ``unit``;
-the attributes of the file are ``format`` "polcalc-frames", ``version`` 1 and the provenance.
-Writing loses nothing: an array is stored as float32 only where every number is one.
+``pbc`` (S,3) ``stress`` (S,3,3) ``group`` (S,) ``dipole`` (S,3) ``spin_squared`` (S,), per atom
+``atomic_numbers`` (N,) ``positions`` (N,3) ``forces`` (N,3) ``partial_charges`` (N,) ``magmoms``
+(N,), the structures one after the other. A label that is not known is not there. Each data set
+with a unit names it in its attribute ``unit``; the attributes of the file are ``format``
+"polcalc-frames", ``version`` 1 and the provenance. Writing loses nothing: an array is stored as
+float32 only where every number is one.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ UNITS = {
     "total_charge": "e",
     "partial_charges": "e",
     "dipole": "e angstrom",
+    "magmoms": "bohr magneton",
     "multiplicity": "2S+1",
 }
 REQUIRED = (
@@ -48,7 +50,7 @@ REQUIRED = (
     "cell",
     "pbc",
 )
-OPTIONAL = ("forces", "stress", "partial_charges", "group", "dipole")
+OPTIONAL = ("forces", "stress", "partial_charges", "group", "dipole", "magmoms", "spin_squared")
 
 
 def write_hdf5(path: str | Path, frames: Frames) -> None:

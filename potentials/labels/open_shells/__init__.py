@@ -1,0 +1,1 @@
+"""organic-open-shells: labels of radicals, radical ions and triplets with our own DFT."""
