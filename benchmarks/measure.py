@@ -1,10 +1,12 @@
-"""How the benchmarks measure.
+"""What every benchmark shares: options, processes of its own, contestants in turns, a report.
 
-Contestants in turns, a process per setting, and a description of the machine.
+`python -m benchmarks.measure MODULE FUNCTION TASK` answers for `in_own_process`.
 """
 
 from __future__ import annotations
 
+import argparse
+import importlib
 import json
 import os
 import platform
@@ -20,21 +22,60 @@ import numpy as np
 Call = Callable[[], Any]
 SERIES = 5  # timed calls of one contestant before the next has its turn
 SERIES_S = 2.0  # and not much longer than this, where calls are long
+ROOT = Path(__file__).parents[1]  # of the repository, where `benchmarks` is imported from
+OPTIONS: dict[str, dict[str, Any]] = {
+    "--output": {
+        "type": Path,
+        "help": "JSON with all numbers; the table is written beside it as .md",
+    },
+    "--figure": {"type": Path, "help": "PNG"},
+    "--model": {"default": "ethanol-rmd17", "help": "model file or the name of a shipped model"},
+    "--data": {"type": Path, "help": "folder with the files of known sets; else POLCALC_DATA"},
+    "--device": {"default": "cpu", "help": "cpu or cuda"},
+}
 
 
-def in_process(script: str, task: Mapping[str, Any], threads: int) -> Any:
-    """Answer of `script --worker TASK` in a process of its own, with this number of threads.
+def command_line(description: str | None, *options: str) -> argparse.ArgumentParser:
+    """Begin the command line of a benchmark, with those of `OPTIONS` that it takes."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    for name in options:
+        parser.add_argument(name, **OPTIONS[name])
+    return parser
+
+
+def in_own_process(function: Callable[..., Any], task: Mapping[str, Any], threads: int) -> Any:
+    """Call a function of a benchmark in a process of its own, with this number of threads.
+
+    Parameters
+    ----------
+    function : callable   of a module below `benchmarks`
+    task : dict           its arguments, plain values; so is its answer
+    threads : int
 
     Raises
     ------
-    RuntimeError   it died; the message ends with its last lines
+    RuntimeError   the process died; the message ends with its last lines
     """
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
-    command = [sys.executable, script, "--worker", json.dumps(dict(task))]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    if done.returncode:
-        raise RuntimeError(f"a worker ended with status {done.returncode}: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    module = sys.modules[function.__module__].__spec__  # of a script, __name__ is "__main__"
+    assert module is not None
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "PYTHONPATH": path,
+    }
+    words = [module.name, function.__name__, json.dumps(dict(task))]
+    ended = subprocess.run(
+        [sys.executable, "-m", "benchmarks.measure", *words],
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    if ended.returncode:
+        raise RuntimeError(f"a worker ended with status {ended.returncode}: {ended.stderr[-2000:]}")
+    return json.loads(ended.stdout.splitlines()[-1])
 
 
 def prepare_all(
@@ -116,3 +157,12 @@ def write(report: Mapping[str, Any], table: str, output: Path | None) -> None:
         output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(json.dumps(report, indent=1) + "\n")
         output.with_suffix(".md").write_text(table)
+
+
+def _answer(module: str, function: str, task: str) -> None:
+    answer = getattr(importlib.import_module(module), function)(**json.loads(task))
+    print(json.dumps(answer))
+
+
+if __name__ == "__main__":
+    _answer(*sys.argv[1:])

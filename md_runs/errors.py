@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from ase.calculators.calculator import CalculatorError
 from rich.console import Console
+
+from md_runs.signals import INTERRUPTED, interruptible
 
 errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -54,14 +55,12 @@ def clear_endings() -> Iterator[None]:
 
     Also a decorator of commands.
     """
-    previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        yield
+        with interruptible():
+            yield
     except (InputError, NotConverged, RunFailed) as error:
         errors.print(f"error: {error}", markup=False)
         raise SystemExit(error.exit_code) from error
     except KeyboardInterrupt as error:
         errors.print("interrupted: the files hold everything up to here", markup=False)
-        raise SystemExit(130) from error
-    finally:
-        signal.signal(signal.SIGTERM, previous)
+        raise SystemExit(INTERRUPTED) from error

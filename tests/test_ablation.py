@@ -6,7 +6,6 @@ What a table means, that budgets are not mixed, that stopping leaves no trace, a
 from __future__ import annotations
 
 import json
-import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,6 +15,11 @@ import pytest
 import torch
 from ase.io import write
 
+from benchmarks.measure import ROOT
+from benchmarks.science import ablation
+from benchmarks.science.comparison import check_budgets, measures, summarise, table
+from benchmarks.science.degeneracy import blind_floor, gap_mae_meV
+from benchmarks.science.experiment import from_table, merge, read_experiment
 from potentials.build import ARCHITECTURES, build
 from potentials.datasets import graphs, load_frames, make_frames, split
 from potentials.datasets.splits import same_geometry
@@ -23,13 +27,7 @@ from potentials.potential import predict
 from potentials.training.preparation import _complete
 from tests.training import toy
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import ablation
-from comparison import check_budgets, measures, summarise, table
-from degeneracy import blind_floor, gap_mae_meV
-from experiment import from_table, merge, read_experiment
-
-EXPERIMENTS = Path(__file__).parents[1] / "benchmarks" / "experiments"
+EXPERIMENTS = ROOT / ablation.TABLES
 TABLES = sorted(EXPERIMENTS.glob("*.toml"))
 CHARGE = {"potential": {"embeddings": [{"name": "species"}, {"name": "total_charge"}]}}
 
@@ -209,9 +207,9 @@ def test_runs_are_measured_and_summed_up(tmp_path, capsys):
     ablation.main([*arguments, "--only", "blind--seed0"])
     assert "3 of 4 runs are not there yet" in capsys.readouterr().out
     ablation.main([*arguments, "--only", "seed0"])
-    found = json.loads(
-        (tmp_path / "results" / "t" / "tensornet--water--blind--seed0.json").read_text()
-    )
+    table_of_runs = json.loads((tmp_path / "results" / "t.json").read_text())
+    found = table_of_runs["runs"][0]
+    assert (found["plugin"], found["seed"], len(table_of_runs["runs"])) == ("blind", 0, 2)
     assert found["blind_floor"] == {
         "over": "geometry",
         "energy_meV": pytest.approx(500),
@@ -222,7 +220,7 @@ def test_runs_are_measured_and_summed_up(tmp_path, capsys):
     ] == pytest.approx(1000)
     assert found["errors"]["test"]["n_frames"] == 8 and found["training"]["steps"] == 9
     assert found["budget"] == {"epochs": 3, "n_train": 12, "batch_size": 4}
-    rows = json.loads((tmp_path / "results" / "t.json").read_text())["rows"]
+    rows = table_of_runs["rows"]
     assert [(row["plugin"], row["seeds"]) for row in rows] == [("blind", [0]), ("charge", [0])]
     assert abs(rows[1]["mean"]["gap_mae_meV"] - 1000) > 0.1
     assert (tmp_path / "results" / "t.png").stat().st_size > 1000

@@ -1,20 +1,15 @@
-"""The parts of benchmarks/agreement.py that need no peer.
+"""The parts of benchmarks/physics/agreement.py that need no peer.
 
 Lists of triplets, padding, and the table.
 """
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import torch
 from ase.build import molecule
 from torch import nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import agreement  # type: ignore[import-not-found]
-
+from benchmarks.physics import agreement
 from potentials.parts.angular import find_triplets
 from potentials.structure.graph import from_ase
 

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import sys
-from pathlib import Path
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from cost import BASES, MODES, PEER, PLUGINS, spec, step, text
-
+from benchmarks.speed.cost import BASES, MODES, PEER, PLUGINS, spec, step, text
 from potentials.build import ARCHITECTURES, build
 
 

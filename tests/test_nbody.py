@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-from nbody import (
+from benchmarks.science.nbody import (
     EGNN,
     MAX_DISPLACEMENT,
     MODELS,

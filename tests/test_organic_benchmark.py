@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -13,12 +12,10 @@ from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 
 pytest.importorskip("tblite", reason="needs tblite")
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import organic
-import organic_parts as parts
-from contestants import GFN2, TEACHER, Answer, Contestant, Single, kept
-from organic_parts import Settings
-
+from benchmarks.science import organic
+from benchmarks.science import organic_parts as parts
+from benchmarks.science.contestants import GFN2, TEACHER, Answer, Contestant, Single, kept
+from benchmarks.science.organic_parts import Settings
 from tests.datasets.test_gscdb import write_reactions
 
 

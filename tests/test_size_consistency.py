@@ -5,17 +5,14 @@ Each way to say the charge, on untrained models, whose energies need no training
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import size_consistency
-from size_consistency import measure, text
-
+from benchmarks.physics import size_consistency
+from benchmarks.physics.size_consistency import measure, text
 from potentials.build import build
 from potentials.checkpoint import Card, save
 from tests.training import toy

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from md_runs.signals import silent_end
+
 STRUCTURES, DYNAMICS = "Structures", "Dynamics"
 MODELS, REFERENCE = "Models", "Reference data"
 
@@ -66,7 +68,8 @@ class Commands(TyperGroup):
 
 def load_command(name: str) -> Any:
     """Import a command: its module holds a function ``command``, or an ``app`` of several."""
-    module = import_module(f"md_runs.cli.{COMMANDS[name].module}")
+    with silent_end():
+        module = import_module(f"md_runs.cli.{COMMANDS[name].module}")
     single = getattr(module, "command", None)
     if single is None:
         return typer.main.get_command(module.app)

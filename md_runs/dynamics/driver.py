@@ -13,6 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -41,8 +42,9 @@ from md_runs.dynamics.protocol import DynamicsOptions, Phase
 from md_runs.dynamics.recorder import Clock, Log
 from md_runs.errors import InputError, NotConverged, RunAlarmed, RunFailed, errors
 from md_runs.records.manifest import now
-from md_runs.records.output import MANIFEST, hold, to_json
+from md_runs.records.output import MANIFEST, hold, say_interrupted, to_json
 from md_runs.records.trajectory import TrajectoryWriter
+from md_runs.signals import last_words
 from md_runs.surfaces.relax import relax, remarks
 from potentials.files import write_text
 
@@ -124,7 +126,7 @@ class Dynamics:
             )
             status = "failed"
             try:
-                with disk_trouble(output):
+                with disk_trouble(output), last_words(partial(say_interrupted, output, manifest)):
                     result = self._run_phases(resumed or self._start(output, manifest), watch)
                 status = "finished"
             except KeyboardInterrupt:

@@ -7,6 +7,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure
 
 from md_runs.errors import InputError
 from md_runs.records.manifest import now
+from md_runs.signals import last_words
 from potentials.files import replacing, write_text
 
 MANIFEST = "manifest.json"
@@ -65,7 +67,8 @@ def recorded(directory: Path, manifest: dict[str, Any]) -> Iterator[None]:
     claim(directory, manifest)
     status = "failed"
     try:
-        yield
+        with last_words(partial(say_interrupted, directory, manifest)):
+            yield
         status = "finished"
     except KeyboardInterrupt:
         status = "interrupted"
@@ -73,6 +76,12 @@ def recorded(directory: Path, manifest: dict[str, Any]) -> Iterator[None]:
     finally:
         manifest |= {"status": status, "ended": now()}
         write_text(directory / MANIFEST, to_json(manifest))
+
+
+def say_interrupted(directory: Path, manifest: Mapping[str, Any]) -> None:
+    """Have a manifest say that its work was interrupted."""
+    ended = {"status": "interrupted", "ended": now()}
+    write_text(directory / MANIFEST, to_json(dict(manifest) | ended))
 
 
 @contextmanager
