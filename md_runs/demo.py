@@ -15,17 +15,19 @@ from typing import Any
 
 from ase import Atoms
 from ase.build import molecule
-from rich.console import Console
+from rich.text import Text
 
-from md_runs.cli import report
-from md_runs.cli.session import ModelOptions, describe, evaluate_first, make_calculator, provenance
 from md_runs.dynamics.driver import Dynamics, DynamicsOptions, Result
+from md_runs.dynamics.md import dynamics_table
 from md_runs.dynamics.progress import watch_dynamics
 from md_runs.errors import InputError, NotConverged, clear_endings
+from md_runs.models.errors_table import errors_table
 from md_runs.models.validation import compare, metrics, read_labelled
 from md_runs.records.figures import plot_dynamics
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import claim, to_json, write_figure
+from md_runs.screen import screen
+from md_runs.session import ModelOptions, describe, evaluate_first, make_calculator, provenance
 from md_runs.surfaces.relax import relax_all
 from polcalc import PolarizedCalculator
 from potentials.files import write_text
@@ -34,8 +36,6 @@ MODEL, DATA, OUTPUT = "ethanol-rmd17", "rmd17:ethanol:01:test", Path("demo")
 TIMESTEP_FS, TEMPERATURE_K = 0.5, 300.0
 NVT_PS, NVE_PS = 20, 10
 SEED = 1
-
-screen = Console(highlight=False, soft_wrap=True)
 
 
 def run_demo(
@@ -49,14 +49,14 @@ def run_demo(
     atoms.calc = calculator
     evaluate_first(atoms)
     screen.print(
-        f"[bold]Ethanol with the model {model}[/bold], {calculator.engine}, in {directory}"
+        Text(f"Ethanol with the model {model}", "bold"), f"{calculator.engine}, in {directory}"
     )
 
     relaxed = _relax(atoms, directory / "relax", calculator)
     energy, fmax = relaxed["energy_eV"], relaxed["fmax_eV_per_A"]
     screen.print(
-        f"\n[bold]Relaxed[/bold] in {relaxed['steps']} steps: {energy:.4f} eV, largest force"
-        f" {fmax:.4f} eV/Å"
+        Text("\nRelaxed", "bold"),
+        f"in {relaxed['steps']} steps: {energy:.4f} eV, largest force {fmax:.4f} eV/Å",
     )
     common: dict[str, Any] = {
         "timestep_fs": TIMESTEP_FS,
@@ -69,9 +69,7 @@ def run_demo(
     results = []
     for options, title in ((nvt, f"At {TEMPERATURE_K:g} K, Langevin"), (nve, "At constant energy")):
         results.append(_run(atoms, options, directory / options.ensemble, calculator, chosen))
-        screen.print(
-            f"\n[bold]{title}[/bold]", report.dynamics_table(results[-1].summary), sep="\n"
-        )
+        screen.print(f"\n[bold]{title}[/bold]", dynamics_table(results[-1].summary), sep="\n")
     errors = _validate(calculator)
 
     nvt_found, nve_found = (asdict(result.summary) for result in results)
@@ -138,12 +136,12 @@ def _validate(calculator: PolarizedCalculator) -> dict[str, Any] | None:
     try:
         frames = read_labelled(DATA)
     except InputError as reason:
-        screen.print(f"\n[bold]Not validated[/bold]: {reason}")
+        screen.print(Text("\nNot validated:", "bold"), str(reason))
         return None
     found = metrics(list(compare(calculator, frames)))
     screen.print(
-        f"\n[bold]Errors on {len(frames)} test frames[/bold] ({DATA})",
-        report.errors_table(found),
+        Text(f"\nErrors on {len(frames)} test frames ({DATA})", "bold"),
+        errors_table(found),
         sep="\n",
     )
     return found

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ase.calculators.calculator import CalculatorError
-from rich.console import Console
-
 from md_runs.signals import INTERRUPTED, interruptible
-
-errors = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 class InputError(Exception):
@@ -45,8 +41,18 @@ def as_input_error() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, TypeError, KeyError, OSError, ImportError, CalculatorError) as error:
+    except _bad_input() as error:
         raise InputError(" ".join(str(error).split()) or type(error).__name__) from error
+
+
+def _bad_input() -> tuple[type[Exception], ...]:
+    """List what libraries raise of bad input.
+
+    ASE takes long to import, and raises nothing before.
+    """
+    ase = sys.modules.get("ase.calculators.calculator")
+    own = (ValueError, TypeError, KeyError, OSError, ImportError)
+    return (*own, ase.CalculatorError) if ase else own
 
 
 @contextmanager
@@ -59,8 +65,8 @@ def clear_endings() -> Iterator[None]:
         with interruptible():
             yield
     except (InputError, NotConverged, RunFailed) as error:
-        errors.print(f"error: {error}", markup=False)
+        print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from error
     except KeyboardInterrupt as error:
-        errors.print("interrupted: the files hold everything up to here", markup=False)
+        print("interrupted: the files hold everything up to here", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from error

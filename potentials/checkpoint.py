@@ -22,9 +22,9 @@ from potentials.build import build
 from potentials.experts import compact, expanded
 from potentials.files import write_bytes
 from potentials.potential import Potential
+from potentials.shipped import resolve
 
 FORMAT = 1
-TRAINED = Path(__file__).parent / "trained"
 UPGRADES: dict[
     int, Callable[[dict[str, Any]], dict[str, Any]]
 ] = {}  # format n -> n + 1, one function per number
@@ -157,25 +157,6 @@ def load(
         Card.from_dict(content["card"]),
         hashlib.sha256(data).hexdigest(),
         path,
-    )
-
-
-def available() -> list[str]:
-    """Names of the shipped models."""
-    return sorted(p.parent.name for p in TRAINED.glob("*/model.pt"))
-
-
-def resolve(model: str | Path) -> Path:
-    """Find the file of a model given by path or shipped name."""
-    path = Path(model)
-    if path.is_file():
-        return path
-    shipped = TRAINED / str(model) / "model.pt"
-    if str(model) in available():
-        return shipped
-    raise FileNotFoundError(
-        f"`model` must be a file or one of {', '.join(available()) or 'no shipped models'}; got"
-        f" {str(model)!r}."
     )
 
 

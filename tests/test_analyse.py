@@ -17,11 +17,10 @@ from ase.build import bulk, molecule
 from matplotlib.image import imread
 from typer.testing import CliRunner
 
-from md_runs.analysis import dynamics, structure, thermodynamics
+from md_runs.analysis import analyse, dynamics, structure, thermodynamics
 from md_runs.analysis.runs import read_runs
 from md_runs.analysis.section import with_error
 from md_runs.cli.app import app
-from md_runs.cli.dynamics import analyse as analyse
 from md_runs.dynamics.recorder import COLUMNS
 from md_runs.records.output import to_json
 from md_runs.records.trajectory import TrajectoryWriter

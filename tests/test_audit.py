@@ -12,8 +12,8 @@ from ase.build import molecule
 from typer.testing import CliRunner
 
 from md_runs.cli import app as cli
-from md_runs.cli.models import audit
-from md_runs.cli.models.audit import Subject, choose
+from md_runs.models import audit
+from md_runs.models.audit import Subject, choose
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, load, save

@@ -12,8 +12,9 @@ from ase.build import molecule
 
 from potentials import checkpoint
 from potentials.build import build
-from potentials.checkpoint import Card, available, load, resolve, save
+from potentials.checkpoint import Card, load, save
 from potentials.potential import Potential, predict
+from potentials.shipped import available, resolve
 from potentials.structure.graph import from_ase
 
 SPEC = {

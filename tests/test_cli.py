@@ -74,7 +74,7 @@ def test_every_command_explains_itself(command, polcalc):
 )
 def test_options_stand_under_what_the_command_does(polcalc, command: str, panel: str) -> None:
     shown = polcalc(f"{command} --help").output
-    assert [name for name in ("Dynamics", "Search", "Training") if f"─ {name} ─" in shown] == [
+    assert [name for name in ("Dynamics", "Search", "Training") if f"\n{name}:\n" in shown] == [
         panel
     ]
 
@@ -291,7 +291,7 @@ def test_relax(polcalc, tmp_path):
 def test_validate(polcalc, tmp_path, monkeypatch):
     atoms = molecule("CH3CH2OH")
     atoms.calc = SinglePointCalculator(atoms, energy=-1.0, forces=np.zeros((9, 3)))
-    monkeypatch.setattr("md_runs.cli.models.validate.read_labelled", lambda data: [atoms, atoms])
+    monkeypatch.setattr("md_runs.models.validate.read_labelled", lambda data: [atoms, atoms])
     result = polcalc("validate --model m.pt --data some --json errors.json --output out")
     assert result.exit_code == 0, result.output
     found = json.loads((tmp_path / "errors.json").read_text())

@@ -12,12 +12,12 @@ from ase.build import molecule
 from typer.testing import CliRunner
 
 import polcalc.calculator.calculator
-import potentials.checkpoint
+import potentials.shipped
 from md_runs.cli.app import app
 from polcalc import PolarizedCalculator
-from polcalc.calculator.calculator import DEFAULT
 from potentials.build import build
 from potentials.checkpoint import Card, save
+from potentials.shipped import DEFAULT
 
 SPEC = {
     "cutoff": 4.0,
@@ -30,7 +30,7 @@ SPEC = {
 def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder of shipped models, empty."""
     polcalc.calculator.calculator._announce.cache_clear()
-    monkeypatch.setattr(potentials.checkpoint, "TRAINED", tmp_path / "trained")
+    monkeypatch.setattr(potentials.shipped, "TRAINED", tmp_path / "trained")
     yield tmp_path / "trained"
     polcalc.calculator.calculator._announce.cache_clear()
 

@@ -12,9 +12,9 @@ from ase.build import bulk, molecule
 from typer.testing import CliRunner, Result
 
 from md_runs.cli.app import app
-from md_runs.cli.models import doctor
-from md_runs.cli.models.doctor import Finding, examine
-from md_runs.cli.session import ModelOptions
+from md_runs.models import doctor
+from md_runs.models.doctor import Finding, examine
+from md_runs.session import ModelOptions
 from tests.small import write_small_model
 
 

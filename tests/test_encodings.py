@@ -13,8 +13,8 @@ import torch
 from typer.testing import CliRunner, Result
 
 from md_runs.cli.app import app
-from md_runs.cli.models.encodings import unique_names
 from md_runs.errors import InputError
+from md_runs.models.encodings import unique_names
 from md_runs.models.similarity import compare, encodings_of, gram, linear_cka
 from potentials.build import build
 from potentials.checkpoint import Card, save

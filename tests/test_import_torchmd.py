@@ -12,8 +12,8 @@ import torch
 from ase import Atoms, units
 from numpy.testing import assert_allclose
 
-from md_runs.cli.models.import_torchmd import command
 from md_runs.errors import InputError
+from md_runs.models.import_torchmd import import_torchmd
 from potentials import checkpoint
 from potentials.import_torchmd import TorchMDCheckpoint, convert, read
 from potentials.potential import Potential, predict
@@ -299,7 +299,7 @@ def test_command_writes_a_model_and_overwrites_nothing(
         },
         path,
     )
-    command(path, output, energy_unit="kcal/mol", length_unit="Angstrom", elements="H,O")
+    import_torchmd(path, output, energy_unit="kcal/mol", length_unit="Angstrom", elements="H,O")
     model = checkpoint.load(output, dtype=torch.float64)
     assert "6 channels" in capsys.readouterr().out
     assert model.card.elements == [1, 8]
@@ -308,11 +308,11 @@ def test_command_writes_a_model_and_overwrites_nothing(
         convert(source, energy_unit="kcal/mol")[0], charge=1
     )
     with pytest.raises(InputError, match="exists"):
-        command(path, output, energy_unit="eV", length_unit="Angstrom")
+        import_torchmd(path, output, energy_unit="eV", length_unit="Angstrom")
     with pytest.raises(InputError, match="energy_unit"):
-        command(path, tmp_path / "other.pt", energy_unit="cal", length_unit="Angstrom")
+        import_torchmd(path, tmp_path / "other.pt", energy_unit="cal", length_unit="Angstrom")
     with pytest.raises(InputError, match="Xx"):
-        command(
+        import_torchmd(
             path, tmp_path / "other.pt", energy_unit="eV", length_unit="Angstrom", elements="H,Xx"
         )
     assert sorted(p.name for p in tmp_path.iterdir()) == ["model.ckpt", "model.pt"]

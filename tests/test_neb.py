@@ -18,7 +18,6 @@ from ase.io import read
 from typer.testing import CliRunner, Result
 
 from md_runs.cli.app import app
-from md_runs.cli.structures.neb import summary
 from md_runs.errors import InputError
 from md_runs.surfaces.band import (
     BatchedNEB,
@@ -28,6 +27,7 @@ from md_runs.surfaces.band import (
     interpolated,
     remarks,
 )
+from md_runs.surfaces.neb import summary
 from polcalc import PolarizedCalculator
 from tests.small import write_small_model
 

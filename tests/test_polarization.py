@@ -13,14 +13,14 @@ from ase.build import molecule
 from ase.io import read, write
 from typer.testing import CliRunner, Result
 
-from md_runs.cli.app import app
-from md_runs.cli.structures.polarization import (
+from md_runs.analysis.polarization import (
     Polarized,
     draw,
     magnification,
     principal_axes,
     turned_degrees,
 )
+from md_runs.cli.app import app
 from md_runs.records.structures import append_structure
 from md_runs.records.trajectory import read_trajectory
 from polcalc import PolarizedCalculator

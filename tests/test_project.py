@@ -26,7 +26,7 @@ PACKAGES = ("polcalc", "potentials", "md_runs")
 LAYERS = (
     # the packages themselves hold nothing; compiled code
     ("potentials", "potentials.ops._kernels", "polcalc.engines.native._native"),
-    ("potentials.files", "potentials.processes"),
+    ("potentials.files", "potentials.processes", "potentials.shipped"),
     ("potentials.ops.kernels", "potentials.ops.splines", "potentials.structure.pairs"),
     ("potentials.ops", "potentials.ops.stencils", "potentials.structure.graph"),
     ("potentials.structure", "potentials.structure.geometry"),
@@ -46,6 +46,7 @@ LAYERS = (
     ("polcalc.engines",),
     ("polcalc", "polcalc.calculator"),
     ("md_runs",),
+    ("md_runs.cli",),
 )
 ARCHITECTURE_MAY_IMPORT = {
     "potentials.structure.geometry",

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pytest
 import torch
 
-from potentials.checkpoint import available, load, resolve
+from potentials.checkpoint import load
 from potentials.experts import Experts
 from potentials.parts.radial import RadialFilter
 from potentials.potential import Potential
+from potentials.shipped import available, resolve
 
 STEEPEST = 200.0  # 1/Å; walls that a training left at 0.7 Å had 500 to 3,400 and threw atoms apart
 

@@ -11,8 +11,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from matplotlib.image import imread
 from rich.console import Console
 
-from md_runs.cli.report import errors_table
 from md_runs.errors import InputError
+from md_runs.models.errors_table import errors_table
 from md_runs.models.validation import Comparison, compare, metrics, plot_states, read_labelled
 from polcalc import PolarizedCalculator
 from potentials.build import build

@@ -22,9 +22,9 @@ from benchmarks.measure import ROOT, command_line, machine, write
 from benchmarks.science import organic_parts as parts
 from benchmarks.science.contestants import GFN2, TEACHER, Contestant, contestants
 from benchmarks.science.organic_parts import KCAL_PER_MOL, Missing, Settings
-from polcalc.calculator.calculator import DEFAULT
 from polcalc.calculator.domain import ExtrapolationWarning
 from potentials.datasets import Frames, load_frames
+from potentials.shipped import DEFAULT
 
 OUTPUT = ROOT / "benchmarks" / "results" / "organic.json"
 EACH: dict[str, Callable[[Contestant, Settings], dict[str, Any]]] = {

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any, NamedTuple
+from itertools import groupby
+from typing import Annotated, Any, NamedTuple
 
 import typer
+from typer.completion import (  # type: ignore[attr-defined]
+    completion_init,
+    install_callback,
+    show_callback,
+)
 from typer.core import TyperCommand, TyperGroup
 
-from md_runs.signals import silent_end
+from md_runs.cli.commands import PLAIN, Command, QuickHelp
 
 STRUCTURES, DYNAMICS = "Structures", "Dynamics"
 MODELS, REFERENCE = "Models", "Reference data"
@@ -46,7 +52,7 @@ COMMANDS = {
 }
 
 
-class Commands(TyperGroup):
+class Commands(QuickHelp, TyperGroup):
     """The commands, listed from the table and imported when one is called."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -56,50 +62,67 @@ class Commands(TyperGroup):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         """Return what the help screen needs of a command, without importing it."""
         entry = COMMANDS.get(cmd_name)
-        if entry is None:
-            return None
-        return TyperCommand(cmd_name, help=entry.line, rich_help_panel=entry.panel)
+        return None if entry is None else TyperCommand(cmd_name, help=entry.line)
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Import the command that is called."""
         name, found, rest = super().resolve_command(ctx, args)
         return name, found if name is None else load_command(name), rest
 
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands under their panels."""
+        for panel, entries in groupby(COMMANDS.items(), key=lambda item: item[1].panel):
+            with formatter.section(panel):
+                formatter.write_dl([(name, entry.line) for name, entry in entries])
+
 
 def load_command(name: str) -> Any:
     """Import a command: its module holds a function ``command``, or an ``app`` of several."""
-    with silent_end():
-        module = import_module(f"md_runs.cli.{COMMANDS[name].module}")
+    module = import_module(f"md_runs.cli.{COMMANDS[name].module}")
     single = getattr(module, "command", None)
     if single is None:
         return typer.main.get_command(module.app)
-    errors = import_module("md_runs.errors")
-    holder = typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
-    holder.command(name)(errors.clear_endings()(single))
+    holder = typer.Typer(**PLAIN)
+    holder.command(name, cls=Command)(single)
     return typer.main.get_command(holder)
 
 
-app = typer.Typer(
-    name="polcalc",
-    cls=Commands,
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+app = typer.Typer(name="polcalc", cls=Commands, no_args_is_help=True, **PLAIN)
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        print(import_module("importlib.metadata").version("polcalc"))
+        raise typer.Exit
 
 
 @app.callback()
-def polcalc() -> None:
+def polcalc(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version."),
+    ] = False,
+    install_completion: Annotated[
+        bool,
+        typer.Option(
+            "--install-completion",
+            callback=install_callback,
+            help="Let the shell complete names of commands and options.",
+        ),
+    ] = False,
+    show_completion: Annotated[
+        bool,
+        typer.Option(
+            "--show-completion", callback=show_callback, help="Show what that would install."
+        ),
+    ] = False,
+) -> None:
     """Dynamics, relaxation and validation with potentials that know charge and spin."""
 
 
 def main() -> Any:
     """Run the command."""
+    completion_init()
     return app()
 
 

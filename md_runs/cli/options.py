@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from polcalc.calculator.calculator import DEFAULT
+from potentials.shipped import DEFAULT
 
 MODEL, STATE, RUN, THERMOSTAT, FILES = (
     "Model",

@@ -40,10 +40,11 @@ from md_runs.dynamics.phase import (
 )
 from md_runs.dynamics.protocol import DynamicsOptions, Phase
 from md_runs.dynamics.recorder import Clock, Log
-from md_runs.errors import InputError, NotConverged, RunAlarmed, RunFailed, errors
+from md_runs.errors import InputError, NotConverged, RunAlarmed, RunFailed
 from md_runs.records.manifest import now
 from md_runs.records.output import MANIFEST, hold, say_interrupted, to_json
 from md_runs.records.trajectory import TrajectoryWriter
+from md_runs.screen import errors
 from md_runs.signals import last_words
 from md_runs.surfaces.relax import relax, remarks
 from potentials.files import write_text

@@ -1,4 +1,4 @@
-"""Paths of lowest energy between two structures; `md_runs.cli.structures.neb` is the command.
+"""Paths of lowest energy between two structures; `md_runs.surfaces.neb` is the command.
 
 ASE's nudged elastic band with the improved tangent, started from an IDPP interpolation. All images
 are evaluated in one batch. The band is first brought near its path, then the highest image climbs

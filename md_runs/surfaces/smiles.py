@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from md_runs.errors import InputError, as_input_error
+from md_runs.records.structures import write_structures
+from md_runs.screen import screen
 from polcalc.calculator.electrons import resolve
 from potentials.labels.method import Failed
 from potentials.labels.organic_geometries import force_field
@@ -37,6 +40,54 @@ class Built(NamedTuple):
     frames: list[Atoms]  # the lowest first; charge, multiplicity and SMILES in ``info``
     n_open: int  # stereocentres and double bonds that the SMILES leaves open
     n_parts: int  # molecules and ions that no bond connects
+
+
+FORMATS = (".xyz", ".extxyz")
+
+
+def build_file(
+    smiles: str,
+    output: Path,
+    conformers: int = 1,
+    multiplicity: int | None = None,
+    seed: int = 0,
+) -> None:
+    """Make a three-dimensional structure of a SMILES.
+
+    Conformers come from ETKDG and are relaxed with MMFF94, or UFF where that has no parameters:
+    good to start from, no result. Molecules and ions that no bond connects are placed side by side.
+    Charge and multiplicity are written into the file, where every command finds them.
+
+    Raises
+    ------
+    InputError   as `build`; the file exists, or would not keep charge and multiplicity
+    """
+    if output.suffix.lower() not in FORMATS:
+        raise InputError(
+            f"`--output` must end in {' or '.join(FORMATS)}, which keep charge and multiplicity;"
+            f" got {output}. Rename it."
+        )
+    if output.exists():
+        raise InputError(
+            f"`--output` must be a new file; got {output}, which exists. Choose another name."
+        )
+    frames, n_open, n_parts = build(smiles, conformers, seed, multiplicity)
+    with as_input_error():
+        output.parent.mkdir(parents=True, exist_ok=True)
+        write_structures(output, frames)
+    first = frames[0]
+    number = "" if conformers == 1 else f", {len(frames)} different conformers"
+    if n_parts > 1:
+        number += f", {n_parts} parts side by side"
+    state = f"charge {first.info['charge']:+d}, multiplicity {first.info['multiplicity']}"
+    screen.print(
+        f"{output}: {first.get_chemical_formula('hill')}, {len(first)} atoms, {state}{number}",
+    )
+    if n_open:
+        screen.print(
+            f"{n_open} stereocentres or double bonds that the SMILES leaves open were chosen by the"
+            " seed",
+        )
 
 
 def build(

@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from rich.table import Table
+from rich.text import Text
 
 from md_runs.records.figures import BLUE, GREEN, GREY, LEGEND, ORANGE
 from md_runs.surfaces.levels import Levels, Refused, State
@@ -37,7 +38,7 @@ def states_tables(found: Sequence[Levels]) -> Iterator[Table]:
         yield table
 
 
-def states_lines(found: Sequence[Levels], pair: tuple[int, int] | None) -> Iterator[str]:
+def states_lines(found: Sequence[Levels], pair: tuple[int, int] | None) -> Iterator[Text]:
     """Say where multiplicities cross, and what was refused."""
     for number, levels in enumerate(found[:SHOWN]):
         for charge, crossing in levels.crossings.items() if pair else ():
@@ -48,37 +49,36 @@ def states_lines(found: Sequence[Levels], pair: tuple[int, int] | None) -> Itera
                 f" of {m}"
                 for m in pair
             )
-            apart = (
-                ""
-                if crossing.converged
-                else (
-                    "; [red]not found, still"
-                    f" {abs(crossing.energies[0] - crossing.energies[1]):.4f} eV apart[/red]"
-                )
-            )
-            yield (
+            line = Text(
                 f"frame {number}: multiplicities {pair[0]} and {pair[1]} of charge {charge:+d}"
-                f" cross {heights}{apart}"
+                f" cross {heights}"
             )
+            if not crossing.converged:
+                apart = abs(crossing.energies[0] - crossing.energies[1])
+                line.append("; ").append(f"not found, still {apart:.4f} eV apart", "red")
+            yield line
         for q, m in levels.minima:
             if changes := str(levels.bond_changes((q, m))):
-                yield (
-                    f"frame {number}: [yellow]bonds changed[/yellow] on the way to the minimum of"
-                    f" {q:+d}/{m} ({changes}): its gaps are between isomers"
+                yield Text.assemble(
+                    f"frame {number}: ",
+                    ("bonds changed", "yellow"),
+                    f" on the way to the minimum of {q:+d}/{m} ({changes}): its gaps are between"
+                    " isomers",
                 )
             if levels.on_saddle((q, m)):
-                yield (
-                    f"frame {number}: the search of {q:+d}/{m} came to rest on a [red]saddle[/red],"
-                    " no minimum (curvature"
-                    f" {levels.curvatures[q, m].eV_per_A2:.2f} eV/Å²): the true gap is another"
+                yield Text.assemble(
+                    f"frame {number}: the search of {q:+d}/{m} came to rest on a ",
+                    ("saddle", "red"),
+                    f", no minimum (curvature {levels.curvatures[q, m].eV_per_A2:.2f} eV/Å²):"
+                    " the true gap is another",
                 )
         for refused in levels.refused:
-            yield f"frame {number}: [red]refused[/red] {refusal(refused)}"
+            yield Text.assemble(f"frame {number}: ", ("refused", "red"), f" {refusal(refused)}")
         for meaning, charge in (("ionisation energy", 1), ("electron affinity", -1)):
             if charge in {refused.charge for refused in levels.refused} and charge not in {
                 q for q, _ in levels.states
             }:
-                yield (
+                yield Text(
                     f"frame {number}: the {meaning} needs charge {charge:+d}, which the model does"
                     " not cover"
                 )
@@ -111,7 +111,7 @@ def _states_table(found: Sequence[Levels], relaxed: bool) -> Table:
                 levels.relaxed_eV((charge, multiplicity)),
             )
             name = (str(number), levels.atoms.get_chemical_formula()) if n == 0 else ("", "")
-            cells = [
+            cells: list[str | Text] = [
                 *name,
                 f"{charge:+d}",
                 str(multiplicity),
@@ -119,21 +119,21 @@ def _states_table(found: Sequence[Levels], relaxed: bool) -> Table:
                 f"{energy - lowest:.4f}",
             ]
             if minimum is not None:
-                done = _verdict(levels, (charge, multiplicity))
-                cells += [f"{minimum:.4f}{done}", f"{minimum - lowest_relaxed:.4f}"]
+                cell = Text(f"{minimum:.4f}").append(_verdict(levels, (charge, multiplicity)))
+                cells += [cell, f"{minimum - lowest_relaxed:.4f}"]
             table.add_row(*cells)
         for refused in levels.refused:
             multiplicity_text = "" if refused.multiplicity is None else str(refused.multiplicity)
-            table.add_row("", "", f"{refused.charge:+d}", multiplicity_text, "[red]refused[/red]")
+            table.add_row("", "", f"{refused.charge:+d}", multiplicity_text, Text("refused", "red"))
     if len(found) > SHOWN:
         table.add_row("…", f"{len(found) - SHOWN} more in states.csv")
     return table
 
 
-def _verdict(levels: Levels, state: State) -> str:
+def _verdict(levels: Levels, state: State) -> Text:
     if not levels.converged[state]:
-        return " [red]not converged[/red]"
-    return " [red]saddle[/red]" if levels.on_saddle(state) else ""
+        return Text(" not converged", "red")
+    return Text(" saddle" if levels.on_saddle(state) else "", "red")
 
 
 def _differences(number: int, levels: Levels) -> Iterator[tuple[str, ...]]:

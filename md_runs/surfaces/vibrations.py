@@ -1,6 +1,6 @@
 """Normal modes of a structure, and what thermochemistry makes of them.
 
-`md_runs.cli.structures.vib` is the command.
+`md_runs.surfaces.vib` is the command.
 
 The Hessian is differentiated, not taken from finite differences. Rigid motions that the structure
 is free to make (translations; rotations in open space; what fixed atoms leave of both) are

@@ -36,13 +36,13 @@ from polcalc.calculator.partial_charges import PartialCharges
 from polcalc.engines.base import Evaluation, Parts, Structure
 from polcalc.engines.neighbors import Reference
 from polcalc.engines.selector import Chosen, Selector
-from potentials.checkpoint import Model, available, load
+from potentials.checkpoint import Model, load
 from potentials.parts.conditioning import state_inputs
+from potentials.shipped import DEFAULT, available
 from potentials.structure.graph import to_device
 
 logger = logging.getLogger("polcalc")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-DEFAULT = "organic-xtb"  # the model of those who ask for none
 CHANGEABLE = ("charge", "multiplicity")
 Fingerprint = tuple[Any, ...]
 CHANGES = (

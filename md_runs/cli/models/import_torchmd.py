@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import shlex
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
-import torch
 import typer
-from ase.data import atomic_numbers
 
-from md_runs.errors import as_input_error
-from potentials import checkpoint
-from potentials.import_torchmd import ENERGY_UNITS, HANDEDNESS, LENGTH_UNITS, convert, read
+from md_runs.cli.commands import does
 
 
+@does("models.import_torchmd", "import_torchmd")
 def command(
     source: Annotated[
         Path, typer.Argument(metavar="MODEL.ckpt", help="TorchMD-NET checkpoint of a TensorNet.")
@@ -24,10 +19,10 @@ def command(
         Path, typer.Argument(metavar="OUT.pt", help="Model file to write; it must not exist.")
     ],
     energy_unit: Annotated[
-        str, typer.Option(help=f"Unit of the model's energies: {', '.join(ENERGY_UNITS)}.")
+        str, typer.Option(help="Unit of the model's energies: eV, kcal/mol, kJ/mol, Hartree.")
     ],
     length_unit: Annotated[
-        str, typer.Option(help=f"Unit of the model's lengths: {', '.join(LENGTH_UNITS)}.")
+        str, typer.Option(help="Unit of the model's lengths: Angstrom, Bohr, nm.")
     ],
     elements: Annotated[
         str,
@@ -39,7 +34,7 @@ def command(
         str,
         typer.Option(
             help=(
-                f"Program path that SO(3) weights were trained with: {', '.join(HANDEDNESS)}. O(3)"
+                "Program path that SO(3) weights were trained with: kernels, plain. O(3)"
                 " models do not care."
             )
         ),
@@ -49,55 +44,3 @@ def command(
 
     Nothing in the file is executed.
     """
-    with as_input_error():
-        if output.exists():
-            raise FileExistsError(
-                f"`output` must be a new file; {output} exists. Remove it, or choose another name."
-            )
-        content = read(source)
-        numbers = parse_elements(elements)
-        potential, card = convert(
-            content,
-            energy_unit=energy_unit,
-            length_unit=length_unit,
-            elements=numbers,
-            so3_origin=so3_origin,
-        )
-    origin = {"name": source.name, "source": "imported checkpoint", "sha256": content.sha256}
-    options = [
-        "--energy-unit",
-        energy_unit,
-        "--length-unit",
-        length_unit,
-        "--so3-origin",
-        so3_origin,
-    ]
-    options += ["--elements", elements] if elements else []
-    line = shlex.join(["polcalc", "import-torchmd", source.name, output.name, *options])
-    card = replace(
-        card, name=output.stem, dataset=origin, command=line, versions={"torch": torch.__version__}
-    )
-    with as_input_error():
-        sha256 = checkpoint.save(output, potential, card)
-    architecture = potential.spec["architecture"]
-    n_weights = sum(p.numel() for p in potential.parameters() if p.requires_grad)
-    typer.echo(
-        f"{output}: TensorNet {architecture['group']}, {architecture['channels']} channels,"
-        f" {architecture['n_layers']} layers, cutoff {potential.cutoff:.4g} Å, {n_weights:,}"
-        f" parameters, SHA-256 {sha256[:12]}"
-    )
-    if not elements:
-        typer.echo(
-            "The trained elements are not recorded: pass --elements to have other elements refused."
-        )
-
-
-def parse_elements(text: str) -> list[int]:
-    """Read "H,C,N" as atomic numbers."""
-    symbols = [symbol.strip() for symbol in text.split(",") if symbol.strip()]
-    if unknown := [symbol for symbol in symbols if symbol not in atomic_numbers]:
-        raise ValueError(
-            f"`elements` must be chemical symbols, as in H,C,N,O; got {', '.join(unknown)}. Correct"
-            " the list."
-        )
-    return [atomic_numbers[symbol] for symbol in symbols]

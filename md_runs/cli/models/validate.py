@@ -2,37 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict
-from functools import partial
-from pathlib import Path
-from typing import Any, NamedTuple
-
-from rich.console import Console
-from rich.table import Table
-
 from md_runs.cli import options as opt
-from md_runs.cli import report, session
-from md_runs.cli.session import ModelOptions
-from md_runs.errors import InputError, as_input_error
-from md_runs.models.reactions import (
-    entries_table,
-    errors_by_set,
-    judge,
-    sets_table,
-    with_model,
-    write_csv,
-)
-from md_runs.models.validation import compare, metrics, plot_states, read_labelled
-from md_runs.records.manifest import make_manifest
-from md_runs.records.output import check_free, claim, to_json
-from polcalc import PolarizedCalculator
-from potentials.datasets.sets.gscdb import is_reactions, read_reactions
-from potentials.files import write_text
-
-screen = Console(highlight=False, soft_wrap=True)
+from md_runs.cli.commands import does
 
 
+@does("models.validate", "validate")
 def command(
     data: opt.Data,
     model: opt.Model = None,
@@ -50,67 +24,3 @@ def command(
     Prints mean absolute, root mean square and largest errors, overall and by charge and
     multiplicity; of reactions set by set.
     """
-    charges, groups = (
-        session.read_partial_charges(partial_charges),
-        session.read_fragments(fragments),
-    )
-    chosen = ModelOptions(model, device, dtype, engine, partial_charges=charges, fragments=groups)
-    if json is not None and json.exists():
-        raise InputError(
-            f"`--json` must be a new file; got {json}, which exists. Choose another name."
-        )
-    if output is not None:
-        check_free(output)
-    calculator = session.make_calculator(chosen)
-    verdict = (
-        _judge_reactions(data, calculator, entries)
-        if is_reactions(data)
-        else _judge_frames(data, calculator)
-    )
-    found = {"data": data, "model": session.describe(calculator)["model"]} | verdict.numbers
-    for table in verdict.tables:
-        screen.print(table)
-    if json is not None:
-        write_text(json, to_json(found))
-    if output is not None:
-        claim(
-            output,
-            make_manifest(
-                "validate", {"data": data, **asdict(chosen)}, status="finished", errors=found
-            ),
-        )
-        verdict.write(output)
-        screen.print(f"Results in {output}")
-
-
-class Verdict(NamedTuple):
-    """What came out of a validation."""
-
-    numbers: dict[str, Any]
-    tables: list[Table]
-    write: Callable[[Path], object]  # figures and tables into a directory
-
-
-def _judge_frames(data: str, calculator: PolarizedCalculator) -> Verdict:
-    frames = read_labelled(data)
-    tracked = partial(report.tracked, work="validating")
-    comparisons = list(compare(calculator, frames, tracked))
-    numbers, title = metrics(comparisons), f"{calculator.parameters['model']} on {data}"
-    return Verdict(
-        numbers,
-        [report.errors_table(numbers)],
-        lambda output: plot_states(comparisons, output, title),
-    )
-
-
-def _judge_reactions(data: str, calculator: PolarizedCalculator, entries: bool) -> Verdict:
-    with as_input_error():
-        results = judge(read_reactions(data), with_model(calculator))
-    sets = errors_by_set(results)
-    listed = [r._asdict() | {"error_kcal_per_mol": r.error_kcal_per_mol} for r in results]
-    tables = [*([entries_table(results)] if entries else []), sets_table(sets)]
-    return Verdict(
-        {"sets": sets, "entries": listed},
-        tables,
-        lambda output: write_csv(output, results, sets),
-    )

@@ -1,48 +1,20 @@
-"""``polcalc labels``: compute reference data of our own.
-
-A run that was stopped goes on where it was.
-"""
+"""``polcalc labels``: compute reference data of our own."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
-from rich.console import Console
-from rich.progress import track
 
 from md_runs.cli import options as opt
-from md_runs.cli.session import read_structure
-from md_runs.errors import InputError, as_input_error, clear_endings, errors
-from md_runs.records.output import to_json
-from polcalc.calculator import electrons
-from potentials.checkpoint import load
-from potentials.datasets.checksum import checksum
-from potentials.datasets.formats.hdf5 import write_hdf5
-from potentials.datasets.frames import Frames
-from potentials.datasets.sets.organic import NAME, SAMPLE
-from potentials.files import write_text
-from potentials.labels import (
-    carbenes,
-    molecule,
-    organic,
-    organic_files,
-    rehearsal,
-    toy_charge,
-)
-from potentials.labels.open_shells import geometries as open_shells
-from potentials.labels.organic_molecules import DRAWS
-from potentials.labels.work import failures, run_jobs
+from md_runs.cli.commands import PLAIN, Command, does
 
 app = typer.Typer(
     help="Compute reference data: known sets of ours, and cheap labels of any molecule.",
     no_args_is_help=True,
+    **PLAIN,
 )
-screen = Console(highlight=False, soft_wrap=True)
 
 Folder = Annotated[
     Path,
@@ -61,8 +33,8 @@ Limit = Annotated[
 ]
 
 
-@app.command("toy-charge")
-@clear_endings()
+@app.command("toy-charge", cls=Command)
+@does("reference.labels", "toy")
 def toy(
     which: Annotated[str, typer.Argument(metavar="A|B", help="Which of the two sets.")],
     output: Folder = Path("polcalc-labels"),
@@ -70,39 +42,18 @@ def toy(
     limit: Limit = 0,
 ) -> None:
     """Compute toy-charge-A or toy-charge-B with GFN2-xTB."""
-    name = f"toy-charge-{which.upper()}"
-    if name not in toy_charge.SETS:
-        raise InputError(f"`which` must be A or B; got {which}. Pass one of these.")
-    _need("tblite")
-    _run(name, toy_charge.jobs(name), toy_charge.compute, output / name, processes, limit)
-    _write(name, toy_charge.collect, toy_charge.card, output)
 
 
-@app.command("carbenes")
-@clear_endings()
+@app.command("carbenes", cls=Command)
+@does("reference.labels", "carbenes_st")
 def carbenes_st(
     output: Folder = Path("polcalc-labels"), processes: Processes = 1, limit: Limit = 0
 ) -> None:
     """Compute carbenes-st with PySCF: singlet and triplet at every geometry."""
-    _need("pyscf")
-    _need("rdkit")
-    name = carbenes.NAME
-    made = carbenes.carbenes()
-    minima, geometries = output / name / "minima", output / name / "geometries"
-    _run("minima", carbenes.minima(made), carbenes.find_minimum, minima, processes, limit)
-    _run(
-        "geometries",
-        carbenes.geometries(made, minima),
-        carbenes.label,
-        geometries,
-        processes,
-        limit,
-    )
-    _write(name, lambda _, folder: carbenes.collect(folder), carbenes.card, output)
 
 
-@app.command("open-shells")
-@clear_endings()
+@app.command("open-shells", cls=Command)
+@does("reference.labels", "organic_open_shells")
 def organic_open_shells(
     output: Folder = Path("polcalc-labels"), processes: Processes = 1, limit: Limit = 0
 ) -> None:
@@ -111,16 +62,10 @@ def organic_open_shells(
     Seconds a label; the more jobs are done the larger the set. What is there is collected,
     whatever the limit.
     """
-    _need("pyscf")
-    _need("rdkit")
-    _need("tblite")
-    name = open_shells.NAME
-    _run(name, open_shells.jobs(), open_shells.work(output / name), output / name, processes, limit)
-    _write(name, lambda _, folder: open_shells.collect(folder), open_shells.card, output)
 
 
-@app.command("organic")
-@clear_endings()
+@app.command("organic", cls=Command)
+@does("reference.labels", "organic_xtb")
 def organic_xtb(
     output: Folder = Path("polcalc-labels"),
     processes: Processes = 1,
@@ -130,40 +75,22 @@ def organic_xtb(
         typer.Option(
             "--molecules", min=200, help="Molecules to train on; a run goes on with more."
         ),
-    ] = organic.N_TRAIN,
+    ] = 292_500,
     test_molecules: Annotated[
         int, typer.Option("--test-molecules", min=1, help="Molecules never trained on.")
-    ] = organic.N_TEST,
+    ] = 500,
     seed: Annotated[
         int,
         typer.Option(
             "--seed", help="The same seed makes the same set, whatever the number of processes."
         ),
-    ] = organic.SEED,
+    ] = 20261121,
 ) -> None:
     """Compute organic-xtb (GFN2-xTB; molecules, ions, radicals): about 18 hours of one core."""
-    _need("tblite")
-    _need("rdkit")
-    folder = output / NAME
-    jobs = organic.make_jobs(molecules, test_molecules, seed)
-    _same_set(
-        folder,
-        {"molecules": min(molecules, DRAWS[0]), "test_molecules": test_molecules, "seed": seed},
-    )
-    _run(NAME, jobs, organic.compute, folder, processes, limit)
-    with as_input_error():
-        about = organic_files.write_set(jobs, folder, output)
-    for name, card in ((NAME, about), (SAMPLE, organic_files.sample_card(about, output))):
-        _write_card(output / f"{name}.json", card)
-    screen.print(
-        f"{output}: {about['labels']} labels of {about['molecules']} molecules,"
-        f" {about['test labels']} to test on",
-        markup=False,
-    )
 
 
-@app.command("rehearsal")
-@clear_endings()
+@app.command("rehearsal", cls=Command)
+@does("reference.labels", "rehearse")
 def rehearse(
     model: opt.ModelArgument,
     output: Folder = Path("polcalc-labels"),
@@ -184,38 +111,10 @@ def rehearse(
     The file goes to `data.rehearsal` in the configuration of that training, which starts from the
     same model.
     """
-    _need("tblite")
-    _need("rdkit")
-    with as_input_error():
-        teacher = load(model)
-    grown = {
-        key: job
-        for key, job in organic.make_jobs(molecules).items()
-        if not job.parent.test and not job.parent.small
-    }
-    jobs = dict(list(grown.items())[::every])
-    folder = output / rehearsal.NAME
-    _same_set(folder, {"molecules": molecules, "every": every})
-    _run(rehearsal.NAME, jobs, rehearsal.draw, folder, processes, limit)
-    with as_input_error():
-        frames = rehearsal.said_by(teacher.potential, organic_files.collect(jobs, folder))
-    path = output / f"{rehearsal.NAME}.h5"
-    write_hdf5(path, frames)
-    about = {
-        "name": rehearsal.NAME,
-        "model": teacher.card.name,
-        "sha256 of the model": teacher.sha256,
-        "labels": len(frames),
-    }
-    _write_card(
-        path.with_suffix(".json"),
-        about | {"molecules": molecules, "every": every, "sha256": checksum(path)},
-    )
-    screen.print(f"{path}: what {teacher.card.name} says of {len(frames)} structures", markup=False)
 
 
-@app.command("molecule")
-@clear_endings()
+@app.command("molecule", cls=Command)
+@does("reference.labels", "one_molecule")
 def one_molecule(
     structure: opt.Structure,
     output: Folder = Path("polcalc-labels"),
@@ -245,92 +144,3 @@ def one_molecule(
     Train on STRUCTURE.h5 first, then on your own labels with `training.start` naming the model that
     came of it.
     """
-    _need("tblite")
-    atoms = read_structure(structure)
-    with as_input_error():
-        state = electrons.resolve(atoms, charge, multiplicity)
-        made = molecule.jobs(atoms, state.charge, state.multiplicity, temperature_K, labels, seed)
-    name = structure.stem
-    asked = {
-        "charge": state.charge,
-        "multiplicity": state.multiplicity,
-        "temperature_K": temperature_K,
-        "labels": labels,
-        "seed": seed,
-    }
-    _same_set(output / name, asked | {"structure": checksum(structure)})
-    _run(name, made, molecule.compute, output / name, processes, limit)
-    _write(
-        name,
-        lambda _, folder: molecule.collect(made, folder, name),
-        lambda _, frames: molecule.card(made, frames, seed),
-        output,
-    )
-
-
-def _run(
-    name: str,
-    jobs: Mapping[str, Any],
-    work: Callable[[Any], Any],
-    folder: Path,
-    processes: int,
-    limit: int,
-) -> None:
-    chosen = dict(list(jobs.items())[:limit]) if limit else dict(jobs)
-    for _ in track(
-        run_jobs(chosen, work, folder, processes),
-        total=len(chosen),
-        description=name,
-        console=errors,
-        transient=True,
-    ):
-        pass
-    if failed := failures(folder, list(chosen)):
-        screen.print(
-            f"{len(failed)} of {len(chosen)} jobs have no labels, the first:"
-            f" {next(iter(failed.items()))}",
-            markup=False,
-        )
-
-
-def _write(
-    name: str,
-    collect: Callable[[str, Path], Frames],
-    describe: Callable[[str, Frames], Mapping[str, Any]],
-    output: Path,
-) -> None:
-    """Write the set and its card."""
-    with as_input_error():
-        frames = collect(name, output / name)
-    write_hdf5(output / f"{name}.h5", frames)
-    about = dict(describe(name, frames)) | {
-        "citation": frames.provenance.citation,
-        "url": frames.provenance.url,
-        "sha256": checksum(output / f"{name}.h5"),
-    }
-    _write_card(output / f"{name}.json", about)
-    screen.print(f"{output / f'{name}.h5'}: {len(frames)} labels", markup=False)
-
-
-def _write_card(path: Path, about: Mapping[str, Any]) -> None:
-    write_text(path, json.dumps(json.loads(to_json(about)), indent=1, ensure_ascii=False) + "\n")
-
-
-def _same_set(folder: Path, asked: Mapping[str, Any]) -> None:
-    """Refuse to put the jobs of two sets into one folder: their keys would be the same."""
-    path = folder / "set.json"
-    if path.is_file() and (found := json.loads(path.read_text(encoding="utf-8"))) != asked:
-        raise InputError(
-            f"`--output` must hold a run of the same set, {asked}; got {found}. Choose another"
-            " folder."
-        )
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(path, to_json(asked))
-
-
-def _need(program: str) -> None:
-    if find_spec(program) is None:
-        raise InputError(
-            f"`{program}` must be installed for these labels. Run: pip install"
-            " 'polcalc[chemistry]'."
-        )

@@ -2,44 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
-import numpy as np
 import typer
-from ase import Atoms, units
-from ase.utils.forcecurve import ForceFit, fit_images
-from matplotlib.figure import Figure
-from rich.console import Console
-from rich.table import Table
 
 from md_runs.cli import options as opt
-from md_runs.cli import session
-from md_runs.cli.session import ModelOptions
-from md_runs.dynamics.constraints import constrain
-from md_runs.errors import InputError, NotConverged, errors
-from md_runs.records.figures import BLUE, GREY, ORANGE
-from md_runs.records.manifest import make_manifest
-from md_runs.records.output import check_free, recorded, to_json, write_figure
-from md_runs.records.structures import write_structures
-from md_runs.surfaces.band import (
-    Band,
-    Search,
-    Step,
-    check_ends,
-    find_path,
-    remarks,
-)
-from md_runs.surfaces.relax import relax
-from polcalc import PolarizedCalculator
-from polcalc.calculator.calculator import DEFAULT
-from potentials.files import write_text
-
-screen = Console(highlight=False, soft_wrap=True)
+from md_runs.cli.commands import does
 
 Start = Annotated[
     Path, typer.Argument(metavar="START", help="Structure file; the last frame counts.")
@@ -68,6 +37,7 @@ Fmax = Annotated[
 Steps = Annotated[int, typer.Option("--steps", min=1, help="Give up after this many steps.")]
 
 
+@does("surfaces.neb", "neb")
 def command(
     start: Start,
     end: End,
@@ -75,9 +45,9 @@ def command(
     images: Images = 9,
     relax_ends: RelaxEnds = False,
     climb: Climb = True,
-    spring_ev_per_a2: Spring = 0.1,
+    spring_eV_per_A2: Spring = 0.1,
     optimizer: opt.Optimizer = "fire",
-    fmax_ev_per_a: Fmax = 0.02,
+    fmax_eV_per_A: Fmax = 0.02,
     steps: Steps = 1000,
     fix_atoms: opt.FixAtoms = None,
     charge: opt.Charge = None,
@@ -94,177 +64,3 @@ def command(
     Writes path.extxyz, path.csv, barrier.png, saddle.extxyz, search.csv and neb.json. Exit code 1
     when the band did not converge.
     """
-    charges, groups = (
-        session.read_partial_charges(partial_charges),
-        session.read_fragments(fragments),
-    )
-    chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity, charges, groups)
-    for name, value in (("fmax-eV-per-A", fmax_ev_per_a), ("spring-eV-per-A2", spring_ev_per_a2)):
-        if not 0 < value < float("inf"):
-            raise InputError(f"`--{name}` must be positive; got {value}. Correct it.")
-    search = Search(images, climb, spring_ev_per_a2, optimizer, fmax_ev_per_a, steps)
-    check_free(output)
-    first, last = (session.read_structure(path) for path in (start, end))
-    for atoms in (first, last):
-        constrain(atoms, fix_atoms, None)
-    check_ends(first, last)
-    calculator = session.make_calculator(chosen)
-    check_states(first, last, calculator)
-    manifest = make_manifest(
-        "neb",
-        asdict(search) | {"relax_ends": relax_ends, "fix_atoms": fix_atoms},
-        structures=[session.fingerprint(path) for path in (start, end)],
-        **session.describe(calculator),
-    )
-    with recorded(output, manifest):
-        unrelaxed = [
-            atoms
-            for atoms in (first, last)
-            if relax_ends and not relax(atoms, fmax_eV_per_A=fmax_ev_per_a, steps=steps).converged
-        ]
-        told = remarks(first, last)
-        found = find_path(first, last, calculator, search)
-        facts = summary(found) | {"remarks": told}
-        write(output, found, facts, f"{first.get_chemical_formula()}, {model or DEFAULT}")
-    screen.print(table_of(found, facts))
-    for text in told:
-        errors.print(f"warning: {text}", markup=False)
-    screen.print(f"Results in {output}")
-    if unrelaxed or not found.converged:
-        raise NotConverged(
-            f"{'an end' if unrelaxed else 'the band'} did not reach {fmax_ev_per_a} eV/Å in {steps}"
-            " steps."
-        )
-
-
-def check_states(start: Atoms, end: Atoms, calculator: PolarizedCalculator) -> None:
-    """Evaluate both ends once, and refuse them where charge or multiplicity differ.
-
-    Raises
-    ------
-    InputError
-    """
-    states = []
-    for atoms in (start, end):
-        atoms.calc = calculator
-        session.evaluate_first(atoms)
-        assert calculator.state is not None
-        states.append(calculator.state)
-    one, other = states
-    if (one.charge, one.multiplicity) != (other.charge, other.multiplicity):
-        raise InputError(
-            f"`END` must be in the state of `START`, {one}; got {other}. Pass --charge and"
-            " --multiplicity."
-        )
-
-
-def summary(found: Band) -> dict[str, Any]:
-    """Collect the numbers as plain values."""
-    energies, saddle = found.energies, found.saddle
-    return {
-        "converged": found.converged,
-        "steps": len(found.steps),
-        "fmax_eV_per_A": found.steps[-1].fmax_eV_per_A,
-        "barrier_eV": None if saddle is None else float(energies[saddle]),
-        "reverse_barrier_eV": None if saddle is None else float(energies[saddle] - energies[-1]),
-        "reaction_energy_eV": float(energies[-1]),
-        "saddle_image": saddle,
-    }
-
-
-def write(output: Path, found: Band, facts: dict[str, Any], title: str) -> None:
-    """Write every file of a result."""
-    fit = fit_images(found.images)
-    write_text(output / "neb.json", to_json(facts))
-    write_text(output / "path.csv", path_csv(found, fit))
-    write_text(output / "search.csv", search_csv(found.steps))
-    write_structures(output / "path.extxyz", found.images)
-    if found.saddle is not None:
-        write_structures(output / "saddle.extxyz", [found.images[found.saddle]])
-    write_figure(output / "barrier.png", plot_barrier(found, fit, title))
-
-
-def path_csv(found: Band, fit: ForceFit) -> str:
-    """List the images along the path."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "path_A", "energy_eV", "relative_energy_eV", "fmax_eV_per_A"])
-    for number, (image, length, energy) in enumerate(
-        zip(found.images, fit.path, found.energies, strict=True)
-    ):
-        fmax = np.linalg.norm(image.get_forces(), axis=1).max()
-        writer.writerow(
-            [
-                number,
-                f"{length:.6f}",
-                f"{image.get_potential_energy():.9f}",
-                f"{energy:.9f}",
-                f"{fmax:.6f}",
-            ]
-        )
-    return text.getvalue()
-
-
-def search_csv(steps: Sequence[Step]) -> str:
-    """List the steps of the search."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Step._fields)
-    writer.writerows(
-        [s.step, f"{s.highest_energy_eV:.9f}", f"{s.fmax_eV_per_A:.6f}", int(s.climbing)]
-        for s in steps
-    )
-    return text.getvalue()
-
-
-def plot_barrier(found: Band, fit: ForceFit, title: str) -> Figure:
-    """Energy along the path; the curve follows the slopes that the forces give."""
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
-    axes = figure.subplots()
-    state = "" if found.converged else ", not converged"
-    axes.set_title(f"{title}{state}", loc="left")
-    axes.axhline(0.0, color=GREY, lw=0.8)
-    axes.plot(fit.fit_path, fit.fit_energies, color=BLUE, lw=1.2)
-    axes.plot(fit.path, fit.energies, "o", color=BLUE, ms=5)
-    if found.saddle is not None:
-        top = fit.path[found.saddle], fit.energies[found.saddle]
-        axes.plot(*top, "o", color=ORANGE, ms=8)
-        axes.annotate(
-            f"{top[1]:.4f} eV", top, (0, 9), textcoords="offset points", ha="center", color=ORANGE
-        )
-    axes.margins(y=0.15)
-    axes.set_xlabel("path (Å)")
-    axes.set_ylabel("energy - start (eV)")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def table_of(found: Band, facts: dict[str, Any]) -> Table:
-    """Lay out what was found for people."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-
-    def said(energy: float) -> str:
-        return (
-            f"{energy:.4f} eV ({energy / units.kJ * units.mol:.2f} kJ/mol,"
-            f" {energy / units.kcal * units.mol:.2f} kcal/mol)"
-        )
-
-    if found.saddle is None:
-        table.add_row("barrier", "none: an end is the highest point of the path")
-    else:
-        table.add_row("barrier", said(facts["barrier_eV"]))
-        table.add_row("barrier of the reverse", said(facts["reverse_barrier_eV"]))
-    table.add_row("energy of the end", f"{said(facts['reaction_energy_eV'])} over the start")
-    state = "converged" if found.converged else "[red]not converged[/red]"
-    table.add_row(
-        "search",
-        f"{state}, {facts['steps']} steps, largest force {facts['fmax_eV_per_A']:.3g} eV/Å",
-    )
-    if found.saddle is not None:
-        table.add_row(
-            "saddle point",
-            f"image {found.saddle}; polcalc vib saddle.extxyz shows whether it has one imaginary"
-            " mode",
-        )
-    return table

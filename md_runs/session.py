@@ -20,8 +20,8 @@ from md_runs.errors import InputError, as_input_error
 from md_runs.records.structures import set_polarization
 from md_runs.records.versions import version_of
 from polcalc import PolarizedCalculator
-from polcalc.calculator.calculator import DEFAULT
 from polcalc.calculator.partial_charges import GASTEIGER
+from potentials.shipped import DEFAULT
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,96 @@
+"""From the declaration of a command to its help screen and to the function that does the work."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import wraps
+from importlib import import_module
+from typing import Any, get_type_hints
+
+import typer
+from typer.core import TyperCommand
+
+from md_runs.errors import clear_endings
+from md_runs.signals import silent_end
+
+Declaration = Callable[..., None]
+PLAIN: dict[str, Any] = {  # every Typer: help without rich, which takes as long as all the rest
+    "rich_markup_mode": None,
+    "pretty_exceptions_enable": False,
+    "add_completion": False,
+    "context_settings": {"help_option_names": ["-h", "--help"], "max_content_width": 100},
+}
+
+
+def does(module: str, function: str) -> Callable[[Declaration], Declaration]:
+    """Let a declared command call the function of the same parameters that does its work.
+
+    The declaration holds options, defaults and help; the module below `md_runs` is imported when
+    the command runs, so that help and usage errors need neither torch nor ASE. A function with a
+    parameter ``given`` is told the names of what the user asked for himself.
+    """
+
+    def complete(declared: Declaration) -> Declaration:
+        @wraps(declared)
+        def command(context: typer.Context, **options: Any) -> None:
+            with silent_end():
+                work = getattr(import_module(f"md_runs.{module}"), function)
+            if "given" in inspect.signature(work).parameters:
+                options["given"] = given(context)
+            with clear_endings():
+                work(**options)
+
+        hints = get_type_hints(declared, include_extras=True)
+        signature = inspect.signature(declared)
+        parameters = [
+            inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+            *(
+                p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[p.name])
+                for p in signature.parameters.values()
+            ),
+        ]
+        declaration: Any = command
+        declaration.__annotations__ = hints | {"context": typer.Context}
+        declaration.__signature__ = signature.replace(parameters=parameters)
+        declaration.work = (module, function)
+        return command
+
+    return complete
+
+
+def given(context: typer.Context) -> set[str]:
+    """Name the options and arguments that do not have their defaults."""
+    return {
+        name
+        for name in context.params
+        if getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
+    }
+
+
+class QuickHelp:
+    """What keeps a command that is asked for help, or misspelt, from importing pydantic."""
+
+    def get_help_option(self, ctx: Any) -> Any:
+        """Give ``--help`` a plain default: typer converts every other with pydantic."""
+        option: Any = super().get_help_option(ctx)  # type: ignore[misc]
+        if option is not None:
+            option.default = False
+        return option
+
+
+class Command(QuickHelp, TyperCommand):
+    """A command whose help screen lists the options under their panels."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """List arguments first, then options panel by panel, those without one first."""
+        panels: dict[str, list[tuple[str, str]]] = {"Arguments": [], "Options": []}
+        for parameter in self.get_params(ctx):
+            if (record := parameter.get_help_record(ctx)) is not None:
+                plain = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                panel = getattr(parameter, "rich_help_panel", None) or plain
+                panels.setdefault(panel, []).append(record)
+        for name, records in panels.items():
+            if records:
+                with formatter.section(name):
+                    formatter.write_dl(records)

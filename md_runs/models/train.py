@@ -1,0 +1,184 @@
+"""``polcalc train``: train a potential on labelled structures as a configuration says."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from matplotlib.figure import Figure
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from md_runs.errors import InputError, RunFailed, as_input_error
+from md_runs.models.errors_table import errors_table
+from md_runs.records.manifest import make_manifest, now
+from md_runs.records.output import MANIFEST, check_free, claim, to_json, write_figure
+from md_runs.screen import errors, screen
+from polcalc.engines.native.training import GRADIENTS
+from potentials.files import write_text
+from potentials.training import Training, finish, override, prepare, read_config
+
+CURVE = "learning_curve.png"
+
+
+def train(
+    config: Path,
+    output: Path = Path("polcalc-train"),
+    time_budget_min: float | None = None,
+    max_epochs: int | None = None,
+    seed: int | None = None,
+    resume: bool = False,
+    data: Path | None = None,
+    device: str = "auto",
+    devices: int = 1,
+) -> None:
+    """Train a potential.
+
+    Writes model.pt (with its card), report.json, log.csv, learning_curve.png, TensorBoard files,
+    checkpoint.pt and manifest.json. Killed at any time, the training goes on with --resume as if
+    nothing had happened.
+    """
+    with as_input_error():
+        chosen = override(
+            read_config(config), max_epochs=max_epochs, time_budget_min=time_budget_min, seed=seed
+        )
+        text = config.read_text(encoding="utf-8")
+    leads = (
+        os.environ.get("LOCAL_RANK", "0") == "0"
+    )  # the processes of the other devices run this command too
+    if leads:
+        _check_output(output, resume)
+    with as_input_error():
+        material = prepare(chosen, data)
+    manifest = make_manifest("train", chosen.to_dict(), seed=chosen.seed)
+    if leads and not resume:
+        claim(output, manifest)
+    with as_input_error():
+        training = Training(
+            material,
+            output,
+            device=device,
+            devices=devices,
+            resume=resume,
+            on_validation=_print_row,
+            gradients=GRADIENTS,
+        )
+    if leads and not resume and material.start is not None:
+        made = f"; made fresh: {', '.join(training.fresh)}" if training.fresh else ""
+        screen.print(f"{chosen.name} starts from {chosen.training.start}{made}")
+    with _watch(training):
+        try:
+            training.run()
+        except FloatingPointError as error:
+            raise RunFailed(str(error)) from error
+    if not training.fabric.is_global_zero:
+        return
+    report = finish(training, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), text)
+    write_figure(output / CURVE, plot_history(report["history"], chosen.name))
+    write_text(
+        output / MANIFEST,
+        to_json(manifest | {"status": "finished", "ended": now(), "sha256": report["sha256"]}),
+    )
+    kind = "test" if "test" in report["errors"] else "validation"
+    screen.print(f"{chosen.name}: errors on the {kind} structures")
+    screen.print(errors_table(report["errors"][kind]))
+    screen.print(f"Results in {output}")
+
+
+def plot_history(history: Sequence[Mapping[str, Any]], title: str) -> Figure:
+    """Validation errors and loss against epochs, all logarithmic."""
+    figure = Figure(figsize=(8, 8), layout="constrained")
+    axes = figure.subplots(3, 1, sharex=True)
+    figure.suptitle(title)
+    epochs = [row["epoch"] for row in history]
+    curves = (
+        ("energy (meV)", {"MAE": "energy_mae_meV", "RMSE": "energy_rmse_meV"}),
+        ("forces (meV/Å)", {"MAE": "forces_mae_meV_per_A", "RMSE": "forces_rmse_meV_per_A"}),
+        ("loss", {"training": "train_loss", "validation": "validation_loss"}),
+    )
+    for axis, (label, columns) in zip(axes, curves, strict=True):
+        for name, column in columns.items():
+            known = [
+                (epoch, row[column])
+                for epoch, row in zip(epochs, history, strict=True)
+                if row[column]
+            ]
+            if known:
+                axis.plot(*zip(*known, strict=True), lw=1.2, label=name)
+                axis.set_yscale("log")
+                axis.legend(frameon=False)
+        axis.set_ylabel(label if label == "loss" else f"validation {label}")
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[-1].set_xlabel("epoch")
+    return figure
+
+
+def _check_output(output: Path, resume: bool) -> None:
+    if not resume:
+        return check_free(output)
+    try:
+        manifest = json.loads((output / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"`--resume` must find a training in {output}; got no {MANIFEST}. Start without"
+            " --resume."
+        ) from error
+    if manifest.get("command") != "train":
+        raise InputError(
+            f"`--resume` must find a training in {output}; got a run of {manifest.get('command')}."
+            " Choose its directory."
+        )
+    for rest in output.glob(".*.partial"):  # of a write that was killed
+        rest.unlink()
+    return None
+
+
+def _print_row(row: Mapping[str, Any]) -> None:
+    """Print a line per validation where no one watches the bar."""
+    if not errors.is_terminal:
+        print(
+            f"{timedelta(seconds=round(row['elapsed_s']))}  epoch {row['epoch']:g} "
+            f" {_errors_of(row)}  {row['ms_per_step']:.1f} ms/step",
+            flush=True,
+        )
+
+
+def _errors_of(row: Mapping[str, Any]) -> str:
+    forces = row["forces_mae_meV_per_A"]
+    return f"validation {row['energy_mae_meV']:.2f} meV" + (
+        "" if forces is None else f" {forces:.2f} meV/Å"
+    )
+
+
+def _watch(training: Training) -> AbstractContextManager[object]:
+    """Show progress, errors and the time left, from a thread of its own."""
+    if not errors.is_terminal or not training.fabric.is_global_zero:
+        return nullcontext()
+    return Live(
+        get_renderable=lambda: _line(training), console=errors, refresh_per_second=2, transient=True
+    )
+
+
+def _line(training: Training) -> Table:
+    state, done = training.state, training.done
+    line = Table.grid(padding=(0, 1))
+    left = (
+        f"{timedelta(seconds=round(state.elapsed_s * (1 - done) / done))} left"
+        if done > 0 and state.elapsed_s > 0
+        else "compiling"
+    )
+    found = _errors_of(state.history[-1]) if state.history else ""
+    for _ in range(4):
+        line.add_column(no_wrap=True)
+    line.add_row(
+        f"epoch {training.epoch}", ProgressBar(total=1.0, completed=done, width=20), found, left
+    )
+    return line

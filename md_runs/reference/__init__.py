@@ -1,0 +1,1 @@
+"""Reference data: known sets, and labels of our own."""

@@ -1,0 +1,112 @@
+"""Declarations of commands: what they need to answer, and that they match what does the work."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from md_runs.cli.app import COMMANDS, app
+
+REPOSITORY = Path(__file__).parents[1]
+HEAVY = ("torch", "ase", "numpy", "matplotlib", "rich", "h5py", "scipy")
+IMPORTED = f"""
+import sys
+from md_runs.cli.app import app
+try:
+    app(sys.argv[1:])
+finally:
+    print("heavy:", *(name for name in {HEAVY!r} if name in sys.modules), file=sys.stderr)
+"""
+
+
+def declarations() -> Iterator[tuple[str, Any]]:
+    """Name every declared command, also those of groups."""
+    for name, entry in COMMANDS.items():
+        module = import_module(f"md_runs.cli.{entry.module}")
+        if hasattr(module, "command"):
+            yield name, module.command
+        else:
+            for sub in module.app.registered_commands:
+                yield f"{name} {sub.name or sub.callback.__name__}", sub.callback
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "--version",
+        "md --nosuch",
+        "relax --steps many",
+        "vib",
+        *(f"{name} --help" for name in COMMANDS),
+    ],
+)
+def test_help_and_usage_errors_import_nothing_large(line: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTED, *line.split()],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    asked_well = line.endswith(("--help", "--version"))
+    assert done.returncode == (0 if asked_well else 2)
+    assert done.stderr.splitlines()[-1] == "heavy:"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(("name", "declared"), list(declarations()))
+def test_a_declaration_has_the_parameters_and_defaults_of_its_work(
+    name: str, declared: Any
+) -> None:
+    module, function = declared.work
+    work = inspect.signature(getattr(import_module(f"md_runs.{module}"), function)).parameters
+    options = dict(inspect.signature(declared).parameters)
+    del options["context"]
+    assert list(options) == [parameter for parameter in work if parameter != "given"]
+    different = {
+        option: (options[option].default, work[option].default)
+        for option in options
+        if work[option].default not in (inspect.Parameter.empty, options[option].default)
+    }
+    assert not different
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout.strip().count(".") == 2
+
+
+def test_the_shell_completes_commands_and_options() -> None:
+    def complete(words: str, position: int) -> list[str]:
+        done = subprocess.run(
+            [
+                sys.executable,
+                "-c",
+                "import sys; from md_runs.cli.app import main; sys.argv = ['polcalc']; main()",
+            ],
+            env=os.environ
+            | {
+                "PYTHONPATH": str(REPOSITORY),
+                "_POLCALC_COMPLETE": "complete_bash",
+                "COMP_WORDS": words,
+                "COMP_CWORD": str(position),
+            },
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        return done.stdout.split()
+
+    assert complete("polcalc re", 1) == ["relax"]
+    assert complete("polcalc md --temperature-e", 2) == ["--temperature-end-K"]
