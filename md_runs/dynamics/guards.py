@@ -51,13 +51,25 @@ BOND, BROKEN, FORMED = (
 )  # of the sum of covalent radii: bonded at the start; a bond no more; a new bond
 
 
+UNHELD = (
+    "Nothing holds it together at this pressure and temperature: a model without attraction at long"
+    " range evaporates a liquid, and no time step helps. Take --ensemble nvt at a known density, or"
+    " another model."
+)
+CRUSHED = (
+    "The pressure is more than it withstands, or it began far too thin. Start nearer to its density"
+    " (polcalc relax --cell), or at --ensemble nvt."
+)
+
+
 @dataclass(frozen=True)
 class Alarm:
-    """What is wrong, and with which atoms."""
+    """What is wrong, with which atoms, and what may help."""
 
     step: int
     what: str
     atoms: tuple[int, ...]
+    advice: str = "A shorter time step or a relaxed start may help."
 
     def __str__(self) -> str:
         """One line for people."""
@@ -216,6 +228,7 @@ class Guards:
                 f"the volume is {ratio:.2f} times that of the start; the limit is a factor of"
                 f" {VOLUME:g}.",
                 [],
+                UNHELD if ratio > 1 else CRUSHED,
             )
         self._check_distances(step)
 
@@ -350,8 +363,14 @@ class Guards:
     def _name(self, atom: int) -> str:
         return f"{self.atoms.symbols[atom]}{atom}"
 
-    def _raise(self, step: int, what: str, atoms: Sequence[Any] | npt.NDArray[Any]) -> None:
-        raise Alarmed(Alarm(step, what, tuple(int(atom) for atom in atoms)))
+    def _raise(
+        self,
+        step: int,
+        what: str,
+        atoms: Sequence[Any] | npt.NDArray[Any],
+        advice: str = Alarm.advice,
+    ) -> None:
+        raise Alarmed(Alarm(step, what, tuple(int(atom) for atom in atoms), advice))
 
 
 def _closest_distances(card: Card | None) -> Floats:

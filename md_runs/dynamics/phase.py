@@ -334,7 +334,7 @@ class Run:
         )
         return RunAlarmed(
             f"Dynamics broke down at {where}: {alarm.what} The last {len(frames)} frames are in"
-            f" {path}. A shorter time step or a relaxed start may help."
+            f" {path}. {alarm.advice}"
         )
 
     def _summary(self, wall_s: float) -> Summary:
