@@ -215,6 +215,20 @@ def test_the_shell(model: Path, tmp_path: Path) -> None:
     assert (again.exit_code, len(again.stderr.splitlines())) == (2, 1)
 
 
+def test_the_point_group_gives_the_symmetry_number(model: Path, tmp_path: Path) -> None:
+    """Formaldehyde turns onto itself in two ways: R ln 2 = 5.76 J/mol/K less entropy."""
+    molecule("H2CO").write(tmp_path / "m.xyz")
+    facts = []
+    for options in ("", "--symmetry-number 1"):
+        output = tmp_path / f"out{len(facts)}"
+        result = polcalc(f"vib {tmp_path}/m.xyz --model {model} --output {output} {options}")
+        assert result.exit_code == 0 and "point group C2v" in result.stdout, result.output
+        facts.append(json.loads((output / "vib.json").read_text()))
+    assert [f["thermochemistry"]["symmetry_number"] for f in facts] == [2, 1]
+    own, none = (f["thermochemistry"]["entropy_eV_per_K"] for f in facts)
+    assert (none - own) / units.kJ * units.mol * 1000 == pytest.approx(5.763, abs=1e-3)
+
+
 def test_relaxing_first_ends_at_rest(model: Path) -> None:
     """Of the untrained model one finds the modes of a minimum, fixed atoms where they were."""
     atoms = molecule("CH3OH")

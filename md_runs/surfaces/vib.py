@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +27,7 @@ from md_runs.records.structures import write_structures
 from md_runs.screen import errors, screen
 from md_runs.session import ModelOptions
 from md_runs.surfaces.relax import relax, remarks
+from md_runs.surfaces.symmetry import find_symmetry
 from md_runs.surfaces.vibrations import (
     MONATOMIC,
     Gas,
@@ -57,7 +58,7 @@ def vib(
     model: str | None = None,
     temperature_K: float = 298.15,
     pressure_bar: float = 1.0,
-    symmetry_number: int = 1,
+    symmetry_number: int | None = None,
     geometry: Geometry | Literal["auto"] = "auto",
     relax_first: bool = False,
     fmax_eV_per_A: float = 0.0001,
@@ -81,7 +82,6 @@ def vib(
         session.read_fragments(fragments),
     )
     chosen = ModelOptions(model, device, dtype, "auto", charge, multiplicity, charges, groups)
-    gas = Gas(temperature_K, pressure_bar, symmetry_number)
     check_positive(
         temperature_K=temperature_K, pressure_bar=pressure_bar, fmax_eV_per_A=fmax_eV_per_A
     )
@@ -94,7 +94,9 @@ def vib(
     atoms.calc = calculator
     session.evaluate_first(atoms)
     asked = {
-        **asdict(gas),
+        "temperature_K": temperature_K,
+        "pressure_bar": pressure_bar,
+        "symmetry_number": symmetry_number,
         "geometry": geometry,
         "fix_atoms": fix_atoms,
         "relax_first": relax_first,
@@ -109,8 +111,12 @@ def vib(
         state = calculator.state
         assert state is not None
         told = [*(remarks(relaxed) if relaxed else ()), *complaints(atoms, found)]
-        facts = summary(atoms, found, replace(gas, multiplicity=state.multiplicity)) | {
-            "warnings": told
+        symmetry = find_symmetry(atoms)
+        turns = symmetry_number or symmetry.symmetry_number
+        gas = Gas(temperature_K, pressure_bar, turns, state.multiplicity)
+        facts = summary(atoms, found, gas) | {
+            "point_group": symmetry.point_group if found.geometry else None,
+            "warnings": told,
         }
         write(output, atoms, found, facts, f"{atoms.get_chemical_formula()}, {model or DEFAULT}")
     screen.print(modes_table(found.modes))
@@ -330,8 +336,9 @@ def facts_table(facts: dict[str, Any]) -> Table:
     }
     if facts["geometry"]:
         rows["thermochemistry"] += (
-            f", {thermal['pressure_bar']:g} bar, {facts['geometry']}, symmetry number"
-            f" {thermal['symmetry_number']}, electronic degeneracy {thermal['multiplicity']}"
+            f", {thermal['pressure_bar']:g} bar, {facts['geometry']}, point group"
+            f" {facts['point_group']}, symmetry number {thermal['symmetry_number']}"
+            f", electronic degeneracy {thermal['multiplicity']}"
         )
     for key, name in ENERGIES.items():
         if key in thermal:

@@ -15,11 +15,12 @@ TemperatureK = Annotated[
 ]
 PressureBar = Annotated[float, typer.Option("--pressure-bar", help="Of the ideal gas, in bar.")]
 SymmetryNumber = Annotated[
-    int,
+    int | None,
     typer.Option(
         "--symmetry-number",
         min=1,
-        help="Rotations that map the molecule onto itself: water 2, ammonia 3, methane 12.",
+        help="Rotations that map the molecule onto itself. Default: that of its point group.",
+        show_default=False,
     ),
 ]
 Shape = Annotated[
@@ -41,7 +42,7 @@ def command(
     model: opt.Model = None,
     temperature_K: TemperatureK = 298.15,
     pressure_bar: PressureBar = 1.0,
-    symmetry_number: SymmetryNumber = 1,
+    symmetry_number: SymmetryNumber = None,
     geometry: Shape = "auto",
     relax_first: RelaxFirst = False,
     fmax_eV_per_A: FmaxEvPerA = 1e-4,
