@@ -1,12 +1,10 @@
-"""The parts of docs/spin_states.md that are Python.
+"""Make the structures, the scan and the gaps of docs/spin_states.md.
 
-Structures from SMILES, a scan to check the crossing, gaps along a trajectory.
-
-python docs/spin_states.py structures FOLDER
-python docs/spin_states.py scan MODEL FOLDER
-python docs/spin_states.py gaps FOLDER
-python docs/spin_states.py fill FOLDER      put what the commands printed, FOLDER/NAME.txt, into
-                                            docs/spin_states.md
+python examples/spin_states/spin_states.py structures FOLDER
+python examples/spin_states/spin_states.py scan MODEL FOLDER
+python examples/spin_states/spin_states.py gaps FOLDER
+python examples/spin_states/spin_states.py fill FOLDER
+    # put what the commands printed, FOLDER/NAME.txt, into the page
 """
 
 from __future__ import annotations
@@ -159,7 +157,7 @@ def gaps(folder: Path) -> None:
 
 def fill(folder: Path) -> None:
     """Put printed results behind their marks in the text, in place of earlier ones."""
-    page = Path(__file__).with_suffix(".md")
+    page = Path(__file__).parents[2] / "docs" / "spin_states.md"
     text = page.read_text(encoding="utf-8")
     for output in sorted(folder.glob("*.txt")):
         lines = output.read_text(encoding="utf-8").replace(str(folder), "spin-states").splitlines()
@@ -175,7 +173,7 @@ def fill(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    work, *words = sys.argv[1:]
-    {"structures": structures, "scan": scan, "gaps": gaps, "fill": fill}[work](
+    command, *words = sys.argv[1:]
+    {"structures": structures, "scan": scan, "gaps": gaps, "fill": fill}[command](
         *(words[:-1]), Path(words[-1])
     )
