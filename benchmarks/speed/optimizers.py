@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.measure import ROOT, command_line, machine, write
 
-CONFIG = ROOT / "potentials" / "trained" / "ethanol-rmd17" / "train.toml"
+CONFIG = ROOT / "potentials" / "trained" / "ethanol-rmd17" / "recipe" / "dft-labels.toml"
 ADAMW = 'name = "adamw"\nlearning_rate = 2e-3\ngradient_clip = 10.0\n'
 SOAP = (
     'name = "soap"\nlearning_rate = 3e-3\noptions = { refresh_every = 16 }\ngradient_clip = 10.0\n'

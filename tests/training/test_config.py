@@ -12,18 +12,22 @@ from potentials.training.config import from_dict
 from potentials.training.preparation import _complete
 from tests.training import toy
 
-SHIPPED = sorted((Path(__file__).resolve().parents[2] / "potentials/trained").glob("*/train.toml"))
+TRAINED = Path(__file__).resolve().parents[2] / "potentials" / "trained"
+SHIPPED = sorted(TRAINED.glob("*/recipe/*.toml"))
 
 
-@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: p.parent.name)
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda p: str(p.relative_to(TRAINED)))
 def test_shipped_configurations_describe_potentials(path):
     config = read_config(path)
-    assert config.name == path.parent.name
     build(_complete(config.potential, 1.0, {1: -13.0, 6: -1000.0, 8: -2000.0}, {(1, 2): 10.0}))
 
 
-def test_there_are_shipped_configurations():
-    assert {p.parent.name for p in SHIPPED} >= {"ethanol-rmd17", "aspirin-rmd17", "organic-xtb"}
+def test_every_shipped_model_has_a_recipe_of_its_name():
+    names = {path.parents[1].name: set() for path in SHIPPED}
+    for path in SHIPPED:
+        names[path.parents[1].name].add(read_config(path).name)
+    assert set(names) == {path.parent.name for path in TRAINED.glob("*/model.pt")}
+    assert all(model in found for model, found in names.items())
 
 
 def test_plain_values_and_back():
