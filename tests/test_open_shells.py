@@ -78,7 +78,8 @@ def test_species_follow_from_rules() -> None:
     known = {s.smiles: s for s in species()}
     for smiles in ("[H]", "[CH3]", "[CH2]", "[O]O", "[CH]=C", "O=O", "[C]#N", "[CH2]O", "[NH4+]"):
         assert smiles in known
-    assert known["[CH3]"].states == ((0, 2), (1, 1), (-1, 1), (1, 3))
+    assert known["[CH3]"].states == ((0, 2), (1, 1), (-1, 1))
+    assert (1, 3) in known["[OH]"].states
     assert (-1, 2) not in known["CC"].states  # a saturated molecule binds no electron more
     assert len({s.number for s in known.values()}) == len(known)
 
@@ -89,9 +90,9 @@ def test_jobs_are_the_same_and_their_beginning_is_balanced() -> None:
 
     jobs = open_shells.jobs()
     assert list(jobs) == list(open_shells.jobs()) and len(jobs) > 15_000
-    first = list(jobs.values())[:400]
+    first = list(jobs.values())[:500]
     closed = [job for job in first if job.state == (0, 1) and job.draw == 0]
-    assert len(closed) > 80
+    assert len(closed) > 60
     numbers = {z for job in closed for z in open_shells._embedded(job.species)[0]}
     assert numbers == ALL_ELEMENTS
     atoms = [job.species.smiles for job in first if job.species.n_atoms == 1]

@@ -60,7 +60,7 @@ BOND = 1.3  # of the sum of covalent radii
 ROUGH, FINE = 0.05, 0.1  # eV/Å, forces that are left after each relaxation
 BOTH_WAYS = 0.25  # of the closed shells of three heavy atoms begin the set, beside all smaller ones
 FIRST = {0: 0.0, 1: 0.2, 2: 0.5, 3: 0.9}  # where in the order so many heavy atoms begin; 4 for more
-PACE = {0: 0.1, 1: 0.15, 2: 0.3, 3: 0.8}  # how far in the order the next one is; 2 for more
+PACE = {0: 0.1, 1: 0.1, 2: 0.3, 3: 0.8}  # how far in the order the next one is; 2 for more
 LATE_ELEMENT = 0.4  # how much further for each atom of a rare element
 LATE_STATE = 0.3  # how much further for other states than that of the SMILES
 
@@ -93,7 +93,7 @@ class Geometry(NamedTuple):
         size, first = self.species.n_heavy, self.state == self.species.states[0]
         if self.draw == 0 and self.state == (0, 1) and first:
             if size < 3:
-                return 0.6 * where
+                return 0.6 * where * (1 + self.species.n_rare)
             if size == 3 and where < BOTH_WAYS:
                 return 0.3 + where / BOTH_WAYS
         late = LATE_ELEMENT * self.species.n_rare + LATE_STATE * (not first) if size > 1 else 0.0

@@ -34,6 +34,7 @@ ACCEPTING = (
     "[N,O]=,#[N,O]",
     "*=,#*~*=,#*",
 )  # beside carbenes and their like
+UNSATURATED = "*=,#*"
 RARE = frozenset({15, 35, 53})
 CARBENES = 2  # heavy atoms at most
 NAMED = tuple(
@@ -82,7 +83,9 @@ class Species(NamedTuple):
     charge: int  # of the SMILES
     electrons: int  # of the SMILES
     n_rare: int  # atoms of P, Br, I
+    unsaturated: bool  # multiple bonds, or two electrons that no bond holds
     accepting: bool  # whether it may bind an electron more, though all of its own are paired
+    polar: bool  # whether an electron that no bond holds is not of carbon: its cation has two more
 
     @property
     def number(self) -> int:
@@ -97,8 +100,9 @@ class Species(NamedTuple):
         if self.charge:
             return ((self.charge, 1),)
         if self.electrons % 2:
-            return ((0, 2), (1, 1), (-1, 1), (1, 3))
-        return ((0, 1), (0, 3), (1, 2), (-1, 2)) if self.accepting else ((0, 1), (0, 3), (1, 2))
+            return ((0, 2), (1, 1), (-1, 1), (1, 3)) if self.polar else ((0, 2), (1, 1), (-1, 1))
+        triplet = self.unsaturated or self.n_atoms == 2
+        return ((0, 1), *[(0, 3)] * triplet, (1, 2), *[(-1, 2)] * self.accepting)
 
 
 @cache
@@ -197,11 +201,11 @@ def _wanted(molecule: Any, n_heavy: int) -> bool:
     from rdkit import Chem
 
     third_row = len(molecule.GetSubstructMatches(Chem.MolFromSmarts(THIRD_ROW)))
-    if third_row > MOST_THIRD_ROW or not molecule.HasSubstructMatch(Chem.MolFromSmarts("[#6]")):
+    if third_row > MOST_THIRD_ROW or not _has(molecule, "[#6]"):
         return False
-    if n_heavy == LARGEST and molecule.HasSubstructMatch(Chem.MolFromSmarts(HEAVY)):
+    if n_heavy == LARGEST and _has(molecule, HEAVY):
         return False
-    return not any(molecule.HasSubstructMatch(Chem.MolFromSmarts(pattern)) for pattern in UNWANTED)
+    return not any(_has(molecule, pattern) for pattern in UNWANTED)
 
 
 def _without_hydrogens(molecule: Any, count: int) -> set[str]:
@@ -235,9 +239,23 @@ def _species(smiles: str) -> Species:
     numbers = [a.GetAtomicNum() for a in molecule.GetAtoms()]
     charge = Chem.GetFormalCharge(molecule)
     n_heavy = sum(z > 1 for z in numbers)
-    accepting = any(a.GetNumRadicalElectrons() > 1 for a in molecule.GetAtoms())
-    accepting = accepting or any(
-        molecule.HasSubstructMatch(Chem.MolFromSmarts(pattern)) for pattern in ACCEPTING
-    )
     n_rare = sum(z in RARE for z in numbers)
-    return Species(smiles, len(numbers), n_heavy, charge, sum(numbers) - charge, n_rare, accepting)
+    free = [a for a in molecule.GetAtoms() if a.GetNumRadicalElectrons()]
+    carbene = any(a.GetNumRadicalElectrons() > 1 for a in free)
+    return Species(
+        smiles,
+        len(numbers),
+        n_heavy,
+        charge,
+        sum(numbers) - charge,
+        n_rare,
+        unsaturated=carbene or _has(molecule, UNSATURATED),
+        accepting=carbene or any(_has(molecule, pattern) for pattern in ACCEPTING),
+        polar=any(a.GetAtomicNum() != 6 for a in free),
+    )
+
+
+def _has(molecule: Any, pattern: str) -> bool:
+    from rdkit import Chem
+
+    return bool(molecule.HasSubstructMatch(Chem.MolFromSmarts(pattern)))
