@@ -6,11 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ase.data import chemical_symbols
 
+from potentials.datasets import load_frames
+from potentials.datasets.formats.hdf5 import read_hdf5
 from potentials.datasets.formats.units import BOHR, HARTREE
 from potentials.datasets.frames import Frames, make_frames
+from potentials.datasets.sets.own import SHIPPED, card
 from potentials.datasets.shifts import fit_shifts, shifted
 from potentials.labels.method import Failed
+from potentials.labels.teacher import is_installed
 
 HYDROXYL = np.array([8, 1]), np.array([[0.0, 0.0, 0.0], [0.1, 0.2, 0.9]])  # Å
 ALL_ELEMENTS = {1, 6, 7, 8, 9, 15, 16, 17, 35, 53}
@@ -148,3 +153,32 @@ def test_shifts_are_found_and_added() -> None:
         shifted(frames, {"H": 0.0, "C": 0.0})
     with pytest.raises(ValueError, match="structures"):
         fit_shifts(frames.select([1]), np.zeros(1))
+
+
+def test_the_set_of_the_package_is_consistent() -> None:
+    """Charges and unpaired electrons add up; nothing pulls; energies are on the teacher's scale."""
+    frames, about = load_frames("organic-open-shells"), card("organic-open-shells")
+    assert len(frames) == about["labels"] and set(frames.atomic_numbers.tolist()) == ALL_ELEMENTS
+    assert frames.forces is not None and frames.partial_charges is not None
+    assert frames.magmoms is not None and frames.spin_squared is not None
+    first, spin = frames.first[:-1], (frames.multiplicity - 1) / 2
+    for array, whole in ((frames.partial_charges, frames.total_charge), (frames.magmoms, 2 * spin)):
+        np.testing.assert_allclose(np.add.reduceat(array, first), whole, atol=1e-4)
+    np.testing.assert_allclose(np.add.reduceat(frames.forces, first), 0, atol=5e-3)
+    assert abs(frames.spin_squared - spin * (spin + 1)).max() < 0.101
+    raw = read_hdf5(SHIPPED / "organic-open-shells.h5")
+    added = np.array([about["shifts_eV"][chemical_symbols[z]] for z in raw.atomic_numbers])
+    np.testing.assert_allclose(frames.energy - raw.energy, np.add.reduceat(added, first), atol=1e-8)
+    assert about["residual_eV"] < 0.05
+
+
+@pytest.mark.filterwarnings("ignore:.torch.jit:DeprecationWarning")
+@pytest.mark.skipif(not is_installed(), reason="needs the teacher")
+def test_the_scale_is_that_of_the_teacher() -> None:
+    from potentials.labels.open_shells.scale import scale_of
+
+    about = card("organic-open-shells")
+    scale = scale_of(read_hdf5(SHIPPED / "organic-open-shells.h5"))
+    assert scale.shifts.per_element == pytest.approx(about["shifts_eV"], abs=1e-4)
+    assert scale.closed_shells == about["closed shells labelled both ways"]
+    assert scale.forces < 0.15

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from potentials.datasets.formats.hdf5 import read_hdf5
 from potentials.datasets.formats.units import EV_ANGSTROM
+from potentials.datasets.frames import Frames
 from potentials.datasets.recipe import Recipe, RemoteFile
 from potentials.datasets.sets.charged import first_with, row
+from potentials.datasets.shifts import shifted
 
 SHIPPED = Path(__file__).parents[1] / "files"
 
@@ -31,7 +35,7 @@ def _own(name: str) -> Recipe:
     return row(
         name,
         {"": (RemoteFile(f"{name}.h5", "", about["sha256"]),)},
-        first_with(read_hdf5),
+        first_with(partial(_read, shifts_eV=about.get("shifts_eV"))),
         description=about["description"],
         theory=about["theory"],
         licence=about["licence"],
@@ -39,6 +43,12 @@ def _own(name: str) -> Recipe:
         url=about["url"],
         units=EV_ANGSTROM,
     )
+
+
+def _read(path: Path, shifts_eV: Mapping[str, float] | None) -> Frames:
+    """Read a set, its energies on the scale that its card names."""
+    frames = read_hdf5(path)
+    return frames if shifts_eV is None else shifted(frames, shifts_eV)
 
 
 OWN = {

@@ -27,6 +27,7 @@ from scipy.sparse.csgraph import connected_components
 from potentials.datasets.frames import Frames, Provenance, make_frames
 from potentials.labels.gfn2 import gfn2
 from potentials.labels.method import Failed, Floats, Integers, Label
+from potentials.labels.open_shells.scale import scale_of
 from potentials.labels.open_shells.species import Species, State, species
 from potentials.labels.sampling import hessian, relax, thermal_displacements
 from potentials.labels.wb97m import THEORY, pbe0, program, wb97m
@@ -223,6 +224,7 @@ def card(name: str, frames: Frames) -> Mapping[str, Any]:
         "labels": len(frames),
         "species": len(set(frames.group.tolist())) if frames.group is not None else 0,
         "labels by charge and multiplicity": counts,
+        **scale_of(frames).card(),
         "command": "polcalc labels open-shells",
         "licence": "CC0-1.0",
     }
