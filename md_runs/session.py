@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ase.io
 import numpy as np
@@ -20,6 +22,7 @@ from md_runs.errors import InputError, as_input_error
 from md_runs.records.structures import set_polarization
 from md_runs.records.versions import version_of
 from polcalc import PolarizedCalculator
+from polcalc.calculator.electrons import ElectronicState
 from polcalc.calculator.partial_charges import GASTEIGER
 from potentials.shipped import DEFAULT
 
@@ -99,9 +102,48 @@ def evaluate_first(atoms: Atoms) -> None:
         atoms.get_forces()
 
 
-def read_structure(path: Path) -> Atoms:
-    """Read the last frame of a file."""
-    return read_frames([path])[-1]
+def read_structure(path: Path, frame: int | None = None, option: str = "--frame") -> Atoms:
+    """Read the only structure of a file, or one of its frames.
+
+    Raises
+    ------
+    InputError   the file holds several structures and none is chosen, or fewer than that
+    """
+    frames = _read(path)
+    first, last = -len(frames), len(frames) - 1
+    if frame is None and len(frames) > 1:
+        raise InputError(
+            f"`{option}` must say which of the {len(frames)} structures in {path}: 0 to {last}, or"
+            " -1 for the last."
+        )
+    if frame is not None and not first <= frame <= last:
+        raise InputError(
+            f"`{option}` must be from {first} to {last} for {path}; got {frame}. Choose another."
+        )
+    return frames[frame or 0]
+
+
+class Frame(NamedTuple):
+    """A structure, and what it is called."""
+
+    name: str
+    atoms: Atoms
+
+
+def read_named_frames(paths: list[Path]) -> list[Frame]:
+    """Read every frame of every file: called as its ``info["name"]`` says, or by file and number.
+
+    Raises
+    ------
+    InputError   a file is missing, empty or not a structure file
+    """
+    named = []
+    for path in paths:
+        frames = _read(path)
+        for number, atoms in enumerate(frames):
+            place = f"{path.name}:{number}" if len(frames) > 1 else path.name
+            named.append(Frame(str(atoms.info.get("name") or place), atoms))
+    return named
 
 
 def read_frames(paths: list[Path]) -> list[Atoms]:
@@ -112,6 +154,15 @@ def read_frames(paths: list[Path]) -> list[Atoms]:
     InputError   a file is missing, empty or not a structure file
     """
     return [atoms for path in paths for atoms in _read(path)]
+
+
+def state_lines(states: Iterable[ElectronicState]) -> list[str]:
+    """Say in which states structures are, and who said so: one line for each."""
+    counted = Counter(states)
+    return [
+        str(state) if len(counted) == 1 else f"{state}: {number} structures"
+        for state, number in counted.items()
+    ]
 
 
 def describe(calculator: PolarizedCalculator) -> dict[str, Any]:

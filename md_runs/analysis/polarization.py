@@ -51,6 +51,7 @@ class Polarized(NamedTuple):
 def polarization(
     structure: Path,
     model: str | None = None,
+    frame: int | None = None,
     charges: str | None = None,
     charge: int | None = None,
     multiplicity: int | None = None,
@@ -79,7 +80,7 @@ def polarization(
         )
     given = session.read_partial_charges(partial_charges)
     chosen = ModelOptions(model, device, dtype, "auto", charge, multiplicity, given)
-    atoms = session.read_structure(structure)
+    atoms = session.read_structure(structure, frame)
     found = (
         [polarize(atoms, chosen)]
         if not asked

@@ -30,6 +30,7 @@ class Entry(NamedTuple):
 
 COMMANDS = {
     "build": Entry("structures.build", STRUCTURES, "Make a structure from a SMILES."),
+    "energy": Entry("structures.energy", STRUCTURES, "Energies and forces of structures."),
     "relax": Entry("structures.relax", STRUCTURES, "Relax one or many structures."),
     "neb": Entry(
         "structures.neb", STRUCTURES, "Find the path between two structures, and its barrier."
@@ -38,6 +39,7 @@ COMMANDS = {
     "states": Entry("structures.states", STRUCTURES, "Energies and gaps of the electronic states."),
     "polarization": Entry("structures.polarization", STRUCTURES, "Where moving points went."),
     "md": Entry("dynamics.md", DYNAMICS, "Run molecular dynamics, or go on with a run."),
+    "convert": Entry("dynamics.convert", DYNAMICS, "Trajectory to extxyz, xyz or traj."),
     "analyse": Entry("dynamics.analyse", DYNAMICS, "Report on one or several runs."),
     "info": Entry("models.info", MODELS, "Show what a model is."),
     "doctor": Entry("models.doctor", MODELS, "Is this model fit for this structure?"),

@@ -28,15 +28,24 @@ Structure = Annotated[
     Path,
     typer.Argument(
         metavar="STRUCTURE",
-        help="Structure file, any format ASE reads (xyz, extxyz, cif, …); the last frame counts.",
+        help="Structure file, any format ASE reads (xyz, extxyz, cif, …).",
     ),
 ]
 MaybeStructure = Annotated[
     Path | None,
     typer.Argument(
         metavar="[STRUCTURE]",
-        help="Structure file, any format ASE reads (xyz, extxyz, cif, …); the last frame counts.",
+        help="Structure file, any format ASE reads (xyz, extxyz, cif, …).",
         show_default=False,
+    ),
+]
+Frame = Annotated[
+    int | None,
+    typer.Option(
+        "--frame",
+        help="Which structure of a file of several, from 0; negative from the end.",
+        show_default=False,
+        rich_help_panel=FILES,
     ),
 ]
 Structures = Annotated[

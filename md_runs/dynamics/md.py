@@ -39,6 +39,7 @@ WITH_RESTART = {
 def md(
     structure: Path | None = None,
     model: str | None = None,
+    frame: int | None = None,
     ensemble: str = "nvt",
     steps: int = 10000,
     timestep_fs: float = 0.5,
@@ -105,16 +106,19 @@ def md(
     )
     _begin(
         structure,
+        frame,
         plan,
         ModelOptions(model, device, dtype, engine, charge, multiplicity, charges, groups),
         output,
     )
 
 
-def _begin(structure: Path, plan: DynamicsOptions, chosen: ModelOptions, output: Path) -> None:
+def _begin(
+    structure: Path, frame: int | None, plan: DynamicsOptions, chosen: ModelOptions, output: Path
+) -> None:
     """Start a run in a new directory."""
     check_free(output)
-    atoms = session.read_structure(structure)
+    atoms = session.read_structure(structure, frame)
     atoms.calc = session.make_calculator(chosen)
     session.evaluate_first(atoms)
     state = atoms.calc.state
@@ -122,7 +126,7 @@ def _begin(structure: Path, plan: DynamicsOptions, chosen: ModelOptions, output:
     manifest = make_manifest(
         "md",
         asdict(plan),
-        structure=session.fingerprint(structure),
+        structure=session.fingerprint(structure) | {"frame": frame},
         seed=plan.seed,
         formula=atoms.get_chemical_formula(),
         **session.provenance(atoms.calc, chosen),

@@ -79,6 +79,7 @@ class Patient:
 def doctor(
     structure: Path,
     model: str | None = None,
+    frame: int | None = None,
     charge: int | None = None,
     multiplicity: int | None = None,
     device: str = "auto",
@@ -91,7 +92,7 @@ def doctor(
     Exit code 1 when a check fails, 2 when the model cannot evaluate the structure at all.
     """
     chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity)
-    findings = examine(session.read_structure(Path(structure)), chosen)
+    findings = examine(session.read_structure(structure, frame), chosen)
     failed = [finding.check for finding in findings if finding.verdict == "failure"]
     if json:
         print(

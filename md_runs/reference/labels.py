@@ -158,6 +158,7 @@ def rehearse(
 
 def one_molecule(
     structure: Path,
+    frame: int | None = None,
     output: Path = Path("polcalc-labels"),
     labels: int = 24000,
     temperature_K: float = 600.0,
@@ -175,7 +176,7 @@ def one_molecule(
     came of it.
     """
     _need("tblite")
-    atoms = read_structure(structure)
+    atoms = read_structure(structure, frame)
     with as_input_error():
         state = electrons.resolve(atoms, charge, multiplicity)
         made = molecule.jobs(atoms, state.charge, state.multiplicity, temperature_K, labels, seed)

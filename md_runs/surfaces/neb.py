@@ -43,6 +43,8 @@ def neb(
     start: Path,
     end: Path,
     model: str | None = None,
+    start_frame: int | None = None,
+    end_frame: int | None = None,
     images: int = 9,
     relax_ends: bool = False,
     climb: bool = True,
@@ -75,7 +77,8 @@ def neb(
             raise InputError(f"`--{name}` must be positive; got {value}. Correct it.")
     search = Search(images, climb, spring_eV_per_A2, optimizer, fmax_eV_per_A, steps)
     check_free(output)
-    first, last = (session.read_structure(path) for path in (start, end))
+    first = session.read_structure(start, start_frame, "--start-frame")
+    last = session.read_structure(end, end_frame, "--end-frame")
     for atoms in (first, last):
         constrain(atoms, fix_atoms, None)
     check_ends(first, last)

@@ -56,6 +56,7 @@ SHOWN = 30  # modes listed one by one at most
 def vib(
     structure: Path,
     model: str | None = None,
+    frame: int | None = None,
     temperature_K: float = 298.15,
     pressure_bar: float = 1.0,
     symmetry_number: int | None = None,
@@ -86,7 +87,7 @@ def vib(
         temperature_K=temperature_K, pressure_bar=pressure_bar, fmax_eV_per_A=fmax_eV_per_A
     )
     check_free(output)
-    atoms = session.read_structure(structure)
+    atoms = session.read_structure(structure, frame)
     shape = None if geometry == "auto" else geometry
     constrain(atoms, fix_atoms, None)
     check_structure(atoms, shape)

@@ -12,6 +12,7 @@ from md_runs.cli.commands import does
 def command(
     structure: opt.MaybeStructure = None,
     model: opt.Model = None,
+    frame: opt.Frame = None,
     ensemble: opt.Ensemble = "nvt",
     steps: opt.Steps = 10_000,
     timestep_fs: opt.TimestepFs = 0.5,

@@ -10,6 +10,7 @@ from md_runs.cli.commands import does
 def command(
     structure: opt.Structure,
     model: opt.Model = None,
+    frame: opt.Frame = None,
     charge: opt.Charge = None,
     multiplicity: opt.Multiplicity = None,
     device: opt.Device = "auto",

@@ -117,6 +117,7 @@ def rehearse(
 @does("reference.labels", "one_molecule")
 def one_molecule(
     structure: opt.Structure,
+    frame: opt.Frame = None,
     output: Folder = Path("polcalc-labels"),
     labels: Annotated[
         int, typer.Option("--labels", metavar="N", min=1, help="How many geometries.")

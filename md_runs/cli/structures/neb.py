@@ -10,12 +10,19 @@ import typer
 from md_runs.cli import options as opt
 from md_runs.cli.commands import does
 
-Start = Annotated[
-    Path, typer.Argument(metavar="START", help="Structure file; the last frame counts.")
-]
+Start = Annotated[Path, typer.Argument(metavar="START", help="Structure file.")]
 End = Annotated[
     Path,
     typer.Argument(metavar="END", help="Structure file with the same atoms in the same order."),
+]
+StartFrame = Annotated[
+    int | None,
+    typer.Option(
+        "--start-frame", help="Which structure of START, where that holds several, from 0."
+    ),
+]
+EndFrame = Annotated[
+    int | None, typer.Option("--end-frame", help="Likewise of END; -1 is the last.")
 ]
 Images = Annotated[int, typer.Option("--images", min=1, help="Images between the two ends.")]
 Spring = Annotated[
@@ -42,6 +49,8 @@ def command(
     start: Start,
     end: End,
     model: opt.Model = None,
+    start_frame: StartFrame = None,
+    end_frame: EndFrame = None,
     images: Images = 9,
     relax_ends: RelaxEnds = False,
     climb: Climb = True,

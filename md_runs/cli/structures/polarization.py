@@ -42,6 +42,7 @@ Picture = Annotated[
 def command(
     structure: opt.Structure,
     model: opt.Model = None,
+    frame: opt.Frame = None,
     charges: Charges = None,
     charge: opt.Charge = None,
     multiplicity: opt.Multiplicity = None,

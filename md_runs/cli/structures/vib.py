@@ -40,6 +40,7 @@ FmaxEvPerA = Annotated[
 def command(
     structure: opt.Structure,
     model: opt.Model = None,
+    frame: opt.Frame = None,
     temperature_K: TemperatureK = 298.15,
     pressure_bar: PressureBar = 1.0,
     symmetry_number: SymmetryNumber = None,
