@@ -340,5 +340,6 @@ PROVENANCE = Provenance(
     "charges, unpaired electrons",
     theory=THEORY,
     licence="CC0-1.0",
-    citation="polcalc, organic-open-shells",
+    citation="A. Najibi, L. Goerigk, J. Chem. Theory Comput. 14, 5725 (2018), for the functional",
+    url="https://doi.org/10.1021/acs.jctc.8b00842",
 )
