@@ -10,12 +10,14 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.io import write
 
 pytest.importorskip("tblite", reason="needs tblite")
 from benchmarks.science import organic
 from benchmarks.science import organic_parts as parts
 from benchmarks.science.contestants import GFN2, TEACHER, Answer, Contestant, Single, kept
 from benchmarks.science.organic_parts import Settings
+from potentials.datasets import load_frames
 from tests.datasets.test_gscdb import write_reactions
 
 
@@ -57,7 +59,7 @@ def test_answers_are_kept_by_what_was_asked(tmp_path):
     assert asked == [2, 2]
 
 
-def test_vertical_differences_by_hand():
+def test_vertical_differences_by_hand(tmp_path):
     """States err by 0.1, 0.3, -0.2, 0.7 eV: gaps, ionisation and attachment follow."""
     wanted = {(0, 1): -10.0, (0, 3): -7.0, (1, 2): -2.0, (-1, 2): -9.5}
     error = {(0, 1): 0.1, (0, 3): 0.3, (1, 2): -0.2, (-1, 2): 0.7}
@@ -73,7 +75,9 @@ def test_vertical_differences_by_hand():
             for a in structures
         ]
 
-    found = parts._on_labels(contestant("x", evaluate), frames)
+    write(tmp_path / "frames.extxyz", frames)
+    labelled = load_frames(tmp_path / "frames.extxyz")
+    found = parts._on_labels(contestant("x", evaluate), labelled)
     assert found["gap_mae_eV"] == pytest.approx(0.2) and found["gap_n"] == 1
     assert found["ip_mae_eV"] == pytest.approx((0.3 + 0.5) / 2) and found["ip_n"] == 2
     assert found["ea_mae_eV"] == pytest.approx((0.6 + 0.4) / 2) and found["ea_n"] == 2
@@ -86,7 +90,7 @@ def test_vertical_differences_by_hand():
         (1, 2, 2),
     ]
     error = {state: value - 30.0 for state, value in error.items()}  # another zero of energy
-    other = parts._on_labels(contestant("x", evaluate), frames)
+    other = parts._on_labels(contestant("x", evaluate), labelled)
     assert not any("energy" in key for key in (*other, *other["by_state"][0]))
     assert other["ip_mae_eV"] == pytest.approx(found["ip_mae_eV"])
 

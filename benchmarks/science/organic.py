@@ -85,7 +85,7 @@ def main(given: Sequence[str] | None = None) -> None:
     add("--model", action="append", help="file or name of a shipped model; repeatable")
     add("--parts", nargs="+", default=usual, choices=choices, help="what to measure")
     add("--frames", default="organic:test", help="labels of closed shells, grouped by molecule")
-    add("--open-shells", default="organic-open-shells:test", help="our own DFT of open shells")
+    add("--open-shells", default="organic-open-shells", help="our own DFT of open shells")
     add("--conformations", type=int, default=10, help="of each solvated amino acid")
     add("--molecules", type=int, default=100, help="to relax and to run")
     add("--length-ps", type=float, default=50.0, help="of every run")
@@ -209,7 +209,9 @@ def _states(part: str) -> Callable[[Mapping[str, Any]], list[str]]:
         keys = sorted(
             {(s["charge"], s["multiplicity"]) for p in shown.values() for s in p["by_state"]}
         )
-        lines = [*_row("charge", "multiplicity", "frames", *shown), "|---" * (len(shown) + 3) + "|"]
+        sources = ", ".join(dict.fromkeys(p["source"] for p in shown.values()))
+        lines = [f"Labels: {sources}", "", *_row("charge", "multiplicity", "frames", *shown)]
+        lines.append("|---" * (len(shown) + 3) + "|")
         for key in keys:
             cells, frames = [], 0
             for numbers in shown.values():

@@ -223,7 +223,7 @@ def _on_labels(contestant: Contestant, frames: Frames) -> dict[str, Any]:
     ]
     if not compared:
         raise Missing(f"{contestant.name} answers for none of these states")
-    report: dict[str, Any] = {"n_frames": len(compared), "n_skipped": len(answers) - len(compared)}
+    report: dict[str, Any] = {"source": frames.provenance.name, "n_frames": len(compared)}
     for name, chosen in (
         ("neutral", [c for c in compared if c.charge == 0]),
         ("ions", [c for c in compared if c.charge != 0]),
