@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,15 +20,14 @@ from md_runs.records.output import to_json
 from md_runs.screen import errors, screen
 from md_runs.session import read_structure
 from polcalc.calculator import electrons
-from potentials.checkpoint import load
 from potentials.datasets.checksum import checksum
 from potentials.datasets.formats.hdf5 import write_hdf5
 from potentials.datasets.frames import Frames
-from potentials.datasets.sets.organic import NAME, SAMPLE
+from potentials.datasets.sets import organic
 from potentials.files import write_text
-from potentials.labels import carbenes, molecule, organic, organic_files, rehearsal, toy_charge
-from potentials.labels.open_shells import geometries as open_shells
-from potentials.labels.organic_molecules import DRAWS
+from potentials.labels import carbenes, molecule, organic_set, toy_charge
+from potentials.labels.open_shells import geometries as radicals
+from potentials.labels.teacher import is_installed
 from potentials.labels.work import failures, run_jobs
 
 
@@ -80,80 +80,33 @@ def organic_open_shells(
     _need("pyscf")
     _need("rdkit")
     _need("tblite")
-    name = open_shells.NAME
-    _run(name, open_shells.jobs(), open_shells.work(output / name), output / name, processes, limit)
-    _write(name, lambda _, folder: open_shells.collect(folder), open_shells.card, output)
+    name = radicals.NAME
+    _run(name, radicals.jobs(), radicals.work(output / name), output / name, processes, limit)
+    _write(name, lambda _, folder: radicals.collect(folder), radicals.card, output)
 
 
-def organic_xtb(
+def molecules(
     output: Path = Path("polcalc-labels"),
+    labels: int = 260_000,
+    open_shells: Path | None = None,
     processes: int = 1,
     limit: int = 0,
-    molecules: int = organic.N_TRAIN,
-    test_molecules: int = organic.N_TEST,
-    seed: int = organic.SEED,
+    seed: int = 20261130,
 ) -> None:
-    """Compute organic-xtb (GFN2-xTB; molecules, ions, radicals): about 18 hours of one core."""
-    _need("tblite")
-    _need("rdkit")
-    folder = output / NAME
-    jobs = organic.make_jobs(molecules, test_molecules, seed)
-    _same_set(
-        folder,
-        {"molecules": min(molecules, DRAWS[0]), "test_molecules": test_molecules, "seed": seed},
-    )
-    _run(NAME, jobs, organic.compute, folder, processes, limit)
-    with as_input_error():
-        about = organic_files.write_set(jobs, folder, output)
-    for name, card in ((NAME, about), (SAMPLE, organic_files.sample_card(about, output))):
-        _write_card(output / f"{name}.json", card)
-    screen.print(
-        f"{output}: {about['labels']} labels of {about['molecules']} molecules,"
-        f" {about['test labels']} to test on",
-    )
+    """Label molecules, their ions and zwitterions by AIMNet2, and write the set `organic`."""
+    _closed_shells("molecules", output, labels, open_shells, processes, limit, seed)
 
 
-def rehearse(
-    model: str,
+def clusters(
     output: Path = Path("polcalc-labels"),
-    molecules: int = 80000,
-    every: int = 3,
+    labels: int = 140_000,
+    open_shells: Path | None = None,
     processes: int = 1,
     limit: int = 0,
+    seed: int = 20261130,
 ) -> None:
-    """Let a model label molecules that it was trained on, to be rehearsed in another training.
-
-    The file goes to `data.rehearsal` in the configuration of that training, which starts from the
-    same model.
-    """
-    _need("tblite")
-    _need("rdkit")
-    with as_input_error():
-        teacher = load(model)
-    grown = {
-        key: job
-        for key, job in organic.make_jobs(molecules).items()
-        if not job.parent.test and not job.parent.small
-    }
-    jobs = dict(list(grown.items())[::every])
-    folder = output / rehearsal.NAME
-    _same_set(folder, {"molecules": molecules, "every": every})
-    _run(rehearsal.NAME, jobs, rehearsal.draw, folder, processes, limit)
-    with as_input_error():
-        frames = rehearsal.said_by(teacher.potential, organic_files.collect(jobs, folder))
-    path = output / f"{rehearsal.NAME}.h5"
-    write_hdf5(path, frames)
-    about = {
-        "name": rehearsal.NAME,
-        "model": teacher.card.name,
-        "sha256 of the model": teacher.sha256,
-        "labels": len(frames),
-    }
-    _write_card(
-        path.with_suffix(".json"),
-        about | {"molecules": molecules, "every": every, "sha256": checksum(path)},
-    )
-    screen.print(f"{path}: what {teacher.card.name} says of {len(frames)} structures")
+    """Label pairs and clusters of molecules and ions by AIMNet2, and write the set `organic`."""
+    _closed_shells("clusters", output, labels, open_shells, processes, limit, seed)
 
 
 def one_molecule(
@@ -196,6 +149,32 @@ def one_molecule(
         lambda _, frames: molecule.card(made, frames, seed),
         output,
     )
+
+
+def _closed_shells(
+    purpose: str,
+    output: Path,
+    labels: int,
+    open_shells: Path | None,
+    processes: int,
+    limit: int,
+    seed: int,
+) -> None:
+    """Run one purpose, and write the set of all that is there."""
+    _need("rdkit")
+    if not is_installed():
+        raise InputError(
+            "`auto3d` must be installed for these labels; got none. Run: pip install --no-deps"
+            " auto3d==2.3.1."
+        )
+    generator = import_module(f"potentials.labels.closed_shells.{purpose}")  # brings RDKit
+    _same_set(output / purpose, {"seed": seed})
+    jobs = generator.make_jobs(labels, seed)
+    _run(purpose, jobs, generator.compute, output / purpose, processes, limit)
+    with as_input_error():
+        about = organic_set.write_set(output, open_shells)
+    _write_card(output / f"{organic.NAME}.json", about)
+    screen.print(f"{output / organic.TRAIN}: {about['labels']} labels")
 
 
 def _run(

@@ -21,8 +21,8 @@ from md_runs.errors import InputError, as_input_error
 from md_runs.records.structures import write_structures
 from md_runs.screen import screen
 from polcalc.calculator.electrons import resolve
+from potentials.labels.closed_shells.conformers import force_field
 from potentials.labels.method import Failed
-from potentials.labels.organic_geometries import force_field
 
 Floats = npt.NDArray[np.float64]
 

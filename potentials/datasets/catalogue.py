@@ -38,7 +38,7 @@ RECIPES: dict[str, Recipe] = {
     "md17-ccsdt": MD17_CCSDT,
     **CHARGED,
     **OWN,
-    "organic-xtb": ORGANIC,
+    "organic": ORGANIC,
 }
 RECIPES |= {"qmspin": QMSPIN, "spice": SPICE, "qm9": QM9}
 READERS: dict[str, Callable[[Path, Units | None], Frames]] = {

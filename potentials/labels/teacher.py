@@ -8,6 +8,7 @@ Sizes in comments: S structures, N atoms of the largest.
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from hashlib import sha256
 from importlib import metadata
@@ -66,7 +67,9 @@ class Teacher:
     """The ensemble, and its first network alone at a quarter of the price, to follow a path."""
 
     def __init__(self) -> None:
-        self._ensemble = torch.jit.load(_file())
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of TorchScript
+            self._ensemble = torch.jit.load(_file())
         self._first = getattr(self._ensemble.models, "0")
 
     def label(self, structures: Structures) -> Labels:

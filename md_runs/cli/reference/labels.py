@@ -32,6 +32,21 @@ Limit = Annotated[
     int, typer.Option("--limit", metavar="N", min=0, help="Jobs of this call at most; 0 for all.")
 ]
 
+Labels = Annotated[
+    int,
+    typer.Option("--labels", metavar="N", min=1, help="About so many; a run goes on with more."),
+]
+OpenShells = Annotated[
+    Path | None,
+    typer.Option("--open-shells", metavar="FILE", help="Labels of open shells, part of the set."),
+]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed", min=0, help="The same seed makes the same set, whatever the number of processes."
+    ),
+]
+
 
 @app.command("toy-charge", cls=Command)
 @does("reference.labels", "toy")
@@ -64,52 +79,36 @@ def organic_open_shells(
     """
 
 
-@app.command("organic", cls=Command)
-@does("reference.labels", "organic_xtb")
-def organic_xtb(
+@app.command("molecules", cls=Command)
+@does("reference.labels", "molecules")
+def molecules(
     output: Folder = Path("polcalc-labels"),
+    labels: Labels = 260_000,
+    open_shells: OpenShells = None,
     processes: Processes = 1,
     limit: Limit = 0,
-    molecules: Annotated[
-        int,
-        typer.Option(
-            "--molecules", min=200, help="Molecules to train on; a run goes on with more."
-        ),
-    ] = 292_500,
-    test_molecules: Annotated[
-        int, typer.Option("--test-molecules", min=1, help="Molecules never trained on.")
-    ] = 500,
-    seed: Annotated[
-        int,
-        typer.Option(
-            "--seed", help="The same seed makes the same set, whatever the number of processes."
-        ),
-    ] = 20261121,
+    seed: Seed = 20261130,
 ) -> None:
-    """Compute organic-xtb (GFN2-xTB; molecules, ions, radicals): about 18 hours of one core."""
+    """Label molecules, their ions and zwitterions by AIMNet2, and write the set `organic`.
+
+    Of H, C, N, O, F, P, S, Cl, Br, I; up to 14 heavy atoms; about 160,000 labels an hour of one
+    core. The labels of `polcalc labels clusters` in the same folder belong to the set, too.
+    """
 
 
-@app.command("rehearsal", cls=Command)
-@does("reference.labels", "rehearse")
-def rehearse(
-    model: opt.ModelArgument,
+@app.command("clusters", cls=Command)
+@does("reference.labels", "clusters")
+def clusters(
     output: Folder = Path("polcalc-labels"),
-    molecules: Annotated[
-        int,
-        typer.Option(
-            "--molecules", min=200, help="Those that it has learnt: the first of the set."
-        ),
-    ] = 80_000,
-    every: Annotated[
-        int, typer.Option("--every", metavar="N", min=1, help="Take every Nth of them.")
-    ] = 3,
+    labels: Labels = 140_000,
+    open_shells: OpenShells = None,
     processes: Processes = 1,
     limit: Limit = 0,
+    seed: Seed = 20261130,
 ) -> None:
-    """Let a model label molecules that it was trained on, to be rehearsed in another training.
+    """Label pairs and clusters of molecules and ions by AIMNet2, and write the set `organic`.
 
-    The file goes to `data.rehearsal` in the configuration of that training, which starts from the
-    same model.
+    The labels of `polcalc labels molecules` in the same folder belong to the set, too.
     """
 
 

@@ -13,8 +13,10 @@ float32 only where every number is one.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import h5py
@@ -53,15 +55,24 @@ REQUIRED = (
 OPTIONAL = ("forces", "stress", "partial_charges", "group", "dipole", "magmoms", "spin_squared")
 
 
-def write_hdf5(path: str | Path, frames: Frames) -> None:
-    """Write structures at once or not at all."""
+def write_hdf5(
+    path: str | Path, frames: Frames, beside: Mapping[str, Array] = MappingProxyType({})
+) -> None:
+    """Write structures at once or not at all.
+
+    Parameters
+    ----------
+    path : Path
+    frames : Frames
+    beside : dict   further arrays that are stored, a row an atom or a structure; not read back
+    """
     with replacing(Path(path)) as temporary, h5py.File(temporary, "w") as file:
         file.attrs["format"], file.attrs["version"] = FORMAT, VERSION
         file.attrs["provenance"] = json.dumps(
             asdict(frames.provenance) | {"units": frames.provenance.units._asdict()},
             ensure_ascii=False,
         )
-        for name, array in frames.arrays().items():
+        for name, array in (frames.arrays() | dict(beside)).items():
             stored = file.create_dataset(
                 name, data=_smallest(array), compression="gzip", shuffle=True
             )

@@ -1,48 +1,37 @@
-"""organic-xtb: files that `polcalc labels organic` writes; nobody publishes them."""
+"""organic: files that `polcalc labels molecules` writes; nobody publishes them."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
-
 from potentials.datasets.formats.hdf5 import read_hdf5
 from potentials.datasets.formats.units import EV_ANGSTROM
-from potentials.datasets.frames import Frames, join
 from potentials.datasets.recipe import RemoteFile
-from potentials.datasets.sets.charged import row
+from potentials.datasets.sets.charged import first_with, row
 
-NAME = "organic-xtb"
-SHARDS = 16  # of the structures to train on; a molecule belongs to one by its number
-TRAIN = tuple(f"{NAME}-train-{n:02d}.h5" for n in range(SHARDS))
-TEST = f"{NAME}-test.h5"
+NAME = "organic"
+TRAIN, TEST = f"{NAME}-train.h5", f"{NAME}-test.h5"
 SAMPLE = f"{NAME}-sample"  # comes with the package
-COMMAND = "polcalc labels organic"
+COMMAND = "polcalc labels molecules, polcalc labels clusters, polcalc labels open-shells"
 ABOUT = {
     "description": (
-        "small molecules of H, C, N, O, F, S, Cl with their ions and radicals, charge -1 … +1,"
-        " multiplicity 1 … 3; energies, forces, atomic charges, dipoles"
+        "molecules and clusters of H, C, N, O, F, P, S, Cl, Br, I, up to 14 heavy atoms a molecule,"
+        " charge -1 … +1; energies, forces; closed shells of AIMNet2, open shells of DFT"
     ),
-    "theory": "GFN2-xTB, spin-polarised for open shells",
+    "theory": (
+        "closed shells: AIMNet2 ensemble of ωB97M-D3(BJ)/def2-TZVPP; open shells:"
+        " ωB97M-D3(BJ)/def2-TZVP(-f), shifted for each element"
+    ),
     "licence": "CC0-1.0",
-    "citation": (
-        "C. Bannwarth, S. Ehlert, S. Grimme, J. Chem. Theory Comput. 15, 1652 (2019), for the"
-        " method"
-    ),
-    "url": "https://doi.org/10.1021/acs.jctc.8b01176",
+    "citation": "D. M. Anstine, R. Zubatyuk, O. Isayev, Chem. Sci. 16, 10228 (2025), for AIMNet2",
+    "url": "https://doi.org/10.1039/D4SC08572H",
 }
-
-
-def _read(paths: Sequence[Path]) -> Frames:
-    return join([read_hdf5(path) for path in paths])
-
 
 ORGANIC = row(
     NAME,
     {
-        "train": tuple(RemoteFile(name, "", made_by=COMMAND) for name in TRAIN),
+        "train": (RemoteFile(TRAIN, "", made_by=COMMAND),),
         "test": (RemoteFile(TEST, "", made_by=COMMAND),),
     },
-    _read,
+    first_with(read_hdf5),
     units=EV_ANGSTROM,
     **ABOUT,
 )
