@@ -13,13 +13,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import ase.io
 import numpy as np
 import torch
 from ase import Atoms
 
 from md_runs.errors import InputError, as_input_error
-from md_runs.records.structures import set_polarization
+from md_runs.records.reader import read_file
 from md_runs.records.versions import version_of
 from polcalc import PolarizedCalculator
 from polcalc.calculator.electrons import ElectronicState
@@ -109,7 +108,7 @@ def read_structure(path: Path, frame: int | None = None, option: str = "--frame"
     ------
     InputError   the file holds several structures and none is chosen, or fewer than that
     """
-    frames = _read(path)
+    frames = read_file(path)
     first, last = -len(frames), len(frames) - 1
     if frame is None and len(frames) > 1:
         raise InputError(
@@ -139,7 +138,7 @@ def read_named_frames(paths: list[Path]) -> list[Frame]:
     """
     named = []
     for path in paths:
-        frames = _read(path)
+        frames = read_file(path)
         for number, atoms in enumerate(frames):
             place = f"{path.name}:{number}" if len(frames) > 1 else path.name
             named.append(Frame(str(atoms.info.get("name") or place), atoms))
@@ -153,7 +152,7 @@ def read_frames(paths: list[Path]) -> list[Atoms]:
     ------
     InputError   a file is missing, empty or not a structure file
     """
-    return [atoms for path in paths for atoms in _read(path)]
+    return [atoms for path in paths for atoms in read_file(path)]
 
 
 def state_lines(states: Iterable[ElectronicState]) -> list[str]:
@@ -219,24 +218,3 @@ def absolute(model: str | None) -> str:
 def fingerprint(path: Path) -> dict[str, str]:
     """Name an input file so that it is known again."""
     return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def _read(path: Path) -> list[Atoms]:
-    if not path.is_file():
-        raise InputError(f"`STRUCTURE` must be an existing file; got {path}. Check the name.")
-    try:
-        frames = ase.io.read(path, index=":")
-    except Exception as error:  # ASE's readers raise whatever their parsing trips over
-        raise InputError(
-            f"`STRUCTURE` must be a structure file that ASE reads; got {path}"
-            f" ({_first_line(error)}). Check the file."
-        ) from error
-    if not frames or not all(len(atoms) for atoms in frames):
-        raise InputError(f"`STRUCTURE` must hold atoms; got {path} without any. Check the file.")
-    for atoms in frames:
-        set_polarization(atoms, None)  # a result of another model is no property of the structure
-    return list(frames)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__

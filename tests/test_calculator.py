@@ -62,7 +62,7 @@ def ethanol(**info: Any) -> Atoms:
 
 def radical() -> Atoms:
     plain = molecule("CH3")
-    return Atoms(plain.numbers, plain.positions)
+    return Atoms(plain.numbers, plain.positions, info={"charge": 0})
 
 
 def crystal() -> Atoms:
@@ -298,7 +298,7 @@ def test_a_model_that_ignores_the_state_refuses_another() -> None:
 
 
 def test_close_contact_warns_once_and_names_the_pair() -> None:
-    atoms = Atoms("OH", [[0, 0, 0], [0.7, 0, 0]])
+    atoms = Atoms("OH", [[0, 0, 0], [0.7, 0, 0]], info={"charge": 0})
     atoms.calc = calculator()
     with pytest.warns(
         ExtrapolationWarning,

@@ -104,7 +104,7 @@ def test_options_name_their_units(polcalc):
     ("command", "message"),
     [
         ("md missing.xyz --model m.pt", "existing file"),
-        ("md noise.xyz --model m.pt", "that ASE reads"),
+        ("md noise.xyz --model m.pt", "number of atoms in line 1"),
         ("md empty.xyz --model m.pt", "STRUCTURE"),
         ("md ethanol.xyz --model nosuchmodel", "nosuchmodel"),
         ("md ethanol.xyz --model noise.xyz", "model file"),

@@ -132,6 +132,11 @@ def _begin(
         **session.provenance(atoms.calc, chosen),
     )
     claim(output, manifest)
+    if plan.velocities == "thermal" and atoms.has("momenta"):
+        errors.print(
+            f"{structure.name} has velocities; new ones are drawn at"
+            f" {plan.phases()[0].start_K:g} K. --velocities structure keeps them"
+        )
     _run(dynamics, output, manifest)
 
 

@@ -28,7 +28,7 @@ from md_runs.dynamics.recorder import Clock, Log, Recorder
 from md_runs.errors import RunAlarmed
 from md_runs.records.figures import plot_dynamics
 from md_runs.records.output import write_figure
-from md_runs.records.structures import write_structures
+from md_runs.records.structures import set_state, write_structures
 from md_runs.records.trajectory import TrajectoryWriter, read_trajectory
 from polcalc import PolarizedCalculator
 
@@ -323,7 +323,10 @@ class Run:
     def _alarm(self, alarm: Alarm) -> RunAlarmed:
         """Write the frames that led to an alarm."""
         path = self.output / ALARM
+        trajectory = self.recorder.trajectory
         if frames := self.guards.last_frames(alarm):
+            for frame in frames:
+                set_state(frame, trajectory.charge, trajectory.multiplicity)
             write_structures(path, frames)
         self.manifest["alarms"] = [
             *self.manifest.get("alarms", []),

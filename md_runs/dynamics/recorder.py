@@ -16,7 +16,7 @@ from ase import Atoms, units
 
 from md_runs.dynamics.integrators import Integrator
 from md_runs.dynamics.momenta import kinetic_temperature
-from md_runs.records.structures import polarization_of, set_polarization
+from md_runs.records.structures import polarization_of, set_polarization, set_state
 from md_runs.records.trajectory import TrajectoryWriter
 
 COLUMNS = (
@@ -166,10 +166,7 @@ class Recorder:
     def snapshot(self) -> Atoms:
         """Copy the structure as it is, with what is needed to go on from it."""
         atoms: Atoms = self.atoms.copy()
-        atoms.info |= {
-            "charge": self.trajectory.charge,
-            "multiplicity": self.trajectory.multiplicity,
-        }
+        set_state(atoms, self.trajectory.charge, self.trajectory.multiplicity)
         atoms.info |= {"step": self.step, "time_fs": self.time_fs}
         set_polarization(atoms, polarization_of(self.atoms))
         return atoms

@@ -30,6 +30,7 @@ from md_runs.screen import screen
 from md_runs.session import ModelOptions
 from polcalc import PolarizedCalculator
 from polcalc.calculator.domain import ExtrapolationWarning
+from polcalc.calculator.electrons import StateWarning
 
 Floats = npt.NDArray[np.float64]
 
@@ -117,6 +118,7 @@ def examine(atoms: Atoms, chosen: ModelOptions) -> list[Finding]:
     fast = session.make_calculator(chosen)
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", ExtrapolationWarning)
+        warnings.simplefilter("always", StateWarning)
         atoms.calc = fast
         session.evaluate_first(atoms)
     state = fast.state

@@ -1,4 +1,4 @@
-"""Structures as extxyz, with charge and multiplicity where every reader of the format finds them.
+"""Structures as extxyz, each with the charge and multiplicity that it was computed with.
 
 Models with moving points add two vector columns: ``polarization_vectors``, their displacement from
 the nuclei, and ``virtual_points``.
@@ -13,10 +13,13 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.extxyz import write_xyz
 from numpy.typing import NDArray
 
 from polcalc import PolarizedCalculator
+from polcalc.calculator.electrons import SUM_TOLERANCE
+from potentials.datasets.formats.states import forget_state
 from potentials.files import replacing
 
 VECTORS, POINTS = "polarization_vectors", "virtual_points"  # columns, Å
@@ -33,6 +36,20 @@ def append_structure(path: Path, atoms: Atoms) -> None:
     """Append one frame in a single write."""
     with path.open("a", encoding="utf-8") as file:
         file.write(_format(atoms))
+
+
+def set_state(atoms: Atoms, charge: int, multiplicity: int) -> None:
+    """Give a structure its charge in e and its multiplicity 2S + 1, in place of all it said before.
+
+    Charges and magnetic moments of its atoms stay where they add up to them.
+    """
+    forget_state(atoms.info)
+    atoms.info |= {"charge": int(charge), "multiplicity": int(multiplicity)}
+    charges, moments = (atoms.arrays.get(f"initial_{name}") for name in ("charges", "magmoms"))
+    if charges is not None and not abs(charges.sum() - charge) <= SUM_TOLERANCE:
+        del atoms.arrays["initial_charges"]
+    if moments is not None and not abs(abs(moments.sum()) - multiplicity + 1) <= SUM_TOLERANCE:
+        del atoms.arrays["initial_magmoms"]
 
 
 def polarization_of(atoms: Atoms) -> NDArray[np.float64] | None:
@@ -64,9 +81,17 @@ def set_polarization(atoms: Atoms, vectors: NDArray[np.float64] | None) -> None:
 
 def _format(atoms: Atoms) -> str:
     text = io.StringIO()
-    if isinstance(atoms.calc, PolarizedCalculator):
-        calculator, atoms = atoms.calc, atoms.copy()
-        atoms.calc = calculator
-        set_polarization(atoms, None if calculator.check_state(atoms) else polarization_of(atoms))
-    write_xyz(text, [atoms])
+    write_xyz(text, [_with_state(atoms) if isinstance(atoms.calc, PolarizedCalculator) else atoms])
     return text.getvalue()
+
+
+def _with_state(atoms: Atoms) -> Atoms:
+    """Copy a structure with the state its calculator takes it in, and results of this geometry."""
+    calculator, copy = atoms.calc, atoms.copy()
+    is_fresh = not calculator.check_state(atoms)
+    state = calculator.state if is_fresh else calculator.state_of(atoms)
+    set_polarization(copy, polarization_of(atoms) if is_fresh else None)
+    set_state(copy, state.charge, state.multiplicity)
+    if is_fresh:
+        copy.calc = SinglePointCalculator(copy, **calculator.results)
+    return copy

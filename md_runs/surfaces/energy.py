@@ -19,7 +19,7 @@ from md_runs import session
 from md_runs.errors import InputError, NotConverged
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import check_free, recorded
-from md_runs.records.structures import write_structures
+from md_runs.records.structures import set_state, write_structures
 from md_runs.screen import screen, tracked
 from md_runs.session import Frame, ModelOptions
 from polcalc import PolarizedCalculator
@@ -119,11 +119,8 @@ def with_results(point: Point) -> Atoms:
     """Copy a structure with its results, and the state that they are of."""
     assert point.state is not None
     atoms: Atoms = point.frame.atoms.copy()
-    atoms.info |= {
-        "name": point.frame.name,
-        "charge": point.state.charge,
-        "multiplicity": point.state.multiplicity,
-    }
+    atoms.info["name"] = point.frame.name
+    set_state(atoms, point.state.charge, point.state.multiplicity)
     known = {name: value for name, value in point.results.items() if name in all_properties}
     atoms.calc = SinglePointCalculator(atoms, **known)
     for name in point.results.keys() - known.keys():

@@ -22,7 +22,7 @@ from md_runs.errors import InputError, NotConverged
 from md_runs.records.figures import BLUE, GREY, ORANGE
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import check_free, recorded, to_json, write_figure
-from md_runs.records.structures import write_structures
+from md_runs.records.structures import set_state, write_structures
 from md_runs.screen import errors, screen
 from md_runs.session import ModelOptions
 from md_runs.surfaces.band import (
@@ -90,7 +90,10 @@ def neb(
         structures=[session.fingerprint(path) for path in (start, end)],
         **session.describe(calculator),
     )
+    state = calculator.state
+    assert state is not None
     with recorded(output, manifest):
+        screen.print(f"{first.get_chemical_formula()}, {state}")
         unrelaxed = [
             atoms
             for atoms in (first, last)
@@ -98,6 +101,8 @@ def neb(
         ]
         told = remarks(first, last)
         found = find_path(first, last, calculator, search)
+        for image in found.images:
+            set_state(image, state.charge, state.multiplicity)
         facts = summary(found) | {"remarks": told}
         write(output, found, facts, f"{first.get_chemical_formula()}, {model or DEFAULT}")
     screen.print(table_of(found, facts))

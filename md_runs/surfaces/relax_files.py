@@ -76,6 +76,8 @@ def relax_files(
         "relax", search, structures=[session.fingerprint(p) for p in structures], **described
     )
     with recorded(output, manifest):
+        for line in session.state_lines(calculator.state_of(atoms) for atoms in frames):
+            screen.print(line)
         results = relax_all(frames, output, partial(tracked, work="relaxing"), **search)
         manifest["not_converged"] = sum(not r.converged for r in results)
         manifest["on_saddle"] = sum(r.on_saddle for r in results)

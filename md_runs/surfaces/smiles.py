@@ -21,6 +21,7 @@ from md_runs.errors import InputError, as_input_error
 from md_runs.records.structures import write_structures
 from md_runs.screen import screen
 from polcalc.calculator.electrons import resolve
+from potentials.datasets.formats.isotopes import set_isotopes
 from potentials.labels.closed_shells.conformers import force_field
 from potentials.labels.method import Failed
 
@@ -120,6 +121,7 @@ def build(
     )
     molecule = Chem.AddHs(molecule)
     numbers = [atom.GetAtomicNum() for atom in molecule.GetAtoms()]
+    isotopes = {n: z for n, atom in enumerate(molecule.GetAtoms()) if (z := atom.GetIsotope())}
     with as_input_error():
         resolve(Atoms(numbers, info=info))  # an impossible number of electrons
     rng = np.random.default_rng(seed)
@@ -132,6 +134,7 @@ def build(
         chosen = [positions[n % len(positions)] for positions in found]
         x = _side_by_side(parts, chosen, rng)[order]
         frames.append(Atoms(numbers, x - x.mean(0), info=info | {"smiles": smiles}))
+        set_isotopes(frames[-1], isotopes)
     return Built(frames, n_open, len(parts))
 
 

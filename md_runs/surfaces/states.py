@@ -169,6 +169,7 @@ def _crossings(found: Sequence[Levels], pair: tuple[int, int]) -> Iterator[Atoms
             atoms.info = {
                 "frame": number,
                 "charge": charge,
+                "multiplicity": pair[0],  # one of two
                 **energies,
                 "converged": crossing.converged,
             }

@@ -23,7 +23,7 @@ from md_runs.errors import InputError, NotConverged
 from md_runs.records.figures import BLUE, GREY, LEGEND, ORANGE
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import check_free, recorded, to_json, write_figure
-from md_runs.records.structures import write_structures
+from md_runs.records.structures import set_state, write_structures
 from md_runs.screen import errors, screen
 from md_runs.session import ModelOptions
 from md_runs.surfaces.relax import relax, remarks
@@ -106,11 +106,12 @@ def vib(
     manifest = make_manifest(
         "vib", asked, structures=[session.fingerprint(structure)], **session.describe(calculator)
     )
+    state = calculator.state
+    assert state is not None
     with recorded(output, manifest):
+        screen.print(f"{atoms.get_chemical_formula()}, {state}")
         relaxed = relax(atoms, fmax_eV_per_A=fmax_eV_per_A) if relax_first else None
         found = analyse(atoms, calculator, shape)
-        state = calculator.state
-        assert state is not None
         told = [*(remarks(relaxed) if relaxed else ()), *complaints(atoms, found)]
         symmetry = find_symmetry(atoms)
         turns = symmetry_number or symmetry.symmetry_number
@@ -119,6 +120,7 @@ def vib(
             "point_group": symmetry.point_group if found.geometry else None,
             "warnings": told,
         }
+        set_state(atoms, state.charge, state.multiplicity)
         write(output, atoms, found, facts, f"{atoms.get_chemical_formula()}, {model or DEFAULT}")
     screen.print(modes_table(found.modes))
     screen.print(facts_table(facts))

@@ -155,6 +155,10 @@ class PolarizedCalculator(Calculator):
         """Charge and multiplicity of the last structure, and where they came from."""
         return None if self._resolved is None else self._resolved[1].state
 
+    def state_of(self, atoms: Atoms) -> ElectronicState:
+        """Find charge and multiplicity of a structure without calculating it."""
+        return self._resolve(atoms).state
+
     @property
     def partial_charges(self) -> np.ndarray | None:
         """Partial charges of the last structure in e, (N,), a copy; None where there were none."""
@@ -410,6 +414,7 @@ class PolarizedCalculator(Calculator):
             state = electrons.resolve(
                 atoms, self.parameters["charge"], self.parameters["multiplicity"]
             )
+            self._domain.check_said(atoms.numbers, state)
         self._domain.check_composition(atoms.numbers, state, bool(atoms.pbc.any()), states)
         return Resolved(state, parts, self._partial_charges.of(atoms, state.charge))
 

@@ -17,7 +17,7 @@ from ase.data import chemical_symbols as SYMBOLS
 from ase.formula import Formula
 from numpy.typing import NDArray
 
-from polcalc.calculator.electrons import ElectronicState
+from polcalc.calculator.electrons import DEFAULT_SOURCE, ElectronicState, StateWarning
 from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Floats, NeighborList
 from potentials.checkpoint import Card
@@ -97,6 +97,19 @@ class Domain:
                 f"A periodic cell of charge {state.charge:+d} has no well defined energy without a"
                 " background charge. Compare energies of one cell alone, add a counter ion, or set"
                 " pbc=False for a molecule.",
+            )
+
+    def check_said(self, atomic_numbers: NDArray[np.int64], state: ElectronicState) -> None:
+        """Warn of an odd number of electrons where nothing says the charge: it may be an ion."""
+        n_electrons = int(atomic_numbers.sum()) - state.charge
+        if state.charge_source == DEFAULT_SOURCE and n_electrons % 2:
+            formula = _formula(atomic_numbers)
+            self._tell(
+                ("unsaid", formula),
+                f"{formula} has {n_electrons} electrons and nothing says its charge: computed as a"
+                f" neutral radical, multiplicity {state.multiplicity}. Pass charge=0 if that is"
+                " meant, or the charge of the ion.",
+                StateWarning,
             )
 
     def check_kept_charge(self, atomic_numbers: NDArray[np.int64], state: ElectronicState) -> None:
@@ -240,11 +253,13 @@ class Domain:
                 f" the training data are {self.card.closest_distances_A['-'.join(names)]:.2f} Å.",
             )
 
-    def _tell(self, key: object, message: str) -> None:
+    def _tell(
+        self, key: object, message: str, category: type[UserWarning] = ExtrapolationWarning
+    ) -> None:
         """Warn once of each sort."""
         if key not in self._told:
             self._told.add(key)
-            warnings.warn(message, ExtrapolationWarning, stacklevel=2)
+            warnings.warn(message, category, stacklevel=2)
 
 
 def _formula(atomic_numbers: NDArray[np.int64]) -> str:

@@ -30,7 +30,12 @@ SPIN_KEY = (  # 2S + 1 for UMA, OrbMol, MACE-OMOL and AIMNet2; 2S for PySCF and 
 )
 STATE_KEYS = (*CHARGE_KEYS, *MULTIPLICITY_KEYS, SPIN_KEY)
 
+DEFAULT_SOURCE = "default"  # of a charge that nobody gave
 SUM_TOLERANCE = 0.05  # e, or electrons: what partial charges of three digits add up to
+
+
+class StateWarning(UserWarning):
+    """The electronic state was chosen for want of anything that says it, and may not be meant."""
 
 
 class ElectronicState(NamedTuple):
@@ -76,7 +81,7 @@ def resolve(
         _argument("charge", charge)
         or _info(atoms, dict.fromkeys(CHARGE_KEYS, 0))
         or _charge_sum(atoms)
-        or Given(0, "default")
+        or Given(0, DEFAULT_SOURCE)
     )
     n_electrons = count_electrons(atoms, the_charge.value)
     the_multiplicity = (
@@ -90,6 +95,7 @@ def resolve(
         the_charge.value, the_multiplicity.value, the_charge.source, the_multiplicity.source
     )
     check(atoms, state)
+    _check_spin(atoms, state)
     return state
 
 
@@ -189,6 +195,19 @@ def _spin(atoms: Atoms, n_electrons: int) -> Given | None:
         f' {n_electrons} electrons as 2S + 1; got {spin!r}. Set atoms.info["multiplicity"] (2S + 1)'
         " instead."
     )
+
+
+def _check_spin(atoms: Atoms, state: ElectronicState) -> None:
+    """Refuse a bare spin that contradicts the multiplicity of another entry, whatever it means."""
+    spin = atoms.info.get(SPIN_KEY)
+    if spin is None or not state.multiplicity_source.startswith("info"):
+        return
+    meanings = (state.multiplicity, state.multiplicity - 1, (state.multiplicity - 1) / 2)
+    if float(np.asarray(spin).item()) not in meanings:
+        raise ValueError(
+            f"`atoms.info` must say one thing; got {SPIN_KEY}={spin} and multiplicity"
+            f" {state.multiplicity} ({state.multiplicity_source}). Keep one of these keys."
+        )
 
 
 def _charge_sum(atoms: Atoms) -> Given | None:

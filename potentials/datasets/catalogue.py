@@ -17,6 +17,7 @@ from pathlib import Path
 from potentials.datasets.checks.plausible import check_units
 from potentials.datasets.checksum import checksum
 from potentials.datasets.formats.hdf5 import read_hdf5
+from potentials.datasets.formats.labels import Wanted
 from potentials.datasets.formats.npz import read_npz
 from potentials.datasets.formats.runner import read_runner
 from potentials.datasets.formats.structures import read_structures
@@ -46,7 +47,7 @@ READERS: dict[str, Callable[[Path, Units | None], Frames]] = {
     ".h5": read_hdf5,
     ".hdf5": read_hdf5,
     ".data": read_runner,
-}  # by the ending of the file; every other is ASE's
+}  # by the ending of the file; every other is one of structures
 ENVIRONMENT = "POLCALC_DATA"
 DEPTH = 3  # folders below the data folder
 
@@ -56,6 +57,7 @@ def load_frames(
     *,
     data: str | Path | None = None,
     units: Units | None = None,
+    wanted: Wanted = Wanted(),  # noqa: B008  (a NamedTuple)
     check: Callable[[Frames], None] = check_units,
 ) -> Frames:
     """Read a known set by its name, or a file.
@@ -66,6 +68,7 @@ def load_frames(
     data : str or Path     folder with the files of known sets
     units : Units          of a file; default: those of the known set it belongs to, else what its
                            format says
+    wanted : Wanted        names of the labels to read from a file; default: find them
     check : callable       raises ValueError where the numbers do not fit their units
 
     Raises
@@ -79,7 +82,7 @@ def load_frames(
     elif units is None and (name := known_files().get(checksum(path))):
         frames = _read_known(name, path.parent, path)
     else:
-        frames = _read_file(path, units)
+        frames = _read_file(path, units, wanted)
     try:
         check(frames)
     except ValueError as error:
@@ -146,9 +149,17 @@ def known_files() -> dict[str, str]:
     return found
 
 
-def _read_file(path: Path, units: Units | None) -> Frames:
-    reader = READERS.get(path.suffix.lower(), read_structures)
-    frames = reader(path, units)
+def _read_file(path: Path, units: Units | None, wanted: Wanted) -> Frames:
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        frames = read_structures(path, units, wanted=wanted)
+    elif any(wanted):
+        raise ValueError(
+            f"`{path.name}` must be read under the names of its format; got others for energy,"
+            " forces or stress. Leave them out of [data], or write the structures as extxyz."
+        )
+    else:
+        frames = reader(path, units)
     about = frames.provenance if frames.provenance.name else Provenance(name=path.name)
     return replace(
         frames,

@@ -78,6 +78,9 @@ class Frames:
     magmoms: Array | None = None  # (N,) μB, unpaired electrons
     spin_squared: Array | None = None  # (S,) <S²>
     provenance: Provenance = Provenance()
+    # atomic number -> eV, of free atoms that the file holds beside the structures
+    references: dict[int, float] = field(default_factory=dict)
+    remarks: Sequence[str] = ()  # what the file says and was not read
 
     def __post_init__(self) -> None:
         """Check that the arrays fit together and that labels are finite."""
@@ -209,6 +212,8 @@ def make_frames(
     magmoms: Array | None = None,
     spin_squared: Array | None = None,
     provenance: Provenance | None = None,
+    references: dict[int, float] | None = None,
+    remarks: Sequence[str] = (),
 ) -> Frames:
     """Convert flat arrays of a file to eV and Å.
 
@@ -220,6 +225,8 @@ def make_frames(
     energy : (S,)
     total_charge : (S,) or one  e
     multiplicity : (S,), one, or None for the lowest that the electrons allow
+    references : dict           atomic number -> eV, of free atoms
+    remarks : list of str       what the file says and was not read
     """
     n_structures = len(n_atoms)
     counts, numbers = (
@@ -253,6 +260,8 @@ def make_frames(
         magmoms=None if magmoms is None else _scaled(magmoms, 1.0, (-1,)),
         spin_squared=None if spin_squared is None else _scaled(spin_squared, 1.0, (-1,)),
         provenance=replace(provenance or Provenance(), units=units),
+        references=references or {},
+        remarks=tuple(remarks),
     )
 
 

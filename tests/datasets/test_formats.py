@@ -150,7 +150,7 @@ def test_state_from_sums_over_atoms(tmp_path: Path) -> None:
             {"charge": 0.5},
             "`charge` must be a whole number; got .*0.5.* in structure 0 of a.extxyz",
         ),
-        ({"multiplicity": "singlet"}, "`multiplicity` must be a whole number"),
+        ({"multiplicity": "low"}, "`multiplicity` must be a whole number"),
     ],
 )
 def test_states_that_cannot_be(tmp_path: Path, info: dict[str, object], message: str) -> None:

@@ -1,12 +1,14 @@
 """Charge and multiplicity of a structure in a file.
 
-Under which names they stand, and what each name means.
-
-The same names mean the same to the calculator; a test holds the two tables together.
+Under which names they stand, and what each name means: `read_state` gives every structure the two
+names that the rest of the package knows, ``charge`` and ``multiplicity``. The names that the
+calculator reads itself mean the same to it; a test holds the two tables together.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +27,36 @@ MULTIPLICITY_KEYS = {
 }
 SPIN_KEY = "spin"  # 2S + 1 to some programs, 2S to others; the number of electrons tells which
 SUM_TOLERANCE = 0.05  # e or electrons, what partial charges of three digits add up to
+PARTIAL_CHARGE_KEYS = (
+    "partial_charges",
+    "charges",
+    "hirshfeld_charges",
+    "mbis_charges",
+    "atomic_charges",
+)
+# names without case, blanks, lines and points
+CHARGE_NAMES = {
+    *("charge", "totalcharge", "netcharge", "molecularcharge", "moleculecharge", "molcharge"),
+    *("systemcharge", "formalcharge", "totalformalcharge", "chargetotal", "totcharge", "chrg"),
+    *("ioncharge", "icharg", "q", "qtot", "qtotal", "totalq"),
+}
+MULTIPLICITY_NAMES = {
+    **{name.replace("_", ""): add for name, add in MULTIPLICITY_KEYS.items()},
+    **dict.fromkeys(("spinmult", "totalspinmultiplicity", "totalmultiplicity", "multip", "2s1"), 0),
+    **dict.fromkeys(("unpaired", "nunpaired", "nunpairedelectrons", "twos", "2s"), 1),
+    "numberofunpairedelectrons": 1,
+}
+WORDS = {
+    word: number
+    for number, word in enumerate(
+        ("singlet", "doublet", "triplet", "quartet", "quintet", "sextet", "septet"), start=1
+    )
+}
+PREFIXES = ("pubchem", "ref", "dft", "xtb", "input")
+LOOKS_LIKE = re.compile(r"charge|chrg|multiplicit|spin|unpaired|magmom|magnetization")
+NO_STATE = re.compile(
+    r"energy|source|orbit|partial|density|transfer|polari[sz]ed|smiles|model|calc"
+)
 
 
 class State(NamedTuple):
@@ -35,47 +67,175 @@ class State(NamedTuple):
 
 
 def state_of(atoms: Atoms, where: str) -> State:
-    """Read the state of a structure.
-
-    From ``info``, else from initial charges and magnetic moments, else neutral and lowest.
-
-    Raises
-    ------
-    ValueError   names that contradict each other, numbers that are not whole
-    """
-    charge = _agreed(atoms, dict.fromkeys(CHARGE_KEYS, 0), where)
-    if charge is None:
-        charge = _sum(atoms, "initial_charges", where)
+    """Say the state of a structure that `read_state` has read; without any neutral and lowest."""
+    charge = (
+        atoms.info["charge"] if "charge" in atoms.info else _sum(atoms, "initial_charges", where)
+    )
     electrons = int(atoms.numbers.sum()) - charge
-    multiplicity = _agreed(atoms, MULTIPLICITY_KEYS, where)
-    if multiplicity is None and SPIN_KEY in atoms.info:
-        multiplicity = _spin(atoms, electrons, where)
+    multiplicity = atoms.info.get("multiplicity")
     if multiplicity is None and "initial_magmoms" in atoms.arrays:
         multiplicity = 1 + abs(_sum(atoms, "initial_magmoms", where))
     return State(charge, 1 + electrons % 2 if multiplicity is None else multiplicity)
 
 
-def _agreed(atoms: Atoms, keys: dict[str, int], where: str) -> int | None:
+def says_charge(atoms: Atoms) -> bool:
+    """Say whether anything declares the charge of a structure that `read_state` has read."""
+    charges = atoms.arrays.get("initial_charges")
+    return "charge" in atoms.info or (charges is not None and bool(charges.any()))
+
+
+def read_state(atoms: Atoms, where: str) -> list[str]:
+    """Put what a structure says of its state into ``info``, as ``charge`` and ``multiplicity``.
+
+    Every other name of them goes. A structure that says nothing keeps nothing: charges and magnetic
+    moments of the atoms, ``initial_charges`` and ``initial_magmoms``, are left to whoever computes.
+
+    Returns
+    -------
+    remarks : list of str   what looks like a state and was not understood, or was chosen from atoms
+
+    Raises
+    ------
+    ValueError   names that contradict each other, numbers that are not whole
+    """
+    said = {**_of_calculator(atoms), **atoms.info}
+    remarks = list(_not_understood(said))
+    charge = _agreed(said, dict.fromkeys(CHARGE_NAMES, 0), where)
+    if charge is None and not says_charge(atoms):
+        charge, of_atoms = _charge_of_atoms(atoms)
+        remarks += of_atoms
+    total = _sum(atoms, "initial_charges", where) if charge is None else charge
+    electrons = int(atoms.numbers.sum()) - total
+    multiplicity = _agreed(said, MULTIPLICITY_NAMES, where)
+    multiplicity = _with_spin(said, multiplicity, electrons, where)
+    if multiplicity is None and "initial_magmoms" not in atoms.arrays:
+        multiplicity, of_atoms = _multiplicity_of_results(atoms, electrons)
+        remarks += of_atoms
+    forget_state(atoms.info)
+    if charge is not None:
+        atoms.info["charge"] = charge
+    if multiplicity is not None:
+        atoms.info["multiplicity"] = multiplicity
+    return remarks
+
+
+def forget_state(info: dict[str, Any]) -> None:
+    """Remove charge and multiplicity under every name that is understood."""
+    for key in [key for key in info if is_state(key)]:
+        del info[key]
+
+
+def is_state(key: str) -> bool:
+    """Say whether a name is understood as that of a charge or a multiplicity."""
+    name = plain(key)
+    return name in CHARGE_NAMES or name in MULTIPLICITY_NAMES or name == SPIN_KEY
+
+
+def plain(key: str) -> str:
+    """Write a name without case, blanks, lines and points, and without who made it."""
+    name = re.sub(r"[^a-z0-9]", "", str(key).lower())
+    for prefix in PREFIXES:
+        if (rest := name.removeprefix(prefix)) != name and _known(rest):
+            return rest
+    return name
+
+
+def _known(name: str) -> bool:
+    return name in CHARGE_NAMES or name in MULTIPLICITY_NAMES or name == SPIN_KEY
+
+
+def _of_calculator(atoms: Atoms) -> dict[str, Any]:
+    """Read the state that an earlier calculator, whose results the file holds, was asked for."""
+    parameters = getattr(atoms.calc, "parameters", None) or {}
+    return {
+        key: parameters[key]
+        for key in (*CHARGE_KEYS, *MULTIPLICITY_KEYS)
+        if isinstance(parameters.get(key), int | float)
+    }
+
+
+def _not_understood(said: dict[str, Any]) -> Iterator[str]:
+    for key, value in said.items():
+        name = plain(key)
+        looks = LOOKS_LIKE.search(name) and not NO_STATE.search(name) and np.size(value) == 1
+        if looks and not _known(name):
+            yield (
+                f"{key}={value} looks like a charge or a spin and was not used. Write charge= and"
+                " multiplicity= (2S+1)"
+            )
+
+
+def _agreed(said: dict[str, Any], names: dict[str, int], where: str) -> int | None:
     found = {
-        key: _whole(key, atoms.info[key], where) + add
-        for key, add in keys.items()
-        if atoms.info.get(key) is not None
+        key: _whole(key, value, where) + names[plain(key)]
+        for key, value in said.items()
+        if plain(key) in names and not _is_missing(value)
     }
     if len(set(found.values())) > 1:
         raise ValueError(
-            f"`{' and '.join(found)}` must agree; got {list(found.values())} in {where}. Keep one"
-            " of them."
+            f"`{' and '.join(found)}` must agree; got"
+            f" {', '.join(f'{key}={said[key]}' for key in found)} in {where}. Keep one of them."
         )
     return next(iter(found.values()), None)
 
 
-def _spin(atoms: Atoms, electrons: int, where: str) -> int:
-    """Take 2S + 1 where the number of electrons allows it, else 2S.
+def _with_spin(
+    said: dict[str, Any], multiplicity: int | None, electrons: int, where: str
+) -> int | None:
+    """Read a bare spin, or see that it does not contradict the multiplicity.
 
-    Their parities differ, so one alone can fit.
+    2S + 1 where the number of electrons allows it, else 2S: their parities differ, so one alone can
+    fit.
     """
-    spin = _whole(SPIN_KEY, atoms.info[SPIN_KEY], where)
-    return spin if spin > 0 and (spin + electrons) % 2 == 1 else spin + 1
+    key = next((key for key in said if plain(key) == SPIN_KEY), None)
+    if key is None or _is_missing(said[key]):
+        return multiplicity
+    if multiplicity is None:
+        spin = _whole(key, said[key], where)
+        return spin if spin > 0 and (spin + electrons) % 2 == 1 else spin + 1
+    spin = _number(key, said[key], where)
+    if multiplicity not in (spin, spin + 1, 2 * spin + 1):
+        raise ValueError(
+            f"`multiplicity` and `{key}` must agree; got {multiplicity} (2S+1) and"
+            f" {key}={said[key]}, which is neither 2S+1, 2S nor S of it, in {where}. Keep one of"
+            " them."
+        )
+    return multiplicity
+
+
+def _charge_of_atoms(atoms: Atoms) -> tuple[int | None, list[str]]:
+    """Add up the charges of the atoms that a file holds as results."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    for name in PARTIAL_CHARGE_KEYS:
+        charges = atoms.arrays.get(name, results.get(name))
+        if charges is None or np.shape(charges) != (len(atoms),):
+            continue
+        total = float(np.sum(charges))
+        if round(total) and abs(total - round(total)) <= SUM_TOLERANCE:
+            return round(total), [f"the charge {round(total):+d} is the sum of its {name}"]
+    return None, []
+
+
+def _multiplicity_of_results(atoms: Atoms, electrons: int) -> tuple[int | None, list[str]]:
+    """Read the magnetic moment of an earlier calculation where it fits the electrons."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    moment = results.get("magmom")
+    if moment is None and np.ndim(results.get("magmoms")) == 1:
+        moment = np.sum(results["magmoms"])
+    if moment is None or np.size(moment) != 1:
+        return None, []
+    size = abs(float(np.asarray(moment).item()))
+    multiplicity = 1 + round(size)
+    if abs(size - round(size)) > SUM_TOLERANCE or (multiplicity + electrons) % 2 == 0:
+        if round(size):
+            return None, [
+                f"its magnetic moment {size:.2f} fits no multiplicity and was not used. Write"
+                " multiplicity= (2S+1)"
+            ]
+        return None, []
+    if multiplicity == 1 + electrons % 2:
+        return None, []
+    return multiplicity, [f"the multiplicity {multiplicity} is that of its magnetic moment"]
 
 
 def _sum(atoms: Atoms, name: str, where: str) -> int:
@@ -95,11 +255,26 @@ def _sum(atoms: Atoms, name: str, where: str) -> int:
     return round(total)
 
 
-def _whole(key: str, value: Any, where: str) -> int:
+def _is_missing(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and value.strip().lower() in ("", "none"))
+
+
+def _number(key: str, value: Any, where: str) -> float:
+    text = str(np.asarray(value).item() if np.size(value) == 1 else value).strip().strip(",;")
+    if text.lower() in WORDS and plain(key) not in CHARGE_NAMES:
+        return float(WORDS[text.lower()])
+    if turned := re.fullmatch(r"(\d+)([+-])", text):  # 1- for -1, as chemists write it
+        text = turned[2] + turned[1]
     try:
-        number = float(np.asarray(value).item())
-    except (TypeError, ValueError):
-        number = float("nan")
+        return float(text)
+    except ValueError:
+        raise ValueError(
+            f"`{key}` must be a whole number; got {value!r} in {where}. Correct it."
+        ) from None
+
+
+def _whole(key: str, value: Any, where: str) -> int:
+    number = float("nan") if isinstance(value, bool) else _number(key, value, where)
     if not number.is_integer():
         raise ValueError(f"`{key}` must be a whole number; got {value!r} in {where}. Correct it.")
     return int(number)

@@ -63,6 +63,7 @@ def with_state(frames: Frames, charge: float, multiplicity: int = 1) -> Frames:
         frames,
         total_charge=np.full(len(frames), float(charge)),
         multiplicity=np.full(len(frames), multiplicity, dtype=np.int64),
+        remarks=(),
     )
 
 

@@ -1,0 +1,58 @@
+"""Atoms of input files that ASE does not read: ORCA, Q-Chem, Psi4.
+
+All three write charge and multiplicity, then a line for each atom, between two marks.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from ase import Atoms
+from ase.data import atomic_numbers
+
+ATOMS = re.compile(
+    r"(?:^\s*\*\s*xyz|^\s*\$molecule|\bmolecule\s*\w*\s*\{)\s*([+-]?\d+)\s+(\d+)\s*\n(.*?)"
+    r"^\s*(?:\*|\$end|\})",
+    re.IGNORECASE | re.MULTILINE | re.DOTALL,
+)
+BESIDE = re.compile(r"^\s*\*\s*xyzfile\s+([+-]?\d+)\s+(\d+)\s+(\S+)", re.IGNORECASE | re.MULTILINE)
+BOHR = re.compile(r"^\s*!.*\bbohrs\b|input_bohr\s+true|units\s+(?:bohr|au)", re.I | re.M)
+
+
+def read_input(text: str, path: Path) -> Atoms | None:
+    """Read the atoms of an input file with its charge and multiplicity; None where it is none.
+
+    Raises
+    ------
+    ValueError   lengths in bohr, lines that are no atoms
+    """
+    beside = BESIDE.search(text)
+    block = ATOMS.search(text)
+    if beside is None and block is None:
+        return None
+    if BOHR.search(text):
+        raise ValueError(
+            f"`{path.name}` must be in Å; its lengths are in bohr. Write the structure as extxyz."
+        )
+    if beside is not None:
+        rows = (path.parent / beside[3]).read_text(encoding="utf-8").splitlines()[2:]
+        state = beside
+    else:
+        assert block is not None
+        rows, state = block[3].splitlines(), block
+    symbols, positions = [], []
+    for row in rows:
+        words = row.split("#")[0].split()
+        if not words or len(words) == 1 or words[0].lower() in ("symmetry", "units"):
+            continue
+        if len(words) < 4 or words[0].capitalize() not in atomic_numbers:
+            raise ValueError(
+                f"`{path.name}` must have a symbol and three lengths for each atom; got {row!r}."
+                " Write the structure as extxyz."
+            )
+        symbols.append(words[0].capitalize())
+        positions.append([float(word) for word in words[1:4]])
+    atoms = Atoms(symbols, positions=positions)
+    atoms.info = {"charge": int(state[1]), "multiplicity": int(state[2])}
+    return atoms
