@@ -26,9 +26,10 @@ from md_runs.models.validation import compare, metrics, read_labelled
 from md_runs.records.figures import plot_dynamics
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import claim, to_json, write_figure
+from md_runs.records.structures import write_structures
 from md_runs.screen import screen
 from md_runs.session import ModelOptions, describe, evaluate_first, make_calculator, provenance
-from md_runs.surfaces.relax import relax_all
+from md_runs.surfaces.relax import relax
 from polcalc import PolarizedCalculator
 from potentials.files import write_text
 
@@ -100,7 +101,8 @@ def run_demo(
 def _relax(atoms: Atoms, directory: Path, calculator: PolarizedCalculator) -> dict[str, Any]:
     search: dict[str, Any] = {"optimizer": "bfgs", "fmax_eV_per_A": 0.01, "steps": 200}
     claim(directory, make_manifest("relax", search, status="finished", **describe(calculator)))
-    result = relax_all([atoms], directory, **search)[0]
+    result = relax(atoms, **search)
+    write_structures(directory / "relaxed.extxyz", [atoms])
     if not result.converged:
         raise NotConverged(
             f"ethanol must relax to 0.01 eV/Å; got {result.fmax_eV_per_A:.3g} eV/Å. The model may"

@@ -21,7 +21,7 @@ from md_runs.analysis.polarization import (
     turned_degrees,
 )
 from md_runs.cli.app import app
-from md_runs.records.structures import append_structure
+from md_runs.records.structures import write_structures
 from md_runs.records.trajectory import read_trajectory
 from polcalc import PolarizedCalculator
 from potentials.build import build
@@ -128,7 +128,7 @@ def test_vectors_of_another_model_or_structure_are_not_written(
     with_columns = molecule("CH3OH")
     with_columns.calc = PolarizedCalculator(str(model))
     with_columns.get_potential_energy()
-    append_structure(tmp_path / "columns.extxyz", with_columns)
+    write_structures(tmp_path / "columns.extxyz", [with_columns])
     assert "virtual_points" in read(tmp_path / "columns.extxyz").arrays
     fixed = write_small_model(tmp_path / "fixed.pt")
     done = polcalc(
@@ -147,7 +147,7 @@ def test_vectors_of_another_model_or_structure_are_not_written(
     moved.rattle(0.1)
     moved.calc = with_columns.calc
     moved.get_potential_energy()
-    append_structure(tmp_path / "stale.extxyz", with_columns)
+    write_structures(tmp_path / "stale.extxyz", [with_columns])
     assert "polarization_vectors" not in read(tmp_path / "stale.extxyz").arrays
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from typing import ClassVar
 
 import numpy as np
@@ -11,7 +10,6 @@ from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
-from ase.io import read
 
 from md_runs.errors import InputError, NotConverged
 from md_runs.surfaces.bonds import changed_bonds
@@ -22,7 +20,6 @@ from md_runs.surfaces.relax import (
     check_relaxable,
     choose_optimizer,
     relax,
-    relax_all,
     remarks,
 )
 from tests.small import sprung
@@ -159,18 +156,3 @@ def test_what_cannot_be_relaxed():
         check_relaxable(molecule("H2O"), 0.01, cell=True)
     with pytest.raises(InputError, match="must be positive"):
         check_relaxable(molecule("H2O"), 0.0, cell=False)
-
-
-def test_many_frames_go_into_one_file_and_one_table(tmp_path):
-    frames = [sprung(), sprung("H2O")]
-    for atoms in frames:
-        atoms.rattle(0.05, seed=1)
-    results = relax_all(frames, tmp_path, fmax_eV_per_A=0.001)
-    back = read(tmp_path / "relaxed.extxyz", ":")
-    assert [str(a.symbols) for a in back] == [str(a.symbols) for a in frames]
-    assert all(a.info["converged"] for a in back)
-    assert back[1].get_potential_energy() == pytest.approx(results[1].energy_eV, abs=1e-7)
-    rows = list(csv.DictReader((tmp_path / "relax.csv").read_text().splitlines()))
-    assert len(rows) == sum(len(r.steps) for r in results)
-    assert list(rows[0]) == ["frame", "step", "energy_eV", "fmax_eV_per_A"]
-    assert float(rows[-1]["fmax_eV_per_A"]) < 0.001

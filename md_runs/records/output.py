@@ -65,6 +65,13 @@ def recorded(directory: Path, manifest: dict[str, Any]) -> Iterator[None]:
     What the work adds to the manifest is written too.
     """
     claim(directory, manifest)
+    with ending(directory, manifest):
+        yield
+
+
+@contextmanager
+def ending(directory: Path, manifest: dict[str, Any]) -> Iterator[None]:
+    """Have the manifest of a directory say how the work in it ended."""
     status = "failed"
     try:
         with last_words(partial(say_interrupted, directory, manifest)):
@@ -85,7 +92,7 @@ def say_interrupted(directory: Path, manifest: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def hold(directory: Path) -> Iterator[None]:
+def hold(directory: Path, option: str = "--restart") -> Iterator[None]:
     """Keep every other run out of a directory while this one writes.
 
     The lock goes with the process, however it ends.
@@ -100,7 +107,7 @@ def hold(directory: Path) -> Iterator[None]:
         yield
     except BlockingIOError as error:
         raise InputError(
-            f"`--restart` must be a run that has stopped; got {directory}, where one is at work."
+            f"`{option}` must be a run that has stopped; got {directory}, where one is at work."
             " Wait for it."
         ) from error
     finally:

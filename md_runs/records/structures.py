@@ -29,13 +29,7 @@ def write_structures(path: Path, frames: Iterable[Atoms]) -> None:
     """Write all frames at once or not at all."""
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as file:
         for atoms in frames:
-            file.write(_format(atoms))
-
-
-def append_structure(path: Path, atoms: Atoms) -> None:
-    """Append one frame in a single write."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(_format(atoms))
+            file.write(to_extxyz(atoms))
 
 
 def set_state(atoms: Atoms, charge: int, multiplicity: int) -> None:
@@ -79,7 +73,8 @@ def set_polarization(atoms: Atoms, vectors: NDArray[np.float64] | None) -> None:
         atoms.set_array(POINTS, atoms.positions + vectors, shape=(3,))
 
 
-def _format(atoms: Atoms) -> str:
+def to_extxyz(atoms: Atoms) -> str:
+    """Format one frame."""
     text = io.StringIO()
     write_xyz(text, [_with_state(atoms) if isinstance(atoms.calc, PolarizedCalculator) else atoms])
     return text.getvalue()

@@ -20,7 +20,7 @@ from md_runs.errors import InputError, NotConverged
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import check_free, recorded
 from md_runs.records.structures import set_state, write_structures
-from md_runs.screen import screen, tracked
+from md_runs.screen import screen, show, tracked
 from md_runs.session import Frame, ModelOptions
 from polcalc import PolarizedCalculator
 from polcalc.calculator.electrons import ElectronicState
@@ -89,7 +89,7 @@ def energy(
         with recorded(output, make_manifest("energy", {}, structures=files, **facts)):
             write_structures(output / "energy.extxyz", [with_results(point) for point in good])
             write_text(output / "energy.csv", to_csv(points))
-    screen.print(table_of(points))
+    show(table_of(points))
     for line in session.state_lines(point.state for point in good if point.state):
         screen.print(line)
     for point in points:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from ase import Atoms
@@ -15,10 +12,8 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
 from md_runs.errors import InputError, NotConverged
-from md_runs.records.structures import append_structure
 from md_runs.surfaces.bonds import BondChanges, changed_bonds
 from md_runs.surfaces.curvature import Curvature, beside, lowest_curvature
-from potentials.files import write_text
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}
 DIAGONAL_ATOMS = 100  # up to here the (3N, 3N) matrix that BFGS diagonalises at each step is cheap
@@ -191,19 +186,31 @@ def remarks(result: Relaxation) -> Iterator[str]:
     if result.on_saddle:
         yield (
             "a saddle, no minimum: the energy falls along one way to both sides (curvature"
-            f" {lowest(result)} eV/Å²)"
+            f" {lowest(result.curvature)} eV/Å²)"
         )
     if changes := str(result.bonds):
         yield f"bonds {changes}"
 
 
-def lowest(result: Relaxation) -> str:
+def lowest(curvature: Curvature | None) -> str:
     """Format the lowest curvature in eV/Å²."""
-    return "–" if result.curvature is None else f"{result.curvature.eV_per_A2:.2f}"
+    return "–" if curvature is None else f"{curvature.eV_per_A2:.2f}"
+
+
+class Ended(Protocol):
+    """How a relaxation ended."""
+
+    @property
+    def converged(self) -> bool:
+        """Whether the forces got small enough."""
+
+    @property
+    def on_saddle(self) -> bool:
+        """Whether it came to rest on a saddle."""
 
 
 def check_minima(
-    results: Sequence[Relaxation], fmax_eV_per_A: float, steps: int, saddles: Saddles
+    results: Sequence[Ended], fmax_eV_per_A: float, steps: int, saddles: Saddles
 ) -> None:
     """Refuse to call a relaxation done that ended elsewhere than in a minimum.
 
@@ -226,34 +233,3 @@ def check_minima(
         )
     if wrong:
         raise NotConverged("; ".join(wrong) + ".")
-
-
-def relax_all(
-    frames: Sequence[Atoms],
-    output: Path,
-    watch: Callable[[Sequence[Atoms]], Iterable[Atoms]] = iter,
-    **options: Any,
-) -> list[Relaxation]:
-    """Relax frame by frame into ``relaxed.extxyz`` (as soon as each is done) and ``relax.csv``."""
-    results: list[Relaxation] = []
-    for atoms in watch(frames):
-        atoms.calc.reset()  # partial charges are those of this molecule, not of an isomer before it
-        result = relax(atoms, **options)
-        results.append(result)
-        atoms.info |= {"converged": result.converged, "relax_steps": result.steps[-1].step}
-        if result.curvature is not None:
-            atoms.info["lowest_curvature_eV_per_A2"] = result.curvature.eV_per_A2
-        append_structure(output / "relaxed.extxyz", atoms)
-    write_text(output / "relax.csv", _table(results))
-    return results
-
-
-def _table(results: Sequence[Relaxation]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["frame", *Step._fields])
-    for frame, result in enumerate(results):
-        writer.writerows(
-            [frame, s.step, f"{s.energy_eV:.9f}", f"{s.fmax_eV_per_A:.6f}"] for s in result.steps
-        )
-    return text.getvalue()

@@ -1,31 +1,77 @@
-"""``polcalc relax``: geometry relaxation of one or many structures."""
+"""Relax many structures: in several processes, and to the end after any interruption.
+
+What is done is one line of JSON in `JOURNAL` each, written at once; the files of the end are made
+of it. A structure that cannot be relaxed is a line with its reason.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import as_completed
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any, NamedTuple
 
+import torch
+from ase import Atoms
 from rich.table import Table
 from rich.text import Text
 
 from md_runs import session
+from md_runs.errors import InputError, NotConverged
 from md_runs.records.manifest import make_manifest
-from md_runs.records.output import check_free, recorded
-from md_runs.screen import screen, tracked
-from md_runs.session import ModelOptions
+from md_runs.records.output import MANIFEST, check_free, ending, hold, recorded
+from md_runs.records.structures import to_extxyz
+from md_runs.screen import screen, show, tracked
+from md_runs.session import Frame, ModelOptions
 from md_runs.surfaces.relax import (
-    Relaxation,
     Saddles,
+    Step,
     check_minima,
     check_relaxable,
     choose_optimizer,
-    lowest,
-    relax_all,
+    relax,
     remarks,
 )
+from polcalc import PolarizedCalculator
+from polcalc.calculator.electrons import ElectronicState
+from potentials.files import sync_file, write_text
+from potentials.processes import process_pool
 
-SHOWN = 30  # frames listed one by one at most
+JOURNAL = "relax.jsonl"
+SHOWN = 60  # structures listed one by one at most
+SETTLED = ("options", "structures", "model", "dtype")  # of a run that goes on
+
+
+class Task(NamedTuple):
+    """What a process needs to relax one structure."""
+
+    number: int
+    frame: Frame
+    chosen: ModelOptions
+    search: Mapping[str, Any]  # arguments of `relax`
+
+
+@dataclass(frozen=True)
+class Row:
+    """What became of one structure, as plain values."""
+
+    number: int  # in the order of the files
+    name: str
+    formula: str
+    state: list[Any] | None = None  # fields of `ElectronicState`
+    steps: Sequence[Sequence[float]] = ()  # fields of `Step`
+    converged: bool = False
+    on_saddle: bool = False
+    curvature_eV_per_A2: float | None = None
+    remarks: Sequence[str] = ()
+    structure: str = ""  # at the end, in extxyz
+    problem: str = ""  # why it could not be relaxed
 
 
 def relax_files(
@@ -43,12 +89,19 @@ def relax_files(
     device: str = "auto",
     dtype: str = "float64",
     engine: str = "auto",
+    jobs: int = 1,
     output: Path = Path("polcalc-relax"),
-) -> None:
-    """Relax one or many structures.
+    resume: bool = False,
+) -> list[Row]:
+    """Relax every frame of some files into a directory.
 
-    Writes relaxed.extxyz, relax.csv (step, energy, largest force) and manifest.json. Exit code 1
-    when a frame did not converge, or came to rest on a saddle that it could not leave.
+    Writes relaxed.extxyz, relax.csv (step, energy, largest force) and manifest.json, in the order
+    of the input. Killed at any time, the work goes on with ``resume``.
+
+    Raises
+    ------
+    InputError     bad input; no structure can be relaxed
+    NotConverged   some could not, did not converge, or came to rest on a saddle
     """
     saddles: Saddles = "keep" if allow_saddle else "leave"
     search = {
@@ -63,69 +116,247 @@ def relax_files(
         session.read_fragments(fragments),
     )
     chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity, charges, groups)
-    check_free(output)
-    frames = session.read_frames(structures)
-    calculator = session.make_calculator(chosen)
-    for atoms in frames:
-        atoms.calc = calculator
-        session.evaluate_first(atoms)
-        check_relaxable(atoms, fmax_eV_per_A, cell)
-        choose_optimizer(optimizer, len(atoms))
-    described = session.describe(calculator)
+    if not resume:
+        check_free(output)
+    frames = session.read_named_frames(structures)
+    tasks = [Task(number, frame, chosen, search) for number, frame in enumerate(frames)]
+    asked = {"charge": charge, "multiplicity": multiplicity, "fragments": groups}
     manifest = make_manifest(
-        "relax", search, structures=[session.fingerprint(p) for p in structures], **described
+        "relax",
+        search | asked | {"partial_charges": charges},
+        structures=[session.fingerprint(path) for path in structures],
+        **session.describe(_first_that_works(tasks)),
     )
-    with recorded(output, manifest):
-        for line in session.state_lines(calculator.state_of(atoms) for atoms in frames):
-            screen.print(line)
-        results = relax_all(frames, output, partial(tracked, work="relaxing"), **search)
-        manifest["not_converged"] = sum(not r.converged for r in results)
-        manifest["on_saddle"] = sum(r.on_saddle for r in results)
-    screen.print(relax_table(results))
-    for number, result in enumerate(results):
-        for text in remarks(result):
-            screen.print(f"frame {number}: {text}")
-    screen.print(f"Results in {output}")
-    check_minima(results, fmax_eV_per_A, steps, saddles)
+    with _directory(output, manifest, resume):
+        rows = _complete(tasks, output, jobs)
+        rows.sort(key=lambda row: row.number)
+        manifest["not_converged"] = sum(not row.converged for row in rows)
+        manifest["on_saddle"] = sum(row.on_saddle for row in rows)
+        manifest["problems"] = {row.name: row.problem for row in rows if row.problem}
+        write_text(output / "relaxed.extxyz", "".join(row.structure for row in rows))
+        write_text(output / "relax.csv", steps_csv(rows))
+    (output / JOURNAL).unlink()
+    _show(rows, output)
+    _complain(rows, fmax_eV_per_A, steps, saddles)
+    return rows
 
 
-def relax_table(results: Sequence[Relaxation]) -> Table:
-    """List frames with their energies before and after."""
+def relax_one(task: Task) -> Row:
+    """Relax one structure; what is wrong with it becomes part of the answer."""
+    atoms, name = task.frame.atoms, task.frame.name
+    formula = atoms.get_chemical_formula()
+    calculator = _calculator(json.dumps(asdict(task.chosen)))
+    try:
+        _prepare(atoms, calculator, task.search)
+        state = calculator.state
+        result = relax(atoms, **task.search)
+    except Exception as error:  # whatever a library raises costs this structure, not the others
+        reason = " ".join(str(error).split()) or type(error).__name__
+        return Row(task.number, name, formula, problem=reason)
+    atoms.info |= {
+        "name": name,
+        "converged": result.converged,
+        "relax_steps": result.steps[-1].step,
+    }
+    curvature = None if result.curvature is None else result.curvature.eV_per_A2
+    if curvature is not None:
+        atoms.info["lowest_curvature_eV_per_A2"] = curvature
+    return Row(
+        task.number,
+        name,
+        formula,
+        None if state is None else list(state),
+        [list(step) for step in result.steps],
+        result.converged,
+        result.on_saddle,
+        curvature,
+        list(remarks(result)),
+        to_extxyz(atoms),
+    )
+
+
+def steps_csv(rows: Sequence[Row]) -> str:
+    """List every step of every structure."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["frame", "name", *Step._fields])
+    for row in rows:
+        writer.writerows(
+            [row.number, row.name, step, f"{energy:.9f}", f"{fmax:.6f}"]
+            for step, energy, fmax in row.steps
+        )
+    return text.getvalue()
+
+
+def table_of(rows: Sequence[Row]) -> Table:
+    """List structures with their energies before and after."""
     table = Table(box=None, pad_edge=False)
+    table.add_column("structure", max_width=40, overflow="fold")
+    table.add_column("formula", no_wrap=True)
     for name in (
-        "frame",
-        "formula",
+        "charge",
+        "2S+1",
         "steps",
         "start (eV)",
         "end (eV)",
         "change (eV)",
         "fmax (eV/Å)",
         "curve (eV/Å²)",
-        "minimum",
     ):
-        table.add_column(name, justify="left" if name in ("formula", "minimum") else "right")
-    for number, result in enumerate(results[:SHOWN]):
-        start, end = result.steps[0].energy_eV, result.energy_eV
-        numbers = (
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("minimum", no_wrap=True)
+    for row in rows[:SHOWN]:
+        if row.state is None:
+            table.add_row(row.name, row.formula, *[""] * 8, Text("not relaxed", "red"))
+            continue
+        start, (n_steps, end, fmax) = row.steps[0][1], row.steps[-1]
+        curvature = row.curvature_eV_per_A2
+        table.add_row(
+            row.name,
+            row.formula,
+            f"{row.state[0]:+d}",
+            str(row.state[1]),
+            str(n_steps),
             f"{start:.4f}",
             f"{end:.4f}",
             f"{end - start:+.4f}",
-            f"{result.fmax_eV_per_A:.4f}",
-            lowest(result),
+            f"{fmax:.4f}",
+            "–" if curvature is None else f"{curvature:.2f}",
+            _verdict(row),
         )
-        table.add_row(
-            str(number),
-            result.atoms.get_chemical_formula(),
-            str(result.steps[-1].step),
-            *numbers,
-            _verdict(result),
-        )
-    if len(results) > SHOWN:
-        table.add_row("…", f"{len(results) - SHOWN} more in relax.csv")
+    if len(rows) > SHOWN:
+        table.add_row("…", f"{len(rows) - SHOWN} more in relax.csv")
     return table
 
 
-def _verdict(result: Relaxation) -> Text:
-    if not result.converged:
+@cache
+def _calculator(options: str) -> PolarizedCalculator:
+    """Open the model once in a process."""
+    return session.make_calculator(ModelOptions(**json.loads(options)))
+
+
+def _prepare(atoms: Atoms, calculator: PolarizedCalculator, search: Mapping[str, Any]) -> None:
+    """Refuse what cannot be relaxed, before any work is done."""
+    check_relaxable(atoms, search["fmax_eV_per_A"], search["cell"])
+    choose_optimizer(search["optimizer"], len(atoms))
+    calculator.reset()  # partial charges are those of this molecule, not of an isomer before it
+    atoms.calc = calculator
+    session.evaluate_first(atoms)
+
+
+def _first_that_works(tasks: Sequence[Task]) -> PolarizedCalculator:
+    """Evaluate structures until one can be relaxed, and return the calculator.
+
+    Raises
+    ------
+    InputError   none can be: the reason of the first
+    """
+    calculator = _calculator(json.dumps(asdict(tasks[0].chosen)))
+    problems = []
+    for task in tasks:
+        try:
+            _prepare(task.frame.atoms.copy(), calculator, task.search)
+            return calculator
+        except InputError as error:
+            problems.append(error)
+    raise problems[0]
+
+
+@contextmanager
+def _directory(output: Path, manifest: dict[str, Any], resume: bool) -> Iterator[None]:
+    """Claim a new directory, or go on in the one of a run that was asked for the same."""
+    if not resume:
+        with recorded(output, manifest), hold(output, "--resume"):
+            yield
+        return
+    _check_resumable(output, manifest)
+    with hold(output, "--resume"), ending(output, manifest):
+        yield
+
+
+def _check_resumable(output: Path, manifest: Mapping[str, Any]) -> None:
+    try:
+        before = json.loads((output / MANIFEST).read_text(encoding="utf-8"))
+        command, status = before["command"], before["status"]
+        changed = [
+            name for name in SETTLED if before[name] != json.loads(json.dumps(manifest[name]))
+        ]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise InputError(
+            f"`--resume` must find a relaxation in `--output`; got {output} without one. Start"
+            " without --resume."
+        ) from error
+    if command != "relax" or status == "finished":
+        raise InputError(
+            f"`--resume` must find a relaxation that has stopped; got {output} with a {status} run"
+            f" of polcalc {command}."
+        )
+    if changed:
+        raise InputError(
+            f"`--resume` must come with the same structures, model and options; other"
+            f" {' and '.join(changed)} now. Repeat the first command line."
+        )
+
+
+def _complete(tasks: Sequence[Task], output: Path, jobs: int) -> list[Row]:
+    """Relax what the journal does not hold yet."""
+    rows = _read_journal(output / JOURNAL)
+    done = {row.number for row in rows}
+    left = [task for task in tasks if task.number not in done]
+    write_text(output / JOURNAL, "".join(map(_to_line, rows)))  # without a line that was cut
+    with (output / JOURNAL).open("a", encoding="utf-8") as journal:
+        for row in tracked(_relaxed(left, jobs), "relaxing", len(left)):
+            rows.append(row)
+            journal.write(_to_line(row))
+            journal.flush()
+            sync_file(output / JOURNAL)
+    return rows
+
+
+def _relaxed(tasks: Sequence[Task], jobs: int) -> Iterator[Row]:
+    if jobs == 1:
+        yield from map(relax_one, tasks)
+        return
+    with process_pool(jobs) as pool:
+        for done in as_completed([pool.submit(_alone, task) for task in tasks]):
+            yield done.result()
+
+
+def _alone(task: Task) -> Row:
+    torch.set_num_threads(1)
+    return relax_one(task)
+
+
+def _to_line(row: Row) -> str:
+    return json.dumps(asdict(row)) + "\n"
+
+
+def _read_journal(path: Path) -> list[Row]:
+    """Read what is done; a line that a kill cut short is not."""
+    if not path.is_file():
+        return []
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+    return [Row(**json.loads(line)) for line in lines if line.endswith("\n")]
+
+
+def _show(rows: Sequence[Row], output: Path) -> None:
+    show(table_of(rows))
+    for line in session.state_lines(ElectronicState(*row.state) for row in rows if row.state):
+        screen.print(line)
+    for row in rows:
+        for text in (row.problem, *row.remarks):
+            if text:
+                screen.print(f"{row.name}: {text}")
+    screen.print(f"Results in {output}")
+
+
+def _complain(rows: Sequence[Row], fmax_eV_per_A: float, steps: int, saddles: Saddles) -> None:
+    check_minima([row for row in rows if not row.problem], fmax_eV_per_A, steps, saddles)
+    if n_problems := sum(bool(row.problem) for row in rows):
+        raise NotConverged(f"{n_problems} of {len(rows)} structures could not be relaxed.")
+
+
+def _verdict(row: Row) -> Text:
+    if not row.converged:
         return Text("no", "red")
-    return Text("saddle", "red") if result.on_saddle else Text("yes")
+    return Text("saddle", "red") if row.on_saddle else Text("yes")
