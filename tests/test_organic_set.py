@@ -359,7 +359,7 @@ def test_a_run_that_is_killed_goes_on_and_is_the_same(tmp_path: Path) -> None:
         "from potentials.labels.closed_shells import substances; substances.LISTS = ();"
         "substances.N_COMBINED = 100; substances.N_TEST = 10;"
         "from potentials.labels.closed_shells import molecules; molecules.SPECIES_PER_JOB = 4;"
-        "from md_runs.cli import main; main()"
+        "from md_runs.cli.app import main; main()"
     )
     command = [sys.executable, "-c", script, "labels", "molecules", "--labels", "1200", "--output"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

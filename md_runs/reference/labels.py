@@ -174,6 +174,7 @@ def _closed_shells(
     with as_input_error():
         about = organic_set.write_set(output, open_shells)
     _write_card(output / f"{organic.NAME}.json", about)
+    _write_card(output / f"{organic.SAMPLE}.json", organic_set.sample_card(about, output))
     screen.print(f"{output / organic.TRAIN}: {about['labels']} labels")
 
 

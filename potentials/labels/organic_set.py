@@ -17,9 +17,10 @@ from typing import Any
 
 import numpy as np
 
+from potentials.datasets.checksum import checksum
 from potentials.datasets.formats.hdf5 import read_hdf5, write_hdf5
 from potentials.datasets.frames import Array, Frames, join, make_frames
-from potentials.datasets.sets.organic import NAME, ORGANIC, SAMPLE, TEST, TRAIN
+from potentials.datasets.sets.organic import COMMAND, NAME, ORGANIC, SAMPLE, TEST, TRAIN
 from potentials.datasets.shifts import fit_shifts, shifted
 from potentials.datasets.statistics import states
 from potentials.labels import teacher
@@ -75,7 +76,14 @@ def write_set(folder: Path, open_shells: Path | None = None) -> dict[str, Any]:
         test = _frames(arrays)
         write_hdf5(folder / TEST, test, _beside(arrays))
         about |= {"test labels": len(test), "test molecules": _n_groups(test)}
-    return about | {"labels": len(frames), "states": states(frames)}
+    return about | {
+        "labels": len(frames),
+        "states": states(frames),
+        "command": COMMAND,
+        "sha256": {
+            name: checksum(folder / name) for name in (TRAIN, TEST) if (folder / name).is_file()
+        },
+    }
 
 
 def sample(frames: Frames) -> Frames:
@@ -83,6 +91,21 @@ def sample(frames: Frames) -> Frames:
     rng = np.random.default_rng(0)
     small = np.flatnonzero(frames.n_atoms <= 24)
     return frames.select(np.sort(rng.permutation(small)[:SAMPLE_FRAMES]))
+
+
+def sample_card(about: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Describe the sample that was written."""
+    path = folder / f"{SAMPLE}.h5"
+    frames = read_hdf5(path)
+    same = ("theory", "programs", "checks", "licence", "citation", "url")
+    return {
+        "name": SAMPLE,
+        "description": f"{len(frames)} structures of {NAME}, closed shells, for tests",
+        **{name: about[name] for name in same},
+        "labels": len(frames),
+        "states": states(frames),
+        "sha256": checksum(path),
+    }
 
 
 def on_the_scale(frames: Frames) -> tuple[Frames, dict[str, Any]]:
