@@ -5,7 +5,7 @@ Literal tables from names to classes, and one function.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from potentials.architectures.dimenetpp import DimeNetPP
@@ -21,10 +21,10 @@ from potentials.parts.conditioning import EMBEDDINGS, StateFactor
 from potentials.parts.points import POINTS
 from potentials.parts.radial import RADIAL
 from potentials.potential import Potential, Trunk
-from potentials.terms.energies import TERMS
-from potentials.terms.properties import PROPERTIES
+from potentials.terms import TERMS
+from potentials.terms.base import Term
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Any] = {
     "tensornet": TensorNet,
     "schnet": SchNet,
     "egnn": EGNN,
@@ -34,9 +34,6 @@ ARCHITECTURES = {
 }
 DOORS = {"architecture", "radial", "angular", "points", "attention", "embeddings", "terms"}
 KNOWN = DOORS | {"cutoff", "envelope", "state_factor", "experts"}
-ANGLES = {
-    "dimenetpp": {"name": "spherical_bessel"}
-}  # architectures that see angles, and how these are encoded unless told otherwise
 
 
 def build(spec: Mapping[str, Any]) -> Potential:
@@ -63,10 +60,11 @@ def build(spec: Mapping[str, Any]) -> Potential:
     channels = int(spec["architecture"]["channels"])
     radial = _make(RADIAL, "radial", spec.get("radial", {"name": "exp_normal"}), cutoff=cutoff)
     angular = _make(ANGULAR, "angular", _angular(spec), cutoff=cutoff)
+    asked = spec.get("terms", [{"name": "readout"}])
     architecture = _make(
         ARCHITECTURES,
         "architecture",
-        spec["architecture"],
+        _architecture(spec["architecture"], asked),
         n_radial=radial.n_radial,
         **angular.sizes,
     )
@@ -100,33 +98,58 @@ def build(spec: Mapping[str, Any]) -> Potential:
             spec.get("attention", {"name": "none"}),
             channels=channels,
             n_layers=architecture.n_layers,
-            n_invariants=getattr(architecture, "n_invariants", 0),
+            n_invariants=architecture.n_invariants,
         ),
         architecture=architecture,
     )
-    terms = [
-        _make({**TERMS, **PROPERTIES}, "terms", term, channels=channels)
-        for term in spec.get("terms", [{"name": "readout"}])
-    ]
-    potential = Potential(
-        trunk, terms, {name: value for name, value in spec.items() if name != "experts"}
-    )
-    return (
-        Experts(potential, [(int(q), int(m)) for q, m in spec["experts"]])
-        if "experts" in spec
-        else potential
-    )
+    terms = [_term(term, channels, architecture.n_vectors) for term in asked]
+    _check_order(terms)
+    shared = {name: value for name, value in spec.items() if name != "experts"}
+    potential = Potential(trunk, terms, shared)
+    if "experts" not in spec:
+        return potential
+    return Experts(potential, [(int(q), int(m)) for q, m in spec["experts"]])
+
+
+def _architecture(
+    entry: Mapping[str, Any], terms: Sequence[Mapping[str, Any]]
+) -> Mapping[str, Any]:
+    """Add what an architecture needs to know where a term reads its vectors."""
+    kind = ARCHITECTURES.get(entry.get("name", ""))
+    reads = any(TERMS[t["name"]].reads_vectors for t in terms if t.get("name") in TERMS)
+    return {**kind.for_vectors, **entry} if kind is not None and reads else entry
+
+
+def _term(entry: Mapping[str, Any], channels: int, n_vectors: int) -> Term:
+    kind = TERMS.get(entry.get("name", ""), Term)
+    given = {"n_vectors": n_vectors} if kind.reads_vectors else {}
+    term: Term = _make(TERMS, "terms", entry, channels=channels, **given)
+    return term
+
+
+def _check_order(terms: Sequence[Term]) -> None:
+    """See that every term finds the quantities that it reads."""
+    predicted: set[str] = set()
+    for term in terms:
+        if missing := [name for name in term.reads if name not in predicted]:
+            raise ValueError(
+                f"`terms` must predict {', '.join(missing)} before {term.name!r} reads it; got"
+                f" {', '.join(t.name for t in terms)}. Put that term first."
+            )
+        predicted.update(term.predicts)
 
 
 def _angular(spec: Mapping[str, Any]) -> Mapping[str, Any]:
-    name = spec["architecture"].get("name")
-    if "angular" in spec and name not in ANGLES:
+    kind = ARCHITECTURES.get(spec["architecture"].get("name", ""))
+    usual = "" if kind is None else kind.angular
+    if "angular" in spec and kind is not None and not usual:
+        seeing = ", ".join(name for name, a in ARCHITECTURES.items() if a.angular)
         raise ValueError(
-            f"`angular` must be left out for {name}, which sees no angles. Remove it, or take"
-            f" {', '.join(ANGLES)}."
+            f"`angular` must be left out for {spec['architecture']['name']}, which sees no angles."
+            f" Remove it, or take {seeing}."
         )
-    found: Mapping[str, Any] = spec.get("angular", ANGLES.get(name, {"name": "none"}))
-    return found
+    entry: Mapping[str, Any] = spec.get("angular", {"name": usual or "none"})
+    return entry
 
 
 def _make(

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from potentials.potential import Encode, Energies, Potential, at_pairs
-from potentials.structure.graph import AtomicGraph
+from potentials.potential import Encode, Potential, at_pairs
+from potentials.quantities import QUANTITIES, Prediction, named
+from potentials.structure.graph import AtomicGraph, select
 
 PREFIX = "experts."  # of the names of their weights
 
@@ -65,20 +65,21 @@ class Experts(Potential):
         """Whether a state has an expert."""
         return _name(charge, multiplicity) in self.experts
 
-    def forward(self, graph: AtomicGraph, encode: Encode = at_pairs) -> Energies:
-        """Return the energy of each atom; structures of one state are evaluated together."""
+    def forward(self, graph: AtomicGraph, encode: Encode = at_pairs) -> Prediction:
+        """Return what the experts say; structures of one state are evaluated together."""
         if graph.fragments is not None:
             return super().forward(graph, encode)
-        energies = graph.positions.new_zeros(len(graph.batch))
-        polarization = None
+        whole: dict[str, Tensor] = {}
         for expert, structures in self._by_expert(graph):
-            part, atoms = _selected(graph, structures)
-            found = expert(part, encode)
-            energies = energies.index_copy(0, atoms, found.energies)
-            if found.polarization is not None:
-                whole = torch.zeros_like(graph.positions) if polarization is None else polarization
-                polarization = whole.index_copy(0, atoms, found.polarization)
-        return Energies(energies, polarization)
+            part, atoms = select(graph, structures)
+            rows = {"atom": atoms, "structure": structures.nonzero().flatten()}
+            counts = {"atom": len(graph.batch), "structure": graph.n_structures}
+            for name, value in named(expert(part, encode)).items():
+                per = QUANTITIES[name].per
+                if name not in whole:
+                    whole[name] = value.new_zeros(counts[per], *value.shape[1:])
+                whole[name] = whole[name].index_copy(0, rows[per], value)
+        return Prediction(**whole)
 
     def _by_expert(self, graph: AtomicGraph) -> Iterator[tuple[Potential, Tensor]]:
         """Yield potentials, and which structures (S,) each is to evaluate."""
@@ -139,27 +140,3 @@ def _sum(shared: Tensor, difference: Tensor) -> Tensor:
 
 def _name(charge: float, multiplicity: int) -> str:
     return f"{charge:+g},{multiplicity}".replace(".", "_")
-
-
-def _selected(graph: AtomicGraph, structures: Tensor) -> tuple[AtomicGraph, Tensor]:
-    """Take some structures (S,) out of a batch; return the numbers of their atoms with them."""
-    if bool(structures.all()):
-        return graph, torch.arange(len(graph.batch), device=graph.batch.device)
-    of_atoms = structures[graph.batch]
-    atoms, pairs = of_atoms.nonzero().flatten(), of_atoms[graph.idx_i].nonzero().flatten()
-    place, number = (mask.cumsum(0) - 1 for mask in (of_atoms, structures))  # in the part
-    parts: dict[str, Any] = {
-        "batch": number[graph.batch[atoms]],
-        "idx_i": place[graph.idx_i[pairs]],
-        "idx_j": place[graph.idx_j[pairs]],
-        "shift": graph.shift[pairs],
-    }
-    parts |= {
-        name: getattr(graph, name)[atoms]
-        for name in ("atomic_numbers", "positions", "partial_charges")
-    }
-    parts |= {
-        name: getattr(graph, name)[structures]
-        for name in ("cell", "pbc", "total_charge", "multiplicity")
-    }
-    return graph._replace(**parts), atoms

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from potentials.ops.splines import SplineTable
 from potentials.ops.stencils import Nodes, Stencil
 from potentials.parts.angular import AngularEncoding, Triplets
+from potentials.parts.architecture import Architecture
 from potentials.parts.attention import ChargedAttention, NoAttention
 from potentials.parts.conditioning import StateFactor
 from potentials.parts.points import PointsModel
+from potentials.quantities import Prediction, named
 from potentials.structure.geometry import (
     ENVELOPES,
     Edges,
@@ -26,7 +28,8 @@ from potentials.structure.geometry import (
     safe_norm,
     structure_sum,
 )
-from potentials.structure.graph import AtomicGraph, Prediction
+from potentials.structure.graph import AtomicGraph
+from potentials.terms.base import Features, Term
 
 
 class Trunk(nn.Module):
@@ -42,7 +45,7 @@ class Trunk(nn.Module):
     factor : StateFactor  graph -> (L, N, 1 or C)
     points : PointsModel
     attention : Module    between the layers, over the atoms of a molecule
-    architecture : Module start, layers, scalars, vectors; for attention invariants, add
+    architecture : Architecture
     """
 
     def __init__(
@@ -55,42 +58,48 @@ class Trunk(nn.Module):
         factor: StateFactor,
         points: PointsModel,
         attention: NoAttention | ChargedAttention,
-        architecture: Any,
+        architecture: Architecture,
     ) -> None:
         super().__init__()
         self.cutoff, self.envelope = cutoff, ENVELOPES[envelope]
         self.radial, self.angular = radial, angular
-        self.embeddings, self.factor = nn.ModuleList(embeddings), factor
-        self.points, self.attention, self.architecture = points, attention, architecture
+        self.embeddings: Any = nn.ModuleList(embeddings)
+        self.factor = factor
+        self.points, self.attention = points, attention
+        self.architecture: Any = architecture  # a module
         self.nodes = Nodes(
             cutoff + points.reach,
             *(table.spacing for table in radial.modules() if isinstance(table, SplineTable)),
         )
 
     def forward(
-        self, graph: AtomicGraph, vectors: Tensor, encode: Encode
-    ) -> tuple[Tensor, Tensor | None]:
-        """Return the scalars (N, C) and the displacement (N, 3) Å of moving points, if any."""
+        self, graph: AtomicGraph, pairs: Tensor, encode: Encode
+    ) -> tuple[Features, Tensor | None]:
+        """Return the features of the atoms and the displacement (N, 3) Å of moving points, if any.
+
+        Pairs (P, 3) Å are r_ij of the pairs of atoms.
+        """
         scalars = self.embeddings[0](graph)
         for embedding in self.embeddings[1:]:
             scalars = scalars + embedding(graph)
         factors = self.points.spread(self.factor(graph))
-        molecules = graph.molecules._replace(
-            batch=self.points.spread(graph.molecules.batch[:, None])[:, 0]
-        )
-        points = self.points.start(graph, vectors, self.envelope(safe_norm(vectors), self.cutoff))
+        states = graph.states._replace(batch=self.points.spread(graph.states.batch[:, None])[:, 0])
+        points = self.points.start(graph, pairs, self.envelope(safe_norm(pairs), self.cutoff))
         triplets = self.angular.triplets(points)
         edges = self.edges_of(points, triplets, scalars.dtype, encode)
-        state = self.architecture.start(self.points.spread(scalars), edges)
+        hidden = self.architecture.start(self.points.spread(scalars), edges)
         for n, layer in enumerate(self.architecture.layers):
-            moved = self.points.move(points, partial(self.architecture.vectors, state, edges), n)
+            moved = self.points.move(points, partial(self.architecture.vectors, hidden, edges), n)
             if moved is not points:
                 points, edges = moved, self.edges_of(moved, triplets, scalars.dtype, encode)
-            state = self.attention(n, self.architecture, state, molecules)
-            state = layer(state, edges, factors[n])
-        return self.points.gather(self.architecture.scalars(state)), self.points.polarization(
-            points
-        )
+            hidden = self.attention(n, self.architecture, hidden, states)
+            hidden = layer(hidden, edges, factors[n])
+
+        def vectors(weights: Tensor) -> Tensor:
+            return self.points.gather(self.architecture.vectors(hidden, edges, weights))
+
+        scalars = self.points.gather(self.architecture.scalars(hidden))
+        return Features(pairs, scalars, vectors), self.points.polarization(points)
 
     def edges_of(
         self, points: Points, triplets: Triplets | None, dtype: torch.dtype, encode: Encode
@@ -130,26 +139,20 @@ def at_nodes(trunk: Trunk, length: Tensor, dtype: torch.dtype) -> tuple[Tensor, 
     )
 
 
-class Energies(NamedTuple):
-    """Energies of a batch before differentiation."""
-
-    energies: Tensor  # (N,) eV, float64
-    polarization: Tensor | None  # (N, 3) Å
-
-
 class Potential(nn.Module):
-    """A trunk and the energy terms on top of it.
+    """A trunk and the terms on top of it.
 
     Parameters
     ----------
     trunk : Trunk
-    terms : Modules     (graph, vectors, scalars) -> (N,) eV, summed
-    spec : dict         what `build` made it from
+    terms : Terms   called in order; quantities of one name are summed
+    spec : dict     what `build` made it from
     """
 
-    def __init__(self, trunk: Trunk, terms: Sequence[nn.Module], spec: dict[str, Any]) -> None:
+    def __init__(self, trunk: Trunk, terms: Sequence[Term], spec: dict[str, Any]) -> None:
         super().__init__()
-        self.trunk, self.terms, self.spec = trunk, nn.ModuleList(terms), spec
+        self.trunk, self.spec = trunk, spec
+        self.terms: Any = nn.ModuleList(terms)
 
     @property
     def cutoff(self) -> float:
@@ -161,16 +164,50 @@ class Potential(nn.Module):
         """Dtype of the network; geometry and energy sums are float64 always."""
         return next(p.dtype for p in self.trunk.parameters() if p.is_floating_point())
 
-    def forward(self, graph: AtomicGraph, encode: Encode = at_pairs) -> Energies:
-        """Return the energy of each atom."""
+    @property
+    def parts(self) -> list[nn.Module]:
+        """Everything that may read the electronic state or an input: embeddings to terms."""
+        trunk = self.trunk
+        return [*trunk.embeddings, trunk.factor, trunk.attention, *self.terms]
+
+    @property
+    def predicts(self) -> tuple[str, ...]:
+        """Name the quantities that it predicts, and those that follow from an energy."""
+        names = dict.fromkeys(name for term in self.terms for name in term.predicts)
+        follow = ("energy", "forces", "stress") if "energies" in names else ()
+        moving = ("polarization",) if self.trunk.points.reach else ()
+        return (*follow, *names, *moving)
+
+    @property
+    def state_inputs(self) -> set[str]:
+        """Name what it sees of the electronic state: names in `conditioning.ATTRIBUTES`."""
+        return {name for part in self.parts for name in getattr(part, "state_inputs", ())}
+
+    @property
+    def looked_up(self) -> set[str]:
+        """Name what it knows from tables: of a value that was not trained it knows nothing."""
+        return {name for part in self.parts for name in getattr(part, "looked_up", ())}
+
+    @property
+    def inputs(self) -> set[str]:
+        """Name the further inputs of `AtomicGraph` that it reads."""
+        return {name for part in self.parts for name in getattr(part, "inputs", ())}
+
+    def forward(self, graph: AtomicGraph, encode: Encode = at_pairs) -> Prediction:
+        """Return what trunk and terms say, without derivatives."""
         if graph.cutoff < self.cutoff:
             raise ValueError(
                 f"`graph.cutoff` must be at least the potential's {self.cutoff} Å; got"
                 f" {graph.cutoff} Å. Build the graph with the larger cutoff."
             )
-        vectors = pair_vectors(graph)
-        scalars, polarization = self.trunk(graph, vectors, encode)
-        return Energies(sum(term(graph, vectors, scalars) for term in self.terms), polarization)
+        features, polarization = self.trunk(graph, pair_vectors(graph), encode)
+        predicted: dict[str, Tensor] = {}
+        for term in self.terms:
+            for name, value in term(graph, features, predicted).items():
+                predicted[name] = predicted[name] + value if name in predicted else value
+        if "energies" in predicted:
+            predicted["energies"] = _without_bare_protons(predicted["energies"], graph)
+        return Prediction(**predicted, polarization=polarization)
 
 
 def predict(
@@ -181,7 +218,9 @@ def predict(
     stress: bool = False,
     create_graph: bool = False,
 ) -> Prediction:
-    """Evaluate energy, forces -dE/dr and stress dE/dε / V of a batch.
+    """Evaluate every quantity of a batch, with forces -dE/dr and stress dE/dε / V.
+
+    A potential that predicts no energy has neither of them.
 
     Parameters
     ----------
@@ -191,6 +230,8 @@ def predict(
     ------
     ValueError            stress asked for a structure without three lattice vectors
     """
+    has_energy = "energies" in potential.predicts
+    forces, stress = forces and has_energy, stress and has_energy
     positions = graph.positions.detach()
     wanted = []
     if forces or stress:
@@ -202,19 +243,25 @@ def predict(
         wanted.append(strain)
         moved = _strained(moved, strain)
     with torch.set_grad_enabled(bool(wanted) or create_graph):
-        energies, polarization = potential(moved)
-        energy = structure_sum(energies, graph)
+        said: Prediction = potential(moved)
+        if has_energy:
+            said = said._replace(energy=structure_sum(said.energies, graph))
     gradients = (
-        torch.autograd.grad(energy.sum(), wanted, create_graph=create_graph) if wanted else ()
+        torch.autograd.grad(said.energy.sum(), wanted, create_graph=create_graph) if wanted else ()
     )
-    keep = (lambda x: x) if create_graph else torch.Tensor.detach
-    return Prediction(
-        energy=keep(energy),
-        energies=keep(energies),
+    if not create_graph:
+        said = Prediction(**{name: value.detach() for name, value in named(said).items()})
+    return said._replace(
         forces=-gradients[0] if forces else None,
         stress=gradients[1] / _volume(graph)[:, None, None] if stress else None,
-        polarization=None if polarization is None else keep(polarization),
     )
+
+
+def _without_bare_protons(energies: Tensor, graph: AtomicGraph) -> Tensor:
+    """Give a structure that is one proton, which has no electrons, the energy 0 by definition."""
+    n_atoms = structure_sum(torch.ones_like(energies), graph)  # (S,)
+    bare = (n_atoms == 1) & (graph.total_charge == 1)
+    return energies.masked_fill(bare[graph.batch] & (graph.atomic_numbers == 1), 0.0)
 
 
 def _strained(graph: AtomicGraph, strain: Tensor) -> AtomicGraph:

@@ -25,9 +25,10 @@ from ase.md.verlet import VelocityVerlet
 from polcalc import PolarizedCalculator
 from polcalc.calculator.domain import Domain, ExtrapolationWarning
 from polcalc.calculator.electrons import ElectronicState
-from polcalc.engines.base import Evaluation, Structure
+from polcalc.engines.base import Structure
 from potentials.build import build
 from potentials.checkpoint import Card, Model, save
+from potentials.quantities import Evaluation
 
 STATE_FACTOR = {"attributes": ["total_charge", "unpaired_electrons"], "initial": 0.5}
 SPEC = {

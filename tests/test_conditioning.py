@@ -21,11 +21,9 @@ from potentials.parts.conditioning import (
     EMBEDDINGS,
     Electronic,
     StateFactor,
-    looked_up,
-    state_inputs,
 )
 from potentials.potential import predict
-from potentials.structure.graph import AtomicGraph, Fragments, collate, from_ase, to_device
+from potentials.structure.graph import AtomicGraph, States, collate, from_ase, to_device
 
 BOTH = ["total_charge", "unpaired_electrons"]
 
@@ -164,9 +162,11 @@ def test_what_a_spec_sees() -> None:
         "embeddings": [{"name": "species"}, STATE_EMBEDDINGS[0], STATE_EMBEDDINGS[4]],
         "state_factor": {"attributes": ["partial_charges"]},
     }
-    assert state_inputs(spec) == {"total_charge", "unpaired_electrons", "partial_charges"}
-    assert looked_up(spec) == {"total_charge"}
-    assert state_inputs({}) == looked_up({}) == set()
+    common = {"cutoff": 4.0, "architecture": {"name": "tensornet", "channels": 4, "n_layers": 1}}
+    potential, blind = build(common | spec), build(common)
+    assert potential.state_inputs == {"total_charge", "unpaired_electrons", "partial_charges"}
+    assert potential.looked_up == {"total_charge"}
+    assert blind.state_inputs == blind.looked_up == set()
 
 
 # fragments
@@ -195,7 +195,7 @@ def pair_of_ions() -> tuple[AtomicGraph, AtomicGraph, AtomicGraph]:
 
 
 def by_parts(graph: AtomicGraph) -> AtomicGraph:
-    parts = Fragments(
+    parts = States(
         torch.tensor([0, 0, 0, 1, 1]), torch.tensor([1.0, 0.0]).double(), torch.tensor([2, 2])
     )
     return graph._replace(fragments=parts)
@@ -232,7 +232,7 @@ def test_fragments_survive_batches_and_devices() -> None:
 def test_atoms_in_any_order_may_share_a_fragment() -> None:
     embedding = embedding_of(STATE_EMBEDDINGS[3])
     atoms = Atoms("OHHHO", np.random.default_rng(0).normal(size=(5, 3)) * 3)
-    parts = Fragments(
+    parts = States(
         torch.tensor([1, 0, 1, 0, 0]), torch.tensor([1.0, -1.0]).double(), torch.tensor([1, 1])
     )
     graph = from_ase(atoms, 4.0)

@@ -8,12 +8,13 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from polcalc.engines.base import Evaluation, Structure, Unavailable
+from polcalc.engines.base import Structure, Unavailable
 from polcalc.engines.cuda_graph import CudaGraph, FixedShapes
 from polcalc.engines.neighbors import NeighborList
 from polcalc.engines.selector import Eager
 from potentials.build import build
 from potentials.potential import Potential
+from potentials.quantities import Evaluation
 
 
 def potential() -> Potential:

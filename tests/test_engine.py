@@ -11,10 +11,11 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from polcalc.engines import selector as engine
-from polcalc.engines.base import Engine, Evaluation, Structure, Unavailable
+from polcalc.engines.base import Engine, Structure, Unavailable
 from polcalc.engines.selector import ENGINES, Eager, Selector, Tabulated
 from potentials.build import build
 from potentials.potential import Potential, predict
+from potentials.quantities import Evaluation
 from potentials.structure.graph import from_ase
 
 CPU = torch.device("cpu")

@@ -28,7 +28,7 @@ from potentials.datasets.formats.hdf5 import write_hdf5
 from potentials.experts import Experts
 from potentials.parts.conditioning import MAX_ATOMIC_NUMBER
 from potentials.potential import predict
-from potentials.structure.graph import AtomicGraph, Fragments, collate, from_ase
+from potentials.structure.graph import AtomicGraph, States, collate, from_ase
 from potentials.training import prepare, read_config
 from potentials.training.specialise import combine, expert_config
 from potentials.training.start import take_over
@@ -100,7 +100,7 @@ def test_an_expert_answers_for_its_state_and_the_shared_weights_for_others() -> 
         own, shared = predict(potential, one).energy, predict(potential.shared, one).energy
         assert bool((own - shared).abs() > 1e-4) == ((charge, multiplicity) in STATES)
     fragments = from_ase(water, 4.0)._replace(
-        fragments=Fragments(torch.zeros(3, dtype=torch.int64), torch.zeros(1), torch.ones(1).long())
+        fragments=States(torch.zeros(3, dtype=torch.int64), torch.zeros(1), torch.ones(1).long())
     )
     torch.testing.assert_close(
         predict(potential, fragments).energy, predict(potential.shared, fragments).energy

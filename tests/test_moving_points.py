@@ -73,8 +73,9 @@ def test_points_that_do_not_move_are_the_base_model_with_doubled_points(links: s
         idx_j=torch.cat([one.idx_j + b for _, b in blocks] + [torch.arange(n) + n]),
         shift=torch.zeros(len(blocks) * len(one.idx_i) + n, 3, dtype=torch.float64),
     )
-    scalars, _ = plain.trunk(two, _vectors(two), at_pairs)
-    expected = plain.terms[0](one, None, 0.5 * (scalars[:n] + scalars[n:]))
+    features, _ = plain.trunk(two, _vectors(two), at_pairs)
+    mean = features._replace(scalars=0.5 * (features.scalars[:n] + features.scalars[n:]))
+    expected = plain.terms[0](one, mean, {})["energies"]
     assert_close(predict(potential, one).energies, expected, rtol=0.0, atol=1e-12)
     assert not moved(potential, one).any()
 

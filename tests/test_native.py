@@ -17,8 +17,9 @@ from ase.build import bulk, molecule
 from polcalc.engines.native.engine import Answer, NativeEngine, Unsupported
 from potentials.build import build
 from potentials.import_torchmd import convert, read
-from potentials.potential import Potential, Prediction, predict
-from potentials.structure.graph import Fragments, from_ase
+from potentials.potential import Potential, predict
+from potentials.quantities import Prediction
+from potentials.structure.graph import States, from_ase
 
 native = pytest.importorskip(
     "polcalc.engines.native._native",
@@ -188,7 +189,7 @@ def test_attention_agrees_with_eager(spec: dict[str, Any], n_threads: int) -> No
     atoms, groups = atoms[order], (order >= 9).astype(np.int64)
     charges, multiplicities = np.array([1.0, 0.0]), np.array([2, 1])
     graph = from_ase(atoms, model.cutoff)
-    of = Fragments(
+    of = States(
         torch.from_numpy(groups), torch.from_numpy(charges), torch.from_numpy(multiplicities)
     )
     pairs = (graph.idx_i.numpy(), graph.idx_j.numpy(), None)

@@ -147,7 +147,7 @@ def largest_difference(found: dict[str, torch.Tensor], expected: dict[str, torch
 @pytest.mark.parametrize("name", VARIANTS)
 def test_gradients_are_those_of_autograd(name: str, loss: str) -> None:
     potential = model(VARIANTS[name])
-    how = Loss(LossConfig(loss, energy_weight=2.0, delta=0.5), scale=1.5)
+    how = Loss(LossConfig(loss, weights={"energy": 2.0}, delta=0.5), scale=1.5)
     given = batch(potential)
     value, expected = gradients(potential, autograd(potential, how), given)
     native, found = gradients(potential, NativeGradients(potential, how), given)
@@ -171,7 +171,7 @@ def test_the_error_is_of_first_order_in_the_displacement_and_cancels(
     monkeypatch.setattr(native_training, "INTERVAL", 0.004)  # so that tables do not count
     potential = model({})
     how, given = (
-        Loss(LossConfig(energy_weight=0.0), 1.0),
+        Loss(LossConfig(weights={"energy": 0.0}), 1.0),
         StructureSet(toy.mixture(), potential.cutoff).batch(torch.tensor(picked)),
     )
     _, expected = gradients(potential, autograd(potential, how), given)

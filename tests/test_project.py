@@ -26,7 +26,12 @@ PACKAGES = ("polcalc", "potentials", "md_runs")
 LAYERS = (
     # the packages themselves hold nothing; compiled code
     ("potentials", "potentials.ops._kernels", "polcalc.engines.native._native"),
-    ("potentials.files", "potentials.processes", "potentials.shipped"),
+    (
+        "potentials.files",
+        "potentials.processes",
+        "potentials.quantities",
+        "potentials.shipped",
+    ),
     ("potentials.ops.kernels", "potentials.ops.splines", "potentials.structure.pairs"),
     ("potentials.ops", "potentials.ops.stencils", "potentials.structure.graph"),
     ("potentials.structure", "potentials.structure.geometry"),

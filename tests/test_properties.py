@@ -14,15 +14,15 @@ from torch.testing import assert_close
 
 from potentials.build import build
 from potentials.potential import Potential, predict
-from potentials.structure.geometry import structure_sum
+from potentials.quantities import DEBYE
 from potentials.structure.graph import collate, from_ase
+from potentials.terms.base import Features
 from potentials.terms.properties import (
     BOHR,
-    DEBYE,
-    PROPERTIES,
     DipoleMoment,
     MeanReadout,
     SpatialExtent,
+    SumReadout,
 )
 
 
@@ -40,9 +40,10 @@ class Given(nn.Module):
 def answer(head: Any, values: list[float], atoms: Atoms, charge: float = 0) -> float:
     head.network = Given(values)
     graph = from_ase(atoms, 4.0, charge=charge)
-    shares = head(graph, torch.zeros(0, 3), torch.zeros(len(atoms), 4))
-    assert shares.shape == (len(atoms),) and shares.dtype == torch.float64
-    return float(structure_sum(shares, graph))
+    features = Features(torch.zeros(0, 3), torch.zeros(len(atoms), 4), lambda weights: weights)
+    (found,) = head(graph, features, {}).values()
+    assert found.shape == (1,) and found.dtype == torch.float64
+    return float(found)
 
 
 def model(head: str, **arguments: Any) -> Potential:
@@ -60,6 +61,16 @@ def test_a_mean() -> None:
     assert answer(MeanReadout(4, scale=2.0, shift=5.0), [1.0, 2.0, 6.0], water) == pytest.approx(
         5 + 2 * 3
     )
+
+
+def test_a_sum() -> None:
+    head = SumReadout(4, "heat_capacity", scale=2.0, shift=5.0)
+    assert answer(head, [1.0, 2.0, 6.0], molecule("H2O")) == pytest.approx(3 * 5 + 2 * 9)
+
+
+def test_a_quantity_that_is_none_is_named() -> None:
+    with pytest.raises(ValueError, match="`quantity` must be one of energy, dipole_moment"):
+        MeanReadout(4, "forces")
 
 
 def test_a_dipole_of_two_charges() -> None:
@@ -83,6 +94,13 @@ def test_a_spatial_extent() -> None:
     assert answer(SpatialExtent(4), [2.0, 4.0], pair) == pytest.approx((2 + 4) * 0.25 / BOHR**2)
 
 
+PROPERTIES = {
+    "mean_readout": "orbital_energy",
+    "dipole_moment": "dipole_moment",
+    "spatial_extent": "spatial_extent",
+}
+
+
 @pytest.mark.parametrize("head", PROPERTIES)
 def test_invariance_and_batches(head: str) -> None:
     potential, one, other = model(head), molecule("CH3CH2OH"), molecule("NH3")
@@ -91,10 +109,10 @@ def test_invariance_and_batches(head: str) -> None:
     turned.translate((3, -7, 2))
     turned.positions *= [-1, 1, 1]
     graphs = [from_ase(atoms, 4.0) for atoms in (one, turned, other)]
-    single = [float(predict(potential, g, forces=False).energy) for g in graphs]
+    single = [float(getattr(predict(potential, g), PROPERTIES[head])) for g in graphs]
     assert single[1] == pytest.approx(single[0], rel=1e-10)
     assert_close(
-        predict(potential, collate(graphs), forces=False).energy,
+        getattr(predict(potential, collate(graphs)), PROPERTIES[head]),
         torch.tensor(single, dtype=torch.float64),
     )
     assert abs(single[0] - single[2]) > 1e-6
@@ -106,9 +124,9 @@ def test_what_grows_with_the_molecule() -> None:
     copy = one.copy()
     copy.translate((50, 0, 0))
     graphs = [from_ase(atoms, 4.0) for atoms in (one, one + copy)]
-    mean = [float(predict(model("mean_readout"), g, forces=False).energy) for g in graphs]
+    mean = [float(predict(model("mean_readout"), g).orbital_energy) for g in graphs]
     assert mean[1] == pytest.approx(mean[0])
-    extent = [float(predict(model("spatial_extent"), g, forces=False).energy) for g in graphs]
+    extent = [float(predict(model("spatial_extent"), g).spatial_extent) for g in graphs]
     assert abs(extent[1]) > 10 * abs(extent[0])
 
 
@@ -116,7 +134,7 @@ def test_a_dipole_of_zero_can_be_trained() -> None:
     """No gradient of NaN where the charges cancel by symmetry."""
     potential = model("dipole_moment")
     graph = from_ase(molecule("CH4"), 4.0)
-    energy = potential(graph).energies.sum()
+    energy = potential(graph).dipole_moment.sum()
     energy.backward()
     assert float(energy.detach()) == pytest.approx(0, abs=1e-8)
     assert all(

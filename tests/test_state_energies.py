@@ -13,12 +13,12 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from polcalc.engines.base import Parts, Structure, Unavailable
+from polcalc.engines.base import Structure, Unavailable
 from polcalc.engines.selector import ENGINES
 from potentials.build import build
 from potentials.datasets import Frames, fit_reference_energies, fit_state_energies, make_frames
 from potentials.potential import Potential, predict
-from potentials.structure.graph import from_ase
+from potentials.structure.graph import States, from_ase
 from potentials.training.config import from_dict
 from potentials.training.preparation import prepare
 
@@ -42,7 +42,7 @@ def potential(*terms: dict[str, object]) -> Potential:
 
 
 def structure(
-    atoms: Atoms, charge: int = 0, multiplicity: int = 1, fragments: Parts | None = None
+    atoms: Atoms, charge: int = 0, multiplicity: int = 1, fragments: States | None = None
 ) -> Structure:
     return Structure(
         atoms.numbers,
@@ -83,7 +83,7 @@ def test_other_engines_agree_with_fragments_too(name: str) -> None:
     far = molecule("CH3OH")
     far.translate([2.8, 0.0, 0.0])
     pair = molecule("H2O") + far
-    parts = Parts(np.repeat([0, 1], [3, 6]), np.array([1.0, 0.0]), np.array([2, 3]))
+    parts = States(np.repeat([0, 1], [3, 6]), np.array([1.0, 0.0]), np.array([2, 3]))
     for asked in (
         structure(far, 1, 2),
         structure(far, 0, 3),

@@ -26,7 +26,6 @@ from polcalc import PolarizedCalculator
 from polcalc.calculator.domain import ExtrapolationWarning
 from potentials.checkpoint import Model, load
 from potentials.datasets import load_frames
-from potentials.parts.conditioning import state_inputs
 
 APART_A = 30.0  # between the centres of mass of neighbours
 PAIRS = (
@@ -120,7 +119,7 @@ WAYS = {"total_charge": total_charge, "fragments": fragments, "partial_charges":
 
 
 def _deviations(model: Model, molecules: Sequence[Molecule]) -> dict[str, float | None]:
-    seen = state_inputs(model.potential.spec)
+    seen = model.potential.state_inputs
     known = {
         "total_charge": "total_charge" in seen,
         "fragments": "total_charge" in seen,

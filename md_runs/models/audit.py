@@ -31,7 +31,6 @@ from polcalc import PolarizedCalculator
 from polcalc.calculator import electrons
 from polcalc.calculator.domain import ExtrapolationWarning
 from potentials.checkpoint import Card, store_card
-from potentials.parts.conditioning import looked_up, state_inputs
 
 APART_A = 30.0  # between the nearest atoms of two molecules
 ADDITIVE_EV = 1e-3  # far molecules add to within this
@@ -102,7 +101,7 @@ class Subject:
     @property
     def seen(self) -> set[str]:
         """Which attributes of the electronic state the model sees."""
-        return state_inputs(self.calculator.model.potential.spec)
+        return self.calculator.model.potential.state_inputs
 
     def states(self) -> list[State]:
         """List the states on the card, but neutral singlets, that the model sees and A can have."""
@@ -214,7 +213,7 @@ def _copies(subject: Subject) -> list[Finding]:
         told_total = state != NEUTRAL and bool(
             subject.seen & {"total_charge", "unpaired_electrons"}
         )
-        if not (told_total and looked_up(subject.calculator.model.potential.spec)):
+        if not (told_total and subject.calculator.model.potential.looked_up):
             together = subject.energies([_put(row, whole)])[0] - alone
             findings.append(
                 _additive(

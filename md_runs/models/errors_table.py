@@ -7,11 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-QUANTITIES = {
-    "energy (meV)": "energy_{}_meV",
-    "energy (meV/atom)": "energy_{}_meV_per_atom",
-    "forces (meV/Å)": "forces_{}_meV_per_A",
-}
+from potentials.datasets.errors import named_errors
 
 
 def errors_table(metrics: Mapping[str, Any]) -> Table:
@@ -41,7 +37,7 @@ def errors_table(metrics: Mapping[str, Any]) -> Table:
 
 def _add_errors(table: Table, name: str, metrics: Mapping[str, Any]) -> None:
     label = f"{name} ({metrics['n_frames']})"
-    for quantity, key in QUANTITIES.items():
+    for quantity, key in named_errors(metrics).items():
         values = [metrics[key.format(kind)] for kind in ("mae", "rmse", "max")]
         table.add_row(
             label, quantity, *("none" if value is None else f"{value:.3f}" for value in values)

@@ -23,6 +23,7 @@ from md_runs.records.manifest import make_manifest, now
 from md_runs.records.output import MANIFEST, check_free, claim, to_json, write_figure
 from md_runs.screen import errors, screen
 from polcalc.engines.native.training import GRADIENTS
+from potentials.datasets.errors import named_errors
 from potentials.files import write_text
 from potentials.training import Training, finish, override, prepare, read_config
 
@@ -95,15 +96,16 @@ def train(
 
 def plot_history(history: Sequence[Mapping[str, Any]], title: str) -> Figure:
     """Validation errors and loss against epochs, all logarithmic."""
-    figure = Figure(figsize=(8, 8), layout="constrained")
-    axes = figure.subplots(3, 1, sharex=True)
-    figure.suptitle(title)
     epochs = [row["epoch"] for row in history]
-    curves = (
-        ("energy (meV)", {"MAE": "energy_mae_meV", "RMSE": "energy_rmse_meV"}),
-        ("forces (meV/Å)", {"MAE": "forces_mae_meV_per_A", "RMSE": "forces_rmse_meV_per_A"}),
-        ("loss", {"training": "train_loss", "validation": "validation_loss"}),
-    )
+    curves = [
+        (label, {"MAE": name.format("mae"), "RMSE": name.format("rmse")})
+        for label, name in named_errors(history[0]).items()
+        if not name.endswith("_per_atom")
+    ]
+    curves.append(("loss", {"training": "train_loss", "validation": "validation_loss"}))
+    figure = Figure(figsize=(8, 2 + 2 * len(curves)), layout="constrained")
+    axes = figure.subplots(len(curves), 1, sharex=True)
+    figure.suptitle(title)
     for axis, (label, columns) in zip(axes, curves, strict=True):
         for name, column in columns.items():
             known = [
@@ -152,10 +154,13 @@ def _print_row(row: Mapping[str, Any]) -> None:
 
 
 def _errors_of(row: Mapping[str, Any]) -> str:
-    forces = row["forces_mae_meV_per_A"]
-    return f"validation {row['energy_mae_meV']:.2f} meV" + (
-        "" if forces is None else f" {forces:.2f} meV/Å"
-    )
+    """Mean absolute errors of all quantities in one line."""
+    parts = [
+        f"{label.partition(' (')[0]} {row[name.format('mae')]:.4g} {label.partition('(')[2][:-1]}"
+        for label, name in named_errors(row).items()
+        if row[name.format("mae")] is not None and not name.endswith("_per_atom")
+    ]
+    return "validation " + ", ".join(parts)
 
 
 def _watch(training: Training) -> AbstractContextManager[object]:

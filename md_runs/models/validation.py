@@ -6,7 +6,8 @@ force component).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,8 +21,9 @@ from md_runs.records.output import write_figure
 from polcalc import PolarizedCalculator
 from polcalc.calculator import electrons
 from potentials.datasets import load_frames
+from potentials.datasets.errors import summary
 from potentials.datasets.gaps import gap_errors, geometry_key
-from potentials.parts.conditioning import state_inputs
+from potentials.quantities import QUANTITIES
 
 BATCH_FRAMES = 100  # handed over at once; the calculator cuts them into batches that fit
 Array = npt.NDArray[np.float64]
@@ -35,9 +37,9 @@ class Comparison(NamedTuple):
     energies: tuple[float, float]  # eV, reference and predicted
     forces: tuple[Array, Array] | None  # (N, 3) eV/Å, reference and predicted
     n_atoms: int
-    geometry: bytes = (
-        b""  # the same for frames that differ in their state alone; empty where that is not asked
-    )
+    # the same for frames that differ in their state alone; empty where that is not asked
+    geometry: bytes = b""
+    others: Mapping[str, tuple[Array, Array]] = {}  # further quantities, reference and predicted
 
 
 def read_labelled(data: str) -> list[Atoms]:
@@ -84,8 +86,13 @@ def compare(
             )
             energies = labels["energy"], results["energy"]
             geometry = geometry_key(atoms.numbers, atoms.positions, atoms.cell.array)
+            others = {
+                q.name: (np.asarray(labels[q.ase]), np.asarray(results[q.ase]))
+                for q in QUANTITIES.values()
+                if q.ase in labels and q.ase in results and q.name not in ("energy", "forces")
+            }
             yield Comparison(
-                state.charge, state.multiplicity, energies, forces, len(atoms), geometry
+                state.charge, state.multiplicity, energies, forces, len(atoms), geometry, others
             )
 
 
@@ -134,7 +141,7 @@ def plot_states(comparisons: Sequence[Comparison], output: Path, title: str) -> 
 def _with_charges(atoms: Atoms, calculator: PolarizedCalculator) -> Atoms:
     """Hand the partial charges of the data to a model that sees them, unless others were given."""
     charges = atoms.calc.results.get("charges")
-    seen = state_inputs(calculator.model.potential.spec)
+    seen = calculator.model.potential.state_inputs
     if (
         charges is None
         or "partial_charges" not in seen
@@ -147,32 +154,18 @@ def _with_charges(atoms: Atoms, calculator: PolarizedCalculator) -> Atoms:
 
 
 def _metrics(comparisons: Sequence[Comparison]) -> dict[str, Any]:
-    errors = (
-        np.array(
-            [predicted - reference for reference, predicted in (c.energies for c in comparisons)]
-        )
-        * 1000
-    )
-    sizes = np.array([c.n_atoms for c in comparisons])
-    reference, predicted = _components(comparisons)
-    return {
-        "n_frames": len(comparisons),
-        "n_atoms": int(sizes.sum()),
-        **_errors(errors, "energy_{}_meV"),
-        **_errors(errors / sizes, "energy_{}_meV_per_atom"),
-        **_errors((predicted - reference) * 1000, "forces_{}_meV_per_A"),
+    pairs: dict[str, list[tuple[Array, Array]]] = defaultdict(list)
+    for c in comparisons:
+        pairs["energy"].append((np.atleast_1d(c.energies[0]), np.atleast_1d(c.energies[1])))
+        if c.forces is not None:
+            pairs["forces"].append(c.forces)
+        for name, pair in c.others.items():
+            pairs[name].append(pair)
+    differences = {
+        name: np.concatenate([(predicted - reference).ravel() for reference, predicted in values])
+        for name, values in pairs.items()
     }
-
-
-def _errors(errors: Array, name: str) -> dict[str, float | None]:
-    size = np.abs(errors)
-    if not len(errors):
-        return {name.format(kind): None for kind in ("mae", "rmse", "max")}
-    values = (size.mean(), np.sqrt(np.mean(errors**2)), size.max())
-    return {
-        name.format(kind): float(value)
-        for kind, value in zip(("mae", "rmse", "max"), values, strict=True)
-    }
+    return summary(differences, np.array([c.n_atoms for c in comparisons]))
 
 
 def _components(comparisons: Sequence[Comparison]) -> tuple[Array, Array]:

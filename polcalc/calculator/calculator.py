@@ -25,6 +25,7 @@ from ase.calculators.calculator import (
 )
 from ase.outputs import Properties
 from ase.stress import full_3x3_to_voigt_6_stress
+from numpy.typing import NDArray
 
 from polcalc.calculator import electrons
 from polcalc.calculator import fragments as fragments_module
@@ -33,17 +34,18 @@ from polcalc.calculator.electrons import STATE_KEYS, ElectronicState
 from polcalc.calculator.fragments import Fragment
 from polcalc.calculator.hessian import hessian
 from polcalc.calculator.partial_charges import PartialCharges
-from polcalc.engines.base import Evaluation, Parts, Structure
+from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Reference
 from polcalc.engines.selector import Chosen, Selector
 from potentials.checkpoint import Model, load
-from potentials.parts.conditioning import state_inputs
+from potentials.quantities import QUANTITIES, Evaluation, named
 from potentials.shipped import DEFAULT, available
-from potentials.structure.graph import to_device
+from potentials.structure.graph import INFO_INPUTS, States, to_device
 
 logger = logging.getLogger("polcalc")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CHANGEABLE = ("charge", "multiplicity")
+READ_KEYS = (*STATE_KEYS, *INFO_INPUTS)  # of atoms.info
 Fingerprint = tuple[Any, ...]
 CHANGES = (
     "numbers",
@@ -81,13 +83,8 @@ class PolarizedCalculator(Calculator):
                                     that the model does not see
     """
 
-    implemented_properties: list[str] = [  # noqa: RUF012  (ASE declares it so)
-        "energy",
-        "free_energy",
-        "energies",
-        "forces",
-        "stress",
-    ]
+    # of a model; each calculator has those of its own
+    implemented_properties: list[str] = [q.ase for q in QUANTITIES.values() if q.ase]  # noqa: RUF012
 
     def __init__(
         self,
@@ -116,17 +113,25 @@ class PolarizedCalculator(Calculator):
             if isinstance(model, Model)
             else load(model, DTYPES[dtype], self._device)
         )
+        predicts = self.model.potential.predicts
+        if "energy" not in predicts:
+            raise ValueError(
+                f"`model` must predict energies; {asked} predicts: {', '.join(predicts)}. Use"
+                " `potentials.potential.predict`."
+            )
         if quantity := self.model.card.dataset.get("quantity"):
             raise ValueError(
                 f"`model` must predict energies; {asked} predicts: {quantity}. Use"
                 " `potentials.potential.predict`."
             )
+        named_by_ase = [QUANTITIES[name].ase for name in predicts if QUANTITIES[name].ase]
+        self.implemented_properties = [*named_by_ase, "free_energy"]
         self._engines = Selector(self.model.potential, self._device, engine)
         if asked is None:
             _announce(DEFAULT, self.model.card.description)
         self._requested_engine = engine
         self._domain = Domain(self.model.card, self.model.potential)
-        seen = state_inputs(self.model.potential.spec)
+        seen = self.model.potential.state_inputs
         self._partial_charges = PartialCharges(partial_charges, "partial_charges" in seen)
         self._fragments = _fragments(fragments, charge, multiplicity, seen)
         name = str(model.path) if isinstance(model, Model) else str(model)
@@ -270,7 +275,7 @@ class PolarizedCalculator(Calculator):
         self.results = _results(evaluation)
         self._polarization = evaluation.polarization
         self._fingerprint = fingerprint
-        self._info = {key: atoms.info[key] for key in STATE_KEYS if key in atoms.info}
+        self._info = {key: atoms.info[key] for key in READ_KEYS if key in atoms.info}
 
     def calculate_many(self, structures: Sequence[Atoms]) -> list[dict[str, Any]]:
         """Calculate independent structures in batches.
@@ -404,7 +409,17 @@ class PolarizedCalculator(Calculator):
             self._resolved = decides, resolved
         return _structure(atoms, self._resolved[1])
 
+    def _check_inputs(self, atoms: Atoms) -> None:
+        """Refuse what the structure says and this model would ignore."""
+        for name in INFO_INPUTS:
+            if name in atoms.info and name not in self.model.potential.inputs:
+                raise ValueError(
+                    f"`{name}` must be left out of atoms.info for a model that does not answer to"
+                    f" it; got {atoms.info[name]}. Remove it, or take a model that does."
+                )
+
     def _resolve(self, atoms: Atoms) -> Resolved:
+        self._check_inputs(atoms)
         parts, states = (
             fragments_module.states_of(self._fragments, atoms) if self._fragments else (None, [])
         )
@@ -438,7 +453,7 @@ class Resolved(NamedTuple):
     """What the network is told of the electrons of a structure."""
 
     state: ElectronicState
-    parts: Parts | None
+    parts: States[NDArray[Any]] | None
     partial_charges: np.ndarray | None  # (N,) e
 
 
@@ -451,7 +466,7 @@ def _fingerprint(atoms: Atoms) -> Fingerprint:
         arrays["positions"].tobytes(),
         atoms.cell.array.tobytes(),
         atoms.pbc.tobytes(),
-        tuple((key, repr(info[key])) for key in STATE_KEYS if key in info) if info else (),
+        tuple((key, repr(info[key])) for key in READ_KEYS if key in info) if info else (),
         None if charges is None else charges.tobytes(),
         None if magmoms is None else magmoms.tobytes(),
     )
@@ -489,18 +504,20 @@ def _structure(atoms: Atoms, resolved: Resolved) -> Structure:
         multiplicity=resolved.state.multiplicity,
         partial_charges=resolved.partial_charges,
         fragments=resolved.parts,
+        inputs={name: atoms.info[name] for name in INFO_INPUTS if name in atoms.info},
     )
 
 
 def _results(evaluation: Evaluation) -> dict[str, Any]:
+    """Name the quantities of an evaluation as ASE does, in its conventions."""
     results = {
-        "energy": evaluation.energy,
-        "free_energy": evaluation.energy,
-        "energies": evaluation.energies,
-        "forces": evaluation.forces,
+        QUANTITIES[name].ase: value
+        for name, value in named(evaluation).items()
+        if QUANTITIES[name].ase
     }
-    if evaluation.stress is not None:
-        results["stress"] = full_3x3_to_voigt_6_stress(evaluation.stress)
+    results["free_energy"] = results["energy"]
+    if "stress" in results:
+        results["stress"] = full_3x3_to_voigt_6_stress(results["stress"])
     return results
 
 

@@ -21,7 +21,6 @@ from polcalc.calculator.electrons import DEFAULT_SOURCE, ElectronicState, StateW
 from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Floats, NeighborList
 from potentials.checkpoint import Card
-from potentials.parts.conditioning import looked_up, state_inputs
 from potentials.potential import Potential
 
 COINCIDENT = 0.1  # Å; no two nuclei of a molecule come this near, but atoms read twice do
@@ -55,8 +54,8 @@ class Domain:
             (formula, charge, multiplicity): error
             for formula, charge, multiplicity, error in card.known_errors
         }
-        self._inputs = {MEANING[name] for name in state_inputs(potential.spec)}
-        self._looked_up = {MEANING[name] for name in looked_up(potential.spec)}
+        self._inputs = {MEANING[name] for name in potential.state_inputs}
+        self._looked_up = {MEANING[name] for name in potential.looked_up}
         self._closest = _closest_distances(card)
         self._neighbors = NeighborList(float(self._closest.max()) + 1e-3, skin=0.5)
         self._pairs: tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats] | None = None

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
 from polcalc.calculator.electrons import ElectronicState, check, whole
-from polcalc.engines.base import Parts
+from potentials.structure.graph import States
 
 SOURCE = "fragments"
 KEYS = {"atoms", "charge", "multiplicity"}
@@ -64,7 +65,9 @@ def read_fragments(given: Sequence[Mapping[str, Any]]) -> tuple[Fragment, ...]:
     return tuple(fragments)
 
 
-def states_of(fragments: Sequence[Fragment], atoms: Atoms) -> tuple[Parts, list[ElectronicState]]:
+def states_of(
+    fragments: Sequence[Fragment], atoms: Atoms
+) -> tuple[States[NDArray[Any]], list[ElectronicState]]:
     """Find the state of each fragment of a structure.
 
     Atoms in none form a neutral one of the lowest multiplicity.
@@ -89,7 +92,7 @@ def states_of(fragments: Sequence[Fragment], atoms: Atoms) -> tuple[Parts, list[
         batch[batch < 0] = len(fragments)
     states = [_state(fragment, atoms[batch == n]) for n, fragment in enumerate(all_fragments)]
     charge, multiplicity = (np.array([state[k] for state in states]) for k in (0, 1))
-    return Parts(batch, charge.astype(np.float64), multiplicity), states
+    return States(batch, charge.astype(np.float64), multiplicity), states
 
 
 def whole_state(states: Sequence[ElectronicState]) -> ElectronicState:

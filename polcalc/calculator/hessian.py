@@ -45,7 +45,7 @@ def _rows(potential: Potential, graph: AtomicGraph, places: Tensor) -> Tensor:
     """Return the rows of some coordinates, (n, 3N): one copy of the structure for each."""
     copies = collate([graph] * len(places))
     positions = copies.positions.detach().requires_grad_()
-    energies, _ = potential(copies._replace(positions=positions))
+    energies = potential(copies._replace(positions=positions)).energies
     (gradient,) = torch.autograd.grad(energies.sum(), positions, create_graph=True)
     chosen = gradient.view(len(places), -1)[torch.arange(len(places)), places]
     (rows,) = torch.autograd.grad(chosen.sum(), positions, materialize_grads=True)

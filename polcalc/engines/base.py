@@ -5,25 +5,21 @@ The engines themselves stand in `polcalc.engines.selector`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from potentials.potential import Potential
+from potentials.quantities import Evaluation
+from potentials.structure.graph import AtomicGraph, States, make_graph
+from potentials.structure.pairs import Pairs
 
 Floats = NDArray[np.float64]
+NO_INPUTS: Mapping[str, Any] = {}
 Kind = tuple[bytes, bytes, int, int, tuple[bytes, ...]]
-
-
-class Parts(NamedTuple):
-    """Groups of atoms that know their own charge and multiplicity."""
-
-    batch: NDArray[np.int64]  # (N,) group of each atom
-    charge: Floats  # (F,) e
-    multiplicity: NDArray[np.int64]  # (F,) 2S + 1
 
 
 class Structure(NamedTuple):
@@ -36,12 +32,16 @@ class Structure(NamedTuple):
     charge: int  # e
     multiplicity: int  # 2S + 1
     partial_charges: Floats | None = None  # (N,) e
-    fragments: Parts | None = None  # where atoms know the state of their group alone
+    fragments: States[NDArray[Any]] | None = (
+        None  # arrays; where atoms know the state of their part alone
+    )
+    inputs: Mapping[str, Any] = NO_INPUTS  # further fields of `AtomicGraph`, by name
 
     @property
     def kind(self) -> Kind:
         """What is the same for structures that take the same path through an engine."""
-        parts = () if self.fragments is None else tuple(array.tobytes() for array in self.fragments)
+        arrays: Any = self.fragments or ()
+        parts = tuple(array.tobytes() for array in arrays)
         return (
             self.atomic_numbers.tobytes(),
             self.pbc.tobytes(),
@@ -55,15 +55,28 @@ class Structure(NamedTuple):
         """Whether a stress is defined: periodic, with a volume."""
         return bool(self.pbc.any()) and bool(np.linalg.det(self.cell) != 0)
 
-
-class Evaluation(NamedTuple):
-    """What an engine returns; float64 arrays of its own."""
-
-    energy: float  # eV
-    energies: Floats  # (N,) eV
-    forces: Floats  # (N, 3) eV/Å
-    stress: Floats | None = None  # (3, 3) eV/Å^3, where `Structure.has_stress`
-    polarization: Floats | None = None  # (N, 3) Å, displacement of the moving points
+    def graph(self, pairs: Pairs, cutoff: float, device: torch.device | str = "cpu") -> AtomicGraph:
+        """Make the graph of this structure with its pairs within the cutoff (Å)."""
+        idx_i, idx_j, shift = pairs
+        states: Any = self.fragments
+        if states is not None:
+            states = States(*(torch.tensor(x, device=device) for x in states))
+        return make_graph(
+            cutoff,
+            fragments=states,
+            device=device,
+            atomic_numbers=np.array(self.atomic_numbers),
+            positions=np.array(self.positions),
+            cell=np.array(self.cell),
+            pbc=np.array(self.pbc),
+            idx_i=idx_i,
+            idx_j=idx_j,
+            shift=shift,
+            total_charge=self.charge,
+            multiplicity=self.multiplicity,
+            partial_charges=self.partial_charges,
+            **self.inputs,
+        )
 
 
 class Unavailable(Exception):

@@ -17,13 +17,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from polcalc.engines.base import Engine, Evaluation, Kind, Structure, Unavailable
+from polcalc.engines.base import Engine, Kind, Structure, Unavailable
 from polcalc.engines.neighbors import NeighborList
 from polcalc.engines.tables import tabulated
 from potentials.potential import Potential, predict
-from potentials.structure.graph import AtomicGraph, Fragments
+from potentials.quantities import Evaluation
 from potentials.structure.pairs import Pairs
 
+RETURNED = ("energy", "energies", "forces", "stress")
 HEADROOM = 1.2  # capacity over the present number of pairs
 FAR_A = 1000.0  # edge of the cell that carries unused pairs of an open structure out of reach, Å
 WARM_UP = 3  # evaluations before a capture, as torch asks for
@@ -48,28 +49,11 @@ class FixedShapes:
         self.periodic = bool(structure.pbc.any())
         self.stress = structure.has_stress
         n_atoms = len(structure.positions)
-        charges = (
-            np.zeros(n_atoms) if structure.partial_charges is None else structure.partial_charges
-        )
-        self.graph = AtomicGraph(
-            atomic_numbers=torch.tensor(structure.atomic_numbers, device=device),
-            positions=torch.zeros(n_atoms, 3, dtype=torch.float64, device=device),
-            cell=torch.zeros(1, 3, 3, dtype=torch.float64, device=device),
-            pbc=torch.tensor(structure.pbc, device=device)[None],
-            batch=torch.zeros(n_atoms, dtype=torch.int64, device=device),
-            idx_i=torch.zeros(capacity, dtype=torch.int64, device=device),
-            idx_j=torch.zeros(capacity, dtype=torch.int64, device=device),
-            shift=torch.zeros(capacity, 3, dtype=torch.float64, device=device),
-            total_charge=torch.tensor([structure.charge], dtype=torch.float64, device=device),
-            multiplicity=torch.tensor([structure.multiplicity], device=device),
-            partial_charges=torch.tensor(charges, dtype=torch.float64, device=device),
-            cutoff=potential.cutoff,
-            fragments=(
-                None
-                if structure.fragments is None
-                else Fragments(*(torch.tensor(x, device=device) for x in structure.fragments))
-            ),
-        )
+        nowhere = structure._replace(positions=np.zeros((n_atoms, 3)), cell=np.zeros((3, 3)))
+        # each tensor is written to in place, so that none may share its memory with another
+        idx_i, idx_j = torch.zeros(2, capacity, dtype=torch.int64).unbind()
+        pairs = idx_i, idx_j, torch.zeros(capacity, 3, dtype=torch.float64)
+        self.graph = nowhere.graph(pairs, potential.cutoff, device)
         self.output = torch.zeros(4 * n_atoms + 9, dtype=torch.float64, device=device)
         pin = device.type == "cuda"
         self._positions = torch.zeros(n_atoms, 3, dtype=torch.float64, pin_memory=pin)
@@ -113,10 +97,10 @@ class FixedShapes:
             x.numpy().copy() for x in self._output.split([n_atoms, 3 * n_atoms, 9])
         )
         return Evaluation(
-            float(energies.sum()),
-            energies,
-            forces.reshape(-1, 3),
-            stress.reshape(3, 3) if self.stress else None,
+            energy=float(energies.sum()),
+            energies=energies,
+            forces=forces.reshape(-1, 3),
+            stress=stress.reshape(3, 3) if self.stress else None,
         )
 
     def _padded(self, pairs: Pairs, cell: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
@@ -153,8 +137,10 @@ class CudaGraph(Engine):
     def __init__(self, potential: Potential, device: torch.device, skin: float = 0.5) -> None:
         if device.type != "cuda":
             raise Unavailable("it needs a GPU")
-        if potential.trunk.points.reach:
-            raise Unavailable("the points move, and it would not tell where")
+        if more := [name for name in potential.predicts if name not in RETURNED]:
+            raise Unavailable(f"it does not return {', '.join(more)}")
+        if potential.inputs:
+            raise Unavailable(f"it does not take {', '.join(sorted(potential.inputs))}")
         if potential.trunk.angular.sizes:
             raise Unavailable("the number of angles changes from step to step")
         try:

@@ -13,14 +13,15 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from polcalc.engines.base import Engine, Evaluation, Kind, Structure, Unavailable
+from polcalc.engines.base import Engine, Kind, Structure, Unavailable
 from polcalc.engines.cuda_graph import CudaGraph
 from polcalc.engines.native.engine import NativeEngine, Unsupported
 from polcalc.engines.neighbors import NeighborList, Reference
 from polcalc.engines.tables import tabulated
 from potentials.experts import Experts
 from potentials.potential import Potential, predict
-from potentials.structure.graph import AtomicGraph, Fragments, collate, to_device
+from potentials.quantities import QUANTITIES, Evaluation, named
+from potentials.structure.graph import AtomicGraph, collate, to_device
 
 State = tuple[int, int]  # charge in e, multiplicity
 
@@ -70,25 +71,16 @@ class Eager(Engine):
         return _graph(structure, neighbors)
 
     def _predict(self, graph: AtomicGraph, stress: bool) -> list[Evaluation]:
-        prediction = predict(self.potential, to_device(graph, self.device), stress=stress)
+        said = named(predict(self.potential, to_device(graph, self.device), stress=stress))
         ends = np.cumsum(np.bincount(graph.batch.numpy(), minlength=graph.n_structures))[:-1]
-        assert prediction.forces is not None
-        energies, forces = (
-            np.split(x.double().cpu().numpy(), ends)
-            for x in (prediction.energies, prediction.forces)
-        )
-        moved = prediction.polarization
-        polarization = None if moved is None else np.split(moved.double().cpu().numpy(), ends)
-        stresses = None if prediction.stress is None else prediction.stress.double().cpu().numpy()
+        rows = {}
+        for name, values in said.items():
+            array = values.double().cpu().numpy()
+            rows[name] = np.split(array, ends) if QUANTITIES[name].per == "atom" else array
+        rows["energy"] = [float(energy) for energy in rows["energy"]]
         return [
-            Evaluation(
-                energy=energy,
-                energies=energies[n],
-                forces=forces[n],
-                stress=None if stresses is None else stresses[n],
-                polarization=None if polarization is None else polarization[n],
-            )
-            for n, energy in enumerate(prediction.energy.tolist())
+            Evaluation(**{name: values[n] for name, values in rows.items()})
+            for n in range(graph.n_structures)
         ]
 
 
@@ -127,7 +119,7 @@ class Native(Engine):
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """Evaluate one structure; the compiled code skips pairs of the skin."""
-        numbers, positions, cell, pbc, charge, multiplicity, partial_charges, parts = structure
+        numbers, positions, cell, pbc, charge, multiplicity, partial_charges, parts, _ = structure
         if self.neighbors.update(positions, cell, pbc):
             self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
         idx_i, idx_j, shift = self._pairs
@@ -135,13 +127,15 @@ class Native(Engine):
             numbers,
             positions,
             (idx_i, idx_j, shift @ cell if pbc.any() else None),
-            charge if parts is None else parts.charge[parts.batch],
+            charge if parts is None else parts.total_charge[parts.batch],
             multiplicity if parts is None else parts.multiplicity[parts.batch],
             np.zeros(len(numbers)) if partial_charges is None else partial_charges,
             groups=None if parts is None else parts.batch,
         )
         stress = answer.virial / abs(np.linalg.det(cell)) if structure.has_stress else None
-        return Evaluation(answer.energy, answer.energies, answer.forces, stress)
+        return Evaluation(
+            energy=answer.energy, energies=answer.energies, forces=answer.forces, stress=stress
+        )
 
 
 class ByExpert(Engine):
@@ -400,28 +394,8 @@ def _cut_out(structure: Structure) -> Structure:
 
 
 def _graph(structure: Structure, neighbors: NeighborList) -> AtomicGraph:
-    idx_i, idx_j, shift = neighbors.within(structure.positions, structure.cell)
-    n_atoms = len(structure.positions)
-    charges = np.zeros(n_atoms) if structure.partial_charges is None else structure.partial_charges
-    return AtomicGraph(
-        atomic_numbers=torch.tensor(structure.atomic_numbers),
-        positions=torch.tensor(structure.positions),
-        cell=torch.tensor(structure.cell)[None],
-        pbc=torch.tensor(structure.pbc)[None],
-        batch=torch.zeros(n_atoms, dtype=torch.int64),
-        idx_i=idx_i,
-        idx_j=idx_j,
-        shift=shift,
-        total_charge=torch.tensor([structure.charge], dtype=torch.float64),
-        multiplicity=torch.tensor([structure.multiplicity]),
-        partial_charges=torch.tensor(charges, dtype=torch.float64),
-        cutoff=neighbors.cutoff,
-        fragments=(
-            None
-            if structure.fragments is None
-            else Fragments(*map(torch.tensor, structure.fragments))
-        ),
-    )
+    pairs = neighbors.within(structure.positions, structure.cell)
+    return structure.graph(pairs, neighbors.cutoff)
 
 
 def _batches(chosen: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:

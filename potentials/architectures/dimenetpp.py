@@ -15,7 +15,7 @@ alone knows what it is.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -49,6 +49,9 @@ class DimeNetPP(nn.Module):
     """
 
     uses_state_factor = False
+    n_invariants = 0
+    angular = "spherical_bessel"
+    for_vectors: ClassVar[dict[str, int]] = {}
     n_silent = 0  # layers before which there is no vector: the embedded messages have directions
 
     def __init__(

@@ -11,7 +11,7 @@ envelope.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,9 @@ class EGNN(nn.Module):
     """
 
     uses_state_factor = False
+    n_invariants = 0
+    angular = ""
+    for_vectors: ClassVar[dict[str, int]] = {}
     n_silent = 1  # layers before which there is no vector: nothing has looked at the neighbours
 
     def __init__(self, channels: int, n_layers: int, n_radial: int) -> None:

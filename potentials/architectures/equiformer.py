@@ -20,7 +20,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -59,6 +59,9 @@ class Equiformer(nn.Module):
     """
 
     uses_state_factor = False
+    n_invariants = 0
+    angular = ""
+    for_vectors: ClassVar[dict[str, int]] = {"last_degree": 1}
     n_silent = 0  # layers before which there is no vector: the embedding sees the neighbours
 
     def __init__(
@@ -71,6 +74,7 @@ class Equiformer(nn.Module):
         max_degree: int = 2,
         n_hidden: int = 64,
         group: str = "O(3)",
+        last_degree: int = 0,
     ) -> None:
         super().__init__()
         if group not in GROUPS:
@@ -89,7 +93,7 @@ class Equiformer(nn.Module):
             )
         self.channels, self.n_layers, self.n_vectors = channels, n_layers, sizes[1]
         self.embedding = Embedding(sizes, n_radial, n_hidden)
-        last = [sizes] * (n_layers - 1) + [sizes[:1]]  # of the last block only scalars are read
+        last = [sizes] * (n_layers - 1) + [sizes[: 1 + last_degree]]
         self.layers = nn.ModuleList(
             Layer(sizes, out, n_radial, n_heads, n_hidden, group) for out in last
         )

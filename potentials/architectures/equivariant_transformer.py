@@ -15,7 +15,7 @@ second table; the first layer, where all vectors are 0, has no U.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +43,9 @@ class EquivariantTransformer(nn.Module):
     """
 
     uses_state_factor = False
+    n_invariants = 0
+    angular = ""
+    for_vectors: ClassVar[dict[str, int]] = {}
     n_silent = 1  # layers before which there is no vector
 
     def __init__(self, channels: int, n_layers: int, n_radial: int, n_heads: int = 8) -> None:

@@ -15,7 +15,7 @@ squares.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,8 @@ class TensorNet(nn.Module):
     """
 
     uses_state_factor = True
+    angular = ""
+    for_vectors: ClassVar[dict[str, int]] = {}
     n_silent = 0  # layers before which there is no vector: the embedding sees the neighbours
 
     def __init__(self, channels: int, n_layers: int, n_radial: int, group: str = "O(3)") -> None:

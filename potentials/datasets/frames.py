@@ -8,7 +8,7 @@ are float64. Sizes in comments: S structures, N atoms of all of them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
@@ -21,7 +21,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from potentials.datasets.formats.units import EV_ANGSTROM, Units
-from potentials.structure.graph import AtomicGraph, Targets
+from potentials.quantities import QUANTITIES, Targets
+from potentials.structure.graph import AtomicGraph, make_graph
 from potentials.structure.pairs import find_pairs
 
 Array = npt.NDArray[Any]
@@ -39,6 +40,19 @@ PER_STRUCTURE = (
     "dipole",
     "spin_squared",
 )
+
+
+# labels of the table of quantities that have no field of their own, and where they belong
+MORE = {
+    q.label: q.per
+    for q in QUANTITIES.values()
+    if q.label and q.label not in (*PER_ATOM, *PER_STRUCTURE)
+}
+
+
+def is_per_atom(name: str) -> bool:
+    """Whether an array has a row for each atom, and not for each structure."""
+    return name in PER_ATOM or MORE.get(name) == "atom"
 
 
 @dataclass(frozen=True)
@@ -77,6 +91,7 @@ class Frames:
     dipole: Array | None = None  # (S, 3) e Å, about the origin of the coordinates
     magmoms: Array | None = None  # (N,) μB, unpaired electrons
     spin_squared: Array | None = None  # (S,) <S²>
+    more: Mapping[str, Array] = field(default_factory=dict)  # labels beyond these, by their names
     provenance: Provenance = Provenance()
     # atomic number -> eV, of free atoms that the file holds beside the structures
     references: dict[int, float] = field(default_factory=dict)
@@ -86,7 +101,7 @@ class Frames:
         """Check that the arrays fit together and that labels are finite."""
         n_structures, n_atoms = len(self.n_atoms), int(self.n_atoms.sum())
         for name, array in self.arrays().items():
-            expected = n_atoms if name in PER_ATOM else n_structures
+            expected = n_atoms if is_per_atom(name) else n_structures
             if len(array) != expected:
                 raise ValueError(
                     f"`{name}` must have {expected} rows; got {len(array)}. Check the file."
@@ -95,7 +110,7 @@ class Frames:
                 row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(1)))
                 where = (
                     int(np.searchsorted(self.first, row, side="right") - 1)
-                    if name in PER_ATOM
+                    if is_per_atom(name)
                     else row
                 )
                 raise ValueError(
@@ -118,11 +133,19 @@ class Frames:
 
     def arrays(self) -> dict[str, Array]:
         """Name every array that is there."""
-        return {
-            f.name: value
-            for f in fields(self)
-            if isinstance(value := getattr(self, f.name), np.ndarray)
-        }
+        own = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: x for name, x in own.items() if isinstance(x, np.ndarray)} | dict(self.more)
+
+    def label(self, quantity: str) -> Array | None:
+        """Return the labels of a quantity of `QUANTITIES`, or None where there are none."""
+        name = QUANTITIES[quantity].label
+        return self.arrays().get(name) if name else None
+
+    def with_arrays(self, arrays: Mapping[str, Array]) -> Frames:
+        """Replace arrays by others, by the names of `arrays`."""
+        own: dict[str, Any] = {name: x for name, x in arrays.items() if name not in MORE}
+        more = {name: x for name, x in arrays.items() if name in MORE}
+        return replace(self, **own, more={**self.more, **more})
 
     def slice_of(self, index: int) -> slice:
         """Return where the atoms of one structure lie."""
@@ -138,12 +161,11 @@ class Frames:
             if len(chosen)
             else chosen
         )
-        return replace(
-            self,
-            **{
-                name: array[rows if name in PER_ATOM else chosen]
+        return self.with_arrays(
+            {
+                name: array[rows if is_per_atom(name) else chosen]
                 for name, array in self.arrays().items()
-            },
+            }
         )
 
     def without_labels(self) -> Frames:
@@ -157,6 +179,7 @@ class Frames:
             dipole=None,
             magmoms=None,
             spin_squared=None,
+            more={},
         )
 
     def atoms(self, index: int) -> Atoms:
@@ -211,6 +234,7 @@ def make_frames(
     dipole: Array | None = None,
     magmoms: Array | None = None,
     spin_squared: Array | None = None,
+    more: Mapping[str, Array] | None = None,
     provenance: Provenance | None = None,
     references: dict[int, float] | None = None,
     remarks: Sequence[str] = (),
@@ -259,6 +283,7 @@ def make_frames(
         dipole=None if dipole is None else _scaled(dipole, units.length_A, (-1, 3)),
         magmoms=None if magmoms is None else _scaled(magmoms, 1.0, (-1,)),
         spin_squared=None if spin_squared is None else _scaled(spin_squared, 1.0, (-1,)),
+        more={name: np.asarray(values, dtype=np.float64) for name, values in (more or {}).items()},
         provenance=replace(provenance or Provenance(), units=units),
         references=references or {},
         remarks=tuple(remarks),
@@ -293,9 +318,7 @@ def graphs(frames: Frames, cutoff: float) -> list[AtomicGraph]:
 
 def targets(frames: Frames) -> Targets:
     """Return the labels of all structures as one batch; for one of them, select it first."""
-    return Targets(
-        torch.from_numpy(frames.energy.copy()), _tensor(frames.forces), _tensor(frames.stress)
-    )
+    return Targets(**{name: _tensor(frames.label(name)) for name in QUANTITIES})
 
 
 def join(parts: Sequence[Frames], provenance: Provenance | None = None) -> Frames:
@@ -311,7 +334,7 @@ def join(parts: Sequence[Frames], provenance: Provenance | None = None) -> Frame
                 " only. Drop them first."
             )
     joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return replace(parts[0], **joined, provenance=provenance or parts[0].provenance)
+    return replace(parts[0].with_arrays(joined), provenance=provenance or parts[0].provenance)
 
 
 def _graph(frames: Frames, index: int, cutoff: float) -> AtomicGraph:
@@ -322,22 +345,19 @@ def _graph(frames: Frames, index: int, cutoff: float) -> AtomicGraph:
         torch.from_numpy(frames.pbc[index].copy()),
     )
     idx_i, idx_j, shift = find_pairs(positions, cell, pbc, cutoff)
-    charges = _tensor(None if frames.partial_charges is None else frames.partial_charges[rows])
-    return AtomicGraph(
-        atomic_numbers=torch.from_numpy(frames.atomic_numbers[rows].copy()),
+    charges = None if frames.partial_charges is None else frames.partial_charges[rows]
+    return make_graph(
+        cutoff,
+        atomic_numbers=frames.atomic_numbers[rows].copy(),
         positions=positions,
-        cell=cell[None],
-        pbc=pbc[None],
-        batch=torch.zeros(len(positions), dtype=torch.int64),
+        cell=cell,
+        pbc=pbc,
         idx_i=idx_i,
         idx_j=idx_j,
         shift=shift,
-        total_charge=torch.tensor([frames.total_charge[index]], dtype=torch.float64),
-        multiplicity=torch.tensor([frames.multiplicity[index]], dtype=torch.int64),
-        partial_charges=(
-            torch.zeros(len(positions), dtype=torch.float64) if charges is None else charges
-        ),
-        cutoff=float(cutoff),
+        total_charge=frames.total_charge[index],
+        multiplicity=frames.multiplicity[index],
+        partial_charges=None if charges is None else charges.copy(),
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from potentials.structure.graph import Fragments
+from potentials.structure.graph import States
 
 UNIT = 5.0  # of ln Σ exp: about what it is in a molecule of a hundred atoms
 
@@ -22,7 +22,7 @@ class NoAttention(nn.Module):
     def __init__(self, channels: int, n_layers: int, n_invariants: int) -> None:
         super().__init__()
 
-    def forward(self, layer: int, architecture: Any, state: Any, molecules: Fragments) -> Any:
+    def forward(self, layer: int, architecture: Any, state: Any, states: States[Tensor]) -> Any:
         """Return the state as it is."""
         return state
 
@@ -33,7 +33,7 @@ class ChargedAttention(nn.Module):
     With n_i the invariants of an atom, standardised, s_i = W_s n_i + b_s the scores of the heads
     and p_i = softmax_i(s_i) over the atoms of the molecule alone: x_i += W_o SiLU(W_x n_i + b_x +
     W_g [Σ_i p_i ⊗ (W_v n_i + b_v) ⊕ ln(Σ_i exp(s_i) / t) / 5]), where t = |charge| + unpaired
-    electrons, so that two equal molecules with twice the charge are as one. In a neutral singlet, t
+    electrons, so that two equal states with twice the charge are as one. In a neutral singlet, t
     = 0, nothing is added: parts far from each other do not feel each other there.
 
     Parameters
@@ -47,6 +47,8 @@ class ChargedAttention(nn.Module):
     Source: softmax attention (arXiv 1706.03762) with one query for all atoms; among atoms far apart
     arXiv 2105.00304, whose is linear.
     """
+
+    state_inputs = ("total_charge", "unpaired_electrons")
 
     def __init__(
         self, channels: int, n_layers: int, n_invariants: int, n_heads: int = 8, n_values: int = 8
@@ -67,13 +69,13 @@ class ChargedAttention(nn.Module):
             _Exchange(channels, n_invariants, n_heads, n_values) for _ in range(n_layers - 1)
         )
 
-    def forward(self, layer: int, architecture: Any, state: Any, molecules: Fragments) -> Any:
+    def forward(self, layer: int, architecture: Any, state: Any, states: States[Tensor]) -> Any:
         """Add to the state before a layer what atoms learn from the others of their molecule."""
         if layer == 0:
             return state
-        amounts = shared_out(molecules)
-        added = self.layers[layer - 1](architecture.invariants(state), molecules.batch, amounts)
-        return architecture.add(state, added * (amounts > 0)[molecules.batch, None])
+        amounts = shared_out(states)
+        added = self.layers[layer - 1](architecture.invariants(state), states.batch, amounts)
+        return architecture.add(state, added * (amounts > 0)[states.batch, None])
 
     @torch.no_grad()
     def silence(self) -> None:
@@ -82,9 +84,9 @@ class ChargedAttention(nn.Module):
             layer.output.weight.zero_()  # type: ignore[operator, union-attr]
 
 
-def shared_out(molecules: Fragments) -> Tensor:
+def shared_out(states: States[Tensor]) -> Tensor:
     """Return t = |charge| + unpaired electrons of each molecule: (F,), float64."""
-    return molecules.charge.abs() + (molecules.multiplicity - 1)
+    return states.total_charge.abs() + (states.multiplicity - 1)
 
 
 class _Exchange(nn.Module):

@@ -3,21 +3,20 @@
 Additive conditioning: embeddings ``graph -> (N, C)`` that are summed. Multiplicative: attributes
 ``graph -> (N,)`` that enter the state factor a = 1 + Σ_l λ_l t_l of each layer (arXiv 2403.15073;
 the sum, so that a spin counts at charge 0). A neutral singlet has a = 1 and embeddings 0 exactly.
-An atom knows the charge and multiplicity of ``graph.molecules``: of its structure, or of its
+An atom knows the charge and multiplicity of ``graph.states``: of its structure, or of its
 fragment where fragments are given.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from potentials.structure.graph import AtomicGraph, Fragments
+from potentials.structure.graph import AtomicGraph, States
 
 MAX_ATOMIC_NUMBER = 128  # rows of an element table, as in the public TensorNet
 MAX_CHARGE = 6  # e, either sign; rows of a table of charges
@@ -47,6 +46,8 @@ class ChargeTable(nn.Module):
     max_charge : int    e, either sign
     """
 
+    state_inputs = looked_up = ("total_charge",)
+
     def __init__(self, channels: int, max_charge: int = MAX_CHARGE) -> None:
         super().__init__()
         self.negative = nn.Parameter(torch.randn(max_charge, channels))  # -max_charge … -1
@@ -55,11 +56,11 @@ class ChargeTable(nn.Module):
     def forward(self, graph: AtomicGraph) -> Tensor:
         """Return (N, C)."""
         table = torch.cat([self.negative, torch.zeros_like(self.positive[:1]), self.positive])
-        molecules = graph.molecules
+        states = graph.states
         rows = functional.embedding(
-            molecules.charge.round().long() + len(self.negative), table
+            states.total_charge.round().long() + len(self.negative), table
         )  # (F, C)
-        return rows[molecules.batch]
+        return rows[states.batch]
 
     @torch.no_grad()
     def silence(self) -> None:
@@ -79,6 +80,8 @@ class MultiplicityTable(nn.Module):
     max_multiplicity : int    2S + 1
     """
 
+    state_inputs = looked_up = ("unpaired_electrons",)
+
     def __init__(self, channels: int, max_multiplicity: int = MAX_MULTIPLICITY) -> None:
         super().__init__()
         self.table = nn.Parameter(
@@ -88,8 +91,8 @@ class MultiplicityTable(nn.Module):
     def forward(self, graph: AtomicGraph) -> Tensor:
         """Return (N, C)."""
         table = torch.cat([torch.zeros_like(self.table[:1]), self.table])
-        molecules = graph.molecules
-        return functional.embedding(molecules.multiplicity - 1, table)[molecules.batch]
+        states = graph.states
+        return functional.embedding(states.multiplicity - 1, table)[states.batch]
 
     @torch.no_grad()
     def silence(self) -> None:
@@ -102,6 +105,8 @@ class PartialCharges(nn.Module):
 
     0 where the charge is 0.
     """
+
+    state_inputs = ("partial_charges",)
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -140,6 +145,7 @@ class Electronic(nn.Module):
                 " the spec."
             )
         self.attribute, n_signs = attribute, ELECTRONIC[attribute]
+        self.state_inputs = (attribute,)
         self.query = nn.Embedding(MAX_ATOMIC_NUMBER, channels)
         self.key = nn.Linear(n_signs, channels, bias=False)
         self.value = nn.Linear(n_signs, channels, bias=False)
@@ -152,16 +158,16 @@ class Electronic(nn.Module):
 
     def forward(self, graph: AtomicGraph) -> Tensor:
         """Return (N, C)."""
-        molecules, dtype = graph.molecules, self.key.weight.dtype
-        amount = self._amount(molecules).to(dtype)  # (F, 1 or 2)
+        states, dtype = graph.states, self.key.weight.dtype
+        amount = self._amount(states).to(dtype)  # (F, 1 or 2)
         key = self.key(amount / amount.norm(dim=1, keepdim=True).clamp(min=1.0))[
-            molecules.batch
+            states.batch
         ]  # (N, C)
         query = self.query(graph.atomic_numbers)
         weight = functional.softplus((query * key).sum(1) / math.sqrt(key.shape[1]))  # (N,)
-        total = weight.new_zeros(len(amount)).index_add(0, molecules.batch, weight)  # (F,)
-        shared = (weight / total[molecules.batch])[:, None] * self.value(amount)[
-            molecules.batch
+        total = weight.new_zeros(len(amount)).index_add(0, states.batch, weight)  # (F,)
+        shared = (weight / total[states.batch])[:, None] * self.value(amount)[
+            states.batch
         ]  # (N, C)
         return shared + self.residual(shared)  # type: ignore[no-any-return]
 
@@ -170,10 +176,10 @@ class Electronic(nn.Module):
         """Make every state embed as none: 0."""
         self.value.weight.zero_()
 
-    def _amount(self, molecules: Fragments) -> Tensor:
+    def _amount(self, states: States[Tensor]) -> Tensor:
         if self.attribute == "unpaired_electrons":
-            return (molecules.multiplicity - 1)[:, None]
-        return torch.relu(torch.stack([molecules.charge, -molecules.charge], dim=1))
+            return (states.multiplicity - 1)[:, None]
+        return torch.relu(torch.stack([states.total_charge, -states.total_charge], dim=1))
 
 
 ELECTRONIC = {
@@ -194,12 +200,12 @@ def total_charge(graph: AtomicGraph) -> Tensor:
 
     Acts on every atom, however far: not size-consistent.
     """
-    return graph.molecules.charge[graph.molecules.batch]
+    return graph.states.total_charge[graph.states.batch]
 
 
 def unpaired_electrons(graph: AtomicGraph) -> Tensor:
     """Number of unpaired electrons 2S of the molecule of each atom: (N,)."""
-    return (graph.molecules.multiplicity - 1)[graph.molecules.batch]
+    return (graph.states.multiplicity - 1)[graph.states.batch]
 
 
 def partial_charges(graph: AtomicGraph) -> Tensor:
@@ -254,6 +260,7 @@ class StateFactor(nn.Module):
                 f"`strength` must be one of {', '.join(STRENGTHS)}; got {strength!r}. Correct the"
                 " spec."
             )
+        self.state_inputs = tuple(attributes)
         self.attributes, self.strength, self.n_layers = tuple(attributes), strength, n_layers
         width = channels if strength == "per_channel" else 1
         each = torch.tensor(
@@ -270,28 +277,3 @@ class StateFactor(nn.Module):
             attribute = ATTRIBUTES[name](graph).to(dtype)  # (N,)
             factor = factor + self.strengths[:, None, k] * attribute[:, None]
         return factor.expand(-1, len(graph.batch), -1)
-
-
-def state_inputs(spec: Mapping[str, Any]) -> set[str]:
-    """Name the attributes of the electronic state that the potential of a spec sees.
-
-    Total_charge, unpaired_electrons, partial_charges.
-    """
-    seen = set(spec.get("state_factor", {}).get("attributes", ()))
-    if spec.get("attention", {}).get("name") == "charged":
-        seen |= {"total_charge", "unpaired_electrons"}
-    for embedding in spec.get("embeddings", ()):
-        name = {"electronic": embedding.get("attribute"), "multiplicity": "unpaired_electrons"}.get(
-            embedding["name"], embedding["name"]
-        )
-        seen.add(name)
-    return seen & set(ATTRIBUTES)
-
-
-def looked_up(spec: Mapping[str, Any]) -> set[str]:
-    """Name the attributes that the potential of a spec knows from a table.
-
-    Of a value that was not trained it knows nothing.
-    """
-    names = {"total_charge": "total_charge", "multiplicity": "unpaired_electrons"}
-    return {names[e["name"]] for e in spec.get("embeddings", ()) if e["name"] in names}

@@ -1,16 +1,30 @@
-"""The containers that every part of the package exchanges.
+"""The container that every part of the package reads: structures with their pairs.
 
 Conventions: always batched (one structure is S = 1). Each undirected pair is listed once and acts
 both ways; ``r_ij = r_j + shift @ cell - r_i`` points from the central atom i to its neighbour j.
 Geometry is float64 throughout, whatever the dtype of the network. Units: Å, eV, e.
 
-Sizes in comments: N atoms, S structures, P pairs, M points, C channels, R radial functions.
+The fields of `AtomicGraph` are the one schema of what enters a potential: constructor, joining,
+selection and moving to a device follow from their annotations. An input per atom or structure is
+added by one line there.
+
+Sizes in comments: N atoms, S structures, F fragments, P pairs, M points, C channels, R radial
+functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    TypeVar,
+    get_type_hints,
+)
 
 import numpy as np
 import torch
@@ -21,45 +35,59 @@ from potentials.structure.pairs import find_pairs
 if TYPE_CHECKING:
     from ase import Atoms
 
+Array = TypeVar("Array")
+Size = Literal["structure", "atom", "pair"]
 
-class Fragments(NamedTuple):
-    """Groups of atoms, each with a charge and multiplicity of its own."""
 
-    batch: Tensor  # (N,) int64, group of each atom, in any order
-    charge: Tensor  # (F,) e, float64
-    multiplicity: Tensor  # (F,) int64, 2S + 1
+class Field(NamedTuple):
+    """What stands in one field of a graph."""
+
+    per: Size
+    dtype: torch.dtype
+    shape: tuple[int, ...] = ()  # of one structure, atom or pair
+    counts: Literal["", "structure", "atom"] = ""  # what its values number
+    default: float | None = None  # None: it must be given
+    info: bool = False  # users give it, under its name in ``atoms.info``
+
+
+class States(NamedTuple, Generic[Array]):
+    """Total charge and multiplicity of parts of a structure, and the part of each atom.
+
+    Parts are structures, or fragments of them that know their own state alone. Tensors within the
+    network, numpy arrays outside.
+    """
+
+    batch: Array  # (N,) int64, part of each atom, in any order
+    total_charge: Array  # (F,) e, float64
+    multiplicity: Array  # (F,) int64, 2S + 1
 
 
 class AtomicGraph(NamedTuple):
     """One or many structures with their pairs."""
 
-    atomic_numbers: Tensor  # (N,) int64
-    positions: Tensor  # (N, 3) Å, float64
-    cell: Tensor  # (S, 3, 3) Å, rows are lattice vectors, zero where open
-    pbc: Tensor  # (S, 3) bool
-    batch: Tensor  # (N,) int64, structure of each atom, sorted
-    idx_i: Tensor  # (P,) int64
-    idx_j: Tensor  # (P,) int64
-    shift: Tensor  # (P, 3) float64, lattice vectors crossed
-    total_charge: Tensor  # (S,) e, float64
-    multiplicity: Tensor  # (S,) int64, 2S + 1
-    partial_charges: Tensor  # (N,) e, float64, zeros when unused
+    atomic_numbers: Annotated[Tensor, Field("atom", torch.int64)]  # (N,)
+    positions: Annotated[Tensor, Field("atom", torch.float64, (3,))]  # (N, 3) Å
+    # (S, 3, 3) Å, rows are lattice vectors, zero where open
+    cell: Annotated[Tensor, Field("structure", torch.float64, (3, 3), default=0.0)]
+    pbc: Annotated[Tensor, Field("structure", torch.bool, (3,), default=0.0)]  # (S, 3)
+    # (N,) structure of each atom, sorted
+    batch: Annotated[Tensor, Field("atom", torch.int64, counts="structure", default=0.0)]
+    idx_i: Annotated[Tensor, Field("pair", torch.int64, counts="atom")]  # (P,)
+    idx_j: Annotated[Tensor, Field("pair", torch.int64, counts="atom")]  # (P,)
+    # (P, 3) lattice vectors crossed
+    shift: Annotated[Tensor, Field("pair", torch.float64, (3,), default=0.0)]
+    total_charge: Annotated[Tensor, Field("structure", torch.float64, default=0.0)]  # (S,) e
+    multiplicity: Annotated[Tensor, Field("structure", torch.int64, default=1.0)]  # (S,) 2S + 1
+    # (N,) e, fixed per molecule; zeros when unused
+    partial_charges: Annotated[Tensor, Field("atom", torch.float64, default=0.0)]
     cutoff: float  # Å, the pair list is complete up to here; longer pairs are inert
-    fragments: Fragments | None = (
-        None  # where atoms are to know the charge and multiplicity of their part alone
-    )
+    fragments: States[Tensor] | None = None  # where atoms know the state of their part alone
 
     @property
-    def molecules(self) -> Fragments:
-        """Groups of atoms that share a charge and multiplicity.
-
-        The fragments where they are given, else the structures.
-        """
-        return (
-            Fragments(self.batch, self.total_charge, self.multiplicity)
-            if self.fragments is None
-            else self.fragments
-        )
+    def states(self) -> States[Tensor]:
+        """Charge and multiplicity that each atom knows: of its fragment, else its structure."""
+        whole = States(self.batch, self.total_charge, self.multiplicity)
+        return whole if self.fragments is None else self.fragments
 
     @property
     def n_structures(self) -> int:
@@ -67,22 +95,44 @@ class AtomicGraph(NamedTuple):
         return self.cell.shape[0]
 
 
-class Targets(NamedTuple):
-    """Reference labels of a batch."""
+SCHEMA: dict[str, Field] = {
+    name: next(x for x in hint.__metadata__ if isinstance(x, Field))
+    for name, hint in get_type_hints(AtomicGraph, include_extras=True).items()
+    if hasattr(hint, "__metadata__")
+}
+INFO_INPUTS = tuple(name for name, field in SCHEMA.items() if field.info)
 
-    energy: Tensor  # (S,) eV, float64
-    forces: Tensor | None = None  # (N, 3) eV/Å
-    stress: Tensor | None = None  # (S, 3, 3) eV/Å^3
 
+def make_graph(
+    cutoff: float,
+    *,
+    fragments: States[Tensor] | None = None,
+    device: torch.device | str = "cpu",
+    **given: Any,
+) -> AtomicGraph:
+    """Make the graph of one structure from its fields; what is not given takes its default.
 
-class Prediction(NamedTuple):
-    """What a potential says of a batch."""
-
-    energy: Tensor  # (S,) eV, float64
-    energies: Tensor  # (N,) eV, float64
-    forces: Tensor | None = None  # (N, 3) eV/Å, float64
-    stress: Tensor | None = None  # (S, 3, 3) eV/Å^3, float64
-    polarization: Tensor | None = None  # (N, 3) Å, displacement of the moving points
+    Parameters
+    ----------
+    cutoff : float       Å, up to which the pairs are complete
+    fragments : States   where atoms know the state of their part alone
+    given : array-like   fields of `AtomicGraph` by name; those per structure without the axis S
+    """
+    counts = {
+        "structure": 1,
+        "atom": len(given["positions"]),
+        "pair": len(given["idx_i"]),
+    }
+    fields = {}
+    for name, field in SCHEMA.items():
+        shape = (counts[field.per], *field.shape)
+        if given.get(name) is None:
+            assert field.default is not None, f"{name} must be given"
+            fields[name] = torch.full(shape, field.default, dtype=field.dtype, device=device)
+        else:
+            fields[name] = torch.as_tensor(given[name], dtype=field.dtype, device=device)
+            fields[name] = fields[name].reshape(shape)
+    return AtomicGraph(**fields, cutoff=float(cutoff), fragments=fragments)
 
 
 def from_ase(
@@ -92,6 +142,7 @@ def from_ase(
     charge: float = 0,
     multiplicity: int = 1,
     partial_charges: np.ndarray | None = None,
+    **inputs: Any,
 ) -> AtomicGraph:
     """Make a graph of one structure, with its own pair list.
 
@@ -102,29 +153,25 @@ def from_ase(
     charge : float              total charge in e
     multiplicity : int          2S + 1
     partial_charges : (N,)      e, per atom
+    inputs : array-like         further fields of `AtomicGraph`
     """
     positions = torch.as_tensor(np.array(atoms.get_positions(), dtype=np.float64))
     cell = torch.as_tensor(np.array(atoms.cell.array, dtype=np.float64))
     pbc = torch.as_tensor(np.array(atoms.pbc, dtype=bool))
     idx_i, idx_j, shift = find_pairs(positions, cell, pbc, cutoff)
-    n_atoms = len(positions)
-    return AtomicGraph(
-        atomic_numbers=torch.as_tensor(np.array(atoms.numbers, dtype=np.int64)),
+    return make_graph(
+        cutoff,
+        atomic_numbers=np.array(atoms.numbers),
         positions=positions,
-        cell=cell[None],
-        pbc=pbc[None],
-        batch=torch.zeros(n_atoms, dtype=torch.int64),
+        cell=cell,
+        pbc=pbc,
         idx_i=idx_i,
         idx_j=idx_j,
         shift=shift,
-        total_charge=torch.tensor([charge], dtype=torch.float64),
-        multiplicity=torch.tensor([multiplicity], dtype=torch.int64),
-        partial_charges=(
-            torch.zeros(n_atoms, dtype=torch.float64)
-            if partial_charges is None
-            else torch.as_tensor(np.array(partial_charges, dtype=np.float64))
-        ),
-        cutoff=float(cutoff),
+        total_charge=charge,
+        multiplicity=multiplicity,
+        partial_charges=None if partial_charges is None else np.array(partial_charges),
+        **inputs,
     )
 
 
@@ -134,46 +181,74 @@ def collate(graphs: Sequence[AtomicGraph]) -> AtomicGraph:
         raise ValueError(
             "`graphs` must hold at least one graph; got none. Pass a non-empty sequence."
         )
-    atoms_before = np.cumsum([0] + [len(g.positions) for g in graphs]).tolist()
-    structures_before = np.cumsum([0] + [g.n_structures for g in graphs]).tolist()
-    plain = (
-        "atomic_numbers",
-        "positions",
-        "cell",
-        "pbc",
-        "shift",
-        "total_charge",
-        "multiplicity",
-        "partial_charges",
-    )
-    joined = {name: torch.cat([getattr(g, name) for g in graphs]) for name in plain}
+    before = {
+        "atom": _before([len(g.positions) for g in graphs]),
+        "structure": _before([g.n_structures for g in graphs]),
+    }
+    fields = {
+        name: torch.cat(
+            [getattr(g, name) + n for g, n in zip(graphs, before[field.counts], strict=True)]
+            if field.counts
+            else [getattr(g, name) for g in graphs]
+        )
+        for name, field in SCHEMA.items()
+    }
     return AtomicGraph(
-        **joined,
-        fragments=_joined_fragments(graphs),
-        batch=torch.cat([g.batch + n for g, n in zip(graphs, structures_before, strict=False)]),
-        idx_i=torch.cat([g.idx_i + n for g, n in zip(graphs, atoms_before, strict=False)]),
-        idx_j=torch.cat([g.idx_j + n for g, n in zip(graphs, atoms_before, strict=False)]),
-        cutoff=min(g.cutoff for g in graphs),
+        **fields, cutoff=min(g.cutoff for g in graphs), fragments=_joined_fragments(graphs)
     )
+
+
+def take(
+    graph: AtomicGraph,
+    rows: Mapping[Size, Tensor],
+    number: Mapping[str, Callable[[Tensor], Tensor]],
+) -> AtomicGraph:
+    """Take rows of a graph without fragments, numbered anew.
+
+    Parameters
+    ----------
+    rows : size -> indices or mask   which structures, atoms and pairs
+    number : counted -> function     from the old numbers of atoms and structures to the new ones
+    """
+    fields: dict[str, Any] = {}
+    for name, field in SCHEMA.items():
+        values = getattr(graph, name)[rows[field.per]]
+        fields[name] = number[field.counts](values) if field.counts else values
+    return graph._replace(**fields)
+
+
+def select(graph: AtomicGraph, structures: Tensor) -> tuple[AtomicGraph, Tensor]:
+    """Take structures (S,) bool out of a batch; return the numbers of their atoms as well."""
+    if bool(structures.all()):
+        return graph, torch.arange(len(graph.batch), device=graph.batch.device)
+    of_atoms = structures[graph.batch]
+    place = {"atom": of_atoms.cumsum(0) - 1, "structure": structures.cumsum(0) - 1}
+    atoms, pairs = of_atoms.nonzero().flatten(), of_atoms[graph.idx_i].nonzero().flatten()
+    rows: dict[Size, Tensor] = {"structure": structures, "atom": atoms, "pair": pairs}
+    return take(graph, rows, {name: numbers.__getitem__ for name, numbers in place.items()}), atoms
 
 
 def to_device(graph: AtomicGraph, device: torch.device | str) -> AtomicGraph:
     """Move every tensor of a graph."""
-    moved: dict[str, Any] = {
-        name: x.to(device) for name, x in graph._asdict().items() if isinstance(x, Tensor)
-    }
-    if graph.fragments is not None:
-        moved["fragments"] = Fragments(*(x.to(device) for x in graph.fragments))
-    return graph._replace(**moved)
+    moved: dict[str, Any] = {name: getattr(graph, name).to(device) for name in SCHEMA}
+    fragments = graph.fragments
+    if fragments is not None:
+        fragments = States(*(x.to(device) for x in fragments))
+    return graph._replace(**moved, fragments=fragments)
 
 
-def _joined_fragments(graphs: Sequence[AtomicGraph]) -> Fragments | None:
+def _before(counts: Sequence[int]) -> list[int]:
+    total: list[int] = np.cumsum([0, *counts]).tolist()
+    return total[:-1]
+
+
+def _joined_fragments(graphs: Sequence[AtomicGraph]) -> States[Tensor] | None:
     if all(g.fragments is None for g in graphs):
         return None
-    molecules = [g.molecules for g in graphs]
-    before = np.cumsum([0] + [len(m.charge) for m in molecules]).tolist()
-    return Fragments(
-        batch=torch.cat([m.batch + n for m, n in zip(molecules, before, strict=False)]),
-        charge=torch.cat([m.charge for m in molecules]),
-        multiplicity=torch.cat([m.multiplicity for m in molecules]),
+    states = [g.states for g in graphs]
+    before = _before([len(s.total_charge) for s in states])
+    return States(
+        batch=torch.cat([s.batch + n for s, n in zip(states, before, strict=True)]),
+        total_charge=torch.cat([s.total_charge for s in states]),
+        multiplicity=torch.cat([s.multiplicity for s in states]),
     )

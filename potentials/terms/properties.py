@@ -1,79 +1,121 @@
-"""Door 4, continued: heads for properties of a molecule that are no sum of energies of atoms.
-
-Like every energy term they give a number for each atom, and the sum over a molecule is the
-property, in the unit of the labels. A property that is no sum is shared equally by the atoms. A
-model with such a head answers no question about energies or forces.
-"""
+"""Heads for properties of a molecule, as QM9 has them: sums, means, and sizes about a centre."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from ase.data import atomic_masses
-from torch import Tensor, nn
+from torch import Tensor
 
 from potentials.parts.conditioning import MAX_ATOMIC_NUMBER
+from potentials.quantities import DEBYE, QUANTITIES
 from potentials.structure.geometry import safe_norm, structure_sum
 from potentials.structure.graph import AtomicGraph
+from potentials.terms.base import Features, Term, conserved, scalar_network
 
-DEBYE = 0.20819433  # e Å, CODATA 2018
 BOHR = 0.52917721  # Å, CODATA 2018
 
 
-class MeanReadout(nn.Module):
-    """A property that does not grow with the molecule.
-
-    Shift + scale · ⟨W SiLU(W x + b) + b⟩ over its atoms.
+class MeanReadout(Term):
+    """A property that does not grow with the molecule: shift + scale · ⟨w_i⟩ over its atoms.
 
     Parameters
     ----------
     channels : int        C
+    quantity : str        name in `QUANTITIES`, of a structure
     scale, shift : float  of the labels
     """
 
+    name = "mean_readout"
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, channels: int, scale: float = 1.0, shift: float = 0.0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        quantity: str = "orbital_energy",
+        scale: float = 1.0,
+        shift: float = 0.0,
+    ) -> None:
         super().__init__()
-        self.network = _network(channels)
+        self.quantity = _of_structures(quantity)
+        self.predicts = (quantity,)
+        self.network = scalar_network(channels)
         self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
         self.register_buffer("shift", torch.tensor(shift, dtype=torch.float64))
 
-    def forward(self, graph: AtomicGraph, vectors: Tensor, scalars: Tensor) -> Tensor:
-        """Return (N,), each atom's share of the mean."""
-        values: Tensor = self.network(scalars).squeeze(-1).double()
-        return (self.shift + self.scale * values) / _n_atoms(graph)
+    def forward(
+        self, graph: AtomicGraph, features: Features, predicted: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the property (S,)."""
+        values: Tensor = self.network(features.scalars).squeeze(-1).double()
+        mean = structure_sum(values, graph) / structure_sum(torch.ones_like(values), graph)
+        return {self.quantity: self.shift + self.scale * mean}
 
 
-class _FromCenter(nn.Module):
+class SumReadout(Term):
+    """A property that grows with the molecule: Σ_i (shift + scale · w_i) over its atoms.
+
+    Parameters
+    ----------
+    channels : int        C
+    quantity : str        name in `QUANTITIES`, of a structure
+    scale, shift : float  of the labels per atom
+    """
+
+    name = "sum_readout"
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(
+        self, channels: int, quantity: str, scale: float = 1.0, shift: float = 0.0
+    ) -> None:
+        super().__init__()
+        self.quantity = _of_structures(quantity)
+        self.predicts = (quantity,)
+        self.network = scalar_network(channels)
+        self.register_buffer("scale", torch.tensor(scale, dtype=torch.float64))
+        self.register_buffer("shift", torch.tensor(shift, dtype=torch.float64))
+
+    def forward(
+        self, graph: AtomicGraph, features: Features, predicted: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the property (S,)."""
+        values: Tensor = self.network(features.scalars).squeeze(-1).double()
+        return {self.quantity: structure_sum(self.shift + self.scale * values, graph)}
+
+
+class _FromCenter(Term):
     """One number of each atom, and its place from the centre of mass."""
 
     masses: Tensor  # (Z,)
 
     def __init__(self, channels: int) -> None:
         super().__init__()
-        self.network = _network(channels)
+        self.network = scalar_network(channels)
         self.register_buffer("masses", _masses())
 
 
 class DipoleMoment(_FromCenter):
-    """|Σ q_i (r_i - r_c)| in D, with learned charges q_i in e and r_c the centre of mass.
+    """|Σ q_i (r_i - r_c)| in D, with charges q_i of the atoms that add up to the total charge.
 
-    The charges add up to the total charge.
-
-    For open molecules. Differs from arXiv 2202.02541: dipoles of the atoms themselves are left out,
-    since a term sees no vectors of the architecture.
+    r_c is the centre of mass; for open molecules. Differs from arXiv 2202.02541: dipoles of the
+    atoms themselves are left out.
     """
 
-    def forward(self, graph: AtomicGraph, vectors: Tensor, scalars: Tensor) -> Tensor:
-        """Return (N,) D, equal for all atoms of a molecule."""
-        raw = self.network(scalars).squeeze(-1).double()
-        n_atoms = _n_atoms(graph)
-        charges = raw + ((graph.total_charge - structure_sum(raw, graph))[graph.batch]) / n_atoms
-        dipole = structure_sum(
-            charges[:, None] * _from_center(graph, self.masses), graph
-        )  # (S, 3) e Å
-        return safe_norm(dipole)[graph.batch] / DEBYE / n_atoms
+    name = "dipole_moment"
+    predicts = ("dipole_moment",)
+    state_inputs = ("total_charge",)
+
+    def forward(
+        self, graph: AtomicGraph, features: Features, predicted: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the size of the dipole (S,) D."""
+        raw = self.network(features.scalars).squeeze(-1).double()
+        charges = conserved(raw, graph.states)
+        dipole = structure_sum(charges[:, None] * _from_center(graph, self.masses), graph)
+        return {"dipole_moment": safe_norm(dipole) / DEBYE}
 
 
 class SpatialExtent(_FromCenter):
@@ -82,21 +124,25 @@ class SpatialExtent(_FromCenter):
     Source: arXiv 2202.02541, section 3.4.
     """
 
-    def forward(self, graph: AtomicGraph, vectors: Tensor, scalars: Tensor) -> Tensor:
-        """Return (N,) bohr²."""
-        weights: Tensor = self.network(scalars).squeeze(-1).double()
-        return weights * _from_center(graph, self.masses).square().sum(-1) / BOHR**2
+    name = "spatial_extent"
+    predicts = ("spatial_extent",)
+
+    def forward(
+        self, graph: AtomicGraph, features: Features, predicted: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the extent (S,) bohr²."""
+        weights: Tensor = self.network(features.scalars).squeeze(-1).double()
+        squared = _from_center(graph, self.masses).square().sum(-1)  # (N,)
+        return {"spatial_extent": structure_sum(weights * squared, graph) / BOHR**2}
 
 
-PROPERTIES: dict[str, type[nn.Module]] = {
-    "mean_readout": MeanReadout,
-    "dipole_moment": DipoleMoment,
-    "spatial_extent": SpatialExtent,
-}
-
-
-def _network(channels: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(channels, channels // 2), nn.SiLU(), nn.Linear(channels // 2, 1))
+def _of_structures(quantity: str) -> str:
+    names = [q.name for q in QUANTITIES.values() if q.per == "structure" and not q.shape]
+    if quantity not in names:
+        raise ValueError(
+            f"`quantity` must be one of {', '.join(names)}; got {quantity!r}. Correct the spec."
+        )
+    return quantity
 
 
 def _masses() -> Tensor:
@@ -106,15 +152,9 @@ def _masses() -> Tensor:
     return table
 
 
-def _n_atoms(graph: AtomicGraph) -> Tensor:
-    """Size of each atom's molecule, (N,)."""
-    return structure_sum(torch.ones_like(graph.partial_charges), graph)[graph.batch]
-
-
 def _from_center(graph: AtomicGraph, masses: Tensor) -> Tensor:
     """Positions about the centre of mass of each molecule, (N, 3) Å."""
     mass = masses[graph.atomic_numbers]  # (N,)
-    center = (
-        structure_sum(mass[:, None] * graph.positions, graph) / structure_sum(mass, graph)[:, None]
-    )  # (S, 3)
+    center = structure_sum(mass[:, None] * graph.positions, graph)  # (S, 3)
+    center = center / structure_sum(mass, graph)[:, None]
     return graph.positions - center[graph.batch]

@@ -17,6 +17,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 import torch
 
 from potentials.datasets.splits import check_together
+from potentials.quantities import QUANTITIES
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 REST = "rest"  # of the structures that training and validation are drawn from
@@ -48,8 +49,7 @@ class LossConfig:
     """What is minimised: see `potentials.training.loss`."""
 
     name: str = "mse"
-    energy_weight: float = 1.0
-    force_weight: float = 1.0
+    weights: dict[str, float] = field(default_factory=dict)  # by quantity; 1 where none is given
     delta: float = 0.01  # of "huber", in units of the force scale
 
 
@@ -113,6 +113,11 @@ class Config:
     def __post_init__(self) -> None:
         """Check what no later step would say clearly."""
         check_together(self.data.split)
+        if unknown := [name for name in self.loss.weights if name not in QUANTITIES]:
+            raise ValueError(
+                f"`weights` of [loss] must be among {', '.join(QUANTITIES)}; got"
+                f" {', '.join(unknown)}. Correct the configuration."
+            )
         schedule, training = self.schedule, self.training
         if schedule.max_epochs is None and schedule.time_budget_min is None:
             raise ValueError(
@@ -183,18 +188,15 @@ def from_dict(values: Mapping[str, Any]) -> Config:
 
 
 def _upgraded(values: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Take over what older configurations called ``compile``.
-
-    A choice between two ways of what now are three.
-    """
-    training = values.get("training", {})
-    if not isinstance(training, Mapping) or "compile" not in training:
-        return values
-    rest = {name: value for name, value in training.items() if name != "compile"}
-    return {
-        **values,
-        "training": {"gradients": "compiled" if training["compile"] else "autograd"} | rest,
-    }
+    """Take over entries of older configurations under the names that they have now."""
+    tables = {name: dict(table) for name, table in values.items() if isinstance(table, Mapping)}
+    training, loss = tables.get("training", {}), tables.get("loss", {})
+    if "compile" in training:
+        training.setdefault("gradients", "compiled" if training.pop("compile") else "autograd")
+    old = {"energy_weight": "energy", "force_weight": "forces"}
+    if weights := {new: loss.pop(name) for name, new in old.items() if name in loss}:
+        loss["weights"] = weights | loss.get("weights", {})
+    return {**values, **tables}
 
 
 def override(

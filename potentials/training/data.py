@@ -15,7 +15,8 @@ from torch import Tensor
 
 from potentials.datasets import Frames, graphs, targets
 from potentials.datasets.gaps import geometry_key
-from potentials.structure.graph import AtomicGraph, Targets, collate, to_device
+from potentials.quantities import QUANTITIES, Targets, named
+from potentials.structure.graph import AtomicGraph, Size, collate, take, to_device
 
 # a list for all structures of one molecule may be so much longer than their own lists on average
 SHARED_PAIRS = 1.5
@@ -54,11 +55,10 @@ class StructureSet:
         self._graph = to_device(
             joined._replace(idx_i=joined.idx_i - offset, idx_j=joined.idx_j - offset), device
         )
-        labels = targets(frames)
-        self._targets = Targets(*(None if x is None else x.to(device) for x in labels))  # type: ignore[arg-type]
+        self._labels = {name: x.to(device) for name, x in named(targets(frames)).items()}
         self.charges = joined.total_charge.round().long()  # (S,) of each structure, for tables
         self.multiplicities = joined.multiplicity
-        self.energies = self._targets.energy  # (S,) eV
+        self.energies = self._labels["energy"]  # (S,) eV
         self.device = torch.device(device)
 
     def __len__(self) -> int:
@@ -113,28 +113,12 @@ class StructureSet:
     def _gather(
         self, structures: Tensor, atoms: Tensor, pairs: Tensor, batch: Tensor, offset: Tensor
     ) -> Batch:
-        graph, labels = self._graph, self._targets
-        return Batch(
-            AtomicGraph(
-                atomic_numbers=graph.atomic_numbers[atoms],
-                positions=graph.positions[atoms],
-                cell=graph.cell[structures],
-                pbc=graph.pbc[structures],
-                batch=batch,
-                idx_i=graph.idx_i[pairs] + offset,
-                idx_j=graph.idx_j[pairs] + offset,
-                shift=graph.shift[pairs],
-                total_charge=graph.total_charge[structures],
-                multiplicity=graph.multiplicity[structures],
-                partial_charges=graph.partial_charges[atoms],
-                cutoff=self.cutoff,
-            ),
-            Targets(
-                energy=labels.energy[structures],
-                forces=None if labels.forces is None else labels.forces[atoms],
-                stress=None if labels.stress is None else labels.stress[structures],
-            ),
+        rows: dict[Size, Tensor] = {"structure": structures, "atom": atoms, "pair": pairs}
+        graph = take(
+            self._graph, rows, {"structure": lambda _: batch, "atom": lambda x: x + offset}
         )
+        labels = {name: values[rows[QUANTITIES[name].per]] for name, values in self._labels.items()}
+        return Batch(graph, Targets(**labels))
 
     def batches(self, max_atoms: int) -> Iterator[Batch]:
         """Go through all structures in order, in batches of up to ``max_atoms`` atoms."""

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from potentials.build import build
+from potentials.datasets.errors import named_errors
 from potentials.training.average import Average
 from potentials.training.config import DTYPES, Config, from_dict, override
 from potentials.training.data import StructureSet, epoch_order
@@ -93,7 +94,7 @@ class Training:
         self.optimizer = make_optimizer(
             self.config.optimizer, parameter_groups(self.potential), self.fabric.device
         )
-        self.loss = Loss(self.config.loss, material.scale)
+        self.loss = Loss(self.config.loss, material.scale, material.spreads)
         self.train, self.validation = (
             StructureSet(f, self.potential.cutoff, self.fabric.device) for f in material[1:3]
         )
@@ -241,9 +242,9 @@ class Training:
             "train_loss": state.loss_sum / max(state.loss_steps, 1),
             "validation_loss": loss,
             **{
-                name: value
-                for name, value in found.items()
-                if name.endswith(("mae_meV", "rmse_meV", "mae_meV_per_A", "rmse_meV_per_A"))
+                name.format(kind): found[name.format(kind)]
+                for name in named_errors(found).values()
+                for kind in ("mae", "rmse")
             },
             **by_state(found),
         }

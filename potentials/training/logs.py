@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from potentials.datasets.errors import named_errors
 from potentials.files import write_text
 
 LOG = "log.csv"
@@ -59,7 +60,8 @@ def by_state(errors: Mapping[str, Any]) -> dict[str, float | None]:
     columns = {
         f"charge{state['charge']:+d}_multiplicity{state['multiplicity']}_{name}": state[name]
         for state in errors["by_state"]
-        for name in ("energy_mae_meV", "forces_mae_meV_per_A")
+        for name in (error.format("mae") for error in named_errors(state).values())
+        if not name.endswith("_per_atom")
     }
     for gap in errors["gaps"]:
         lower, higher = gap["multiplicities"]

@@ -1,17 +1,18 @@
 """What training minimises.
 
-    L = w_E ⟨ℓ((E - E*) / (σ √n))⟩ + w_F ⟨ℓ((F - F*) / σ)⟩
+    L = w_E ⟨ℓ((E - E*) / (σ √n))⟩ + w_F ⟨ℓ((F - F*) / σ)⟩ + Σ_q w_q ⟨ℓ((q - q*) / σ_q)⟩
 
-with the means over structures and over force components of the batch, n the atoms of a structure,
-and σ (eV, eV/Å) the root mean square of the force components of the training set. Energies of
-independent atoms err as √n, so that w_E means the same for every size. Differences are taken in
-float64: total energies are large numbers. Added to it: the penalties of learned tables and moving
-points, which validation leaves out.
+with the means over structures and over components of the batch, n the atoms of a structure, σ (eV,
+eV/Å) the root mean square of the force components of the training set, and q every other quantity
+that is predicted and labelled, with the spread σ_q of its labels. Energies of independent atoms err
+as √n, so that w_E means the same for every size. Differences are taken in float64: total energies
+are large numbers. Added to it: the penalties of learned tables and moving points, which validation
+leaves out.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -19,8 +20,9 @@ from torch import Tensor
 
 from potentials.ops.splines import SplineTable
 from potentials.potential import Encode, Potential, at_nodes, at_pairs
+from potentials.quantities import QUANTITIES, Prediction, Targets, named
 from potentials.structure.geometry import structure_sum
-from potentials.structure.graph import AtomicGraph, Targets
+from potentials.structure.graph import AtomicGraph
 from potentials.training.config import LossConfig
 
 
@@ -45,38 +47,44 @@ LOSSES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "huber": huber,
 }
 
+NO_SPREADS: Mapping[str, float] = {}
+
 
 class Loss:
-    """The loss with its weights and scale.
+    """The loss with its weights and scales.
 
     Parameters
     ----------
     config : LossConfig
-    scale : float         σ, eV and eV/Å
+    scale : float                σ, eV and eV/Å
+    spreads : quantity -> float  σ_q of the other quantities, in their own units
     """
 
-    def __init__(self, config: LossConfig, scale: float) -> None:
+    def __init__(
+        self, config: LossConfig, scale: float, spreads: Mapping[str, float] = NO_SPREADS
+    ) -> None:
         if config.name not in LOSSES:
             raise ValueError(
                 f"`loss` must be one of {', '.join(LOSSES)}; got {config.name!r}. Correct the"
                 " configuration."
             )
         self.mean, self.delta, self.scale = LOSSES[config.name], config.delta, scale
-        self.energy_weight, self.force_weight = config.energy_weight, config.force_weight
+        self.weights, self.spreads = {name: 1.0 for name in QUANTITIES} | config.weights, spreads
 
-    def __call__(
-        self, graph: AtomicGraph, targets: Targets, energy: Tensor, forces: Tensor | None
-    ) -> Tensor:
-        """Compare energies (S,) eV and forces (N, 3) eV/Å with their targets."""
-        n_atoms = structure_sum(torch.ones_like(graph.partial_charges), graph)  # (S,)
-        loss = self.energy_weight * self.mean(
-            (energy - targets.energy) / (self.scale * n_atoms.sqrt()), self.delta
-        )
-        if forces is None or targets.forces is None:
-            return loss
-        return loss + self.force_weight * self.mean(
-            (forces - targets.forces) / self.scale, self.delta
-        )
+    def __call__(self, graph: AtomicGraph, targets: Targets, predicted: Prediction) -> Tensor:
+        """Compare every quantity that is predicted with its label."""
+        terms = [
+            self.weights[name] * self.mean(self._scaled(name, said - label, graph), self.delta)
+            for name, label in named(targets).items()
+            if self.weights[name] and (said := getattr(predicted, name)) is not None
+        ]
+        return sum(terms, graph.positions.new_zeros(()))
+
+    def _scaled(self, name: str, difference: Tensor, graph: AtomicGraph) -> Tensor:
+        if name == "energy":
+            n_atoms = structure_sum(torch.ones_like(graph.partial_charges), graph)  # (S,)
+            return difference / (self.scale * n_atoms.sqrt())
+        return difference / self.spreads.get(name, self.scale if name == "forces" else 1.0)
 
 
 Differentiate = Callable[
@@ -135,12 +143,14 @@ def misfit(
     encode: Encode = at_pairs,
 ) -> tuple[Tensor, Tensor | None]:
     """Return the loss of a batch alone, and the displacement (N, 3) Å of moving points, if any."""
-    energies, displacement = potential(graph, encode)
-    energy = structure_sum(energies, graph)
-    forces = None
-    if targets.forces is not None:
-        forces = -torch.autograd.grad(energy.sum(), graph.positions, create_graph=True)[0]
-    return loss(graph, targets, energy, forces), displacement
+    said = potential(graph, encode)
+    if said.energies is not None:
+        said = said._replace(energy=structure_sum(said.energies, graph))
+        if targets.forces is not None:
+            total = said.energy.sum()
+            (gradient,) = torch.autograd.grad(total, graph.positions, create_graph=True)
+            said = said._replace(forces=-gradient)
+    return loss(graph, targets, said), said.polarization
 
 
 def penalties(potential: Potential) -> Tensor:

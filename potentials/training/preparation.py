@@ -22,6 +22,8 @@ from potentials.datasets import (
     subtract_reference_energies,
 )
 from potentials.experts import Experts
+from potentials.potential import Potential
+from potentials.quantities import QUANTITIES
 from potentials.training.config import DTYPES, REST, Config
 from potentials.training.start import like_start, take_over
 
@@ -38,6 +40,7 @@ class Material(NamedTuple):
     spec: dict[str, Any]
     start: Model | None = None  # whose weights the training starts from
     n_rehearsed: int = 0  # of the structures to train on, the last ones: labelled by a model
+    spreads: Mapping[str, float] = {}  # σ of the loss for each quantity beyond energy and forces
 
 
 def prepare(config: Config, data: str | Path | None = None) -> Material:
@@ -111,16 +114,41 @@ def assemble(
     scale = _scale(train, references)
     start = _load_start(config, train) if config.training.start else None
     wished = like_start(config.potential, start.potential.spec) if start else config.potential
-    spec = _complete(
-        wished, scale, references, states, (float(train.energy.std()), float(train.energy.mean()))
-    )
+    spec = _complete(wished, scale, references, states, train)
     potential = build(spec)  # a wrong spec is said now
     if start is not None:
         take_over(potential, start.potential)  # and a start that does not fit it
+    _check_learnable(potential, train, config)
+    spreads = {name: _spread(train.label(name)) for name in potential.predicts}
+    material = Material(config, train, validation, test, references, scale, spec, start)
+    material = material._replace(spreads={name: x for name, x in spreads.items() if x})
     if rehearsed is None:
-        return Material(config, train, validation, test, references, scale, spec, start)
+        return material
     both = join([replace(part, partial_charges=None, dipole=None) for part in (train, rehearsed)])
-    return Material(config, both, validation, test, references, scale, spec, start, len(rehearsed))
+    return material._replace(train=both, n_rehearsed=len(rehearsed))
+
+
+def _check_learnable(potential: Potential, train: Frames, config: Config) -> None:
+    """See that there is something to learn, and that no weight is given in vain."""
+    labelled = [name for name in QUANTITIES if train.label(name) is not None]
+    learnt = [name for name in potential.predicts if name in labelled]
+    if not any(config.loss.weights.get(name, 1.0) for name in learnt):
+        raise ValueError(
+            f"`terms` must predict what the data tell, {', '.join(labelled)}; they predict"
+            f" {', '.join(potential.predicts)}. Add a term, or take other data."
+        )
+    if vain := [n for n, w in config.loss.weights.items() if w and n not in learnt]:
+        raise ValueError(
+            f"`weights` of [loss] must be of quantities that the data tell and the terms predict:"
+            f" {', '.join(learnt)}; got {', '.join(vain)}. Remove it, or add the term or labels."
+        )
+
+
+def _spread(labels: np.ndarray | None) -> float:
+    """Root mean square of labels about their mean, over all components; 0 for none."""
+    if labels is None:
+        return 0.0
+    return float(np.sqrt(np.mean((labels - labels.mean(axis=0)) ** 2)))
 
 
 def _of_states(frames: Frames, states: list[list[int]]) -> Frames:
@@ -172,25 +200,34 @@ def _complete(
     scale: float,
     references: dict[int, float],
     states: dict[tuple[int, int], float],
-    labels: tuple[float, float] = (1.0, 0.0),
+    train: Frames,
 ) -> dict[str, Any]:
-    """Fill in scale and shift of the readouts and the energies of elements and states left open.
+    """Give terms the numbers of the data that the spec leaves open.
 
-    Parameters
-    ----------
-    labels : float, float   standard deviation and mean of what stands for the energy
+    Scale and shift of read-outs, energies of elements and of states.
     """
+    by_state = [[charge, multiplicity, energy] for (charge, multiplicity), energy in states.items()]
+    by_element = {chemical_symbols[z]: energy for z, energy in references.items()}
     given: dict[str, dict[str, Any]] = {
         "readout": {"scale": scale},
-        "mean_readout": {"scale": labels[0] or 1.0, "shift": labels[1]},
-        "reference_energies": {
-            "energies_eV": {chemical_symbols[z]: energy for z, energy in references.items()}
-        },
-        "state_energies": {
-            "energies_eV": [
-                [charge, multiplicity, energy] for (charge, multiplicity), energy in states.items()
-            ]
-        },
+        "reference_energies": {"energies_eV": by_element},
+        "state_energies": {"energies_eV": by_state},
     }
     terms = spec.get("terms", [{"name": "readout"}, {"name": "reference_energies"}])
-    return {**spec, "terms": [given.get(term.get("name", ""), {}) | dict(term) for term in terms]}
+    return {
+        **spec,
+        "terms": [_of_labels(t, train) | given.get(t.get("name", ""), {}) | dict(t) for t in terms],
+    }
+
+
+def _of_labels(term: Mapping[str, Any], train: Frames) -> dict[str, Any]:
+    """Scale and shift of a term that reads out one quantity of a structure."""
+    per_atom = {"mean_readout": np.ones(len(train)), "sum_readout": train.n_atoms}
+    quantity = term.get("quantity", "orbital_energy")
+    if term.get("name") not in per_atom or quantity not in QUANTITIES:
+        return {}
+    labels = train.label(quantity)
+    if labels is None:
+        return {}
+    shares = labels / per_atom[term["name"]]
+    return {"scale": float(shares.std()) or 1.0, "shift": float(shares.mean())}

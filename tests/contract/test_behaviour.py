@@ -16,7 +16,6 @@ from polcalc.engines.base import Structure, Unavailable
 from polcalc.engines.selector import ENGINES, make_engine
 from potentials import checkpoint
 from potentials.build import build
-from potentials.parts.conditioning import state_inputs
 from potentials.potential import Potential, predict
 from potentials.structure.graph import collate
 from tests.contract.structures import (
@@ -154,7 +153,7 @@ def test_a_neutral_singlet_is_the_plain_network(variant: Variant, potential: Pot
 def test_the_state_is_seen_where_the_model_has_eyes_for_it(
     variant: Variant, potential: Potential
 ) -> None:
-    eyes = state_inputs(variant.spec)
+    eyes = build(variant.spec).state_inputs
     atoms, bare = chiral_molecule(), chiral_molecule()
     bare.set_initial_charges(None)
     neutral = predict(potential, graph_of(bare, potential.cutoff, 0, 1)).energy

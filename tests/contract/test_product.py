@@ -15,7 +15,7 @@ from ase import Atoms
 from torch import Tensor
 from torch.testing import assert_close
 
-from potentials.parts.conditioning import state_inputs
+from potentials.build import build
 from potentials.potential import Potential, predict
 from potentials.structure.graph import collate
 from potentials.training.loss import penalties
@@ -155,7 +155,7 @@ def check_options(variant: Variant, potential: Potential) -> None:
         predict(potential, graph_of(METHANE, potential.cutoff, *state)).energy
         for state in ((0, 1), (1, 1), (0, 3))
     ]
-    seen = bool(state_inputs(variant.spec))
+    seen = bool(build(variant.spec).state_inputs)
     assert [bool((energy - states[0]).abs() > 1e-7) for energy in states[1:]] == [seen, seen]
     assert bool(penalties(potential) > 0) == (variant.radial == "learned")
 

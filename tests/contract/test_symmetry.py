@@ -12,7 +12,8 @@ from ase import Atoms
 from torch.testing import assert_close
 
 from potentials.potential import Potential, predict
-from potentials.structure.graph import Prediction, collate
+from potentials.quantities import Prediction
+from potentials.structure.graph import collate
 from tests.contract.structures import (
     ALL,
     CRYSTALS,

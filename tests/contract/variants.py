@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import torch
 
 from potentials.build import build
-from potentials.parts.conditioning import state_inputs
 from potentials.potential import Potential
 
 CUTOFF = 3.0  # Å
@@ -155,7 +154,7 @@ class Variant(NamedTuple):
     def global_state(self) -> bool:
         """Whether the state of a structure acts in full on all its atoms, however far."""
         return (
-            bool({"total_charge", "unpaired_electrons"} & state_inputs(self.spec))
+            bool({"total_charge", "unpaired_electrons"} & build(self.spec).state_inputs)
             and not self.shared_state
         )
 

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from potentials.build import build
 from potentials.potential import at_pairs
-from potentials.structure.graph import Targets
+from potentials.quantities import Prediction, Targets
 from potentials.training.config import LossConfig
 from potentials.training.data import StructureSet
 from potentials.training.loss import Loss, huber, objective
@@ -24,12 +24,16 @@ def loss_of(config: LossConfig, energy_error: float, force_error: float) -> floa
     graph, labels = StructureSet(toy.waters(2), 4.0).batch(torch.tensor([0]))
     forces = labels.forces.clone()
     forces[1, 2] += force_error
-    return float(Loss(config, SCALE)(graph, labels, labels.energy + energy_error, forces))
+    return float(
+        Loss(config, SCALE)(
+            graph, labels, Prediction(energy=labels.energy + energy_error, forces=forces)
+        )
+    )
 
 
 @pytest.mark.parametrize(("name", "power"), [("mse", 2), ("mae", 1)])
 def test_weights_scale_and_means(name, power):
-    config = LossConfig(name, energy_weight=2.0, force_weight=3.0)
+    config = LossConfig(name, weights={"energy": 2.0, "forces": 3.0})
     assert loss_of(config, 0.5, 0.0) == pytest.approx(
         2 * (0.5 / (SCALE * math.sqrt(3))) ** power, rel=1e-9
     )
@@ -44,17 +48,16 @@ def test_huber_is_round_within_delta_and_straight_beyond():
 def test_small_errors_of_large_energies_are_seen():
     """Differences in float64: an error of 1e-8 eV at -4e5 eV counts."""
     graph, labels = StructureSet(toy.waters(2), 4.0).batch(torch.tensor([0]))
-    large = Targets(labels.energy - 4e5, labels.forces)
+    large = Targets(energy=labels.energy - 4e5, forces=labels.forces)
     loss = Loss(LossConfig(), 1.0)
-    assert float(loss(graph, large, large.energy + 1e-8, labels.forces)) == pytest.approx(
-        1e-16 / 3, rel=1e-2
-    )
+    said = Prediction(energy=large.energy + 1e-8, forces=labels.forces)
+    assert float(loss(graph, large, said)) == pytest.approx(1e-16 / 3, rel=1e-2)
 
 
 def test_energies_alone():
     graph, labels = StructureSet(toy.without_forces(toy.waters(2)), 4.0).batch(torch.tensor([0]))
     assert float(
-        Loss(LossConfig(), 1.0)(graph, labels, labels.energy + 3.0, None)
+        Loss(LossConfig(), 1.0)(graph, labels, Prediction(energy=labels.energy + 3.0))
     ) == pytest.approx(3.0)
 
 

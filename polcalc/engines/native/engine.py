@@ -34,8 +34,10 @@ from potentials.parts.conditioning import (
 from potentials.parts.points import FixedPoints
 from potentials.parts.radial import RadialFilter
 from potentials.potential import Potential
-from potentials.structure.graph import AtomicGraph, Fragments
-from potentials.terms.energies import ZBL, Offset, Readout, ReferenceEnergies, StateEnergies
+from potentials.structure.graph import States, make_graph
+from potentials.terms.constants import Offset, ReferenceEnergies, StateEnergies
+from potentials.terms.readout import Readout
+from potentials.terms.zbl import ZBL
 
 try:
     from polcalc.engines.native import _native
@@ -273,7 +275,8 @@ class NativeEngine:
             return self._shared[1]
         parts = _parts(n_atoms, total_charge, multiplicity, groups)
         shares = [
-            term.shared(parts.batch, parts.charge, parts.multiplicity) for term in self._constants
+            term.shared(parts.batch, parts.total_charge, parts.multiplicity)
+            for term in self._constants
         ]
         constants: Floats = torch.stack(shares).sum(0).numpy()
         if groups is None:
@@ -317,24 +320,15 @@ class _EmbeddedState:
             return None
         n_atoms = len(numbers)
         parts = _parts(n_atoms, total_charge, multiplicity, groups)
-        no_pairs, n_parts = torch.zeros(0, dtype=torch.int64), len(parts.charge)
-        graph = AtomicGraph(
-            atomic_numbers=torch.from_numpy(numbers),
-            positions=torch.zeros(n_atoms, 3, dtype=torch.float64),
-            cell=torch.zeros(n_parts, 3, 3, dtype=torch.float64),
-            pbc=torch.zeros(n_parts, 3, dtype=torch.bool),
-            batch=parts.batch,
+        no_pairs = np.zeros(0, dtype=np.int64)
+        graph = make_graph(
+            0.0,
+            fragments=parts,
+            atomic_numbers=numbers,
+            positions=np.zeros((n_atoms, 3)),
             idx_i=no_pairs,
             idx_j=no_pairs,
-            shift=torch.zeros(0, 3, dtype=torch.float64),
-            total_charge=parts.charge,
-            multiplicity=parts.multiplicity,
-            partial_charges=(
-                torch.zeros(n_atoms, dtype=torch.float64)
-                if partial_charges is None
-                else torch.from_numpy(partial_charges)
-            ),
-            cutoff=0.0,
+            partial_charges=partial_charges,
         )
         scalars = torch.stack([embedding(graph) for embedding in self._embeddings]).sum(0)  # (N, C)
         central, neighbor = self._pair.weight.chunk(2, dim=1)
@@ -350,7 +344,7 @@ def _parts(
     total_charge: float | Floats,
     multiplicity: int | NDArray[np.int64],
     groups: NDArray[np.int64] | None,
-) -> Fragments:
+) -> States[Tensor]:
     """Say which atoms share a charge and a multiplicity: those of a group, or all."""
     batch = torch.zeros(n_atoms, dtype=torch.int64) if groups is None else torch.from_numpy(groups)
     first = (
@@ -361,7 +355,7 @@ def _parts(
     charges, multiplicities = (
         torch.from_numpy(np.broadcast_to(x, n_atoms)[first]) for x in (total_charge, multiplicity)
     )
-    return Fragments(batch, charges, multiplicities)
+    return States(batch, charges, multiplicities)
 
 
 def _same(before: Any, now: Any) -> bool:
@@ -510,9 +504,9 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
     }
 
 
-def attending(molecules: Fragments) -> tuple[NDArray[np.int64], Floats]:
+def attending(states: States[Tensor]) -> tuple[NDArray[np.int64], Floats]:
     """Say which atoms attend to each other, and what they share out."""
-    return molecules.batch.numpy(), shared_out(molecules).numpy()
+    return states.batch.numpy(), shared_out(states).numpy()
 
 
 def attention_weights(attention: nn.Module) -> dict[str, nn.Parameter]:

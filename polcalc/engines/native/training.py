@@ -41,9 +41,11 @@ from polcalc.engines.native.engine import (
 from potentials.parts.attention import ChargedAttention
 from potentials.parts.radial import RadialFilter
 from potentials.potential import Potential
+from potentials.quantities import Prediction, Targets
 from potentials.structure.geometry import structure_sum
-from potentials.structure.graph import AtomicGraph, Targets
-from potentials.terms.energies import Offset, StateEnergies
+from potentials.structure.graph import AtomicGraph
+from potentials.terms.base import Features
+from potentials.terms.constants import Offset, StateEnergies
 from potentials.training.loss import Gradients, Loss, penalties
 
 try:
@@ -219,7 +221,7 @@ class NativeGradients:
             "idx_j": graph.idx_j.numpy(),
             "shifts": shifts,
             "factors": factor.detach().numpy(),
-            "molecules": attending(graph.molecules) if attentive else None,
+            "molecules": attending(graph.states) if attentive else None,
         }
 
     def _evaluate(
@@ -234,7 +236,8 @@ class NativeGradients:
             **structure, seeds=signs[graph.batch].numpy()
         )
         nothing = graph.positions.new_zeros(0)
-        constants = sum(term(graph, nothing, nothing) for term in self._constants)
+        features = Features(nothing, nothing, lambda weights: nothing)
+        constants = sum(term(graph, features, {})["energies"] for term in self._constants)
         return structure_sum(torch.from_numpy(energies) + constants, graph), torch.from_numpy(
             forces
         )
@@ -304,7 +307,7 @@ def _by_predictions(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the loss and its derivatives by energies (S,) and forces (N, 3)."""
     energies, forces = energies.requires_grad_(), forces.requires_grad_()
-    value = loss(graph, targets, energies, forces)
+    value = loss(graph, targets, Prediction(energy=energies, forces=forces))
     by_energy, by_forces = torch.autograd.grad(
         value, [energies, forces], allow_unused=True, materialize_grads=True
     )

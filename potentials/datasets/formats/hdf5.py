@@ -24,8 +24,9 @@ import numpy as np
 import numpy.typing as npt
 
 from potentials.datasets.formats.units import EV_ANGSTROM, Units, make_units
-from potentials.datasets.frames import Frames, Provenance, join, make_frames
+from potentials.datasets.frames import MORE, Frames, Provenance, join, make_frames
 from potentials.files import replacing
+from potentials.quantities import QUANTITIES
 
 Array = npt.NDArray[Any]
 
@@ -53,6 +54,7 @@ REQUIRED = (
     "pbc",
 )
 OPTIONAL = ("forces", "stress", "partial_charges", "group", "dipole", "magmoms", "spin_squared")
+UNITS |= {q.label: q.unit for q in QUANTITIES.values() if q.label in MORE}
 
 
 def write_hdf5(
@@ -123,7 +125,8 @@ def _read_ours(file: h5py.File, path: Path) -> Frames:
         raise ValueError(f"`{path.name}` must hold {', '.join(missing)}; got none. Write it again.")
     arrays = {name: file[name][()] for name in (*REQUIRED, *OPTIONAL) if name in file}
     stored = json.loads(file.attrs["provenance"])
-    frames = make_frames(**arrays, units=_declared(file, path))
+    more = {name: file[name][()] for name in MORE if name in file}
+    frames = make_frames(**arrays, more=more, units=_declared(file, path))
     return replace(frames, provenance=Provenance(**stored | {"units": Units(**stored["units"])}))
 
 

@@ -71,6 +71,17 @@ QUANTITIES = {
     "G": "free energy at 298.15 K, eV",
     "Cv": "heat capacity at 298.15 K, cal/(mol K)",
 }
+# which of the table each is; the others are energies
+STANDS_FOR = {
+    "mu": "dipole_moment",
+    "alpha": "isotropic_polarizability",
+    "homo": "orbital_energy",
+    "lumo": "orbital_energy",
+    "gap": "orbital_energy",
+    "r2": "spatial_extent",
+    "zpve": "vibrational_energy",
+    "Cv": "heat_capacity",
+}
 FREE_ATOMS = {  # hartree, of the same method, from the authors' atomref.txt
     "U0": {"H": -0.500273, "C": -37.846772, "N": -54.583861, "O": -75.064579, "F": -99.718730},
     "U": {"H": -0.498857, "C": -37.845355, "N": -54.582445, "O": -75.063163, "F": -99.717314},
@@ -133,12 +144,14 @@ def read_qm9(paths: Sequence[Path], target: str = "U0", piece: str = "") -> Fram
         raise ValueError(
             f"`{paths[0].name}` must hold files *.xyz of molecules; got none. Fetch it again."
         )
+    quantity = STANDS_FOR.get(target)
     frames = make_frames(
         n_atoms=np.array([len(m.atomic_numbers) for m in molecules]),
         atomic_numbers=np.concatenate([m.atomic_numbers for m in molecules]),
         positions=np.concatenate([m.positions for m in molecules]),
-        energy=np.array([target_of(m, target) for m in molecules]),
+        energy=np.array([target_of(m, "U0" if quantity else target) for m in molecules]),
         multiplicity=1,
+        more={quantity: np.array([target_of(m, target) for m in molecules])} if quantity else {},
     )
     if not piece:
         return frames
