@@ -64,6 +64,16 @@ QUANTITIES: dict[str, Quantity] = {
             "stress",
             ErrorUnit("meV/Å^3", "meV_per_A3", 1000.0),
         ),
+        Quantity(
+            "charges",
+            "atom",
+            (),
+            "e",
+            "charge of each atom",
+            "charges",
+            "partial_charges",
+            ErrorUnit("e", "e", 1.0),
+        ),
         Quantity("polarization", "atom", (3,), "Å", "displacement of the moving points"),
         Quantity(
             "dipole_moment",
