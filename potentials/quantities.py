@@ -74,6 +74,16 @@ QUANTITIES: dict[str, Quantity] = {
             "partial_charges",
             ErrorUnit("e", "e", 1.0),
         ),
+        Quantity(
+            "dipole",
+            "structure",
+            (3,),
+            "e Å",
+            "dipole about the origin of the coordinates",
+            "dipole",
+            "dipole",
+            ErrorUnit("D", "D", 1 / DEBYE),
+        ),
         Quantity("polarization", "atom", (3,), "Å", "displacement of the moving points"),
         Quantity(
             "dipole_moment",
