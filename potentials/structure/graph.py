@@ -80,6 +80,10 @@ class AtomicGraph(NamedTuple):
     multiplicity: Annotated[Tensor, Field("structure", torch.int64, default=1.0)]  # (S,) 2S + 1
     # (N,) e, fixed per molecule; zeros when unused
     partial_charges: Annotated[Tensor, Field("atom", torch.float64, default=0.0)]
+    # (S, 3) V/Å, uniform; the physical sign: E - μ·F
+    electric_field_V_per_A: Annotated[
+        Tensor, Field("structure", torch.float64, (3,), default=0.0, info=True)
+    ]
     cutoff: float  # Å, the pair list is complete up to here; longer pairs are inert
     fragments: States[Tensor] | None = None  # where atoms know the state of their part alone
 
