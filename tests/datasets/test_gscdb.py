@@ -36,7 +36,7 @@ CONTENT = {
 
 def write_reactions(folder: Path) -> Path:
     path = folder / FILE.name
-    path.write_bytes(gzip.compress(json.dumps(CONTENT).encode()))
+    path.write_bytes(gzip.compress(json.dumps(CONTENT).encode(), mtime=0))
     return path
 
 
@@ -92,7 +92,11 @@ def test_what_is_not_there(tmp_path):
 
 @pytest.mark.parametrize(
     "content",
-    [b"not packed", gzip.compress(b"{}"), gzip.compress(json.dumps(CONTENT).encode())[:60]],
+    [
+        b"not packed",
+        gzip.compress(b"{}", mtime=0),
+        gzip.compress(json.dumps(CONTENT).encode(), mtime=0)[:60],
+    ],
 )
 def test_a_damaged_file(tmp_path, content):
     (tmp_path / FILE.name).write_bytes(content)
