@@ -202,7 +202,9 @@ def provenance(calculator: PolarizedCalculator, chosen: ModelOptions) -> dict[st
         calculator
     ) | {  # charges of the bonds as numbers: a restart must not look for bonds in a hot molecule
         "calculator": (
-            asdict(chosen) | {"model": absolute(chosen.model), "partial_charges": charges}
+            asdict(chosen)
+            | {"model": absolute(chosen.model), "partial_charges": charges}
+            | {"engine": calculator.engine.name}  # a restart keeps it
         ),
         "identity": identity(calculator),
     }

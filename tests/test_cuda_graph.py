@@ -10,8 +10,8 @@ from ase.build import bulk, molecule
 
 from polcalc.engines.base import Structure, Unavailable
 from polcalc.engines.cuda_graph import CudaGraph, FixedShapes
+from polcalc.engines.eager import Eager
 from polcalc.engines.neighbors import NeighborList
-from polcalc.engines.selector import Eager
 from potentials.build import build
 from potentials.potential import Potential
 from potentials.quantities import Evaluation

@@ -19,8 +19,10 @@ from typer.testing import CliRunner
 
 from md_runs.cli import app as cli
 from polcalc import PolarizedCalculator
+from polcalc.engines.base import Structure
+from polcalc.engines.by_expert import ByExpert
 from polcalc.engines.native.engine import NativeEngine, Unsupported
-from polcalc.engines.selector import ByExpert, Selector, Structure, make_engine
+from polcalc.engines.selector import Selector, make_engine
 from potentials.build import build
 from potentials.checkpoint import Card, load, save
 from potentials.datasets import load_frames

@@ -1,12 +1,14 @@
-"""How a potential is evaluated: a table of engines, the fastest first, and the one who chooses.
+"""Who chooses how a potential is evaluated: a table of engines, the fastest first.
 
-An engine is built from a potential and a device and turns a `Structure` into an `Evaluation`.
-`eager` is the reference. Every other engine is compared with it on the first structure of each kind
-and given up, with a reason, if it differs or cannot.
+An engine is built from a potential and a device and turns a `Structure` into an `Evaluation`. Every
+engine, the eager one included, is judged by eager in float64 on the first structure of each kind,
+and given up for this kind, with a reason, if it differs by more than rounding or cannot serve. What
+was chosen for a kind of structure stays: numbers of one run come from one engine.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -14,186 +16,34 @@ import numpy as np
 import torch
 
 from polcalc.engines.base import Engine, Kind, Structure, Unavailable
+from polcalc.engines.by_expert import ByExpert
 from polcalc.engines.cuda_graph import CudaGraph
-from polcalc.engines.native.engine import NativeEngine, Unsupported
-from polcalc.engines.neighbors import NeighborList, Reference
-from polcalc.engines.tables import tabulated
+from polcalc.engines.eager import Eager
+from polcalc.engines.native.structures import Native
+from polcalc.engines.neighbors import Reference
+from polcalc.engines.tabulated import Tabulated
 from potentials.experts import Experts
-from potentials.potential import Potential, predict
-from potentials.quantities import QUANTITIES, Evaluation, named
-from potentials.structure.graph import AtomicGraph, collate, to_device
+from potentials.potential import Potential
+from potentials.quantities import Evaluation
 
-State = tuple[int, int]  # charge in e, multiplicity
 
-ENERGY_TOLERANCE = 2e-5  # eV per atom: ten times the float32 rounding of a network of usual size
-FORCE_TOLERANCE = 2e-4  # eV/Å
-STEEPNESS_TOLERANCE = 1e-5  # of the largest force: rounding grows where the energy is steep
+class Tolerance(NamedTuple):
+    """How far an engine may be from eager in float64.
+
+    Rounding of a network grows with its size and where the energy is steep: in float32 eager itself
+    is 0.1 to 0.3 meV/Å off for hot aspirin. A wrong engine is off by far more.
+    """
+
+    energy_eV_per_atom: float
+    force_eV_per_A: float
+    of_largest_force: float
+
+
+TOLERANCES = {
+    torch.float32: Tolerance(5e-5, 1e-3, 1e-4),
+    torch.float64: Tolerance(1e-6, 1e-5, 1e-6),
+}
 COMPARED_ATOMS = 1000  # a larger structure is compared on a piece of it
-BATCH_ATOMS = 2000  # atoms per batch; above it a CPU gains nothing and memory grows
-
-
-class Eager(Engine):
-    """The reference: `predict`, operation by operation.
-
-    Parameters
-    ----------
-    potential : Potential
-    device : torch.device
-    skin : float            Å, of the pair list; longer pairs are dropped before they cost anything
-    """
-
-    def __init__(self, potential: Potential, device: torch.device, skin: float = 0.5) -> None:
-        self.potential, self.device = potential, device
-        self.neighbors = NeighborList(potential.cutoff, skin)
-
-    def evaluate(self, structure: Structure) -> Evaluation:
-        """Evaluate one structure, with the pairs of the last one where they still hold."""
-        self.neighbors.update(structure.positions, structure.cell, structure.pbc)
-        graph = _graph(structure, self.neighbors)
-        return self._predict(graph, structure.has_stress)[0]
-
-    def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
-        """Evaluate in batches, structures with and without stress apart."""
-        found: dict[int, Evaluation] = {}
-        for has_stress in (False, True):
-            chosen = [
-                n for n, structure in enumerate(structures) if structure.has_stress == has_stress
-            ]
-            for batch in _batches(chosen, [len(s.atomic_numbers) for s in structures]):
-                graph = collate([self.graph_of(structures[n]) for n in batch])
-                found.update(zip(batch, self._predict(graph, has_stress), strict=True))
-        return [found[n] for n in range(len(structures))]
-
-    def graph_of(self, structure: Structure) -> AtomicGraph:
-        """Make the graph of one structure, with pairs of its own."""
-        neighbors = NeighborList(self.potential.cutoff, skin=0)
-        neighbors.update(structure.positions, structure.cell, structure.pbc)
-        return _graph(structure, neighbors)
-
-    def _predict(self, graph: AtomicGraph, stress: bool) -> list[Evaluation]:
-        said = named(predict(self.potential, to_device(graph, self.device), stress=stress))
-        ends = np.cumsum(np.bincount(graph.batch.numpy(), minlength=graph.n_structures))[:-1]
-        rows = {}
-        for name, values in said.items():
-            array = values.double().cpu().numpy()
-            rows[name] = np.split(array, ends) if QUANTITIES[name].per == "atom" else array
-        rows["energy"] = [float(energy) for energy in rows["energy"]]
-        return [
-            Evaluation(**{name: values[n] for name, values in rows.items()})
-            for n in range(graph.n_structures)
-        ]
-
-
-class Tabulated(Eager):
-    """`predict` with every radial filter read from a table.
-
-    Float32 alone, for float64 a table takes hundreds of megabytes.
-    """
-
-    def __init__(self, potential: Potential, device: torch.device, skin: float = 0.5) -> None:
-        if potential.dtype != torch.float32:
-            raise Unavailable("tables are for float32")
-        try:
-            table, self.error = tabulated(potential)
-        except ValueError as error:
-            raise Unavailable("the potential owns no radial filters") from error
-        super().__init__(table, device, skin)
-
-
-class Native(Engine):
-    """TensorNet in compiled code on the CPU."""
-
-    def __init__(self, potential: Potential, device: torch.device, skin: float = 0.5) -> None:
-        if device.type != "cpu":
-            raise Unavailable("it runs on the CPU")
-        try:
-            self.compiled = NativeEngine(
-                potential, potential.dtype, n_threads=torch.get_num_threads()
-            )
-        except Unsupported as error:
-            raise Unavailable(
-                str(error).partition(": ")[2].removesuffix(". Use another engine.") or str(error)
-            ) from error
-        self.neighbors = NeighborList(potential.cutoff, skin)
-        self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
-
-    def evaluate(self, structure: Structure) -> Evaluation:
-        """Evaluate one structure; the compiled code skips pairs of the skin."""
-        numbers, positions, cell, pbc, charge, multiplicity, partial_charges, parts, _ = structure
-        if self.neighbors.update(positions, cell, pbc):
-            self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
-        idx_i, idx_j, shift = self._pairs
-        answer = self.compiled.evaluate(
-            numbers,
-            positions,
-            (idx_i, idx_j, shift @ cell if pbc.any() else None),
-            charge if parts is None else parts.total_charge[parts.batch],
-            multiplicity if parts is None else parts.multiplicity[parts.batch],
-            np.zeros(len(numbers)) if partial_charges is None else partial_charges,
-            groups=None if parts is None else parts.batch,
-        )
-        stress = answer.virial / abs(np.linalg.det(cell)) if structure.has_stress else None
-        return Evaluation(
-            energy=answer.energy, energies=answer.energies, forces=answer.forces, stress=stress
-        )
-
-
-class ByExpert(Engine):
-    """One engine for each electronic state that has weights of its own, made when first needed.
-
-    Parameters
-    ----------
-    make : callable        makes an engine of a potential
-    potential : Experts
-    """
-
-    def __init__(
-        self,
-        make: Callable[[Potential, torch.device], Engine],
-        potential: Experts,
-        device: torch.device,
-    ) -> None:
-        self.make, self.potential, self.device = make, potential, device
-        self._engines: dict[State | None, Engine] = {None: make(potential.shared, device)}
-        self._last = self._engines[None]
-
-    @property
-    def neighbors(self) -> NeighborList | None:
-        """The pair list of the last structure, where its engine keeps one."""
-        return getattr(self._last, "neighbors", None)
-
-    def evaluate(self, structure: Structure) -> Evaluation:
-        """Evaluate one structure."""
-        self._last = self._engine(_expert_of(structure, self.potential))
-        return self._last.evaluate(structure)
-
-    def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
-        """Evaluate the structures of each state together."""
-        states = [_expert_of(structure, self.potential) for structure in structures]
-        found: dict[int, Evaluation] = {}
-        for state in dict.fromkeys(states):
-            chosen = [n for n, other in enumerate(states) if other == state]
-            found.update(
-                zip(
-                    chosen,
-                    self._engine(state).evaluate_many([structures[n] for n in chosen]),
-                    strict=True,
-                )
-            )
-        return [found[n] for n in range(len(structures))]
-
-    def _engine(self, state: State | None) -> Engine:
-        if state not in self._engines:
-            assert state is not None
-            self._engines[state] = self.make(self.potential.of(*state), self.device)
-        return self._engines[state]
-
-
-def _expert_of(structure: Structure, potential: Experts) -> State | None:
-    """Return the state whose weights answer; None: those that all states share."""
-    state = structure.charge, structure.multiplicity
-    return state if structure.fragments is None and potential.has(*state) else None
-
 
 # the fastest first, `eager` last
 ENGINES: dict[str, Callable[[Potential, torch.device], Engine]] = {
@@ -202,10 +52,8 @@ ENGINES: dict[str, Callable[[Potential, torch.device], Engine]] = {
     "tabulated": Tabulated,
     "eager": Eager,
 }
-ONLY_ON = {
-    "cuda-graph": "cuda",
-    "native": "cpu",
-}  # types of devices; elsewhere they are not tried, unless asked for by name
+# types of devices; elsewhere they are not tried, unless asked for by name
+ONLY_ON = {"cuda-graph": "cuda", "native": "cpu"}
 
 
 def make_engine(name: str, potential: Potential, device: torch.device) -> Engine:
@@ -219,14 +67,14 @@ def make_engine(name: str, potential: Potential, device: torch.device) -> Engine
 
 
 class Difference(NamedTuple):
-    """Largest difference from the eager engine on the structures that were compared."""
+    """Largest difference from eager in float64 on the structures that were compared."""
 
     energy_meV_per_atom: float
     forces_meV_per_A: float
 
 
 class Chosen(NamedTuple):
-    """Which engine runs, why not a faster one, and how far it is from the eager one."""
+    """Which engine runs, why not a faster one, and how far it is from eager in float64."""
 
     name: str
     device: str
@@ -236,8 +84,8 @@ class Chosen(NamedTuple):
     def __str__(self) -> str:
         """One line for people."""
         checked = (
-            f"; differs from eager by {self.difference.energy_meV_per_atom:.1e} meV/atom,"
-            f" {self.difference.forces_meV_per_A:.1e} meV/Å"
+            f"; differs from eager in float64 by {self.difference.energy_meV_per_atom:.1e}"
+            f" meV/atom, {self.difference.forces_meV_per_A:.1e} meV/Å"
             if self.difference
             else ""
         )
@@ -258,7 +106,7 @@ class Selector:
     Raises
     ------
     ValueError              unknown engine; or the engine asked for cannot serve, or differs from
-                            the eager one
+                            eager in float64
     """
 
     def __init__(self, potential: Potential, device: torch.device, requested: str = "auto") -> None:
@@ -269,18 +117,23 @@ class Selector:
             )
         self.potential, self.device, self.requested = potential, device, requested
         self.eager = Eager(potential, device)
+        exact = potential.dtype == torch.float64
+        self.reference = self.eager if exact else Eager(_in_float64(potential), device)
         fitting = [name for name in ENGINES if ONLY_ON.get(name, device.type) == device.type]
-        self._names = fitting if requested == "auto" else [requested]  # the first is in use
-        self._engine: Engine | None = None
+        self._names = fitting if requested == "auto" else [requested]
+        self._engines: dict[str, Engine] = {}
         self._skipped: dict[str, str] = {}
-        self._difference: Difference | None = None
-        self._compared: set[Kind] = set()
+        self._difference: dict[str, Difference] = {}
+        self._chosen: dict[Kind, str] = {}  # of each kind that was compared
+        self._last: Engine | None = None
 
     @property
     def chosen(self) -> Chosen:
-        """Describe the engine in use."""
-        self._current()
-        return Chosen(self._names[0], str(self.device), self._difference, dict(self._skipped))
+        """Describe the engine in use: the last one that evaluated, else the first to be tried."""
+        name = next((n for n, e in self._engines.items() if e is self._last), "")
+        name = name or self._first()
+        skipped = {n: self._skipped[n] for n in self._names if n in self._skipped and n != name}
+        return Chosen(name, str(self.device), self._difference.get(name), skipped)
 
     @property
     def searched_at(self) -> Reference | None:
@@ -288,124 +141,136 @@ class Selector:
 
         None before the first evaluation, and where an engine keeps several lists.
         """
-        neighbors = getattr(self._engine, "neighbors", None)
+        neighbors = getattr(self._last, "neighbors", None)
         return None if neighbors is None or neighbors.static else neighbors.reference
 
     def evaluate(self, structure: Structure) -> Evaluation:
-        """Evaluate one structure; the first of a kind is compared with the eager engine."""
-        engine = self._current()
+        """Evaluate one structure; the first of a kind is compared with eager in float64."""
+        name = self._chosen.get(structure.kind)
+        if name is None:
+            return self._choose(structure)
         try:
-            evaluation = engine.evaluate(structure)
+            self._last = self._engines[name]
+            return self._last.evaluate(structure)
         except Unavailable as reason:
-            self._give_up(str(reason))
-            return self.evaluate(structure)
-        if engine is self.eager or structure.kind in self._compared:
-            return evaluation
-        if complaint := self._compare(structure, evaluation):
-            self._give_up(complaint)
-            return self.evaluate(structure)
-        return evaluation
+            self._give_up(name, str(reason))
+            del self._chosen[structure.kind]
+            return self._choose(structure)
 
     def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
-        """Evaluate several structures.
+        """Evaluate several structures, those of one engine together.
 
-        The first of each kind are compared with the eager engine.
+        The first of each kind are compared with eager in float64.
         """
-        if self._current() is not self.eager:
-            for structure in {s.kind: s for s in structures}.values():
-                self.evaluate(structure)
-        try:
-            return self._current().evaluate_many(structures)
-        except Unavailable as reason:
-            self._give_up(str(reason))
-            return self.evaluate_many(structures)
+        for structure in {s.kind: s for s in structures}.values():
+            if structure.kind not in self._chosen:
+                self._choose(structure)
+        rows: dict[str, list[int]] = {}
+        for n, structure in enumerate(structures):
+            rows.setdefault(self._chosen[structure.kind], []).append(n)
+        results: dict[int, Evaluation] = {}
+        for name, numbers in rows.items():
+            self._last = self._engines[name]
+            chosen = [structures[n] for n in numbers]
+            results.update(zip(numbers, self._last.evaluate_many(chosen), strict=True))
+        return [results[n] for n in range(len(structures))]
 
-    def _current(self) -> Engine:
-        """Return the engine in use, built when first needed."""
-        while self._engine is None:
+    def _choose(self, structure: Structure) -> Evaluation:
+        """Try one engine after the other; keep for this kind the first that is right."""
+        for name in self._names:
+            engine = self._engine(name)
+            if engine is None:
+                continue
             try:
-                name = self._names[0]
-                self._engine = (
+                evaluation = engine.evaluate(structure)
+            except Unavailable as reason:
+                self._give_up(name, str(reason))
+                continue
+            if engine is not self.reference and (
+                complaint := self._compare(name, structure, evaluation)
+            ):
+                self._give_up(name, complaint)
+                continue
+            self._chosen[structure.kind], self._last = name, engine
+            return evaluation
+        # eager alone is left, and its float32 is farther off than rounding usually is
+        self._chosen[structure.kind], self._last = "eager", self.eager
+        return self.eager.evaluate(structure)
+
+    def _first(self) -> str:
+        """Name the first engine that can be built."""
+        return next(name for name in self._names if self._engine(name) is not None)
+
+    def _engine(self, name: str) -> Engine | None:
+        """Return an engine, built when first needed; None where it cannot be."""
+        if name not in self._engines:
+            if name in self._skipped:
+                return None
+            try:
+                self._engines[name] = (
                     self.eager
                     if name == "eager"
                     else make_engine(name, self.potential, self.device)
                 )
             except Unavailable as reason:
-                self._give_up(str(reason))
-        return self._engine
+                self._give_up(name, str(reason))
+                return None
+        return self._engines[name]
 
-    def _give_up(self, reason: str) -> None:
-        """Go on with the next engine; an engine that was asked for has no next one."""
-        name = self._names[0]
-        if self.requested != "auto":
+    def _give_up(self, name: str, reason: str) -> None:
+        """Remember why; an engine that was asked for has no next one."""
+        if self.requested not in ("auto", "eager"):
             raise ValueError(
                 f"`engine` must be one that can serve; got {name!r}: {reason}. Pass engine='auto'."
             )
-        self._names, self._engine, self._difference = self._names[1:], None, None
         self._skipped[name] = reason
-        self._compared.clear()
 
-    def _compare(self, structure: Structure, evaluation: Evaluation) -> str | None:
-        """Keep the difference from the eager engine, or say in one line what is wrong with it."""
-        kind = structure.kind
-        if (
-            len(structure.positions) > COMPARED_ATOMS
-        ):  # eager takes a megabyte per atom; an engine of its own keeps the pair list in use
+    def _compare(self, name: str, structure: Structure, evaluation: Evaluation) -> str | None:
+        """Keep the difference from eager in float64, or say in one line what is wrong with it."""
+        if len(structure.positions) > COMPARED_ATOMS:
+            # eager takes a megabyte per atom; an engine of its own keeps the pair list in use
             structure = _cut_out(structure)
-            evaluation = make_engine(self._names[0], self.potential, self.device).evaluate(
-                structure
-            )
-        reference = self.eager.evaluate(structure)
-        steepness = STEEPNESS_TOLERANCE * np.abs(reference.forces).max(initial=0.0)
-        energy = abs(evaluation.energy - reference.energy) / len(structure.positions)
-        forces = np.abs(evaluation.forces - reference.forces).max(initial=0.0)
+            evaluation = make_engine(name, self.potential, self.device).evaluate(structure)
+        right, tolerance = self.reference.evaluate(structure), TOLERANCES[self.potential.dtype]
+        steepness = tolerance.of_largest_force * np.abs(right.forces).max(initial=0.0)
+        energy = abs(evaluation.energy - right.energy) / len(structure.positions)
+        forces = np.abs(evaluation.forces - right.forces).max(initial=0.0)
         allowed = (
-            energy <= ENERGY_TOLERANCE + steepness and forces <= FORCE_TOLERANCE + steepness
+            energy <= tolerance.energy_eV_per_atom + steepness
+            and forces <= tolerance.force_eV_per_A + steepness
         )  # false for NaN
-        if allowed and reference.stress is not None:
+        if allowed and right.stress is not None:
             # a stress times the volume is a sum of forces times distances, as an energy is
-            virial = np.abs(np.asarray(evaluation.stress) - reference.stress).max() * abs(
-                np.linalg.det(structure.cell)
-            )
-            allowed = virial <= len(structure.positions) * (FORCE_TOLERANCE + steepness)
+            volume = abs(np.linalg.det(structure.cell))
+            virial = np.abs(np.asarray(evaluation.stress) - right.stress).max() * volume
+            allowed = virial <= len(right.forces) * (tolerance.force_eV_per_A + steepness)
         if not allowed:
-            return f"differs from eager by {1e3 * energy:.1e} meV/atom, {1e3 * forces:.1e} meV/Å"
-        before = self._difference or Difference(0.0, 0.0)
-        self._difference = Difference(
+            return (
+                f"differs from eager in float64 by {1e3 * energy:.1e} meV/atom,"
+                f" {1e3 * forces:.1e} meV/Å"
+            )
+        before = self._difference.get(name, Difference(0.0, 0.0))
+        self._difference[name] = Difference(
             max(before[0], 1e3 * float(energy)), max(before[1], 1e3 * float(forces))
         )
-        self._compared.add(kind)
         return None
+
+
+def _in_float64(potential: Potential) -> Potential:
+    """Copy a potential, to be the judge of those in single precision."""
+    return copy.deepcopy(potential).double()
 
 
 def _cut_out(structure: Structure) -> Structure:
     """Take the atoms nearest to the first one, with open boundaries and the state of the whole."""
     distance = np.linalg.norm(structure.positions - structure.positions[0], axis=1)
     chosen = np.sort(np.argsort(distance, kind="stable")[:COMPARED_ATOMS])
-    charges, parts = structure.partial_charges, structure.fragments
+    charges, states = structure.partial_charges, structure.fragments
     return structure._replace(
         atomic_numbers=structure.atomic_numbers[chosen],
         positions=structure.positions[chosen],
         cell=np.zeros((3, 3)),
         pbc=np.zeros(3, dtype=bool),
         partial_charges=None if charges is None else charges[chosen],
-        fragments=None if parts is None else parts._replace(batch=parts.batch[chosen]),
+        fragments=None if states is None else states._replace(batch=states.batch[chosen]),
     )
-
-
-def _graph(structure: Structure, neighbors: NeighborList) -> AtomicGraph:
-    pairs = neighbors.within(structure.positions, structure.cell)
-    return structure.graph(pairs, neighbors.cutoff)
-
-
-def _batches(chosen: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
-    """Cut a list of structures where a batch would grow above the limit of atoms."""
-    batches: list[list[int]] = []
-    atoms = BATCH_ATOMS
-    for n in chosen:
-        if atoms + sizes[n] > BATCH_ATOMS:
-            batches.append([])
-            atoms = 0
-        batches[-1].append(n)
-        atoms += sizes[n]
-    return batches

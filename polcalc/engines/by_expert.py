@@ -1,0 +1,74 @@
+"""One engine for each electronic state that has weights of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+
+from polcalc.engines.base import Engine, Structure
+from polcalc.engines.neighbors import NeighborList
+from potentials.experts import Experts
+from potentials.potential import Potential
+from potentials.quantities import Evaluation
+
+ChargeAndMultiplicity = tuple[int, int]
+
+
+class ByExpert(Engine):
+    """One engine for each electronic state that has weights of its own, made when first needed.
+
+    Parameters
+    ----------
+    make : callable        makes an engine of a potential
+    potential : Experts
+    """
+
+    def __init__(
+        self,
+        make: Callable[[Potential, torch.device], Engine],
+        potential: Experts,
+        device: torch.device,
+    ) -> None:
+        self.make, self.potential, self.device = make, potential, device
+        self._engines: dict[ChargeAndMultiplicity | None, Engine] = {
+            None: make(potential.shared, device)
+        }
+        self._last = self._engines[None]
+
+    @property
+    def neighbors(self) -> NeighborList | None:
+        """The pair list of the last structure, where its engine keeps one."""
+        return getattr(self._last, "neighbors", None)
+
+    def evaluate(self, structure: Structure) -> Evaluation:
+        """Evaluate one structure."""
+        self._last = self._engine(_expert_of(structure, self.potential))
+        return self._last.evaluate(structure)
+
+    def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
+        """Evaluate the structures of each state together."""
+        states = [_expert_of(structure, self.potential) for structure in structures]
+        found: dict[int, Evaluation] = {}
+        for state in dict.fromkeys(states):
+            chosen = [n for n, other in enumerate(states) if other == state]
+            found.update(
+                zip(
+                    chosen,
+                    self._engine(state).evaluate_many([structures[n] for n in chosen]),
+                    strict=True,
+                )
+            )
+        return [found[n] for n in range(len(structures))]
+
+    def _engine(self, state: ChargeAndMultiplicity | None) -> Engine:
+        if state not in self._engines:
+            assert state is not None
+            self._engines[state] = self.make(self.potential.of(*state), self.device)
+        return self._engines[state]
+
+
+def _expert_of(structure: Structure, potential: Experts) -> ChargeAndMultiplicity | None:
+    """Return the state whose weights answer; None: those that all states share."""
+    state = structure.charge, structure.multiplicity
+    return state if structure.fragments is None and potential.has(*state) else None
