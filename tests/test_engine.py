@@ -207,7 +207,7 @@ def test_an_engine_asked_for_serves_or_says_why(
     with_fast(monkeypatch, error=0.01)
     with pytest.raises(
         ValueError,
-        match=r"`engine` must be one that can serve; got 'fast': differs from eager in float64 by .* meV/Å",
+        match=r"`engine` must be one that can serve; got 'fast': differs from eager in .* meV/Å",
     ):
         Selector(potential, CPU, "fast").evaluate(structure(molecule("CH4")))
     with_fast(monkeypatch)

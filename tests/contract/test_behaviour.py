@@ -90,7 +90,7 @@ def test_an_isolated_atom_has_its_reference_energy(variant: Variant, potential: 
     A charge that is shared out over the molecule is the exception: there a neutral singlet is
     taken.
     """
-    state = (0, 1) if variant.shared_state else (1, 3)
+    state = (0, 1) if variant.shared_state else (-1, 3)
     bare = build(
         variant.spec
         | {"terms": [t for t in variant.spec["terms"] if t["name"] != "reference_energies"]}
