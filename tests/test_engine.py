@@ -72,7 +72,7 @@ def test_eager_follows_a_trajectory(potential: Potential) -> None:
 
 def test_many_are_singles_in_order(potential: Potential, monkeypatch: pytest.MonkeyPatch) -> None:
     """With and without stress, several batches, charged and neutral."""
-    monkeypatch.setattr(eager, "BATCH_ATOMS", 12)
+    monkeypatch.setattr("polcalc.engines.eager.BATCH_ATOMS", 12)
     structures = [
         structure(molecule("CH4")),
         structure(crystal()),
