@@ -4,33 +4,49 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.signal import lfilter
 
-from md_runs.analysis.statistics import Mean, block_average, fit_line
-
-
-def test_independent_samples_have_the_usual_error():
-    samples = np.random.default_rng(0).normal(5, 2, 4096)
-    mean = block_average(samples)
-    assert mean.value == samples.mean()
-    assert mean.error == pytest.approx(2 / 64, rel=0.5)
-    assert mean.error >= samples.std(ddof=1) / 64
+from md_runs.analysis.statistics import Mean, average, fit_line
 
 
-def test_correlated_samples_have_a_larger_error():
-    """x_n = a x_(n-1) + noise has the error of independent samples times sqrt((1+a) / (1-a))."""
-    rng, a, n = np.random.default_rng(1), 0.9, 100_000
-    noise, samples = rng.normal(size=n), np.zeros(n)
-    for k in range(1, n):
-        samples[k] = a * samples[k - 1] + noise[k]
-    expected = samples.std() / np.sqrt(n) * np.sqrt((1 + a) / (1 - a))
-    assert block_average(samples).error == pytest.approx(expected, rel=0.4)
+def remembering(memory: float, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
+    """x_n = a x_(n-1) + noise along the second axis, stationary, of variance 1."""
+    noise = np.random.default_rng(seed).normal(size=shape)
+    noise[:, 1:] *= np.sqrt(1 - memory**2)
+    return np.asarray(lfilter([1], [1, -memory], noise, axis=1))
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.9, 0.98])
+def test_errors_hold_the_truth_as_often_as_they_say(memory: float) -> None:
+    """Means of series without memory and with much: 68 % within the error, 1 % at p < 0.01."""
+    found = [average(series) for series in remembering(memory, (1000, 4000))]
+    covered = np.mean([abs(a.value) < a.mean.error for a in found])
+    alarms = np.mean([a.p_value(0.0) < 0.01 for a in found])
+    assert covered == pytest.approx(0.6827, abs=0.05)
+    assert 0.002 < alarms < 0.02
+    independent = np.median([a.n_independent for a in found])
+    assert independent == pytest.approx(4000 * (1 - memory) / (1 + memory), rel=0.25)
+
+
+def test_the_error_is_that_of_a_series_with_memory() -> None:
+    """The error of independent samples times sqrt((1+a) / (1-a)), in the mean over many."""
+    squares = [average(s).standard_error ** 2 for s in remembering(0.9, (300, 4000), 1)]
+    assert np.mean(squares) == pytest.approx(19 / 4000, rel=0.1)
+
+
+def test_a_slow_tail_under_fast_noise_is_seen() -> None:
+    """A tenth of the variance that remembers for 50 samples makes most of the error."""
+    fast, slow = remembering(0.0, (400, 4000), 2), remembering(0.98, (400, 4000), 3)
+    found = [average(series) for series in 0.95 * fast + 0.31 * slow]
+    assert np.mean([abs(a.value) < a.mean.error for a in found]) == pytest.approx(0.68, abs=0.07)
 
 
 def test_short_series_have_no_error_bar():
-    assert block_average([1.0, 3.0]).value == 2
-    assert np.isnan(block_average([1.0, 3.0]).error)
-    assert (str(block_average([1.0, 3.0])), str(Mean(2.0, 0.25))) == ("2.0", "2.0 ± 0.2")
-    assert np.isnan(block_average([]).value)
+    assert average([1.0, 3.0]).value == 2
+    assert np.isnan(average([1.0, 3.0]).mean.error)
+    assert (str(average([1.0, 3.0]).mean), str(Mean(2.0, 0.25))) == ("2.0", "2.0 ± 0.2")
+    assert np.isnan(average([]).value)
+    assert average(np.ones(100)).mean == (1.0, 0.0)
 
 
 def test_a_line_is_found():

@@ -38,7 +38,7 @@ from benchmarks.measure import command_line, machine, write
 from md_runs.analysis.canonical import slope_test
 from md_runs.analysis.distances import histogram, pair_distances
 from md_runs.analysis.section import COLOURS, STYLE
-from md_runs.analysis.statistics import block_average
+from md_runs.analysis.statistics import average
 from md_runs.analysis.topology import bond_lengths, find_topology
 from md_runs.records.trajectory import OBSERVABLES, PARTICLES, TIME, open_trajectory
 from polcalc import PolarizedCalculator
@@ -232,7 +232,7 @@ def _measure(directory: Path, atoms: Atoms) -> dict[str, Any]:
         _boltzmann(energies[stable], 1 / REFERENCE_K - 1 / TEMPERATURE_K),
     )
     log = np.genfromtxt(directory / "log.csv", delimiter=",", names=True)
-    temperature = block_average(log["temperature_K"])
+    temperature = average(log["temperature_K"]).mean
     return {
         "run": directory.name,
         "status": status(directory),

@@ -13,10 +13,11 @@ import numpy.typing as npt
 from ase import units
 from scipy import stats
 
-from md_runs.analysis.series import N_DRIFT_BLOCKS, Floats, blocks_of, inefficiency, over_blocks
-from md_runs.analysis.statistics import Mean, block_average
+from md_runs.analysis.series import Floats, blocks_of, inefficiency, over_blocks
+from md_runs.analysis.statistics import Mean, average
 
 OFFSETS = 20  # ways to choose independent samples that are tried
+N_BLOCKS = 8  # left out one by one; long enough to forget each other
 NEWTON_STEPS = 50
 NEWTON_TOLERANCE = 1e-10
 
@@ -60,23 +61,25 @@ def kinetic_test(
     values = np.asarray(energy, dtype=np.float64)
     shape, scale = degrees_of_freedom / 2, units.kB * temperature_K
     canonical = stats.gamma(shape, scale=scale).cdf
-    stride = math.ceil(inefficiency(values))
+    mean = average(values)
+    squares = average((values - shape * scale) ** 2 / (shape * scale**2))
+    # of the gamma distribution: rare large squares would make it its own judge
+    error = math.sqrt((2 + 6 / shape) / squares.n_independent)
+    stride = math.ceil(max(inefficiency(values), len(values) / mean.n_independent))
     p_values = [
         float(stats.kstest(values[offset::stride], canonical).pvalue)
         for offset in range(0, stride, -(-stride // OFFSETS))
     ]
-    mean = block_average(values)
-    squares = block_average((values - shape * scale) ** 2 / (shape * scale**2))
     to_kelvin = 2 / (degrees_of_freedom * units.kB)
     return KineticTest(
         n_samples=len(values),
         n_independent=len(values[::stride]),
-        temperature=Mean(mean.value * to_kelvin, mean.error * to_kelvin),
-        variance=squares,
+        temperature=Mean(*(to_kelvin * x for x in mean.mean)),
+        variance=squares.mean,
         distance=float(stats.kstest(values, canonical).statistic),
         p_distribution=float(np.median(p_values)),
-        p_mean=_p_value(mean, shape * scale),
-        p_variance=_p_value(squares, 1.0),
+        p_mean=mean.p_value(shape * scale),
+        p_variance=squares._replace(standard_error=error).p_value(1.0),
     )
 
 
@@ -85,7 +88,7 @@ def slope_test(
     hot: npt.ArrayLike,
     cold_K: float,
     hot_K: float,
-    n_blocks: int = N_DRIFT_BLOCKS,
+    n_blocks: int = N_BLOCKS,
 ) -> SlopeTest:
     """Compare potential energies (eV) of two runs that differ in nothing but their temperature.
 
@@ -127,15 +130,6 @@ def log_ratio(
     ratio = np.log(means[1][both] / means[0][both])
     error = np.hypot(errors[0][both] / means[0][both], errors[1][both] / means[1][both])
     return ((edges[:-1] + edges[1:]) / 2)[both], ratio, error
-
-
-def _p_value(mean: Mean, expected: float) -> float:
-    """Two-sided, for a normal mean; NaN where it has no error."""
-    return (
-        2 * float(stats.norm.sf(abs(mean.value - expected) / mean.error))
-        if mean.error > 0
-        else float("nan")
-    )
 
 
 def _log_ratio_slope(cold: Floats, hot: Floats) -> float:

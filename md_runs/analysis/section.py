@@ -129,7 +129,7 @@ def with_error(value: float, error: float) -> str:
     if not np.isfinite(value):
         return "–"
     if not (np.isfinite(error) and error > 1e-9 * abs(value)):
-        return f"{value:.4g}"
+        return f"{value:.6g}"
     largest = max(abs(value), error)
     if largest < SMALL:
         exponent = int(np.floor(np.log10(largest)))

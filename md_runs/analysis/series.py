@@ -9,13 +9,12 @@ import numpy as np
 import numpy.typing as npt
 from scipy.fft import irfft, next_fast_len, rfft
 
-from md_runs.analysis.statistics import Mean, fit_line
+from md_runs.analysis.statistics import MIN_SAMPLES, SLOWEST, Average, Mean, fit_line, slow_power
 
 Floats = npt.NDArray[Any]
 
 # of curves: enough for an error bar that is right to a quarter, few enough that blocks are long
 N_BLOCKS = 10
-N_DRIFT_BLOCKS = 20
 WINDOW = 5.0  # correlation times that are summed over, see `inefficiency`
 
 
@@ -107,19 +106,19 @@ def curve_over_blocks(
     return Curve(x, *over_blocks(np.stack([of(block) for block in blocks])))
 
 
-def fit_drift(time: npt.ArrayLike, series: npt.ArrayLike, n_blocks: int = N_DRIFT_BLOCKS) -> Mean:
-    """Fit a slope to block means, with its standard error from their scatter.
+def fit_drift(time: npt.ArrayLike, series: npt.ArrayLike) -> Mean:
+    """Fit a slope, with its error from the slowest fluctuations around the line.
 
-    NaN for a series shorter than that many blocks.
+    The slowest of all is left out, for the line takes most of it; of the others it takes
+    6 / (π k)² of the power, which is given back.
+
+    NaN for a series of fewer than `MIN_SAMPLES`.
     """
     t, y = np.asarray(time, dtype=np.float64), np.asarray(series, dtype=np.float64)
-    blocks = blocks_of(len(y), n_blocks)
-    if not blocks:
-        return Mean(fit_line(t, y).slope, float("nan"))
-    moments, means = (
-        np.array([t[b].mean() for b in blocks]),
-        np.array([y[b].mean() for b in blocks]),
-    )
-    line = fit_line(moments, means)
-    spread = line.residual * np.sqrt(n_blocks / (n_blocks - 2))  # two parameters were fitted
-    return Mean(line.slope, float(spread / np.sqrt(((moments - moments.mean()) ** 2).sum())))
+    line = fit_line(t, y)
+    if len(y) < MIN_SAMPLES:
+        return Mean(line.slope, float("nan"))
+    given_back = 1 - np.mean(6 / (np.pi * np.arange(2, 2 + SLOWEST)) ** 2)
+    power = slow_power(y - line.intercept - line.slope * t, 2) / given_back
+    error = float(np.sqrt(power / ((t - t.mean()) ** 2).sum()))
+    return Average(line.slope, error, float("nan")).mean

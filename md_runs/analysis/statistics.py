@@ -6,8 +6,13 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy import stats
 
-MIN_BLOCKS = 16  # fewer blocks than this say too little of their own spread
+MIN_SAMPLES = 16  # fewer samples than this say too little of their own memory
+SLOWEST = 3  # frequencies that an error is read from; more would not be slow enough in short runs
+FREE = 2 * SLOWEST  # degrees of freedom of an error: what is known of it to 30 %
+ONE_SIGMA = 0.6827  # how often a value lies within its error
+FEW = 15  # independent samples; an error bar from fewer is too small
 
 
 class Mean(NamedTuple):
@@ -43,24 +48,51 @@ class Line(NamedTuple):
     residual: float  # root mean square
 
 
-def block_average(series: npt.ArrayLike) -> Mean:
-    """Average a correlated series; the error is the largest over block lengths 1, 2, 4, ….
+class Average(NamedTuple):
+    """A mean over a correlated series, and what is known of its error."""
 
-    Neighbouring samples are joined in pairs until blocks are independent of each other: the error
-    then stops growing.
+    value: float
+    standard_error: float  # NaN where the series is too short to tell
+    n_independent: float  # samples that would say as much if they had no memory
 
-    Source: Flyvbjerg and Petersen, J. Chem. Phys. 91, 461 (1989), eq. 27; differs: the maximum
-    stands for the plateau.
+    @property
+    def mean(self) -> Mean:
+        """Value and error: two of three repetitions of the run lie within it."""
+        return Mean(self.value, self.standard_error * float(stats.t.ppf(0.5 + ONE_SIGMA / 2, FREE)))
+
+    def p_value(self, expected: float) -> float:
+        """Return how often a mean is further from what is expected by chance; NaN if unknown."""
+        if not self.standard_error > 0:
+            return float("nan")
+        return 2 * float(stats.t.sf(abs(self.value - expected) / self.standard_error, FREE))
+
+
+def average(series: npt.ArrayLike) -> Average:
+    """Average a correlated series; the error comes from its slowest fluctuations.
+
+    The variance of a mean is the power spectrum at frequency zero over the length. The spectrum is
+    read at the `SLOWEST` frequencies of the series, where whatever remembers for less than a tenth
+    of its length looks like noise without memory. Each contributes two degrees of freedom, and the
+    ratio of deviation and standard error is distributed as Student's t.
+
+    Source: Heidelberger and Welch, Commun. ACM 24, 233 (1981); differs: the mean of the ordinates
+    stands for a line through their logarithms.
     """
-    blocks = np.asarray(series, dtype=np.float64)
-    if blocks.size == 0:
-        return Mean(float("nan"), float("nan"))
-    mean, errors = float(blocks.mean()), []
-    while len(blocks) >= MIN_BLOCKS:
-        errors.append(float(blocks.std(ddof=1) / np.sqrt(len(blocks))))
-        even = len(blocks) // 2 * 2
-        blocks = blocks[:even].reshape(-1, 2).mean(axis=1)
-    return Mean(mean, max(errors, default=float("nan")))
+    values = np.asarray(series, dtype=np.float64)
+    if values.size == 0:
+        return Average(float("nan"), float("nan"), 0.0)
+    mean, variance = float(values.mean()), float(values.var())
+    if len(values) < MIN_SAMPLES:
+        return Average(mean, float("nan"), float("nan"))
+    squared = slow_power(values - mean, 1) / len(values)
+    independent = len(values) if squared == 0 else min(variance / squared, len(values))
+    return Average(mean, float(np.sqrt(squared)), float(independent))
+
+
+def slow_power(deviations: npt.NDArray[np.float64], first: int) -> float:
+    """Average the power spectrum over `SLOWEST` frequencies from the given one on."""
+    spectrum = np.abs(np.fft.rfft(deviations)[first : first + SLOWEST]) ** 2
+    return float(spectrum.mean()) / len(deviations)
 
 
 def fit_line(time: npt.ArrayLike, series: npt.ArrayLike) -> Line:

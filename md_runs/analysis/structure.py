@@ -27,7 +27,7 @@ from md_runs.analysis.section import (
     with_error,
 )
 from md_runs.analysis.series import Floats, curve_over_blocks
-from md_runs.analysis.statistics import block_average
+from md_runs.analysis.statistics import average
 from md_runs.analysis.topology import (
     Term,
     Topology,
@@ -194,7 +194,7 @@ def polarization(runs: Sequence[Run]) -> Section | None:
                 (
                     run.name,
                     element,
-                    with_error(*block_average(lengths.mean(axis=1))),
+                    with_error(*average(lengths.mean(axis=1)).mean),
                     f"{lengths.max():.3g}",
                 )
             )
@@ -243,7 +243,7 @@ def _internal(
             if name in places:
                 draw(places[name], curve, number, run.name)
             if not kind.whole_circle:
-                mean = block_average(values.mean(axis=1))
+                mean = average(values.mean(axis=1)).mean
                 rows.append(
                     (
                         run.name,

@@ -27,13 +27,12 @@ from md_runs.analysis.section import (
     with_error,
 )
 from md_runs.analysis.series import fit_drift
-from md_runs.analysis.statistics import block_average, fit_line
+from md_runs.analysis.statistics import FEW, average, fit_line
 from md_runs.dynamics.momenta import kinetic_temperature
 
 MEV = 1000.0
 POINTS = 1500  # of a series that are drawn; more cannot be seen
 SUSPICIOUS = 0.01  # p-values below are pointed out
-FEW = 50.0  # independent samples; fewer say little
 
 
 def energies(runs: Sequence[Run]) -> Section:
@@ -56,12 +55,12 @@ def energies(runs: Sequence[Run]) -> Section:
         )
     add_legend(made, len(runs))
     for run in runs:
-        means = [block_average(run.sampled(column)) for column in columns]
+        means = [average(run.sampled(column)).mean for column in columns]
         rows.append((run.name, *(with_error(mean.value, mean.error) for mean in means)))
     header = ("run", "potential (eV)", "kinetic (eV)", "total (eV)")
     text = (
-        "Energies over time. Dotted lines: the averages, here and below, start there. Errors are"
-        " standard errors from block averaging."
+        "Energies over time. Dotted lines: the averages, here and below, start there. Errors come"
+        " from the slowest fluctuations of a run: of three repetitions, two lie within them."
     )
     data: list[Row] = [
         (run.name, *(float(run.log[name][n]) for name in ("time_ps", *columns)))
@@ -86,7 +85,7 @@ def temperatures(runs: Sequence[Run]) -> Section:
     warnings = []
     for number, (axes, run) in enumerate(zip(made.axes, runs, strict=True)):
         degrees, values = run.degrees_of_freedom, run.sampled("temperature_K")
-        found = block_average(values)
+        found = average(values).mean
         target_K = run.bath_K or found.value
         counts, edges, _ = axes.hist(
             values, bins=50, density=True, color=colour(number), alpha=0.35
@@ -173,8 +172,8 @@ def drift(runs: Sequence[Run]) -> Section:
     header = ("run", "drift (meV/atom/ps)", "fluctuation (meV/atom)")
     text = (
         "Potential + kinetic energy + what the thermostat took. Its drift is the error of"
-        " integration and forces; the slope is fitted to the means of twenty blocks, and its error"
-        " is their scatter."
+        " integration and forces; the error of the slope comes from the slowest fluctuations"
+        " around the line."
     )
     return Section(
         "drift",
@@ -283,7 +282,7 @@ def further_columns(runs: Sequence[Run]) -> Section | None:
                 lw=0.6,
                 label=run.name,
             )
-            mean = block_average(run.sampled(name))
+            mean = average(run.sampled(name)).mean
             rows.append((run.name, name, with_error(*mean)))
             data += [
                 (run.name, name, float(t), float(v))
@@ -319,18 +318,17 @@ def _test_cells(test: KineticTest) -> Row:
 
 
 def _test_warnings(name: str, test: KineticTest) -> list[str]:
-    found = []
     if test.n_independent < FEW:
-        found.append(
-            f"{name}: only {test.n_independent:.0f} independent kinetic energies; the tests say"
-            " little."
-        )
+        return [
+            f"{name}: only {test.n_independent:.0f} independent kinetic energies, too few for the"
+            " tests, and error bars are too small."
+        ]
     named = (
         ("distribution", test.p_distribution),
         ("mean", test.p_mean),
         ("variance", test.p_variance),
     )
-    return found + [
+    return [
         f"{name}: the {what} of the kinetic energy is not canonical (p = {p:.1g})."
         for what, p in named
         if p < SUSPICIOUS

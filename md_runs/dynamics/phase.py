@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ase import Atoms, units
 from ase.calculators.calculator import CalculatorError
 
-from md_runs.analysis.statistics import block_average, fit_line
+from md_runs.analysis.statistics import average, fit_line
 from md_runs.dynamics.barostats import INTEGRATORS
 from md_runs.dynamics.checkpoint import CHECKPOINT, Checkpoint, write_checkpoint
 from md_runs.dynamics.guards import EVERY, Alarm, Alarmed, Guards
@@ -347,7 +347,7 @@ class Run:
         start = int(
             len(moment) * (LAST if self.phase.heats else 0.0 if self.number else EQUILIBRATION)
         )
-        means = {name: block_average(log.column(name)[start:]) for name in log.columns}
+        means = {name: average(log.column(name)[start:]).mean for name in log.columns}
         line, missing = fit_line(moment, conserved * 1000 / n_atoms), (None, None)
         return Summary(
             steps,
