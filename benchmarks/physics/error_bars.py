@@ -64,14 +64,15 @@ def plain(samples: float, shape: tuple[int, ...], rng: np.random.Generator) -> n
 
 
 def slow_tail(samples: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    return 0.8 * memory_of(1.0, shape, rng) + 0.6 * memory_of(samples, shape, rng)
+    fast, slow = memory_of(1.0, shape, rng), memory_of(samples, shape, rng)
+    return np.asarray(0.8 * fast + 0.6 * slow)
 
 
 def oscillating(samples: float, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     phase = 0.9 * np.arange(shape[0])[:, None]
     waves = memory_of(samples, shape, rng) * np.cos(phase)
     waves += memory_of(samples, shape, rng) * np.sin(phase)
-    return 0.8 * waves + 0.6 * memory_of(samples, shape, rng)
+    return np.asarray(0.8 * waves + 0.6 * memory_of(samples, shape, rng))
 
 
 KINDS: dict[str, Callable[..., np.ndarray]] = {
