@@ -18,9 +18,9 @@ from potentials.datasets import load_frames
 from potentials.datasets.checksum import checksum
 from potentials.labels import carbenes, toy_charge
 from potentials.labels import molecule as one_molecule
+from potentials.labels.jobs import failures, results, run_jobs
 from potentials.labels.method import Failed, Floats, Integers, Label
 from potentials.labels.sampling import hessian, langevin, relax, thermal_displacements
-from potentials.labels.work import failures, results, run_jobs
 
 CARBON_PAIR = np.array([6, 6])
 START = np.array([[0.0, 0.0, 0.0], [1.5, 0.0, 0.0]])

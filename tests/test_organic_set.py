@@ -288,6 +288,11 @@ def test_the_set_is_what_the_jobs_made_but_for_what_is_not_sure(tmp_path: Path) 
         organic_set.write_set(tmp_path / "none")
 
 
+def test_open_shells_are_met_as_often_as_their_share_says() -> None:
+    found = [organic_set.copies_of(n_open, 40_000) for n_open in (10, 1500, 6000, 20_000)]
+    assert found == [10, 4, 1, 1]
+
+
 def test_open_shells_come_to_the_teachers_scale(monkeypatch: pytest.MonkeyPatch) -> None:
     rng = np.random.default_rng(0)
     sizes = rng.integers(2, 6, 40)

@@ -26,9 +26,9 @@ from potentials.datasets.frames import Frames
 from potentials.datasets.sets import organic
 from potentials.files import write_text
 from potentials.labels import carbenes, molecule, organic_set, toy_charge
+from potentials.labels.jobs import failures, run_jobs
 from potentials.labels.open_shells import geometries as radicals
 from potentials.labels.teacher import is_installed
-from potentials.labels.work import failures, run_jobs
 
 
 def toy(

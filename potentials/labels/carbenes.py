@@ -24,9 +24,9 @@ from ase.data import covalent_radii
 from potentials.datasets.frames import Frames, Provenance, make_frames
 from potentials.labels.dft import THEORY, dft, program
 from potentials.labels.gfn2 import gfn2
+from potentials.labels.jobs import results
 from potentials.labels.method import Failed, Floats, Integers
 from potentials.labels.sampling import hessian, relax, thermal_displacements
-from potentials.labels.work import results
 
 NAME = "carbenes-st"
 SEED = 20260402

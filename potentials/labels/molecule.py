@@ -18,9 +18,9 @@ from ase import Atoms
 
 from potentials.datasets.frames import Frames, Provenance, make_frames
 from potentials.labels import gfn2
+from potentials.labels.jobs import results
 from potentials.labels.method import Floats, Integers, Label
 from potentials.labels.sampling import langevin, relax
-from potentials.labels.work import results
 
 PIECE = 500  # labels of one job
 SETTLE = 100  # samples left out at the start of each piece

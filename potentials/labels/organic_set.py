@@ -30,6 +30,7 @@ PURPOSES = ("molecules", "clusters")
 MOST_DISAGREEMENT = 0.3  # eV/Å, root mean square over the components of the forces of a structure
 MOST_ENERGY_DISAGREEMENT = 0.02  # eV/atom
 SAMPLE_FRAMES = 400
+OPEN_SHARE, MOST_COPIES = 0.15, 10  # of open shells, compared with the closed ones
 LEAST_OUTLIER = 0.02  # eV, of a difference between two levels of theory
 PER_ATOM = ("atomic_numbers", "positions", "forces", "partial_charges", "formal_charges")
 LABELLED = ("n_atoms", "atomic_numbers", "positions", "energy", "forces")
@@ -68,8 +69,11 @@ def write_set(folder: Path, open_shells: Path | None = None) -> dict[str, Any]:
     write_hdf5(folder / f"{SAMPLE}.h5", sample(frames))
     if open_shells is not None:
         further, shifts = on_the_scale(read_hdf5(open_shells))
-        frames, beside = _with_open_shells(frames, beside, further)
-        about |= {"open shells": shifts | {"labels": len(further), "states": states(further)}}
+        copies = copies_of(len(further), len(frames))
+        repeated = further.select(np.tile(np.arange(len(further)), copies))
+        frames, beside = _with_open_shells(frames, beside, repeated)
+        counted = {"labels": len(further), "each is there so often": copies}
+        about |= {"open shells": shifts | counted | {"states": states(further)}}
     write_hdf5(folder / TRAIN, frames, beside)
     if tested:
         arrays = _collected(tested, Counter())
@@ -84,6 +88,11 @@ def write_set(folder: Path, open_shells: Path | None = None) -> dict[str, Any]:
             name: checksum(folder / name) for name in (TRAIN, TEST) if (folder / name).is_file()
         },
     }
+
+
+def copies_of(n_open: int, n_closed: int) -> int:
+    """Say how often each open shell is there: few as they are, a training must meet them."""
+    return int(np.clip(round(OPEN_SHARE * n_closed / max(n_open, 1)), 1, MOST_COPIES))
 
 
 def sample(frames: Frames) -> Frames:

@@ -18,9 +18,9 @@ from ase.build import molecule
 
 from potentials.datasets.frames import Frames, Provenance, make_frames
 from potentials.labels import gfn2
+from potentials.labels.jobs import results
 from potentials.labels.method import Floats, Integers
 from potentials.labels.sampling import langevin, relax
-from potentials.labels.work import results
 
 SETS = ("toy-charge-A", "toy-charge-B")
 SEED = 20260401
