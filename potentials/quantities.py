@@ -176,6 +176,13 @@ else:
     Evaluation = _record("Evaluation", "What an engine says of one structure, as numpy arrays.")
 
 
+def unit_key(unit: str) -> str:
+    """Write a unit as it stands in names of columns and options: "eV/Å^3" is "eV_per_A3"."""
+    for symbol, key in (("/", "_per_"), (" ", "_"), ("Å", "A"), ("^", ""), ("(", ""), (")", "")):
+        unit = unit.replace(symbol, key)
+    return unit
+
+
 def named(record: Prediction | Targets | Evaluation) -> dict[str, Any]:
     """Return the quantities that a record holds, by name."""
     values = {name: getattr(record, name) for name in QUANTITIES}

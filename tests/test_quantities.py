@@ -14,7 +14,7 @@ from torch.testing import assert_close
 
 from potentials.build import ARCHITECTURES, build
 from potentials.potential import Potential, predict
-from potentials.quantities import DEBYE, QUANTITIES, named
+from potentials.quantities import DEBYE, QUANTITIES, named, unit_key
 from potentials.structure.graph import collate, from_ase
 from potentials.terms import TERMS
 from potentials.terms.base import COULOMB_EV_ANGSTROM, Term
@@ -193,3 +193,8 @@ def test_a_bare_proton_has_no_energy() -> None:
 def test_the_units_of_errors() -> None:
     assert QUANTITIES["dipole"].error.factor == pytest.approx(1 / DEBYE)
     assert pytest.approx(4.803204, rel=1e-6) == 1 / DEBYE  # D of one e Å
+
+
+def test_units_in_names_of_columns() -> None:
+    keys = [unit_key(QUANTITIES[name].unit) for name in ("stress", "dipole", "heat_capacity")]
+    assert keys == ["eV_per_A3", "e_A", "cal_per_mol_K"]

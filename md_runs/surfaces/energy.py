@@ -25,17 +25,12 @@ from md_runs.session import Frame, ModelOptions
 from polcalc import PolarizedCalculator
 from polcalc.calculator.electrons import ElectronicState
 from potentials.files import write_text
+from potentials.quantities import QUANTITIES, unit_key
 
 SHOWN = 60  # structures listed one by one at most
 HEADER = ("name", "formula", "charge", "charge_from", "multiplicity", "multiplicity_from")
-UNITS = {  # ASE's, for people and in names of columns; other results have none
-    "energy": ("eV", "eV"),
-    "forces": ("eV/Å", "eV_per_A"),
-    "stress": ("eV/Å³", "eV_per_A3"),
-    "charges": ("e", "e"),
-    "dipole": ("e Å", "e_A"),
-    "magmoms": ("μB", "muB"),
-}
+# by ASE's names: for people, and in names of columns
+UNITS = {q.ase: (q.unit, unit_key(q.unit)) for q in QUANTITIES.values() if q.ase}
 HIDDEN = {"free_energy", "energies"}  # results that say again what the energy says
 
 
