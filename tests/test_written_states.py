@@ -25,7 +25,7 @@ STALE = "charge=1 net_charge=1 spin_multiplicity=3 REF_energy=-9.0"  # of anothe
 
 @pytest.fixture
 def shell(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
-    """Run a command in a folder with an untrained model and a pyramid H3O, one way and the other."""
+    """Run a command in a folder with an untrained model and H3O, one way and the other."""
     monkeypatch.chdir(tmp_path)
     write_small_model(tmp_path / "m.pt")
     for name, side in (("a.xyz", 1), ("b.xyz", -1)):

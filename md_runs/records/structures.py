@@ -32,7 +32,7 @@ def write_structures(path: Path, frames: Iterable[Atoms]) -> None:
             file.write(to_extxyz(atoms))
 
 
-def set_state(atoms: Atoms, charge: int, multiplicity: int) -> None:
+def set_state(atoms: Atoms, charge: float, multiplicity: int) -> None:
     """Give a structure its charge in e and its multiplicity 2S + 1, in place of all it said before.
 
     Charges and magnetic moments of its atoms stay where they add up to them.
@@ -82,7 +82,8 @@ def to_extxyz(atoms: Atoms) -> str:
 
 def _with_state(atoms: Atoms) -> Atoms:
     """Copy a structure with the state its calculator takes it in, and results of this geometry."""
-    calculator, copy = atoms.calc, atoms.copy()
+    calculator = atoms.calc
+    copy: Atoms = atoms.copy()
     is_fresh = not calculator.check_state(atoms)
     state = calculator.state if is_fresh else calculator.state_of(atoms)
     set_polarization(copy, polarization_of(atoms) if is_fresh else None)

@@ -144,7 +144,7 @@ def _other(path: Path) -> Frames:
         if form == "proteindatabank" and text is not None:
             images = read_pdb(text)
         else:
-            images = read(str(path), index=":", format=form)
+            images = list(read(str(path), index=":", format=form))
     for atoms in images:
         atoms.info |= said
     return [(atoms, told if number == 0 else []) for number, atoms in enumerate(images)]
@@ -166,9 +166,8 @@ def _ignored(atoms: Atoms) -> Iterable[str]:
                 " column momenta, in ASE's units, to use them"
             )
     occupancy = atoms.arrays.get("occupancy")
-    partial = (
-        occupancy is not None
-        and (np.abs(np.asarray(occupancy, dtype=np.float64) - 1) > WHOLE).any()
+    partial = occupancy is not None and bool(
+        (np.abs(np.asarray(occupancy, dtype=np.float64) - 1) > WHOLE).any()
     )
     sites = atoms.info.get("occupancy")
     if isinstance(sites, dict):

@@ -193,8 +193,8 @@ def _with_spin(
     if multiplicity is None:
         spin = _whole(key, said[key], where)
         return spin if spin > 0 and (spin + electrons) % 2 == 1 else spin + 1
-    spin = _number(key, said[key], where)
-    if multiplicity not in (spin, spin + 1, 2 * spin + 1):
+    number = _number(key, said[key], where)
+    if multiplicity not in (number, number + 1, 2 * number + 1):
         raise ValueError(
             f"`multiplicity` and `{key}` must agree; got {multiplicity} (2S+1) and"
             f" {key}={said[key]}, which is neither 2S+1, 2S nor S of it, in {where}. Keep one of"
@@ -220,7 +220,7 @@ def _multiplicity_of_results(atoms: Atoms, electrons: int) -> tuple[int | None, 
     """Read the magnetic moment of an earlier calculation where it fits the electrons."""
     results = {} if atoms.calc is None else atoms.calc.results
     moment = results.get("magmom")
-    if moment is None and np.ndim(results.get("magmoms")) == 1:
+    if moment is None and "magmoms" in results and np.ndim(results["magmoms"]) == 1:
         moment = np.sum(results["magmoms"])
     if moment is None or np.size(moment) != 1:
         return None, []

@@ -129,7 +129,8 @@ def _blocks(text: str, name: str) -> Iterator[Block]:
 
 def _frame(block: Block, name: str) -> tuple[Atoms, list[str]]:
     column = _column(block.comment)
-    lines, isotopes = block.atoms, {}
+    isotopes: dict[int, int] = {}
+    lines = block.atoms
     if column is not None:
         lines, isotopes = _elements(block, column, name)
     comment = block.comment if "=" in block.comment and not block.vectors else ""
