@@ -22,10 +22,12 @@ from md_runs.errors import InputError
 from md_runs.surfaces.band import (
     BatchedNEB,
     Search,
+    across_line,
     check_ends,
     find_path,
     interpolated,
     remarks,
+    what_to_try,
 )
 from md_runs.surfaces.neb import summary
 from polcalc import PolarizedCalculator
@@ -154,6 +156,41 @@ def test_ends_that_no_path_joins(change: Any, message: str) -> None:
         check_ends(atoms, change(atoms))
 
 
+def test_atoms_on_one_line_go_round_each_other() -> None:
+    """HCN and HNC: forces on the line never leave it, so the path begins beside it."""
+    start = Atoms("HCN", [[0, 0, -1.07], [0, 0, 0], [0, 0, 1.15]])
+    end = Atoms("HCN", [[0, 0, 2.15], [0, 0, 0], [0, 0, 1.17]])
+    images = interpolated(start, end, 5)
+    middle = images[3]
+    assert middle.get_distance(0, 1) > 0.9 and middle.get_distance(0, 2) > 0.9
+    assert 40 < middle.get_angle(0, 1, 2) < 140
+    for atoms in (start, end):
+        atoms.calc = Still()
+    assert "on one line" in " ".join(remarks(start, end))
+    bent = molecule("H2O")
+    assert across_line(bent, bent) is None
+
+
+class Still(Calculator):
+    """Nothing pulls."""
+
+    implemented_properties: ClassVar = ["energy", "forces"]
+
+    def calculate(
+        self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
+    ) -> None:
+        super().calculate(atoms, properties, system_changes)
+        self.results = {"energy": 0.0, "forces": np.zeros((len(atoms), 3))}
+
+
+def test_a_search_that_ends_early_says_what_to_try() -> None:
+    search = Search(images=3, steps=2)
+    found = find_path(rotor(0.1), rotor(np.pi - 0.2), Rotor(), search)
+    assert found.band_forces.shape == (5,) and found.band_forces[[0, -1]].max() == 0
+    said = what_to_try(found, search)
+    assert f"image {found.band_forces.argmax()} of 4" in said and "--" in said
+
+
 def test_fixed_atoms_must_stand_in_one_place() -> None:
     start, end = (bulk("Cu", cubic=True) for _ in range(2))
     for atoms in (start, end):
@@ -191,10 +228,10 @@ def test_the_shell(model: Path, tmp_path: Path) -> None:
     end.rattle(0.15, seed=3)
     start.write(tmp_path / "a.xyz")
     end.write(tmp_path / "b.xyz")
-    line = f"neb {tmp_path}/a.xyz {tmp_path}/b.xyz --model {model} --images 3"
+    line = f"neb {tmp_path}/a.xyz {tmp_path}/b.xyz --model {model} --images 3 --no-relax-ends"
     result = polcalc(f"{line} --steps 2 --fmax-eV-per-A 1e-6 --output {tmp_path}/out")
     assert result.exit_code == 1, result.output
-    assert "did not reach" in result.stderr
+    assert "did not reach" in result.stderr and "The largest force is on image" in result.stderr
     facts = json.loads((tmp_path / "out/neb.json").read_text())
     assert not facts["converged"]
     path = read(tmp_path / "out/path.extxyz", ":")

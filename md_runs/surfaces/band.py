@@ -20,11 +20,12 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 from ase.geometry import find_mic
 from ase.mep import NEB
+from ase.mep.neb import idpp_interpolate
 from ase.neighborlist import natural_cutoffs, neighbor_list
 
 from md_runs.dynamics.constraints import fixed_atoms
 from md_runs.errors import InputError
-from md_runs.surfaces.relax import OPTIMIZERS
+from md_runs.surfaces.relax import OPTIMIZERS, choose_optimizer
 from polcalc import PolarizedCalculator
 
 Array = npt.NDArray[np.float64]
@@ -32,8 +33,10 @@ Array = npt.NDArray[np.float64]
 CLIMB_BELOW = (
     5.0  # of the final largest force: the highest image climbs once the band is this near its path
 )
+HALVED = 0.5  # of the largest force, in the second half of a search that still gets better
 AT_REST_EV_PER_A = 0.05  # larger forces at an end make a path that leads downhill first
 DIFFERENT_A = 0.05  # the atom that moves most moves at least so far
+ON_LINE_A = 0.1  # atoms this near a line are on it
 SAME_PLACE_A = 1e-3  # for fixed atoms
 BONDED = 1.2  # of the sum of covalent radii
 
@@ -67,6 +70,7 @@ class Band(NamedTuple):
     images: list[Atoms]  # ends included, each with energy and forces
     converged: bool
     steps: list[Step]
+    band_forces: Array  # (I,) eV/Å, largest on each image, springs included; zero at the ends
 
     @property
     def energies(self) -> Array:
@@ -94,6 +98,7 @@ class BatchedNEB(NEB):
         super().__init__(images, k=spring_eV_per_A2, method="improvedtangent")  # type: ignore[no-untyped-call]
         self.calculator, self.free = calculator, free
         self.highest = self.fmax = float("nan")  # eV over the start, eV/Å
+        self.largest = np.zeros(len(images))  # eV/Å on each image
 
     def get_forces(self) -> Array:
         """Forces on the inner images (I N, 3), springs included."""
@@ -107,6 +112,8 @@ class BatchedNEB(NEB):
             float(energies.max() - energies[0]),
             float(np.linalg.norm(forces, axis=1).max()),
         )
+        sizes = np.linalg.norm(forces, axis=1).reshape(len(self.images) - 2, -1)
+        self.largest[1:-1] = sizes.max(axis=1)
         return forces
 
     @property
@@ -122,12 +129,14 @@ def find_path(start: Atoms, end: Atoms, calculator: PolarizedCalculator, search:
     """Search the path between two structures of the same atoms in the same order, at rest."""
     images = interpolated(start, end, search.images)
     band = BatchedNEB(images, calculator, is_free(start), search.spring_eV_per_A2)
+    name = "fire" if search.optimizer == "auto" else search.optimizer
+    name = choose_optimizer(name, search.images * len(start))
     table: list[Step] = []
     stages = [(False, CLIMB_BELOW), (True, 1.0)] if search.climb else [(False, 1.0)]
     converged = False
     for climbing, looseness in stages:
         band.climb = climbing and band.has_top
-        optimizer = OPTIMIZERS[search.optimizer](band, logfile=None)
+        optimizer = OPTIMIZERS[name](band, logfile=None)
 
         def record() -> None:
             table.append(Step(len(table), band.highest, band.fmax, band.climb))
@@ -137,14 +146,34 @@ def find_path(start: Atoms, end: Atoms, calculator: PolarizedCalculator, search:
             optimizer.run(fmax=looseness * search.fmax_eV_per_A, steps=search.steps - len(table))
         )
     evaluate(images, calculator)
-    return Band(images, converged, table)
+    return Band(images, converged, table, band.largest)
 
 
 def interpolated(start: Atoms, end: Atoms, n_images: int) -> list[Atoms]:
-    """Make a first path by interpolating distances (IDPP), so that no two atoms come too close."""
+    """Make a first path by interpolating distances (IDPP), so that no two atoms come too close.
+
+    Forces on a line never leave it. Where all atoms of both ends lie on one, each goes round in a
+    half circle.
+    """
     images = [start.copy(), *(start.copy() for _ in range(n_images)), aligned(start, end)]
-    NEB(images, method="aseneb").interpolate(method="idpp", mic=bool(start.pbc.any()))
+    periodic = bool(start.pbc.any())
+    band = NEB(images, method="aseneb")
+    band.interpolate(mic=periodic)
+    if (aside := across_line(images[0], images[-1])) is not None:
+        radii = np.linalg.norm(path_step(images[0], images[-1]), axis=1, keepdims=True) / 2
+        for number, image in enumerate(images[1:-1], start=1):
+            image.positions += np.sin(np.pi * number / (n_images + 1)) * radii * aside
+    idpp_interpolate(band, traj=None, log=None, mic=periodic)
     return images
+
+
+def across_line(start: Atoms, end: Atoms) -> Array | None:
+    """Return a direction (3,) across the line on which all atoms lie; None where there is none."""
+    if not is_free(start) or len(start) < 3:
+        return None
+    both = np.concatenate([start.positions, end.positions])
+    _, sizes, axes = np.linalg.svd(both - both.mean(0), full_matrices=False)
+    return np.asarray(axes[2]) if sizes[1] < ON_LINE_A else None
 
 
 def evaluate(images: Sequence[Atoms], calculator: PolarizedCalculator) -> None:
@@ -196,12 +225,17 @@ def check_ends(start: Atoms, end: Atoms) -> None:
             "`END` must have the fixed atoms of `START`, in the same places. Fix the same ones in"
             " both."
         )
-    moved = float(np.linalg.norm(path_step(start, aligned(start, end)), axis=1).max())
+    moved = furthest_move(start, end)
     if moved < DIFFERENT_A:
         raise InputError(
             f"`END` must be another structure than `START`; no atom moves by more than {moved:.2g}"
             " Å. Take other files."
         )
+
+
+def furthest_move(start: Atoms, end: Atoms) -> float:
+    """How far the atom that moves most moves, in Å."""
+    return float(np.linalg.norm(path_step(start, aligned(start, end)), axis=1).max())
 
 
 def aligned(start: Atoms, end: Atoms) -> Atoms:
@@ -225,11 +259,14 @@ def path_step(first: Atoms, second: Atoms) -> Array:
 def remarks(start: Atoms, end: Atoms) -> list[str]:
     """Say what of the ends a chemist may not have meant."""
     told = []
+    if across_line(start, aligned(start, end)) is not None:
+        told.append("all atoms of both ends lie on one line; the search began beside it.")
     for name, atoms in (("START", start), ("END", end)):
         fmax = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
         if not fmax <= AT_REST_EV_PER_A:
             told.append(
-                f"{name} is not at rest: its largest force is {fmax:.2g} eV/Å. Pass --relax-ends."
+                f"{name} is not at rest: its largest force is {fmax:.2g} eV/Å. Leave out"
+                " --no-relax-ends."
             )
     broken, formed = bonds(start) - bonds(end), bonds(end) - bonds(start)
     for change, pairs in (("broken", broken), ("formed", formed)):
@@ -242,6 +279,24 @@ def remarks(start: Atoms, end: Atoms) -> list[str]:
                 " are in another order."
             )
     return told
+
+
+def what_to_try(found: Band, search: Search) -> str:
+    """Say where a search that did not converge is stuck, and what may help."""
+    worst = int(found.band_forces.argmax())
+    fmax = [step.fmax_eV_per_A for step in found.steps]
+    half = len(fmax) // 2
+    better = half > 0 and min(fmax[half:]) < HALVED * min(fmax[:half])
+    if better:
+        advice = f"It was still getting better: --steps {2 * search.steps}."
+    elif found.saddle is None:
+        advice = "No image is above the ends: there may be no barrier, so --no-climb."
+    else:
+        advice = (
+            f"It is stuck: --images {2 * search.images + 1}, or a structure between the two as END"
+            " and then as START."
+        )
+    return f"The largest force is on image {worst} of {len(found.images) - 1}. {advice}"
 
 
 def bonds(atoms: Atoms) -> set[tuple[int, int]]:

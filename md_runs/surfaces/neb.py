@@ -26,14 +26,18 @@ from md_runs.records.structures import set_state, write_structures
 from md_runs.screen import errors, screen
 from md_runs.session import ModelOptions
 from md_runs.surfaces.band import (
+    DIFFERENT_A,
     Band,
     Search,
     Step,
     check_ends,
     find_path,
+    furthest_move,
     remarks,
+    what_to_try,
 )
 from md_runs.surfaces.relax import relax
+from md_runs.surfaces.relax import remarks as notes
 from polcalc import PolarizedCalculator
 from potentials.files import write_text
 from potentials.shipped import DEFAULT
@@ -46,7 +50,7 @@ def neb(
     start_frame: int | None = None,
     end_frame: int | None = None,
     images: int = 9,
-    relax_ends: bool = False,
+    relax_ends: bool = True,
     climb: bool = True,
     spring_eV_per_A2: float = 0.1,
     optimizer: str = "fire",
@@ -94,12 +98,18 @@ def neb(
     assert state is not None
     with recorded(output, manifest):
         screen.print(f"{first.get_chemical_formula()}, {state}")
-        unrelaxed = [
-            atoms
-            for atoms in (first, last)
-            if relax_ends and not relax(atoms, fmax_eV_per_A=fmax_eV_per_A, steps=steps).converged
-        ]
-        told = remarks(first, last)
+        relaxed = {
+            name: relax(atoms, fmax_eV_per_A=fmax_eV_per_A, steps=steps)
+            for name, atoms in (("START", first), ("END", last))
+            if relax_ends
+        }
+        if furthest_move(first, last) < DIFFERENT_A:
+            raise NotConverged(
+                "both ends relax to the same minimum: there is no path between them. Take other"
+                " ends, or pass --no-relax-ends."
+            )
+        told = [f"{name}, relaxed: {text}" for name, end in relaxed.items() for text in notes(end)]
+        told += remarks(first, last)
         found = find_path(first, last, calculator, search)
         for image in found.images:
             set_state(image, state.charge, state.multiplicity)
@@ -109,10 +119,12 @@ def neb(
     for text in told:
         errors.print(f"warning: {text}")
     screen.print(f"Results in {output}")
-    if unrelaxed or not found.converged:
+    if not all(end.converged for end in relaxed.values()):
+        raise NotConverged(f"an end did not reach {fmax_eV_per_A} eV/Å in {steps} steps.")
+    if not found.converged:
         raise NotConverged(
-            f"{'an end' if unrelaxed else 'the band'} did not reach {fmax_eV_per_A} eV/Å in {steps}"
-            " steps."
+            f"the band did not reach {fmax_eV_per_A} eV/Å in {steps} steps."
+            f" {what_to_try(found, search)}"
         )
 
 
@@ -167,7 +179,16 @@ def path_csv(found: Band, fit: ForceFit) -> str:
     """List the images along the path."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["image", "path_A", "energy_eV", "relative_energy_eV", "fmax_eV_per_A"])
+    writer.writerow(
+        [
+            "image",
+            "path_A",
+            "energy_eV",
+            "relative_energy_eV",
+            "fmax_eV_per_A",
+            "band_fmax_eV_per_A",
+        ]
+    )
     for number, (image, length, energy) in enumerate(
         zip(found.images, fit.path, found.energies, strict=True)
     ):
@@ -179,6 +200,7 @@ def path_csv(found: Band, fit: ForceFit) -> str:
                 f"{image.get_potential_energy():.9f}",
                 f"{energy:.9f}",
                 f"{fmax:.6f}",
+                f"{found.band_forces[number]:.6f}",
             ]
         )
     return text.getvalue()
@@ -241,6 +263,10 @@ def table_of(found: Band, facts: dict[str, Any]) -> Table:
         Text.assemble(
             state, f", {facts['steps']} steps, largest force {facts['fmax_eV_per_A']:.3g} eV/Å"
         ),
+    )
+    table.add_row(
+        "force per image",
+        " ".join(f"{force:.2g}" for force in found.band_forces[1:-1]) + " eV/Å",
     )
     if found.saddle is not None:
         table.add_row(

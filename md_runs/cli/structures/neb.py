@@ -33,7 +33,8 @@ Climb = Annotated[
     typer.Option("--climb/--no-climb", help="Let the highest image climb to the saddle point."),
 ]
 RelaxEnds = Annotated[
-    bool, typer.Option("--relax-ends", help="Relax both ends to --fmax-eV-per-A before.")
+    bool,
+    typer.Option("--relax-ends/--no-relax-ends", help="Relax both ends to --fmax-eV-per-A before."),
 ]
 Fmax = Annotated[
     float,
@@ -52,7 +53,7 @@ def command(
     start_frame: StartFrame = None,
     end_frame: EndFrame = None,
     images: Images = 9,
-    relax_ends: RelaxEnds = False,
+    relax_ends: RelaxEnds = True,
     climb: Climb = True,
     spring_eV_per_A2: Spring = 0.1,
     optimizer: opt.Optimizer = "fire",
