@@ -93,7 +93,7 @@ def test_many_are_singles_in_order(potential: Potential, monkeypatch: pytest.Mon
 
 def test_batches_hold_each_structure_once_and_keep_the_limit() -> None:
     sizes = [700, 900, 500, 3000, 10, 1990, 1]
-    batches = eager._batches(range(len(sizes)), sizes)
+    batches = eager.batches(range(len(sizes)), sizes)
     assert [n for batch in batches for n in batch] == list(range(len(sizes)))
     assert all(
         len(batch) == 1 or sum(sizes[n] for n in batch) <= eager.BATCH_ATOMS for batch in batches
@@ -130,7 +130,7 @@ def test_the_fastest_is_chosen_and_its_difference_kept(
     assert "fast on cpu; differs from eager in float64 by" in str(selector.chosen)
 
 
-def test_the_comparison_is_made_once_per_kind(
+def test_the_comparison_is_made_once_per_family(
     potential: Potential, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_fast(monkeypatch)
@@ -349,7 +349,7 @@ def test_eager_in_single_precision_is_judged_as_well(potential: Potential) -> No
     assert difference is not None and 0 < difference.forces_meV_per_A < 1
 
 
-def test_what_one_kind_cannot_have_changes_no_other(
+def test_what_one_family_cannot_have_changes_no_other(
     potential: Potential, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Frames of one composition keep their engine whatever others were given up for."""
@@ -368,3 +368,27 @@ def test_what_one_kind_cannot_have_changes_no_other(
     assert names == ["fast", "eager", "fast", "eager"]
     many = selector.evaluate_many([structure(molecule(name)) for name in ("H2O", "CH4", "H2O")])
     assert [len(one.forces) for one in many] == [3, 5, 3]
+
+
+@pytest.mark.parametrize("embedded", [False, True])
+def test_many_at_once_are_singles(potential: Potential, embedded: bool) -> None:
+    """Structures of all sizes and states side by side see nothing of each other."""
+    if embedded:
+        embeddings = [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}]
+        torch.manual_seed(2)
+        potential = build({**SPEC, "embeddings": embeddings}).double()
+    native = built("native", potential)
+    many = [
+        structure(molecule("CH3CH2OH")),
+        structure(Atoms("H"), 1, 1),
+        structure(molecule("C60"), -1, 2),
+        structure(Atoms("O"), 0, 3),
+        structure(crystal()),
+        structure(molecule("H2O"), 1, 2),
+    ]
+    for found, one in zip(native.evaluate_many(many), many, strict=True):
+        alone = native.evaluate(one)
+        assert found.energy == pytest.approx(alone.energy, abs=1e-9)
+        assert np.allclose(found.forces, alone.forces, rtol=0, atol=1e-9)
+        assert (found.stress is None) == (alone.stress is None)
+    assert native.evaluate(many[1]).energy == 0.0

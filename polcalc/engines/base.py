@@ -19,6 +19,7 @@ from potentials.structure.pairs import Pairs
 
 Floats = NDArray[np.float64]
 NO_INPUTS: Mapping[str, Any] = {}
+Family = tuple[frozenset[int], bytes, tuple[int, int, bool], bool]
 Kind = tuple[bytes, bytes, int, int, tuple[bytes, ...]]
 
 
@@ -49,6 +50,18 @@ class Structure(NamedTuple):
             self.multiplicity,
             parts,
         )
+
+    @property
+    def family(self) -> Family:
+        """What structures share that an engine serves alike: elements, periodicity and state."""
+        elements = frozenset(self.atomic_numbers.tolist())
+        state = self.charge, self.multiplicity, self.fragments is not None
+        return elements, self.pbc.tobytes(), state, bool(self.inputs)
+
+    @property
+    def is_proton(self) -> bool:
+        """Whether it is one proton without electrons, whose energy is 0 by definition."""
+        return len(self.atomic_numbers) == 1 and self.atomic_numbers[0] == self.charge == 1
 
     @property
     def has_stress(self) -> bool:

@@ -43,7 +43,7 @@ class Eager(Engine):
             chosen = [
                 n for n, structure in enumerate(structures) if structure.has_stress == has_stress
             ]
-            for batch in _batches(chosen, [len(s.atomic_numbers) for s in structures]):
+            for batch in batches(chosen, [len(s.atomic_numbers) for s in structures]):
                 graph = collate([self.graph_of(structures[n]) for n in batch])
                 found.update(zip(batch, self._predict(graph, has_stress), strict=True))
         return [found[n] for n in range(len(structures))]
@@ -73,7 +73,7 @@ def _graph(structure: Structure, neighbors: NeighborList) -> AtomicGraph:
     return structure.graph(pairs, neighbors.cutoff)
 
 
-def _batches(chosen: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
+def batches(chosen: Sequence[int], sizes: Sequence[int]) -> list[list[int]]:
     """Cut a list of structures where a batch would grow above the limit of atoms."""
     batches: list[list[int]] = []
     atoms = BATCH_ATOMS

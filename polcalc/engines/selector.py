@@ -1,9 +1,10 @@
 """Who chooses how a potential is evaluated: a table of engines, the fastest first.
 
 An engine is built from a potential and a device and turns a `Structure` into an `Evaluation`. Every
-engine, the eager one included, is judged by eager in float64 on the first structure of each kind,
-and given up for this kind, with a reason, if it differs by more than rounding or cannot serve. What
-was chosen for a kind of structure stays: numbers of one run come from one engine.
+engine, the eager one included, is judged by eager in float64 on the first structure of each family
+(elements, periodicity, state), and given up for it, with a reason, if it differs by more than
+rounding or cannot serve. What was chosen for a family stays: numbers of one run come from one
+engine.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from polcalc.engines.base import Engine, Kind, Structure, Unavailable
+from polcalc.engines.base import Engine, Family, Structure, Unavailable
 from polcalc.engines.by_expert import ByExpert
 from polcalc.engines.cuda_graph import CudaGraph
 from polcalc.engines.eager import Eager
@@ -124,7 +125,7 @@ class Selector:
         self._engines: dict[str, Engine] = {}
         self._skipped: dict[str, str] = {}
         self._difference: dict[str, Difference] = {}
-        self._chosen: dict[Kind, str] = {}  # of each kind that was compared
+        self._chosen: dict[Family, str] = {}  # of each family that was compared
         self._last: Engine | None = None
 
     @property
@@ -145,8 +146,8 @@ class Selector:
         return None if neighbors is None or neighbors.static else neighbors.reference
 
     def evaluate(self, structure: Structure) -> Evaluation:
-        """Evaluate one structure; the first of a kind is compared with eager in float64."""
-        name = self._chosen.get(structure.kind)
+        """Evaluate one structure; the first of a family is compared with eager in float64."""
+        name = self._chosen.get(structure.family)
         if name is None:
             return self._choose(structure)
         try:
@@ -154,20 +155,20 @@ class Selector:
             return self._last.evaluate(structure)
         except Unavailable as reason:
             self._give_up(name, str(reason))
-            del self._chosen[structure.kind]
+            del self._chosen[structure.family]
             return self._choose(structure)
 
     def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
         """Evaluate several structures, those of one engine together.
 
-        The first of each kind are compared with eager in float64.
+        The first of each family are compared with eager in float64.
         """
-        for structure in {s.kind: s for s in structures}.values():
-            if structure.kind not in self._chosen:
+        for structure in {s.family: s for s in structures}.values():
+            if structure.family not in self._chosen:
                 self._choose(structure)
         rows: dict[str, list[int]] = {}
         for n, structure in enumerate(structures):
-            rows.setdefault(self._chosen[structure.kind], []).append(n)
+            rows.setdefault(self._chosen[structure.family], []).append(n)
         results: dict[int, Evaluation] = {}
         for name, numbers in rows.items():
             self._last = self._engines[name]
@@ -176,7 +177,7 @@ class Selector:
         return [results[n] for n in range(len(structures))]
 
     def _choose(self, structure: Structure) -> Evaluation:
-        """Try one engine after the other; keep for this kind the first that is right."""
+        """Try one engine after the other; keep for this family the first that is right."""
         for name in self._names:
             engine = self._engine(name)
             if engine is None:
@@ -191,10 +192,10 @@ class Selector:
             ):
                 self._give_up(name, complaint)
                 continue
-            self._chosen[structure.kind], self._last = name, engine
+            self._chosen[structure.family], self._last = name, engine
             return evaluation
         # eager alone is left, and its float32 is farther off than rounding usually is
-        self._chosen[structure.kind], self._last = "eager", self.eager
+        self._chosen[structure.family], self._last = "eager", self.eager
         return self.eager.evaluate(structure)
 
     def _first(self) -> str:

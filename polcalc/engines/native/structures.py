@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from polcalc.engines.base import Engine, Structure, Unavailable
+from polcalc.engines.eager import batches
 from polcalc.engines.native.engine import NativeEngine, Unsupported
 from polcalc.engines.neighbors import NeighborList
 from potentials.potential import Potential
@@ -31,6 +35,8 @@ class Native(Engine):
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """Evaluate one structure; the compiled code skips pairs of the skin."""
+        if structure.is_proton:
+            return Evaluation(energy=0.0, energies=np.zeros(1), forces=np.zeros((1, 3)))
         numbers, positions, cell, pbc, charge, multiplicity, partial_charges, parts, _ = structure
         if self.neighbors.update(positions, cell, pbc):
             self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
@@ -48,3 +54,51 @@ class Native(Engine):
         return Evaluation(
             energy=answer.energy, energies=answer.energies, forces=answer.forces, stress=stress
         )
+
+    def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
+        """Evaluate open structures side by side, in few calls of the compiled code."""
+        alone = [
+            n
+            for n, s in enumerate(structures)
+            if s.pbc.any() or s.fragments is not None or s.is_proton
+        ]
+        results = {n: self.evaluate(structures[n]) for n in alone}
+        others = [n for n in range(len(structures)) if n not in results]
+        for batch in batches(others, [len(s.atomic_numbers) for s in structures]):
+            results.update(zip(batch, self._joined([structures[n] for n in batch]), strict=True))
+        return [results[n] for n in range(len(structures))]
+
+    def _joined(self, structures: Sequence[Structure]) -> list[Evaluation]:
+        """Evaluate open structures as the fragments of one, that see nothing of each other."""
+        sizes = [len(s.atomic_numbers) for s in structures]
+        first = np.cumsum([0, *sizes])[:-1]
+        pairs = [self._pairs_of(s) for s in structures]
+        charges = [
+            np.zeros(n) if s.partial_charges is None else s.partial_charges
+            for s, n in zip(structures, sizes, strict=True)
+        ]
+        answer = self.compiled.evaluate(
+            np.concatenate([s.atomic_numbers for s in structures]),
+            np.concatenate([s.positions for s in structures]),
+            (
+                np.concatenate([i + n for (i, _), n in zip(pairs, first, strict=True)]),
+                np.concatenate([j + n for (_, j), n in zip(pairs, first, strict=True)]),
+                None,
+            ),
+            np.repeat([float(s.charge) for s in structures], sizes),
+            np.repeat([s.multiplicity for s in structures], sizes),
+            np.concatenate(charges),
+            groups=np.repeat(np.arange(len(structures)), sizes),
+        )
+        energies, forces = (np.split(x, first[1:]) for x in (answer.energies, answer.forces))
+        return [
+            Evaluation(energy=float(e.sum()), energies=e.copy(), forces=f.copy())
+            for e, f in zip(energies, forces, strict=True)
+        ]
+
+    def _pairs_of(self, structure: Structure) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Pairs of an open structure, each once; the compiled code skips long ones."""
+        neighbors = NeighborList(self.neighbors.cutoff, skin=0)
+        neighbors.update(structure.positions, structure.cell, structure.pbc)
+        idx_i, idx_j, _ = neighbors.pairs
+        return idx_i.numpy(), idx_j.numpy()
