@@ -10,6 +10,7 @@ batch. All of them are true scalars, vectors and tensors: they turn and mirror w
 from __future__ import annotations
 
 from collections import namedtuple
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 DEBYE = 0.20819433  # e Å, CODATA 2018
@@ -152,6 +153,8 @@ if TYPE_CHECKING:
         def __init__(self, **quantities: Any) -> None: ...
 
         def __getattr__(self, name: str) -> Any: ...
+
+        def __iter__(self) -> Iterator[Any]: ...
 
         def _replace(self, **quantities: Any) -> Self: ...
 

@@ -38,13 +38,14 @@ from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Reference
 from polcalc.engines.selector import Chosen, Selector
 from potentials.checkpoint import Model, load
-from potentials.quantities import QUANTITIES, Evaluation, named
+from potentials.quantities import QUANTITIES, Evaluation
 from potentials.shipped import DEFAULT, available
 from potentials.structure.graph import INFO_INPUTS, States, to_device
 
 logger = logging.getLogger("polcalc")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 CHANGEABLE = ("charge", "multiplicity")
+ASE_NAMES = tuple(q.ase for q in QUANTITIES.values())  # in the order of an evaluation
 READ_KEYS = (*STATE_KEYS, *INFO_INPUTS)  # of atoms.info
 Fingerprint = tuple[Any, ...]
 CHANGES = (
@@ -511,9 +512,9 @@ def _structure(atoms: Atoms, resolved: Resolved) -> Structure:
 def _results(evaluation: Evaluation) -> dict[str, Any]:
     """Name the quantities of an evaluation as ASE does, in its conventions."""
     results = {
-        QUANTITIES[name].ase: value
-        for name, value in named(evaluation).items()
-        if QUANTITIES[name].ase
+        ase: value
+        for ase, value in zip(ASE_NAMES, evaluation, strict=True)
+        if ase and value is not None
     }
     results["free_energy"] = results["energy"]
     if "stress" in results:

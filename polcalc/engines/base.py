@@ -6,6 +6,7 @@ The engines themselves stand in `polcalc.engines.selector`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -54,7 +55,7 @@ class Structure(NamedTuple):
     @property
     def family(self) -> Family:
         """What structures share that an engine serves alike: elements, periodicity and state."""
-        elements = frozenset(self.atomic_numbers.tolist())
+        elements = _elements(self.atomic_numbers.tobytes())
         state = self.charge, self.multiplicity, self.fragments is not None
         return elements, self.pbc.tobytes(), state, bool(self.inputs)
 
@@ -90,6 +91,12 @@ class Structure(NamedTuple):
             partial_charges=self.partial_charges,
             **self.inputs,
         )
+
+
+@lru_cache(maxsize=1024)
+def _elements(atomic_numbers: bytes) -> frozenset[int]:
+    """Name the elements of a structure; asked at every step, and the same at most of them."""
+    return frozenset(np.frombuffer(atomic_numbers, dtype=np.int64).tolist())
 
 
 class Unavailable(Exception):
