@@ -14,13 +14,15 @@ import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import torch
+from ase.data import chemical_symbols
 
 from potentials.build import build
 from potentials.experts import compact, expanded
 from potentials.files import write_bytes
+from potentials.integrity import asks_for_more, check_weights, digest, fits, is_whole
 from potentials.potential import Potential
 from potentials.shipped import resolve
 
@@ -71,13 +73,74 @@ class Card:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Card:
-        """Read plain values; entries of a newer version that this one does not know are refused."""
+        """Read plain values.
+
+        Raises
+        ------
+        ValueError   entries that a newer version added, or of another kind than they must be
+        """
+        if not isinstance(values, dict):
+            raise ValueError(f"`card` must hold entries by name; got {type(values).__name__}.")
         unknown = set(values) - {f.name for f in fields(cls)}
         if unknown:
             raise ValueError(
                 f"`card` must hold known entries; got {', '.join(sorted(unknown))}. Update polcalc."
             )
-        return cls(**values)
+        kinds = get_type_hints(cls)
+        for name, value in values.items():
+            if not fits(value, kinds[name]):
+                raise ValueError(
+                    f"`card` must hold {name} as {_kind(kinds[name])}; got {value!r:.60}."
+                )
+        card = cls(**values)
+        card.check()
+        return card
+
+    def check(self) -> None:
+        """See that rows are complete and elements are elements.
+
+        Raises
+        ------
+        ValueError
+        """
+        wrong = [
+            name
+            for name, right in {
+                "elements": all(0 < z < len(chemical_symbols) for z in self.elements),
+                "states": all(len(row) == 3 for row in self.states),
+                "known_errors": all(
+                    len(row) == 4 and all(map(fits, row, (str, int, int, float)))
+                    for row in self.known_errors
+                ),
+                "closest_distances_A": all(map(_is_pair, self.closest_distances_A)),
+                "energy_range_eV": len(self.energy_range_eV) in (0, 2),
+                "audit": all(
+                    isinstance(finding, dict) and {"check", "verdict", "text"} <= set(finding)
+                    for finding in _listed(self.audit.get("findings", []))
+                ),
+                "training": all(
+                    isinstance(self.training.get(name, {}), dict)
+                    for name in ("start", "validation_errors")
+                ),
+                "test_errors": isinstance(self.test_errors.get("dataset", {}), dict),
+            }.items()
+            if not right
+        ]
+        if wrong:
+            raise ValueError(f"`card` must hold complete entries; {', '.join(wrong)} is not.")
+
+
+def _kind(hint: Any) -> str:
+    return str(getattr(hint, "__name__", hint)).replace("typing.", "")
+
+
+def _is_pair(name: str) -> bool:
+    symbols = name.split("-")
+    return len(symbols) == 2 and set(symbols) <= set(chemical_symbols)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [None]
 
 
 class Model(NamedTuple):
@@ -87,6 +150,7 @@ class Model(NamedTuple):
     card: Card
     sha256: str
     path: Path
+    has_digest: bool = True  # of spec, weights and card; older files have none
 
 
 def save(path: str | Path, potential: Potential, card: Card) -> str:
@@ -108,13 +172,13 @@ def store_card(path: Path, card: Card) -> str:
 
     Return its new SHA-256.
     """
-    content = _upgraded(torch.load(path, map_location="cpu", weights_only=True), path)
+    content = _read(path.read_bytes(), path)
     return _write(path, content | {"card": card.to_dict()})
 
 
 def _write(path: Path, content: dict[str, Any]) -> str:
     buffer = io.BytesIO()
-    torch.save(content, buffer)
+    torch.save(content | {"digest": digest(content)}, buffer)
     write_bytes(path, buffer.getvalue())
     return hashlib.sha256(buffer.getvalue()).hexdigest()
 
@@ -127,14 +191,55 @@ def load(
     Raises
     ------
     FileNotFoundError   neither a file nor a shipped name
-    ValueError          not a model file, or one of a newer format
+    ValueError          not a model file, damaged, of a newer format, or of wrong kinds
     """
     path = resolve(model)
     data = path.read_bytes()
-    if not zipfile.is_zipfile(path):
+    content = _read(data, path)
+    try:
+        card = Card.from_dict(content["card"])
+        potential = _built(content["spec"], expanded(content["weights"]), dtype)
+    except (ValueError, TypeError, KeyError, AttributeError, RuntimeError, IndexError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(
+            f"`model` must be a polcalc model file; {path} does not hold one: {reason:.300}"
+        ) from error
+    return Model(
+        potential.to(device).eval(),
+        card,
+        hashlib.sha256(data).hexdigest(),
+        path,
+        "digest" in content,
+    )
+
+
+def _built(spec: dict[str, Any], weights: dict[str, torch.Tensor], dtype: torch.dtype) -> Potential:
+    """Build a potential and give it its weights."""
+    if asks_for_more(spec, weights):
+        with torch.device("meta"):
+            asked = sum(x.numel() for x in build(spec).state_dict().values())
+        if asked > sum(x.numel() for x in weights.values()):
+            raise ValueError(
+                f"`spec` must ask for the weights that are there; it asks for {asked}."
+            )
+    potential = build(spec)
+    _cast_network(potential, dtype)  # first, so that float64 weights are not rounded on the way
+    potential.load_state_dict(weights)
+    return potential
+
+
+def _read(data: bytes, path: Path) -> dict[str, Any]:
+    """Read what a model file holds, and see that it is what was written."""
+    if not zipfile.is_zipfile(io.BytesIO(data)):
         raise ValueError(
             f"`model` must be a polcalc model file; {path} is something else. Check the name."
         )
+    damaged = ValueError(
+        f"`model` must be a whole model file; {path} was damaged after it was written. Copy it"
+        " again."
+    )
+    if not is_whole(data):
+        raise damaged
     try:
         content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (
@@ -148,29 +253,36 @@ def load(
         raise ValueError(
             f"`model` must be a polcalc model file; {path} cannot be read as one. Check the file."
         ) from error
-    content = _upgraded(content, path)
-    potential = build(content["spec"])
-    _cast_network(potential, dtype)  # first, so that float64 weights are not rounded on the way
-    potential.load_state_dict(expanded(content["weights"]))
-    return Model(
-        potential.to(device).eval(),
-        Card.from_dict(content["card"]),
-        hashlib.sha256(data).hexdigest(),
-        path,
-    )
+    _check_form(content, path)
+    try:
+        check_weights(content["weights"])
+    except ValueError as error:
+        raise ValueError(f"`model` must hold a potential; {path} does not: {error}") from error
+    if "digest" in content and content["digest"] != digest(content):
+        raise damaged
+    return _upgraded(content)
 
 
-def _upgraded(content: Any, path: Path) -> dict[str, Any]:
+def _check_form(content: Any, path: Path) -> None:
+    """See that a file holds what every format has, and is none of a newer one."""
     if not isinstance(content, dict) or not {"format", "spec", "weights", "card"} <= set(content):
         raise ValueError(
             f"`model` must be a polcalc model file; {path} holds something else. Check the file."
+        )
+    if not fits(content["format"], int) or content["format"] < 1:
+        raise ValueError(
+            f"`model` must have a whole number as format; {path} has {content['format']!r:.60}."
+            " Check the file."
         )
     if content["format"] > FORMAT:
         raise ValueError(
             f"`model` must have format {FORMAT} or older; {path} has {content['format']}. Update"
             " polcalc."
         )
-    upgraded: dict[str, Any] = content
+
+
+def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
+    upgraded = content
     for number in range(content["format"], FORMAT):
         upgraded = UPGRADES[number](upgraded)
     return upgraded

@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ase.build import molecule
@@ -13,6 +15,7 @@ from ase.build import molecule
 from potentials import checkpoint
 from potentials.build import build
 from potentials.checkpoint import Card, load, save
+from potentials.integrity import digest
 from potentials.potential import Potential, predict
 from potentials.shipped import available, resolve
 from potentials.structure.graph import from_ase
@@ -119,6 +122,117 @@ def test_older_formats_are_upgraded_one_by_one(
     }
     monkeypatch.setattr(checkpoint, "UPGRADES", upgrades)
     assert load(tmp_path / "model.pt").card.name == "two"
+
+
+@pytest.fixture
+def saved(potential: Potential, tmp_path: Path) -> Path:
+    path = tmp_path / "model.pt"
+    save(path, potential, Card(name="good", elements=[1, 8], closest_distances_A={"H-O": 0.9}))
+    return path
+
+
+def changed(path: Path, **entries: Any) -> Path:
+    """Write a file anew with other entries; its digest is that of what was there."""
+    content = torch.load(path, weights_only=True)
+    torch.save(content | entries, path)
+    return path
+
+
+def damage(data: bytes, rng: np.random.Generator) -> bytes:
+    """Flip a bit, change a byte, zero or swap a block, or cut the end off."""
+    harmed = bytearray(data)
+    at, n = int(rng.integers(len(data))), int(rng.integers(1, 2000))
+    match int(rng.integers(5)):
+        case 0:
+            harmed[at] ^= 1 << int(rng.integers(8))
+        case 1:
+            harmed[at] = int(rng.integers(256))
+        case 2:
+            harmed[at : at + n] = bytes(len(harmed[at : at + n]))
+        case 3:
+            other = int(rng.integers(len(data)))
+            size = min(n, len(data) - max(at, other))
+            first, second = harmed[at : at + size], harmed[other : other + size]
+            harmed[at : at + size], harmed[other : other + size] = second, first
+        case _:
+            del harmed[at:]
+    return bytes(harmed)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_damaged_file_is_refused_or_holds_what_it_held(saved: Path, seed: int) -> None:
+    refused_or_same(saved, range(seed * 3, seed * 3 + 3))
+
+
+@pytest.mark.slow
+def test_many_damaged_files_are_refused_or_hold_what_they_held(saved: Path) -> None:
+    refused_or_same(saved, range(100, 600))
+
+
+def refused_or_same(path: Path, seeds: range) -> None:
+    data, weights = path.read_bytes(), load(path).potential.state_dict()
+    for seed in seeds:
+        path.write_bytes(damage(data, np.random.default_rng(seed)))
+        try:
+            model = load(path)
+        except ValueError:
+            continue
+        found = model.potential.state_dict()
+        assert all(torch.equal(found[name], weights[name]) for name in weights)
+        assert model.card.name == "good"
+
+
+def test_changed_weights_do_not_fit_the_digest(saved: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    weights = {name: weight.clone() for name, weight in content["weights"].items()}
+    next(iter(weights.values())).view(-1)[0] += 1e-3
+    with pytest.raises(ValueError, match="damaged after it was written"):
+        load(changed(saved, weights=weights))
+    content.pop("digest")
+    torch.save(content, saved)  # as an older version wrote it
+    assert not load(saved).has_digest
+
+
+def test_weights_that_are_not_finite_are_refused(saved: Path) -> None:
+    content = torch.load(saved, weights_only=True)
+    name, weight = next(iter(content["weights"].items()))
+    with pytest.raises(ValueError, match="must be finite"):
+        load(changed(saved, weights=content["weights"] | {name: weight * float("nan")}))
+
+
+@pytest.mark.parametrize("entry", Card().to_dict())
+def test_entries_of_a_card_must_be_of_their_kind(entry: str) -> None:
+    for value in (1.5, [[]], {"x": [object]}, float("nan"), "[/red]", [None]):
+        try:
+            card = Card.from_dict(Card().to_dict() | {entry: value})
+        except ValueError:
+            continue
+        assert isinstance(getattr(card, entry), str | float | int | dict | None)
+    if entry not in ("seed", "force_max_eV_per_A"):
+        with pytest.raises(ValueError, match=entry):
+            Card.from_dict(Card().to_dict() | {entry: None})
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        None,
+        [],
+        {},
+        SPEC | {"cutoff": "far"},
+        SPEC | {"terms": 3},
+        SPEC | {"architecture": "tensornet"},
+        SPEC | {"architecture": {"name": "tensornet", "channels": 10**6, "n_layers": 1}},
+        SPEC | {"architecture": {"name": "tensornet", "channels": 16, "n_layers": 1}},
+    ],
+)
+def test_specs_that_do_not_fit_get_one_line(saved: Path, spec: Any) -> None:
+    content = torch.load(saved, weights_only=True) | {"spec": spec}
+    content["digest"] = digest(content)
+    torch.save(content, saved)
+    with pytest.raises(ValueError, match="does not hold one") as refused:
+        load(saved)
+    assert len(str(refused.value).splitlines()) == 1
 
 
 def test_a_failed_save_leaves_the_old_file(

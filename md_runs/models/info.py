@@ -37,6 +37,7 @@ def model_info(model: str) -> dict[str, Any]:
         "model": model,
         "path": str(opened.path),
         "sha256": opened.sha256,
+        "has_digest": opened.has_digest,
         "parameters": sum(p.numel() for p in potential.parameters()),
         "cutoff_A": potential.cutoff,
         "card": opened.card.to_dict(),
@@ -56,6 +57,11 @@ def info_table(info: dict[str, Any]) -> Table:
         "where it fails": card["limits"],
         "file": info["path"],
         "SHA-256": info["sha256"],
+        "digest": (
+            ""
+            if info["has_digest"]
+            else "none: an older file; damage shows by the checksums of its parts alone"
+        ),
         "architecture": (
             f"{architecture}, {info['parameters']:,} parameters{_sets(info['spec'])}, cutoff"
             f" {info['cutoff_A']:g} Å"
