@@ -129,6 +129,20 @@ def test_cells_are_fine_where_a_function_is_steep_and_the_error_holds_everywhere
     assert (slopes[0] - slopes[1]).abs().max() <= 20 * tolerance[1] * slopes[1].abs().max()
 
 
+def test_a_steep_wall_does_not_make_what_lies_beyond_it_coarse() -> None:
+    """Filters reach thousands where no two atoms are; errors elsewhere are held against others."""
+
+    def wall(length: Tensor) -> Tensor:
+        return (1e3 * torch.exp(-((length / 0.1) ** 2)) + torch.sin(10 * length))[:, None]
+
+    [coefficients], counts, _ = tabulate_by_cells([wall], 4.5, (1e-6, 1e-5))
+    first = sum(counts[: CELLS // 4])  # from here on the wall is gone
+    spacing = torch.repeat_interleave(4.5 / CELLS / torch.tensor(counts), torch.tensor(counts))
+    middle = (spacing.cumsum(0) - 0.5 * spacing)[first:]
+    found = coefficients[first:, :, 0] @ torch.tensor([1, 0.5, 0.25, 0.125], dtype=torch.float64)
+    assert (found - torch.sin(10 * middle)).abs().max() <= 1e-6
+
+
 def test_cells_have_an_end() -> None:
     step = nn.Sequential(nn.Unflatten(0, (-1, 1)), nn.Linear(1, 1), nn.Threshold(0.5, 0.0)).double()
     nn.init.ones_(step[1].weight)

@@ -9,7 +9,7 @@ knots, relative to the largest value and slope, are below a stated bound.
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -20,6 +20,7 @@ from potentials.parts.radial import RadialFilter
 from potentials.potential import Potential
 from potentials.structure.geometry import Edges
 
+Function = Callable[[Tensor], Tensor]  # lengths (N,) to values (N, F)
 TOLERANCES = {
     torch.float32: (1e-6, 1e-5),
     torch.float64: (1e-10, 1e-7),
@@ -83,18 +84,13 @@ def tabulate_filter(
     device = next(network.parameters()).device
     intervals = 512
     while True:
-        made = _hermite(
-            radial,
-            network,
-            torch.linspace(0.0, cutoff, intervals + 1, dtype=torch.float64, device=device),
-        )
-        error = TableError(
-            intervals, float(made.value_errors.max()), float(made.slope_errors.max())
-        )
+        knots = torch.linspace(0.0, cutoff, intervals + 1, dtype=torch.float64, device=device)
+        cubics = _cubics(lambda length: network(radial(length)), knots[:-1], knots[1:])
+        error = TableError(intervals, *(cubics.errors.amax(0) / cubics.largest.amax(0)).tolist())
         if (
             error.value <= tolerance[0] and error.slope <= tolerance[1]
         ) or intervals >= MAX_INTERVALS:
-            return Table(made.coefficients, cutoff / intervals, error)
+            return Table(cubics.coefficients, cutoff / intervals, error)
         intervals *= 2
 
 
@@ -136,74 +132,90 @@ class Cells(NamedTuple):
 
 
 def tabulate_by_cells(
-    networks: Sequence[nn.Module], cutoff: float, tolerance: tuple[float, float]
+    functions: Sequence[Function], cutoff: float, tolerance: tuple[float, float]
 ) -> Cells:
     """Tabulate functions of a length over [0, cutoff], each cell as finely as the tolerance asks.
 
-    A network may be steep at lengths that no two atoms have. Fine there alone, what is read in a
-    run stays small enough for the caches.
+    The tolerance is that of value and slope, relative to the largest at this length or beyond. A
+    network may be steep at lengths that no two atoms have: those must not say how coarse the
+    others may be, and fine there alone, what is read in a run stays small enough for the caches.
     """
-    counts = torch.ones(CELLS, dtype=torch.long)
+    counts = [1] * CELLS
+    known: list[dict[int, _Cubics]] = [{} for _ in functions]  # by cell
+    coarse = list(range(CELLS))
     while True:
-        inner = [
-            (cell + torch.arange(n, dtype=torch.float64) / n) * (cutoff / CELLS)
-            for cell, n in enumerate(counts.tolist())
-        ]
-        knots = torch.cat([*inner, torch.tensor([cutoff], dtype=torch.float64)])
-        made = [_hermite(nn.Identity(), network, knots) for network in networks]
-        value, slope = (
-            torch.stack([m.value_errors for m in made]).amax(0),
-            torch.stack([m.slope_errors for m in made]).amax(0),
-        )  # (K,)
-        cell_of = torch.arange(CELLS).repeat_interleave(counts)
-        coarse = torch.zeros(CELLS, dtype=torch.bool)
-        coarse[cell_of[(value > tolerance[0]) | (slope > tolerance[1])]] = True
-        coarse &= counts < MAX_OF_CELL
-        if not coarse.any():
-            error = TableError(len(cell_of), float(value.max()), float(slope.max()))
-            return Cells([m.coefficients for m in made], counts.tolist(), error)
-        counts = torch.where(coarse, 2 * counts, counts)
+        left, right = _intervals(coarse, counts, cutoff)
+        sizes = [counts[cell] for cell in coarse]
+        for cubics, function in zip(known, functions, strict=True):
+            new = _cubics(function, left, right)
+            cubics.update(zip(coarse, _split(new, sizes), strict=True))
+        joined = [_join([cubics[cell] for cell in range(CELLS)]) for cubics in known]
+        errors = torch.stack([_relative(cubics) for cubics in joined]).amax(0)  # (K, 2)
+        cell_of = torch.arange(CELLS).repeat_interleave(torch.tensor(counts))  # (K,)
+        inexact = cell_of[(errors > torch.tensor(tolerance)).any(1)].unique().tolist()
+        coarse = [cell for cell in inexact if counts[cell] < MAX_OF_CELL]
+        if not coarse:
+            error = TableError(len(cell_of), *errors.amax(0).tolist())
+            return Cells([cubics.coefficients for cubics in joined], counts, error)
+        for cell in coarse:
+            counts[cell] *= 2
 
 
 class _Cubics(NamedTuple):
-    """Cubics between knots, and their errors in the middle, relative to largest value and slope."""
+    """Cubics between two knots each, their errors in the middle, and what these are relative to."""
 
     coefficients: Tensor  # (K, 4, F)
-    value_errors: Tensor  # (K,)
-    slope_errors: Tensor  # (K,)
+    errors: Tensor  # (K, 2) largest of value and slope
+    largest: Tensor  # (K, 2) value and slope in the middle
 
 
-def _hermite(radial: nn.Module, network: nn.Module, knots: Tensor) -> _Cubics:
-    spacing = knots.diff()[:, None]  # (K, 1)
-    values, slopes = _sample(radial, network, knots)
-    exact, exact_slopes = _sample(radial, network, knots[:-1] + 0.5 * spacing[:, 0])
-    left, right, slope_left, slope_right = (
-        values[:-1],
-        values[1:],
-        spacing * slopes[:-1],
-        spacing * slopes[1:],
+def _intervals(cells: Sequence[int], counts: Sequence[int], cutoff: float) -> tuple[Tensor, Tensor]:
+    """Return where the intervals of some cells begin and end (K,)."""
+    ends = [
+        (cell + torch.arange(counts[cell] + 1, dtype=torch.float64) / counts[cell]) / CELLS * cutoff
+        for cell in cells
+    ]
+    return torch.cat([end[:-1] for end in ends]), torch.cat([end[1:] for end in ends])
+
+
+def _split(cubics: _Cubics, sizes: list[int]) -> list[_Cubics]:
+    return [_Cubics(*part) for part in zip(*(field.split(sizes) for field in cubics), strict=True)]
+
+
+def _join(parts: Sequence[_Cubics]) -> _Cubics:
+    return _Cubics(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+def _relative(cubics: _Cubics) -> Tensor:
+    """Divide errors by the largest value and slope in the same interval or beyond it: (K, 2)."""
+    return cubics.errors / cubics.largest.flip(0).cummax(0).values.flip(0)
+
+
+def _cubics(function: Function, begin: Tensor, end: Tensor) -> _Cubics:
+    """Fit cubics to values and slopes of a function at both ends of intervals (K,)."""
+    spacing = (end - begin)[:, None]  # (K, 1)
+    values, slopes = _sample(function, torch.cat([begin, end, 0.5 * (begin + end)]))
+    left, right, exact = values.chunk(3)  # (K, F) each
+    left_slope, right_slope, exact_slope = slopes.chunk(3)
+    left_slope, right_slope = spacing * left_slope, spacing * right_slope
+    c2 = 3 * (right - left) - 2 * left_slope - right_slope
+    c3 = 2 * (left - right) + left_slope + right_slope
+    middle = left + 0.5 * left_slope + 0.25 * c2 + 0.125 * c3
+    middle_slope = (left_slope + c2 + 0.75 * c3) / spacing
+    errors = (middle - exact).abs().amax(1), (middle_slope - exact_slope).abs().amax(1)
+    return _Cubics(
+        torch.stack([left, left_slope, c2, c3], dim=1),
+        torch.stack(errors, dim=1),
+        torch.stack([exact.abs().amax(1), exact_slope.abs().amax(1)], dim=1),
     )
-    c2 = 3 * (right - left) - 2 * slope_left - slope_right
-    c3 = 2 * (left - right) + slope_left + slope_right
-    coefficients = torch.stack([left, slope_left, c2, c3], dim=1)  # (K, 4, F)
-    middle = left + 0.5 * slope_left + 0.25 * c2 + 0.125 * c3
-    middle_slope = (slope_left + c2 + 0.75 * c3) / spacing
-    return _Cubics(coefficients, _relative(middle, exact), _relative(middle_slope, exact_slopes))
 
 
-def _sample(radial: nn.Module, network: nn.Module, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """Values (K, F) and slopes (K, F) of the filter.
-
-    The slopes as the derivative of a backward pass by its input.
-    """
+def _sample(function: Function, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """Return values and slopes (N, F), these as the derivative of a backward pass by its input."""
     with torch.enable_grad():
         lengths = lengths.detach().requires_grad_()
-        values = network(radial(lengths))
+        values = function(lengths)
         cotangent = torch.zeros_like(values, requires_grad=True)
         (pulled,) = torch.autograd.grad(values, lengths, cotangent, create_graph=True)
         (slopes,) = torch.autograd.grad(pulled, cotangent, torch.ones_like(pulled))
     return values.detach(), slopes
-
-
-def _relative(approximation: Tensor, exact: Tensor) -> Tensor:
-    return (approximation - exact).abs().amax(1) / exact.abs().max()
