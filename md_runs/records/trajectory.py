@@ -59,7 +59,7 @@ class TrajectoryWriter:
     """
 
     def __init__(
-        self, path: Path, atoms: Atoms, *, charge: float, multiplicity: int, author: str = "polcalc"
+        self, path: Path, atoms: Atoms, *, charge: int, multiplicity: int, author: str = "polcalc"
     ) -> None:
         self.path, self.charge, self.multiplicity = path, charge, multiplicity
         self.has_cell, self.has_polarization = (
@@ -83,7 +83,7 @@ class TrajectoryWriter:
 
     @classmethod
     def cut_back(
-        cls, path: Path, atoms: Atoms, n_frames: int, *, charge: float, multiplicity: int
+        cls, path: Path, atoms: Atoms, n_frames: int, *, charge: int, multiplicity: int
     ) -> TrajectoryWriter:
         """Go on with a file after its first frames; what follows them is dropped.
 
