@@ -94,7 +94,7 @@ class Dynamics:
         atoms: Atoms,
         options: DynamicsOptions,
         *,
-        charge: float,
+        charge: int,
         multiplicity: int,
         checkpoint: Checkpoint | None = None,
     ) -> None:
