@@ -151,7 +151,7 @@ import os, signal, sys
 from pathlib import Path
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from md_runs import trajectory
+from md_runs.records import trajectory
 
 def write_until_killed(path, writes):
     extend, left = trajectory._extend, [writes]
