@@ -34,6 +34,7 @@ from polcalc.calculator.electrons import STATE_KEYS, ElectronicState
 from polcalc.calculator.fragments import Fragment
 from polcalc.calculator.hessian import hessian
 from polcalc.calculator.partial_charges import PartialCharges
+from polcalc.calculator.sharing import Shareable, in_turn
 from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Reference
 from polcalc.engines.selector import Chosen, Selector
@@ -59,7 +60,7 @@ CHANGES = (
 )  # in a fingerprint, in order
 
 
-class PolarizedCalculator(Calculator):
+class PolarizedCalculator(Shareable, Calculator):
     """Energies, forces and stresses of a trained potential, for one total charge and spin state.
 
     Parameters
@@ -127,11 +128,11 @@ class PolarizedCalculator(Calculator):
             )
         named_by_ase = [QUANTITIES[name].ase for name in predicts if QUANTITIES[name].ase]
         self.implemented_properties = [*named_by_ase, "free_energy"]
-        self._engines = Selector(self.model.potential, self._device, engine)
-        if asked is None:
-            _announce(DEFAULT, self.model.card.description)
         self._requested_engine = engine
         self._domain = Domain(self.model.card, self.model.potential)
+        self.begin()
+        if asked is None:
+            _announce(DEFAULT, self.model.card.description)
         seen = self.model.potential.state_inputs
         self._partial_charges = PartialCharges(partial_charges, "partial_charges" in seen)
         self._fragments = _fragments(fragments, charge, multiplicity, seen)
@@ -157,26 +158,31 @@ class PolarizedCalculator(Calculator):
     # what runs
 
     @property
+    @in_turn
     def state(self) -> ElectronicState | None:
         """Charge and multiplicity of the last structure, and where they came from."""
         return None if self._resolved is None else self._resolved[1].state
 
+    @in_turn
     def state_of(self, atoms: Atoms) -> ElectronicState:
         """Find charge and multiplicity of a structure without calculating it."""
         return self._resolve(atoms).state
 
     @property
+    @in_turn
     def partial_charges(self) -> np.ndarray | None:
         """Partial charges of the last structure in e, (N,), a copy; None where there were none."""
         found = None if self._resolved is None else self._resolved[1].partial_charges
         return None if found is None else np.array(found)
 
     @property
+    @in_turn
     def engine(self) -> Chosen:
         """The engine that runs, why no faster one, and how far it is from the eager one."""
         return self._engines.chosen
 
     @property
+    @in_turn
     def searched_at(self) -> Reference | None:
         """Where the pairs in use were searched, or None.
 
@@ -184,7 +190,8 @@ class PolarizedCalculator(Calculator):
         """
         return self._engines.searched_at
 
-    def set(self, **arguments: Any) -> dict[str, Any]:
+    @in_turn
+    def set(self, /, **arguments: Any) -> dict[str, Any]:
         """Change charge or multiplicity; the next call calculates anew. Return what changed."""
         for name in arguments:
             if name not in CHANGEABLE:
@@ -208,6 +215,7 @@ class PolarizedCalculator(Calculator):
 
     # what ASE asks
 
+    @in_turn
     def get_property(
         self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True
     ) -> Any:
@@ -229,12 +237,14 @@ class PolarizedCalculator(Calculator):
             )
         return value.copy() if isinstance(value, np.ndarray) else value
 
+    @in_turn
     def get_forces(self, atoms: Atoms | None = None) -> Any:
         """Return forces in eV/Å, (N, 3), a copy."""
         if self._is_stale(atoms):
             self.calculate(atoms)
         return self.results["forces"].copy()
 
+    @in_turn
     def get_potential_energy(
         self, atoms: Atoms | None = None, force_consistent: bool = False
     ) -> Any:
@@ -246,6 +256,7 @@ class PolarizedCalculator(Calculator):
             self.calculate(atoms)
         return self.results["energy"]
 
+    @in_turn
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Name what changed since the last calculation, `atoms.info` included."""
         if self._fingerprint is None:
@@ -256,6 +267,7 @@ class PolarizedCalculator(Calculator):
             if old != new
         ]
 
+    @in_turn
     def calculate(
         self,
         atoms: Atoms | None = None,
@@ -278,6 +290,7 @@ class PolarizedCalculator(Calculator):
         self._fingerprint = fingerprint
         self._info = {key: atoms.info[key] for key in READ_KEYS if key in atoms.info}
 
+    @in_turn
     def calculate_many(self, structures: Sequence[Atoms]) -> list[dict[str, Any]]:
         """Calculate independent structures in batches.
 
@@ -292,6 +305,7 @@ class PolarizedCalculator(Calculator):
             prepared.append(structure)
         return [_results(evaluation) for evaluation in self._engines.evaluate_many(prepared)]
 
+    @in_turn
     def get_hessian(self, atoms: Atoms, moving: Sequence[int] | None = None) -> np.ndarray:
         """Differentiate the energy twice, analytically, by positions: all, or those of ``moving``.
 
@@ -313,6 +327,7 @@ class PolarizedCalculator(Calculator):
     # what moving points did
 
     @property
+    @in_turn
     def polarization_vectors(self) -> Any:
         """Displacement of the moving points from their nuclei in Å, (N, 3)."""
         if self._polarization is None:
@@ -323,6 +338,7 @@ class PolarizedCalculator(Calculator):
         return self._polarization.copy()
 
     @property
+    @in_turn
     def virtual_points(self) -> Any:
         """Positions of the moving points in Å, (N, 3)."""
         vectors = self.polarization_vectors
@@ -332,6 +348,7 @@ class PolarizedCalculator(Calculator):
     # state
 
     @property
+    @in_turn
     def atoms(self) -> Atoms | None:
         """The structure of the last calculation, a copy of what mattered."""
         if self._fingerprint is None:
@@ -368,19 +385,21 @@ class PolarizedCalculator(Calculator):
             if value is not None or not skip_default
         }
 
+    @in_turn
     def reset(self) -> None:
         """Forget the last calculation, and which partial charges its molecule had."""
         self._forget()
         self._resolved = None
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leave the engines out: they hold what cannot be pickled and are made again."""
-        return {name: value for name, value in self.__dict__.items() if name != "_engines"}
+    # engines hold what cannot be pickled
+    REMADE = Shareable.REMADE | {"_engines"}
+    OF_TENSORS = frozenset({"model", "_domain"})
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Make the engines again."""
-        self.__dict__.update(state)
+    def begin(self) -> None:
+        """Make the engines, and forget the pairs: a thread may have been stopped among them."""
+        super().begin()
         self._engines = Selector(self.model.potential, self._device, self._requested_engine)
+        self._domain.reset()
 
     def _forget(self) -> None:
         self._fingerprint, self._polarization = None, None

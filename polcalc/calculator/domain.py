@@ -58,10 +58,15 @@ class Domain:
         self._looked_up = {MEANING[name] for name in potential.looked_up}
         self._closest = _closest_distances(card)
         self._neighbors = NeighborList(float(self._closest.max()) + 1e-3, skin=0.5)
-        self._pairs: tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats] | None = None
-        self._numbers = b""
         self._told: set[object] = set()
         self._last: tuple[NDArray[np.int64], ElectronicState] | None = None
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget the pairs: the next check lists them anew."""
+        self._neighbors.reset()
+        self._pairs: tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats] | None = None
+        self._numbers = b""
 
     def check_composition(
         self,
