@@ -64,9 +64,16 @@ def clear_endings() -> Iterator[None]:
     try:
         with interruptible():
             yield
+            sys.stdout.flush()
     except (InputError, NotConverged, RunFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         raise SystemExit(error.exit_code) from error
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        place = f": {error.filename}" if error.filename else ""
+        print(f"error: {error.strerror or error}{place}", file=sys.stderr)
+        raise SystemExit(InputError.exit_code) from error
     except KeyboardInterrupt as error:
         print("interrupted: the files hold everything up to here", file=sys.stderr)
         raise SystemExit(INTERRUPTED) from error

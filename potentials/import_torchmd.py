@@ -86,7 +86,7 @@ def read(path: str | Path) -> TorchMDCheckpoint:
             f"`checkpoint` must hold plain values and tensors only; {path} holds {what}. Save it"
             " again without it."
         ) from error
-    except (RuntimeError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (RuntimeError, EOFError, LookupError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"`checkpoint` must be a TorchMD-NET checkpoint; {path} cannot be read as one. Check"
             " the file."

@@ -72,7 +72,7 @@ def test_a_declaration_has_the_parameters_and_defaults_of_its_work(
     module, function = declared.work
     work = inspect.signature(getattr(import_module(f"md_runs.{module}"), function)).parameters
     options = dict(inspect.signature(declared).parameters)
-    del options["context"]
+    del options["context"], options["defaults_file"]
     assert list(options) == [parameter for parameter in work if parameter != "given"]
     different = {
         option: (options[option].default, work[option].default)

@@ -70,6 +70,7 @@ OPTIONAL = {
     "pyscf",
     "MDAnalysis",
     "torchmdnet",
+    "yaml",
 }
 OPTIONAL |= {
     "torch.utils.tensorboard",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from importlib import import_module
 from itertools import groupby
 from typing import Annotated, Any, NamedTuple
@@ -15,6 +17,7 @@ from typer.completion import (  # type: ignore[attr-defined]
 from typer.core import TyperCommand, TyperGroup
 
 from md_runs.cli.commands import PLAIN, Command, QuickHelp
+from md_runs.errors import InputError
 
 STRUCTURES, DYNAMICS = "Structures", "Dynamics"
 MODELS, REFERENCE = "Models", "Reference data"
@@ -122,10 +125,19 @@ def polcalc(
     """Dynamics, relaxation and validation with potentials that know charge and spin."""
 
 
-def main() -> Any:
+def main() -> None:
     """Run the command."""
     completion_init()
-    return app()
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as error:  # nobody reads, or the disk behind stdout is full
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at the end
+        if not isinstance(error, BrokenPipeError):
+            print(f"error: {error.strerror} (writing to stdout)", file=sys.stderr)
+        sys.exit(InputError.exit_code)
 
 
 if __name__ == "__main__":

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from functools import wraps
 from importlib import import_module
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import typer
 from typer.core import TyperCommand
 
-from md_runs.errors import clear_endings
+from md_runs.cli.config import ConfigFile
+from md_runs.errors import InputError, clear_endings
 from md_runs.signals import silent_end
 
 Declaration = Callable[..., None]
@@ -33,7 +36,9 @@ def does(module: str, function: str) -> Callable[[Declaration], Declaration]:
 
     def complete(declared: Declaration) -> Declaration:
         @wraps(declared)
-        def command(context: typer.Context, **options: Any) -> None:
+        def command(context: typer.Context, defaults_file: Path | None, **options: Any) -> None:
+            with clear_endings():
+                check_numbers(options)
             with silent_end():
                 work = getattr(import_module(f"md_runs.{module}"), function)
             if "given" in inspect.signature(work).parameters:
@@ -49,9 +54,18 @@ def does(module: str, function: str) -> Callable[[Declaration], Declaration]:
                 p.replace(kind=inspect.Parameter.KEYWORD_ONLY, annotation=hints[p.name])
                 for p in signature.parameters.values()
             ),
+            inspect.Parameter(
+                "defaults_file",
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=ConfigFile,
+            ),
         ]
         declaration: Any = command
-        declaration.__annotations__ = hints | {"context": typer.Context}
+        declaration.__annotations__ = hints | {
+            "context": typer.Context,
+            "defaults_file": ConfigFile,
+        }
         declaration.__signature__ = signature.replace(parameters=parameters)
         declaration.work = (module, function)
         return command
@@ -59,12 +73,28 @@ def does(module: str, function: str) -> Callable[[Declaration], Declaration]:
     return complete
 
 
+def check_numbers(options: Mapping[str, Any]) -> None:
+    """Refuse numbers that no computation means: infinite ones, and whole ones beyond 64 bits.
+
+    Raises
+    ------
+    InputError
+    """
+    for name, value in options.items():
+        option = f"--{name.replace('_', '-')}"
+        if isinstance(value, float) and not math.isfinite(value):
+            raise InputError(f"`{option}` must be a finite number; got {value}. Correct it.")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            raise InputError(f"`{option}` must fit 64 bits; got {value}. Take a smaller number.")
+
+
 def given(context: typer.Context) -> set[str]:
     """Name the options and arguments that do not have their defaults."""
     return {
         name
         for name in context.params
-        if getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
+        if name != "defaults_file"
+        and getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
     }
 
 
