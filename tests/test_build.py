@@ -13,7 +13,7 @@ from md_runs.cli.app import app
 from md_runs.errors import InputError
 
 pytest.importorskip("rdkit", reason="needs RDKit")
-from md_runs.surfaces.smiles import CONTACT, build
+from md_runs.structures.smiles import CONTACT, build
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ LAYERS = (
     ("potentials", "potentials.ops._kernels", "polcalc.engines.native._native"),
     (
         "potentials.files",
+        "potentials.integrity",
         "potentials.processes",
         "potentials.quantities",
         "potentials.shipped",

@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 
 from md_runs.errors import InputError, NotConverged
-from md_runs.surfaces.bonds import changed_bonds
+from md_runs.structures.bonds import changed_bonds
 from md_runs.surfaces.curvature import lowest_curvature
 from md_runs.surfaces.relax import (
     OPTIMIZERS,

@@ -7,7 +7,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 
-from md_runs.surfaces.symmetry import find_symmetry
+from md_runs.structures.symmetry import find_symmetry
 
 
 def octahedron() -> Atoms:

@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms
 
 from md_runs.errors import as_input_error
-from md_runs.surfaces.bonds import BondChanges, changed_bonds
+from md_runs.structures.bonds import BondChanges, changed_bonds
 from md_runs.surfaces.crossing import Crossing, Surfaces, find_crossings
 from md_runs.surfaces.curvature import Curvature, beside, lowest_curvature
 from md_runs.surfaces.lockstep import Floats, Place, largest, search

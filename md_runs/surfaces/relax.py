@@ -12,7 +12,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
 from md_runs.errors import InputError, NotConverged
-from md_runs.surfaces.bonds import BondChanges, changed_bonds
+from md_runs.structures.bonds import BondChanges, changed_bonds
 from md_runs.surfaces.curvature import Curvature, beside, lowest_curvature
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}

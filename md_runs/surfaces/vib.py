@@ -26,8 +26,8 @@ from md_runs.records.output import check_free, recorded, to_json, write_figure
 from md_runs.records.structures import set_state, write_structures
 from md_runs.screen import errors, screen
 from md_runs.session import ModelOptions
+from md_runs.structures.symmetry import find_symmetry
 from md_runs.surfaces.relax import relax, remarks
-from md_runs.surfaces.symmetry import find_symmetry
 from md_runs.surfaces.vibrations import (
     MONATOMIC,
     Gas,

@@ -10,7 +10,7 @@ import typer
 from md_runs.cli.commands import does
 
 
-@does("surfaces.smiles", "build_file")
+@does("structures.smiles", "build_file")
 def command(
     smiles: Annotated[
         str,

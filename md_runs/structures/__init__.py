@@ -1,0 +1,1 @@
+"""Structures themselves: made from a SMILES, their bonds, their symmetry."""
