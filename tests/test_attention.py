@@ -19,8 +19,8 @@ from potentials.experts import Experts, compact, expanded
 from potentials.potential import Potential, predict
 from potentials.structure.graph import AtomicGraph, from_ase
 from potentials.training import read_config
+from potentials.training.initial_weights import take_over
 from potentials.training.specialise import combine, expert_config
-from potentials.training.start import take_over
 from tests.training import toy
 
 LOCAL: dict[str, Any] = toy.SPEC | {

@@ -32,8 +32,8 @@ from potentials.parts.conditioning import MAX_ATOMIC_NUMBER
 from potentials.potential import predict
 from potentials.structure.graph import AtomicGraph, States, collate, from_ase
 from potentials.training import prepare, read_config
+from potentials.training.initial_weights import take_over
 from potentials.training.specialise import combine, expert_config
-from potentials.training.start import take_over
 from tests.training import toy
 
 STATES = [(0, 1), (1, 2)]

@@ -367,10 +367,10 @@ def test_a_training_goes_as_with_autograd(tmp_path: Path) -> None:
         trained("three", "autograd"),
     )
     last, first = (
-        native.state.history[-1]["validation_loss"],
-        native.state.history[0]["validation_loss"],
+        native.progress.history[-1]["validation_loss"],
+        native.progress.history[0]["validation_loss"],
     )
-    assert last == pytest.approx(expected.state.history[-1]["validation_loss"], rel=0.01)
+    assert last == pytest.approx(expected.progress.history[-1]["validation_loss"], rel=0.01)
     assert last < 0.99 * first
     for a, b in zip(native.params, again.params, strict=True):
         assert torch.equal(a, b)

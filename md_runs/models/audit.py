@@ -25,12 +25,13 @@ from md_runs.models.doctor import Finding, findings_table
 from md_runs.records.output import to_json
 from md_runs.records.versions import version_of
 from md_runs.screen import screen
-from md_runs.surfaces.levels import State, in_state
+from md_runs.surfaces.levels import in_state
 from md_runs.surfaces.lockstep import Floats
 from polcalc import PolarizedCalculator
 from polcalc.calculator import electrons
 from polcalc.calculator.domain import ExtrapolationWarning
 from potentials.checkpoint import Card, store_card
+from potentials.structure.graph import State
 
 APART_A = 30.0  # between the nearest atoms of two molecules
 ADDITIVE_EV = 1e-3  # far molecules add to within this

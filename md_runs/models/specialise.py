@@ -14,8 +14,9 @@ from md_runs.screen import screen
 from polcalc.engines.native.training import GRADIENTS
 from potentials.checkpoint import load
 from potentials.processes import process_pool
+from potentials.structure.graph import State
 from potentials.training import Config, read_config
-from potentials.training.specialise import State, save_combined, train_expert
+from potentials.training.specialise import save_combined, train_expert
 
 
 def specialise(

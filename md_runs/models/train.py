@@ -173,7 +173,7 @@ def _watch(training: Training) -> AbstractContextManager[object]:
 
 
 def _line(training: Training) -> Table:
-    state, done = training.state, training.done
+    state, done = training.progress, training.done
     line = Table.grid(padding=(0, 1))
     left = (
         f"{timedelta(seconds=round(state.elapsed_s * (1 - done) / done))} left"

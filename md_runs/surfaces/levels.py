@@ -27,8 +27,8 @@ from polcalc import PolarizedCalculator
 from polcalc.calculator import electrons
 from polcalc.calculator.electrons import STATE_KEYS
 from potentials.checkpoint import Card
+from potentials.structure.graph import State
 
-State = tuple[int, int]  # charge in e, multiplicity 2S + 1
 BATCH = 256  # structures handed over at once; the calculator cuts them into batches that fit
 
 

@@ -14,7 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from md_runs.records.figures import BLUE, GREEN, GREY, LEGEND, ORANGE
-from md_runs.surfaces.levels import Levels, Refused, State
+from md_runs.surfaces.levels import Levels, Refused
+from potentials.structure.graph import State
 
 SHOWN = 30  # structures listed one by one at most
 

@@ -1,7 +1,7 @@
 """DimeNet++: messages that act on each other at angles (arXiv 2011.14115, 2003.03123).
 
     symbol of the paper          here
-    m_ji                         a row of state.messages, receiver i, sender j
+    m_ji                         a row of hidden.messages, receiver i, sender j
     e_RBF(d)                     edges.radial
     a_SBF(d_kj, α)               edges.angles: functions of the distance times functions of the
                                  angle
@@ -24,7 +24,7 @@ from potentials.parts.radial import RadialFilter, both_ways
 from potentials.structure.geometry import Edges, angle_sum, at, neighbor_sum, neighbor_vectors
 
 
-class State(NamedTuple):
+class Hidden(NamedTuple):
     """Scalars of all points, and the messages that go on."""
 
     scalars: Tensor  # (M, C)
@@ -91,18 +91,18 @@ class DimeNetPP(nn.Module):
             for _ in range(n_layers)
         )
 
-    def start(self, scalars: Tensor, edges: Edges) -> State:
+    def start(self, scalars: Tensor, edges: Edges) -> Hidden:
         """Embed the messages from the embedded elements (M, C) of both ends."""
         messages = self.embedding(scalars, edges)
-        return State(scalars + self.output(messages, edges), messages)
+        return Hidden(scalars + self.output(messages, edges), messages)
 
-    def scalars(self, state: State) -> Tensor:
+    def scalars(self, hidden: Hidden) -> Tensor:
         """Return (M, C)."""
-        return state.scalars
+        return hidden.scalars
 
-    def vectors(self, state: State, edges: Edges, weights: Tensor) -> Tensor:
+    def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the messages by weights (C,) along their directions: (M, 3)."""
-        return neighbor_vectors(state.messages, weights, edges)
+        return neighbor_vectors(hidden.messages, weights, edges)
 
 
 class Embedding(nn.Module):
@@ -155,10 +155,10 @@ class Layer(nn.Module):
         super().__init__()
         self.interaction, self.output = interaction, output
 
-    def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
+    def forward(self, hidden: Hidden, edges: Edges, factor: Tensor) -> Hidden:
         """Update the messages, and add what they say to the scalars."""
-        messages = self.interaction(state.messages, edges)
-        return State(state.scalars + self.output(messages, edges), messages)
+        messages = self.interaction(hidden.messages, edges)
+        return Hidden(hidden.scalars + self.output(messages, edges), messages)
 
 
 class Interaction(nn.Module):

@@ -1,8 +1,8 @@
 """EGNN: messages from scalars and distances (arXiv 2102.09844); coordinates are not updated.
 
     symbol of the paper          here
-    h_i                          state.scalars
-    m_ij                         state.messages
+    h_i                          hidden.scalars
+    m_ij                         hidden.messages
     φ_e, φ_h, φ_inf              Layer.message, Layer.update, Layer.gate
 
 Differs: the squared distance may be any encoding; the sum over neighbours carries the cutoff
@@ -20,7 +20,7 @@ from potentials.parts.radial import RadialFilter, both_ways
 from potentials.structure.geometry import Edges, at, neighbor_sum, neighbor_vectors
 
 
-class State(NamedTuple):
+class Hidden(NamedTuple):
     """Scalars of all points, and the messages that made them."""
 
     scalars: Tensor  # (M, C)
@@ -49,20 +49,20 @@ class EGNN(nn.Module):
         self.n_layers = n_layers
         self.layers = nn.ModuleList(Layer(channels, n_radial) for _ in range(n_layers))
 
-    def start(self, scalars: Tensor, edges: Edges) -> State:
+    def start(self, scalars: Tensor, edges: Edges) -> Hidden:
         """Begin with the embedded elements (M, C)."""
-        return State(scalars, scalars.new_zeros(0, self.channels))
+        return Hidden(scalars, scalars.new_zeros(0, self.channels))
 
-    def scalars(self, state: State) -> Tensor:
+    def scalars(self, hidden: Hidden) -> Tensor:
         """Return (M, C)."""
-        return state.scalars
+        return hidden.scalars
 
-    def vectors(self, state: State, edges: Edges, weights: Tensor) -> Tensor:
+    def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Sum the messages of the last layer along their directions, mixed by weights (C,): (M, 3).
 
         Equation 4 moves coordinates so.
         """
-        return neighbor_vectors(state.messages, weights, edges)
+        return neighbor_vectors(hidden.messages, weights, edges)
 
 
 class Layer(nn.Module):
@@ -85,14 +85,14 @@ class Layer(nn.Module):
             nn.Linear(2 * channels, channels), nn.SiLU(), nn.Linear(channels, channels)
         )
 
-    def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
+    def forward(self, hidden: Hidden, edges: Edges, factor: Tensor) -> Hidden:
         """Update the scalars."""
-        h = state.scalars
+        h = hidden.scalars
         distance = both_ways(self.filter(edges)[0][:, 0])  # (2P, C)
         messages = self.message(
             at(self.receiver(h), edges.receivers) + at(self.sender(h), edges.senders) + distance
         )
         messages = self.gate(messages) * messages
-        return State(
+        return Hidden(
             h + self.update(torch.cat([h, neighbor_sum(messages, edges)], dim=1)), messages
         )

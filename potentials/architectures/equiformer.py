@@ -34,7 +34,7 @@ Features = tuple[Tensor, ...]  # by degree: (rows, 2l+1, C_l)
 EPSILON = 1e-2
 
 
-class State(NamedTuple):
+class Hidden(NamedTuple):
     """Features of all points; after the last block scalars alone."""
 
     features: Features
@@ -99,17 +99,17 @@ class Equiformer(nn.Module):
         )
         self.norm = nn.LayerNorm(channels)
 
-    def start(self, scalars: Tensor, edges: Edges) -> State:
+    def start(self, scalars: Tensor, edges: Edges) -> Hidden:
         """Embed points by their own scalars (M, C) and the directions to their neighbours."""
-        return State(self.embedding(scalars, edges))
+        return Hidden(self.embedding(scalars, edges))
 
-    def scalars(self, state: State) -> Tensor:
+    def scalars(self, hidden: Hidden) -> Tensor:
         """Return (M, C)."""
-        return self.norm(state.features[0][:, 0])  # type: ignore[no-any-return]
+        return self.norm(hidden.features[0][:, 0])  # type: ignore[no-any-return]
 
-    def vectors(self, state: State, edges: Edges, weights: Tensor) -> Tensor:
+    def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the features of degree 1 by weights (C_1,): (M, 3)."""
-        return state.features[1] @ weights
+        return hidden.features[1] @ weights
 
 
 class Embedding(nn.Module):
@@ -151,10 +151,10 @@ class Layer(nn.Module):
         )
         self.second_norm, self.feed_forward = Norm(out), FeedForward(out)
 
-    def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
+    def forward(self, hidden: Hidden, edges: Edges, factor: Tensor) -> Hidden:
         """Update the features."""
-        features = _added(state.features, self.attention(self.norm(state.features), edges))
-        return State(_added(features, self.feed_forward(self.second_norm(features))))
+        features = _added(hidden.features, self.attention(self.norm(hidden.features), edges))
+        return Hidden(_added(features, self.feed_forward(self.second_norm(features))))
 
 
 class Attention(nn.Module):

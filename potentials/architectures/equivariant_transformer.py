@@ -3,7 +3,7 @@
 Attention to neighbours by distance, on scalars and vectors (arXiv 2202.02541).
 
     symbol of the paper          here
-    x_i, v_i                     state.scalars, state.vectors
+    x_i, v_i                     hidden.scalars, hidden.vectors
     D^K, D^V                     the first and the other three parts of a RadialFilter
     φ(d)                         edges.envelope, applied by the neighbour sums
     U_1, U_2, U_3                Mixing
@@ -24,7 +24,7 @@ from potentials.parts.radial import RadialFilter, both_ways
 from potentials.structure.geometry import Edges, at, neighbor_sum
 
 
-class State(NamedTuple):
+class Hidden(NamedTuple):
     """Features of all points."""
 
     scalars: Tensor  # (M, C)
@@ -61,19 +61,19 @@ class EquivariantTransformer(nn.Module):
         self.layers = nn.ModuleList(Layer(channels, n_radial, n_heads, mix) for mix in mixing)
         self.norm = nn.LayerNorm(channels)
 
-    def start(self, scalars: Tensor, edges: Edges) -> State:
+    def start(self, scalars: Tensor, edges: Edges) -> Hidden:
         """Embed points by their own scalars (M, C) and their neighbours'; vectors are 0."""
-        return State(
+        return Hidden(
             self.embedding(scalars, edges), scalars.new_zeros(len(scalars), 3, self.channels)
         )
 
-    def scalars(self, state: State) -> Tensor:
+    def scalars(self, hidden: Hidden) -> Tensor:
         """Return (M, C)."""
-        return self.norm(state.scalars)  # type: ignore[no-any-return]
+        return self.norm(hidden.scalars)  # type: ignore[no-any-return]
 
-    def vectors(self, state: State, edges: Edges, weights: Tensor) -> Tensor:
+    def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the vectors by weights (C,): (M, 3)."""
-        return state.vectors @ weights
+        return hidden.vectors @ weights
 
 
 class NeighborEmbedding(nn.Module):
@@ -110,9 +110,9 @@ class Layer(nn.Module):
         self.mix = mix
         self.output = nn.Linear(channels, 3 * channels)
 
-    def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
+    def forward(self, hidden: Hidden, edges: Edges, factor: Tensor) -> Hidden:
         """Update scalars and vectors."""
-        x = self.norm(state.scalars)
+        x = self.norm(hidden.scalars)
         query, key, value = self.query(x), self.key(x), self.value(x).view(len(x), 3, -1)
         filters, filter_self = self.filter(edges)  # (P, 4, C), (4, C)
         i, j = edges.receivers, edges.senders
@@ -123,14 +123,14 @@ class Layer(nn.Module):
             query, key, value, filter_self
         )  # (M, C) each; its direction is 0
         vectors = (
-            at(state.vectors, j) * s1[:, None] + edges.directions[:, :, None] * s2[:, None]
+            at(hidden.vectors, j) * s1[:, None] + edges.directions[:, :, None] * s2[:, None]
         )  # (2P, 3, C)
         y = own + neighbor_sum(weighted, edges)
-        around = state.vectors * own_s1[:, None] + neighbor_sum(vectors, edges)
+        around = hidden.vectors * own_s1[:, None] + neighbor_sum(vectors, edges)
         o1, o2, o3 = self.output(y).chunk(3, dim=-1)
-        product, mixed = self.mix(state.vectors)
-        return State(
-            state.scalars + product * o2 + o3, state.vectors + mixed * o1[:, None] + around
+        product, mixed = self.mix(hidden.vectors)
+        return Hidden(
+            hidden.scalars + product * o2 + o3, hidden.vectors + mixed * o1[:, None] + around
         )
 
     def attend(

@@ -1,7 +1,7 @@
 """SchNet: continuous-filter convolutions on scalars (arXiv 1706.08566).
 
     symbol of the paper          here
-    x_i                          state.scalars
+    x_i                          hidden.scalars
     W(r_i - r_j)                 RadialFilter, a function of the distance
     ssp                          shifted_softplus
 
@@ -20,7 +20,7 @@ from potentials.parts.radial import RadialFilter, both_ways
 from potentials.structure.geometry import Edges, at, neighbor_sum, neighbor_vectors
 
 
-class State(NamedTuple):
+class Hidden(NamedTuple):
     """Scalars of all points, and the messages that made them."""
 
     scalars: Tensor  # (M, C)
@@ -49,17 +49,17 @@ class SchNet(nn.Module):
         self.n_layers = n_layers
         self.layers = nn.ModuleList(Interaction(channels, n_radial) for _ in range(n_layers))
 
-    def start(self, scalars: Tensor, edges: Edges) -> State:
+    def start(self, scalars: Tensor, edges: Edges) -> Hidden:
         """Begin with the embedded elements (M, C)."""
-        return State(scalars, scalars.new_zeros(0, self.channels))
+        return Hidden(scalars, scalars.new_zeros(0, self.channels))
 
-    def scalars(self, state: State) -> Tensor:
+    def scalars(self, hidden: Hidden) -> Tensor:
         """Return (M, C)."""
-        return state.scalars
+        return hidden.scalars
 
-    def vectors(self, state: State, edges: Edges, weights: Tensor) -> Tensor:
+    def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the messages of the last layer by weights (C,) along their directions: (M, 3)."""
-        return neighbor_vectors(state.messages, weights, edges)
+        return neighbor_vectors(hidden.messages, weights, edges)
 
 
 class Interaction(nn.Module):
@@ -76,11 +76,11 @@ class Interaction(nn.Module):
             nn.Linear(channels, channels), ShiftedSoftplus(), nn.Linear(channels, channels)
         )
 
-    def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
+    def forward(self, hidden: Hidden, edges: Edges, factor: Tensor) -> Hidden:
         """Update the scalars."""
         filters = both_ways(self.filter(edges)[0][:, 0])  # (2P, C)
-        messages = filters * at(self.mix(state.scalars), edges.senders)
-        return State(state.scalars + self.update(neighbor_sum(messages, edges)), messages)
+        messages = filters * at(self.mix(hidden.scalars), edges.senders)
+        return Hidden(hidden.scalars + self.update(neighbor_sum(messages, edges)), messages)
 
 
 class ShiftedSoftplus(nn.Module):

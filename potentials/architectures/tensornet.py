@@ -9,7 +9,7 @@ squares.
     e(d)                         edges.radial
     φ(d)                         edges.envelope (applied by the neighbour sums) and inside e(d)
     f^I, f^A, f^S                the three parts of a RadialFilter
-    a (state factor)             factor
+    a (state factor)              factor
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from potentials.structure.geometry import Edges, neighbor_convolution, neighbor_
 SIZES = (1, 3, 5)  # components of I, A and S
 
 
-class State(NamedTuple):
+class Hidden(NamedTuple):
     """Tensor features of all points."""
 
     tensors: Tensor  # (9, M, C)
@@ -63,25 +63,25 @@ class TensorNet(nn.Module):
         self.norm = nn.LayerNorm(3 * channels)
         self.output = nn.Linear(3 * channels, channels)
 
-    def start(self, scalars: Tensor, edges: Edges) -> State:
+    def start(self, scalars: Tensor, edges: Edges) -> Hidden:
         """Embed points by their species scalars (M, C) and their neighbours."""
-        return State(self.embedding(scalars, edges))
+        return Hidden(self.embedding(scalars, edges))
 
-    def scalars(self, state: State) -> Tensor:
+    def scalars(self, hidden: Hidden) -> Tensor:
         """Read out x = SiLU(W LayerNorm[3ι² ⊕ ‖A‖ ⊕ ‖S‖] + b): (M, C)."""
-        return nn.functional.silu(self.output(self.norm(self.invariants(state))))
+        return nn.functional.silu(self.output(self.norm(self.invariants(hidden))))
 
-    def invariants(self, state: State) -> Tensor:
+    def invariants(self, hidden: Hidden) -> Tensor:
         """Return 3ι² ⊕ ‖A‖ ⊕ ‖S‖: (M, 3C), none negative."""
-        return torch.cat([part.sum(0) for part in state.tensors.square().split(SIZES)], dim=-1)
+        return torch.cat([part.sum(0) for part in hidden.tensors.square().split(SIZES)], dim=-1)
 
-    def add(self, state: State, scalars: Tensor) -> State:
+    def add(self, hidden: Hidden, scalars: Tensor) -> Hidden:
         """Add scalars (M, C) to the isotropic parts."""
-        return State(torch.cat([state.tensors[:1] + scalars, state.tensors[1:]]))
+        return Hidden(torch.cat([hidden.tensors[:1] + scalars, hidden.tensors[1:]]))
 
-    def vectors(self, state: State, edges: Edges, weights: Tensor) -> Tensor:
+    def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the vectors of the antisymmetric parts by weights (C,): (M, 3)."""
-        return (state.tensors[1:4] @ weights).T
+        return (hidden.tensors[1:4] @ weights).T
 
 
 class Embedding(nn.Module):
@@ -147,16 +147,16 @@ class Interaction(nn.Module):
         self.mix_out = Mixing(channels)
         self.product = PRODUCTS[group]
 
-    def forward(self, state: State, edges: Edges, factor: Tensor) -> State:
+    def forward(self, hidden: Hidden, edges: Edges, factor: Tensor) -> Hidden:
         """Update the tensors; ``factor`` (M, 1 or C) is the charge and spin factor a."""
         filters, filter_self = self.filter(edges)  # step 1: (P, 3, C), (3, C)
-        x = normalize(state.tensors)  # step 2
+        x = normalize(hidden.tensors)  # step 2
         y = self.mix_in(x)  # step 3
         messages = neighbor_convolution(filters, y, edges)  # step 4, without
         messages = messages + filter_self[list(PART)][:, None] * y  # and with the self loop
         c = normalize(self.product(y, messages, factor))  # steps 5 and 6
         delta = self.mix_out(c)
-        return State(x + delta + factor * matrix_product(delta, delta))  # step 7
+        return Hidden(x + delta + factor * matrix_product(delta, delta))  # step 7
 
 
 class Mixing(nn.Module):

@@ -22,9 +22,9 @@ class NoAttention(nn.Module):
     def __init__(self, channels: int, n_layers: int, n_invariants: int) -> None:
         super().__init__()
 
-    def forward(self, layer: int, architecture: Any, state: Any, states: States[Tensor]) -> Any:
-        """Return the state as it is."""
-        return state
+    def forward(self, layer: int, architecture: Any, hidden: Any, states: States[Tensor]) -> Any:
+        """Return what it was given."""
+        return hidden
 
 
 class ChargedAttention(nn.Module):
@@ -69,13 +69,13 @@ class ChargedAttention(nn.Module):
             _Exchange(channels, n_invariants, n_heads, n_values) for _ in range(n_layers - 1)
         )
 
-    def forward(self, layer: int, architecture: Any, state: Any, states: States[Tensor]) -> Any:
-        """Add to the state before a layer what atoms learn from the others of their molecule."""
+    def forward(self, layer: int, architecture: Any, hidden: Any, states: States[Tensor]) -> Any:
+        """Add, before a layer, what atoms learn from the others of their molecule."""
         if layer == 0:
-            return state
+            return hidden
         amounts = shared_out(states)
-        added = self.layers[layer - 1](architecture.invariants(state), states.batch, amounts)
-        return architecture.add(state, added * (amounts > 0)[states.batch, None])
+        added = self.layers[layer - 1](architecture.invariants(hidden), states.batch, amounts)
+        return architecture.add(hidden, added * (amounts > 0)[states.batch, None])
 
     @torch.no_grad()
     def silence(self) -> None:

@@ -50,6 +50,9 @@ class Field(NamedTuple):
     info: bool = False  # users give it, under its name in ``atoms.info``
 
 
+State = tuple[int, int]  # total charge in e and multiplicity 2S + 1 of one structure
+
+
 class States(NamedTuple, Generic[Array]):
     """Total charge and multiplicity of parts of a structure, and the part of each atom.
 

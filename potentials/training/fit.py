@@ -23,12 +23,12 @@ from potentials.training.average import Average
 from potentials.training.config import DTYPES, Config, from_dict, override
 from potentials.training.data import StructureSet, epoch_order
 from potentials.training.evaluate import errors
+from potentials.training.initial_weights import take_over
 from potentials.training.logs import Logs, by_state
 from potentials.training.loss import Gradients, Loss, autograd, compiled, misfit, parameter_groups
 from potentials.training.optimizers import make_optimizer
 from potentials.training.preparation import Material
-from potentials.training.start import take_over
-from potentials.training.state import CHECKPOINT, State, load_state, save_state
+from potentials.training.progress import CHECKPOINT, Progress, load_progress, save_progress
 from potentials.training.step import GraphStep, Step, replayable
 
 if TYPE_CHECKING:
@@ -99,11 +99,11 @@ class Training:
             StructureSet(f, self.potential.cutoff, self.fabric.device) for f in material[1:3]
         )
         self.steps_per_epoch = len(self.train) // settings.batch_size
-        self.state = State(config=self.config.to_dict())
+        self.progress = Progress(config=self.config.to_dict())
         if resume and (output / CHECKPOINT).exists():
             self._resume()
         self.logs = (
-            Logs(output, self.state.history, self.state.step)
+            Logs(output, self.progress.history, self.progress.step)
             if self.fabric.is_global_zero
             else None
         )
@@ -114,30 +114,30 @@ class Training:
     @property
     def epoch(self) -> int:
         """Number of whole epochs done."""
-        return self.state.step // self.steps_per_epoch
+        return self.progress.step // self.steps_per_epoch
 
     def run(self) -> None:
         """Train to the end of the schedule; leave the averaged weights in the potential."""
         self._warm_up()
         clock = saved = time.perf_counter()
-        while not self.state.stopped and self._advance() < 1:
+        while not self.progress.stopped and self._advance() < 1:
             self._train()
             at_end = (
-                self.state.step
+                self.progress.step
                 % (self.steps_per_epoch * self.config.training.validate_every_epochs)
                 == 0
             )
             if at_end:
                 self._validate()
             now = time.perf_counter()
-            self.state.elapsed_s, clock = self.state.elapsed_s + now - clock, now
+            self.progress.elapsed_s, clock = self.progress.elapsed_s + now - clock, now
             if at_end or now - saved >= 60 * self.config.training.checkpoint_every_min:
                 self.save()
                 saved = now
-        if not self.state.history or self.state.history[-1]["step"] != self.state.step:
+        if not self.progress.history or self.progress.history[-1]["step"] != self.progress.step:
             self._validate()
         self.save()
-        self.average.set(self.state.best if self.state.stopped else self.average.values)
+        self.average.set(self.progress.best if self.progress.stopped else self.average.values)
         with torch.no_grad():
             for p, value in zip(self.params, self.average.values, strict=True):
                 p.copy_(value)
@@ -146,21 +146,22 @@ class Training:
         """Write the checkpoint."""
         if not self.fabric.is_global_zero:
             return
-        self.state.weights, self.state.average = self.potential.state_dict(), self.average.values
-        self.state.optimizer, self.state.random = self.optimizer.state_dict(), torch.get_rng_state()
-        save_state(self.output / CHECKPOINT, self.state)
+        progress = self.progress
+        progress.weights, progress.average = self.potential.state_dict(), self.average.values
+        progress.optimizer, progress.random = self.optimizer.state_dict(), torch.get_rng_state()
+        save_progress(self.output / CHECKPOINT, progress)
 
     def _resume(self) -> None:
         """Take over the checkpoint."""
-        state = load_state(self.output / CHECKPOINT)
-        _check_same(from_dict(state.config), self.config)
-        state.config = self.config.to_dict()
-        self.potential.load_state_dict(state.weights)
-        self.average.set(state.average)
-        self.optimizer.load_state_dict(state.optimizer)
-        assert state.random is not None
-        torch.set_rng_state(state.random)
-        self.state = state
+        progress = load_progress(self.output / CHECKPOINT)
+        _check_same(from_dict(progress.config), self.config)
+        progress.config = self.config.to_dict()
+        self.potential.load_state_dict(progress.weights)
+        self.average.set(progress.average)
+        self.optimizer.load_state_dict(progress.optimizer)
+        assert progress.random is not None
+        torch.set_rng_state(progress.random)
+        self.progress = progress
 
     def _make_step(self, ways: Mapping[str, Gradients]) -> Step:
         chosen = self.config.training.gradients
@@ -191,31 +192,31 @@ class Training:
 
         Of epochs or of time, whichever is more advanced.
         """
-        schedule, state = self.config.schedule, self.state
+        schedule, progress = self.config.schedule, self.progress
         fractions = []
         if schedule.max_epochs is not None:
-            fractions.append(state.step / (schedule.max_epochs * self.steps_per_epoch))
+            fractions.append(progress.step / (schedule.max_epochs * self.steps_per_epoch))
         if schedule.time_budget_min is not None:
             fractions.append(
-                self._same_everywhere(state.elapsed_s / (60 * schedule.time_budget_min))
+                self._same_everywhere(progress.elapsed_s / (60 * schedule.time_budget_min))
             )
         self.done = min(max(fractions), 1.0)
         return self.done
 
     def _train(self) -> None:
-        config, state = self.config, self.state
-        warm_up = min(1.0, (state.step + 1) / max(config.schedule.warm_up_steps, 1))
+        config, progress = self.config, self.progress
+        warm_up = min(1.0, (progress.step + 1) / max(config.schedule.warm_up_steps, 1))
         learning_rate = (
             config.optimizer.learning_rate * warm_up * 0.5 * (1 + math.cos(math.pi * self.done))
         )
-        loss, _ = self._step(self._share(self._next()), learning_rate, state.step + 1)
-        state.step += 1
-        state.loss_sum += loss
-        state.loss_steps += 1
+        loss, _ = self._step(self._share(self._next()), learning_rate, progress.step + 1)
+        progress.step += 1
+        progress.loss_sum += loss
+        progress.loss_steps += 1
 
     def _next(self) -> Tensor:
         """Return the structures of the next step (B,)."""
-        epoch, place = divmod(self.state.step, self.steps_per_epoch)
+        epoch, place = divmod(self.progress.step, self.steps_per_epoch)
         if self._order[0] != epoch:
             self._order = epoch, epoch_order(len(self.train), self.config.seed, epoch)
         size = self.config.training.batch_size
@@ -229,17 +230,17 @@ class Training:
         return value if self.fabric.world_size == 1 else float(self.fabric.broadcast(value))
 
     def _validate(self) -> None:
-        state, config = self.state, self.config
+        progress, config = self.progress, self.config
         with self.average.applied():
             found = errors(self.potential, self.validation)
             loss = self._same_everywhere(self._validation_loss())
         row = {
-            "epoch": state.step / self.steps_per_epoch,
-            "step": state.step,
-            "elapsed_s": round(state.elapsed_s, 3),
-            "ms_per_step": round(1000 * state.elapsed_s / state.step, 3),
+            "epoch": progress.step / self.steps_per_epoch,
+            "step": progress.step,
+            "elapsed_s": round(progress.elapsed_s, 3),
+            "ms_per_step": round(1000 * progress.elapsed_s / progress.step, 3),
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
-            "train_loss": state.loss_sum / max(state.loss_steps, 1),
+            "train_loss": progress.loss_sum / max(progress.loss_steps, 1),
             "validation_loss": loss,
             **{
                 name.format(kind): found[name.format(kind)]
@@ -248,14 +249,14 @@ class Training:
             },
             **by_state(found),
         }
-        state.loss_sum, state.loss_steps = 0.0, 0
-        state.history.append(row)
+        progress.loss_sum, progress.loss_steps = 0.0, 0
+        progress.history.append(row)
         self._compare_with_best(loss)
         if self.logs is not None:
             self.logs.add(row)
             self.on_validation(row)
         patience = config.schedule.patience_epochs
-        state.stopped = patience is not None and self.epoch - state.best_epoch >= patience
+        progress.stopped = patience is not None and self.epoch - progress.best_epoch >= patience
 
     def _validation_loss(self) -> float:
         total = 0.0
@@ -268,9 +269,9 @@ class Training:
         return total / len(self.validation)
 
     def _compare_with_best(self, loss: float) -> None:
-        if loss < self.state.best_loss:
-            self.state.best_loss, self.state.best_epoch = loss, self.epoch
-            self.state.best = [value.clone() for value in self.average.values]
+        if loss < self.progress.best_loss:
+            self.progress.best_loss, self.progress.best_epoch = loss, self.epoch
+            self.progress.best = [value.clone() for value in self.average.values]
 
 
 def _check_same(before: Config, now: Config) -> None:

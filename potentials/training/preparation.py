@@ -25,7 +25,7 @@ from potentials.experts import Experts
 from potentials.potential import Potential
 from potentials.quantities import QUANTITIES
 from potentials.training.config import DTYPES, REST, Config
-from potentials.training.start import like_start, take_over
+from potentials.training.initial_weights import like_start, take_over
 
 
 class Material(NamedTuple):

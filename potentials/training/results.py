@@ -37,10 +37,10 @@ def finish(training: Training, command: str, config_text: str = "") -> dict[str,
             potential, StructureSet(material.test, potential.cutoff, training.fabric.device)
         )
     summary: dict[str, Any] = {
-        "epochs": training.state.step / training.steps_per_epoch,
-        "steps": training.state.step,
-        "minutes": training.state.elapsed_s / 60,
-        "stopped_early": training.state.stopped,
+        "epochs": training.progress.step / training.steps_per_epoch,
+        "steps": training.progress.step,
+        "minutes": training.progress.elapsed_s / 60,
+        "stopped_early": training.progress.stopped,
         "n_parameters": sum(p.numel() for p in potential.parameters()),
         "force_scale_eV_per_A": material.scale,
         "device": str(training.fabric.device.type),
@@ -60,7 +60,7 @@ def finish(training: Training, command: str, config_text: str = "") -> dict[str,
         "sha256": checksum,
         "training": summary,
         "errors": found,
-        "history": training.state.history,
+        "history": training.progress.history,
     }
     write_text(training.output / REPORT, json.dumps(report, indent=2) + "\n")
     return report

@@ -22,16 +22,16 @@ from potentials.datasets import load_frames
 from potentials.experts import Experts, compact, expanded
 from potentials.parts.conditioning import MAX_ATOMIC_NUMBER
 from potentials.potential import Potential
+from potentials.structure.graph import State
 from potentials.training.config import Config
 from potentials.training.data import StructureSet
 from potentials.training.evaluate import errors
 from potentials.training.fit import Training
+from potentials.training.initial_weights import take_over
 from potentials.training.loss import Gradients
 from potentials.training.preparation import prepare
 from potentials.training.results import MODEL, described, finish
-from potentials.training.start import take_over
 
-State = tuple[int, int]  # charge in e, multiplicity
 GROWING = (
     "embeddings",
     "attention",

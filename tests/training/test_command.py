@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from md_runs.cli import app as cli
 from potentials.checkpoint import load
-from potentials.training.state import CHECKPOINT
+from potentials.training.progress import CHECKPOINT
 from tests.training import toy
 
 REPOSITORY = Path(__file__).resolve().parents[2]

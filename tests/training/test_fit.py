@@ -18,7 +18,7 @@ from potentials.training.average import Average
 from potentials.training.data import StructureSet
 from potentials.training.evaluate import errors
 from potentials.training.logs import by_state
-from potentials.training.state import CHECKPOINT, State, load_state, save_state
+from potentials.training.progress import CHECKPOINT, Progress, load_progress, save_progress
 from tests.training import toy
 
 
@@ -61,16 +61,16 @@ def test_a_training_that_was_cut_off_ends_with_the_same_weights(tmp_path, optimi
     whole = train(tmp_path / "whole", chosen)
     with pytest.raises(Stop):
         train(tmp_path / "cut", chosen, stop_after=stop_after)
-    assert load_state(tmp_path / "cut" / CHECKPOINT).step == stop_after
+    assert load_progress(tmp_path / "cut" / CHECKPOINT).step == stop_after
     resumed = train(tmp_path / "cut", chosen, resume=True)
     assert same(weights(resumed), weights(whole))
     timeless = [
         {k: v for k, v in row.items() if k not in ("elapsed_s", "ms_per_step")}
-        for row in resumed.state.history
+        for row in resumed.progress.history
     ]
     assert timeless == [
         {k: v for k, v in row.items() if k not in ("elapsed_s", "ms_per_step")}
-        for row in whole.state.history
+        for row in whole.progress.history
     ]
 
 
@@ -167,7 +167,7 @@ def test_training_learns(tmp_path):
         toy.config(schedule={"max_epochs": 40}, optimizer={"learning_rate": 1e-2}),
         structures,
     )
-    before, after = (t.state.history[-1]["forces_mae_meV_per_A"] for t in (start, trained))
+    before, after = (t.progress.history[-1]["forces_mae_meV_per_A"] for t in (start, trained))
     assert after < 0.3 * before
 
 
@@ -193,11 +193,11 @@ def test_time_counts_over_sessions(tmp_path):
     chosen = toy.config(schedule={"max_epochs": None, "time_budget_min": 10.0})
     with pytest.raises(Stop):
         train(tmp_path, chosen, stop_after=2)
-    state = load_state(tmp_path / CHECKPOINT)
+    state = load_progress(tmp_path / CHECKPOINT)
     assert state.elapsed_s > 0
     state.elapsed_s = 600.0
-    save_state(tmp_path / CHECKPOINT, state)
-    assert train(tmp_path, chosen, resume=True).state.step == 2  # nothing left to do
+    save_progress(tmp_path / CHECKPOINT, state)
+    assert train(tmp_path, chosen, resume=True).progress.step == 2  # nothing left to do
 
 
 def test_patience_ends_the_training_with_the_best_weights(tmp_path):
@@ -205,11 +205,11 @@ def test_patience_ends_the_training_with_the_best_weights(tmp_path):
         schedule={"max_epochs": 50, "patience_epochs": 2}, optimizer={"learning_rate": 0.3}
     )
     training = train(tmp_path, chosen)
-    state = training.state
-    assert state.stopped and state.step < 50 * training.steps_per_epoch
-    assert training.epoch - state.best_epoch == 2
-    assert all(torch.equal(p, best) for p, best in zip(training.params, state.best, strict=True))
-    assert state.best_loss == min(row["validation_loss"] for row in state.history)
+    progress = training.progress
+    assert progress.stopped and progress.step < 50 * training.steps_per_epoch
+    assert training.epoch - progress.best_epoch == 2
+    assert all(torch.equal(p, best) for p, best in zip(training.params, progress.best, strict=True))
+    assert progress.best_loss == min(row["validation_loss"] for row in progress.history)
 
 
 def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path):
@@ -258,7 +258,7 @@ def test_energies_alone_can_be_learned(tmp_path):
     training = train(
         tmp_path, toy.config(schedule={"max_epochs": 1}), toy.without_forces(toy.waters(24))
     )
-    row = training.state.history[-1]
+    row = training.progress.history[-1]
     assert row["forces_mae_meV_per_A"] is None and row["energy_mae_meV"] > 0
 
 
@@ -282,27 +282,27 @@ def test_another_configuration_does_not_resume(tmp_path):
             toy.config(schedule={"max_epochs": 1}, optimizer={"learning_rate": 0.5}),
             resume=True,
         )
-    assert train(tmp_path, toy.config(schedule={"max_epochs": 2}), resume=True).state.step == 8
+    assert train(tmp_path, toy.config(schedule={"max_epochs": 2}), resume=True).progress.step == 8
 
 
 def test_a_damaged_checkpoint_is_refused(tmp_path):
-    save_state(tmp_path / CHECKPOINT, State({}))
+    save_progress(tmp_path / CHECKPOINT, Progress({}))
     whole = (tmp_path / CHECKPOINT).read_bytes()
     (tmp_path / CHECKPOINT).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match="checkpoint"):
-        load_state(tmp_path / CHECKPOINT)
+        load_progress(tmp_path / CHECKPOINT)
 
 
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
-    save_state(tmp_path / CHECKPOINT, State({}, step=1))
+    save_progress(tmp_path / CHECKPOINT, Progress({}, step=1))
 
     def fail(*_):
         raise OSError("disk full")
 
     monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_state(tmp_path / CHECKPOINT, State({}, step=2))
-    assert load_state(tmp_path / CHECKPOINT).step == 1
+        save_progress(tmp_path / CHECKPOINT, Progress({}, step=2))
+    assert load_progress(tmp_path / CHECKPOINT).step == 1
     assert [p.name for p in tmp_path.iterdir()] == [CHECKPOINT]
 
 

@@ -35,13 +35,15 @@ def test_fixed_tensors_train_the_same(tmp_path, monkeypatch):
     monkeypatch.setattr(GraphStep, "capture", lambda self: None)
     plain = trained(tmp_path / "plain", Step)
     fixed = trained(tmp_path / "fixed", GraphStep)
-    assert fixed.state.step == plain.state.step == 12
+    assert fixed.progress.step == plain.progress.step == 12
     for a, b in zip(plain.params, fixed.params, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
-    assert fixed.state.history[-1]["train_loss"] == pytest.approx(
-        plain.state.history[-1]["train_loss"], rel=1e-5
+    assert fixed.progress.history[-1]["train_loss"] == pytest.approx(
+        plain.progress.history[-1]["train_loss"], rel=1e-5
     )
-    assert fixed.state.history[-1]["validation_loss"] < fixed.state.history[0]["validation_loss"]
+    assert (
+        fixed.progress.history[-1]["validation_loss"] < fixed.progress.history[0]["validation_loss"]
+    )
 
 
 def test_a_batch_gathered_on_the_device_is_the_batch():
@@ -107,5 +109,6 @@ def test_a_compiled_step_trains_the_same(tmp_path, monkeypatch, encode):
     for a, b in zip(eager.params, compiled.params, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
     assert (
-        compiled.state.history[-1]["validation_loss"] < compiled.state.history[0]["validation_loss"]
+        compiled.progress.history[-1]["validation_loss"]
+        < compiled.progress.history[0]["validation_loss"]
     )

@@ -10,8 +10,8 @@ import torch
 from potentials.build import build
 from potentials.potential import Potential, predict
 from potentials.training.data import StructureSet
+from potentials.training.initial_weights import take_over
 from potentials.training.loss import Loss, LossConfig, autograd
-from potentials.training.start import take_over
 from tests.training import toy
 
 STATES = [

@@ -29,9 +29,10 @@ from potentials.labels.gfn2 import gfn2
 from potentials.labels.jobs import failures, results, run_jobs
 from potentials.labels.method import Failed, Floats, Integers, Label
 from potentials.labels.open_shells.scale import scale_of
-from potentials.labels.open_shells.species import Species, State, species
+from potentials.labels.open_shells.species import Species, species
 from potentials.labels.sampling import hessian, relax, thermal_displacements
 from potentials.labels.wb97m import THEORY, pbe0, program, wb97m
+from potentials.structure.graph import State
 
 NAME = "organic-open-shells"
 SEED = 20261130

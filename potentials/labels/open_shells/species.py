@@ -13,7 +13,7 @@ from hashlib import sha256
 from itertools import combinations
 from typing import Any, NamedTuple
 
-State = tuple[int, int]  # charge e, multiplicity 2S + 1
+from potentials.structure.graph import State
 
 ELEMENTS = ("C", "N", "O", "F", "P", "S", "Cl", "Br", "I")
 LARGEST = 4  # heavy atoms

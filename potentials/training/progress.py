@@ -21,7 +21,7 @@ CHECKPOINT = "checkpoint.pt"
 
 
 @dataclass
-class State:
+class Progress:
     """A training between two steps.
 
     The order of an epoch's structures follows from seed and epoch.
@@ -43,14 +43,14 @@ class State:
     random: Tensor | None = None  # state of torch's generator
 
 
-def save_state(path: Path, state: State) -> None:
+def save_progress(path: Path, progress: Progress) -> None:
     """Replace the checkpoint by a newer one."""
     buffer = io.BytesIO()
-    torch.save({f.name: getattr(state, f.name) for f in fields(state)}, buffer)
+    torch.save({f.name: getattr(progress, f.name) for f in fields(progress)}, buffer)
     write_bytes(path, buffer.getvalue())
 
 
-def load_state(path: Path) -> State:
+def load_progress(path: Path) -> Progress:
     """Read a checkpoint; this runs no code of it.
 
     Raises
@@ -63,7 +63,7 @@ def load_state(path: Path) -> State:
             f"`--resume` must find {path.name} in {path.parent}; got none. Start without --resume."
         )
     try:
-        return State(**torch.load(path, map_location="cpu", weights_only=True))
+        return Progress(**torch.load(path, map_location="cpu", weights_only=True))
     except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, TypeError) as error:
         raise ValueError(
             f"`{path}` must be a checkpoint of a training; it cannot be read as one. Start anew."
