@@ -63,11 +63,14 @@ def conformer(smiles: str, rng: np.random.Generator) -> Shape:
 def force_field(molecule: Any, conformer: int = -1) -> Any:
     """Make the force field of a molecule with a geometry: MMFF94, or UFF where that has none.
 
+    Radicals have UFF's: MMFF94 takes a carbene for an alkyne and makes it linear.
+
     Raises
     ------
     Failed   neither has them
     """
-    if helpers.MMFFHasAllMoleculeParams(molecule):
+    radical = any(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
+    if not radical and helpers.MMFFHasAllMoleculeParams(molecule):
         field = helpers.MMFFGetMoleculeForceField(
             molecule, helpers.MMFFGetMoleculeProperties(molecule), confId=conformer
         )
