@@ -187,7 +187,7 @@ def test_the_committed_tables_describe_potentials_that_can_be_built(path):
     missing = set() if find_spec("e3nn") else {"equiformer"}
     for spec in specs.values():
         if spec["architecture"]["name"] in set(ARCHITECTURES) - missing:
-            build(_complete(spec, 1.0, {8: -2000.0}, {(0, 1): 0.5}))
+            build(_complete(spec, 1.0, {8: -2000.0}, {(0, 1): 0.5}, toy.waters(2)))
 
 
 def test_the_experiments_are_found():

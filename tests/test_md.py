@@ -22,7 +22,10 @@ from md_runs.dynamics.recorder import COLUMNS
 from md_runs.errors import InputError, NotConverged, RunFailed
 from md_runs.records.output import claim
 from md_runs.records.trajectory import read_trajectory
-from tests.small import Springs, sprung
+from polcalc import PolarizedCalculator
+from potentials.build import build
+from potentials.checkpoint import Card, save
+from tests.small import SPEC, Springs, sprung
 
 THERMOSTATS = ["langevin", "bussi", "nose-hoover"]
 
@@ -312,3 +315,31 @@ def test_a_start_that_does_not_relax_is_told(tmp_path):
     with pytest.raises(NotConverged, match="relax-first"):
         run(atoms, tmp_path / "run", steps=100, relax_first=True)
     assert json.loads((tmp_path / "run" / "manifest.json").read_text())["status"] == "failed"
+
+
+# ---- what a model says beyond energy and forces
+
+
+def test_charges_and_dipole_are_kept(tmp_path):
+    """In columns of the log, datasets of the trajectory and frames read from it."""
+    spec = SPEC | {"terms": [*SPEC["terms"], {"name": "charges"}, {"name": "dipole"}]}
+    save(tmp_path / "model.pt", build(spec), Card(name="tiny", elements=[1, 8]))
+    atoms = molecule("H2O")
+    calculator = PolarizedCalculator(tmp_path / "model.pt", dtype="float64", engine="eager")
+    atoms.calc = calculator
+    assert {"charges", "dipole"} <= set(calculator.implemented_properties)
+    run(atoms, tmp_path / "run", ensemble="nve", steps=4, log_every=2, trajectory_every=2)
+    log, frames = (
+        read_log(tmp_path / "run"),
+        list(read_trajectory(tmp_path / "run/trajectory.h5md")),
+    )
+    assert len(frames) == len(log) == 3
+    for row, frame in zip(log, frames, strict=True):
+        dipole = frame.get_dipole_moment()
+        kept = [row[f"dipole_{axis}_e_A"] for axis in "xyz"]
+        assert np.allclose(kept, dipole, rtol=0, atol=1e-8)
+        again = frame.copy()
+        again.calc = calculator
+        assert np.allclose(again.get_dipole_moment(), dipole, rtol=0, atol=1e-10)
+        assert np.allclose(again.get_charges(), frame.get_charges(), rtol=0, atol=1e-10)
+        assert frame.get_charges().sum() == pytest.approx(0, abs=1e-12)

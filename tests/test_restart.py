@@ -10,6 +10,7 @@ import resource
 import signal
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from md_runs.records import trajectory
 from md_runs.records.output import hold
 from md_runs.records.superblock import checksum
 from md_runs.records.trajectory import TrajectoryWriter, read_trajectory
+from potentials.checkpoint import load, save
 from tests.small import sprung, write_small_model
 
 ENSEMBLES = {
@@ -366,9 +368,8 @@ def test_a_finished_run_is_prolonged(polcalc, tmp_path):
     ],
 )
 def test_what_changes_the_bits_is_refused_or_noted(options, message, polcalc, inputs, tmp_path):
-    other = torch.load(inputs / "other.pt", weights_only=True)
-    other["card"]["description"] = "another"
-    torch.save(other, inputs / "other.pt")
+    other = load(inputs / "other.pt")
+    save(inputs / "other.pt", other.potential, replace(other.card, description="another"))
     assert killed(lambda: polcalc(f"{ETHANOL} --engine native --output run"), at_step(18))
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}
     result = polcalc(f"md --restart run {options}")

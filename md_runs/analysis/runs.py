@@ -21,9 +21,9 @@ from md_runs.records.output import MANIFEST
 from md_runs.records.trajectory import (
     A_PER_FS,
     PARTICLES,
-    POLARIZATION,
     STEP,
     TIME,
+    group_of,
     open_trajectory,
 )
 
@@ -153,12 +153,13 @@ def _read_trajectory(path: Path, start_fs: float, every: int) -> tuple[Atoms, Tr
                 " it run on, or skip less."
             )
         has_cell, box = "edges" in particles["box"], particles["box"]
+        moved = group_of("polarization")
         trajectory = Trajectory(
             time_fs=moments[wanted],
             positions=particles["position/value"][wanted],
             velocities=particles["velocity/value"][wanted],
             cells=box["edges/value"][wanted] if has_cell else None,
-            polarization=file[POLARIZATION]["value"][wanted] if POLARIZATION in file else None,
+            polarization=file[moved]["value"][wanted] if moved in file else None,
         )
         atoms = Atoms(
             numbers=particles["species"][()],

@@ -39,7 +39,7 @@ from md_runs.dynamics.phase import (
     Watch,
 )
 from md_runs.dynamics.protocol import DynamicsOptions, Phase
-from md_runs.dynamics.recorder import Clock, Log
+from md_runs.dynamics.recorder import Clock, Log, further_columns
 from md_runs.errors import InputError, NotConverged, RunAlarmed, RunFailed
 from md_runs.records.manifest import now
 from md_runs.records.output import MANIFEST, hold, say_interrupted, to_json
@@ -203,14 +203,16 @@ class Dynamics:
         files = FILES[phase.name]
         for name in (files.log, files.trajectory):
             (output / name).unlink(missing_ok=True)
+        self.atoms.get_potential_energy()  # records keep what the model says of the first frame
         trajectory = TrajectoryWriter(
             output / files.trajectory,
             self.atoms,
             charge=self.charge,
             multiplicity=self.multiplicity,
         )
+        columns = (*phase.columns, *further_columns(self.atoms))
         records = Records(
-            Log(output / files.log, phase.columns), trajectory, Clock(self.options.timestep_fs)
+            Log(output / files.log, columns), trajectory, Clock(self.options.timestep_fs)
         )
         degrees_of_freedom = count_degrees_of_freedom(self.atoms, _rigid_moves(phase, self.options))
         return Run(

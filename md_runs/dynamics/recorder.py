@@ -16,8 +16,14 @@ from ase import Atoms, units
 
 from md_runs.dynamics.integrators import Integrator
 from md_runs.dynamics.momenta import kinetic_temperature
-from md_runs.records.structures import polarization_of, set_polarization, set_state
+from md_runs.records.structures import (
+    further_quantities,
+    polarization_of,
+    set_polarization,
+    set_state,
+)
 from md_runs.records.trajectory import TrajectoryWriter
+from potentials.quantities import QUANTITIES, unit_key
 
 COLUMNS = (
     "step",
@@ -41,6 +47,22 @@ FORMATS = {
     "volume_A3": "{:.6f}",
 }
 FORMAT = "{:.9f}"
+
+
+def further_columns(atoms: Atoms) -> dict[str, float]:
+    """Name the components of what the model predicts of a structure beyond the energy.
+
+    Names carry the unit, as in ``dipole_x_e_A``; values are those of the last evaluation.
+    """
+    columns = {}
+    for name, values in further_quantities(atoms).items():
+        quantity = QUANTITIES[name]
+        if quantity.per == "structure":
+            for place, value in np.ndenumerate(values):
+                axes = "".join(f"{'xyz'[n]}" for n in place)
+                label = "_".join(part for part in (name, axes, unit_key(quantity.unit)) if part)
+                columns[label] = float(value)
+    return columns
 
 
 class Clock(NamedTuple):
@@ -157,7 +179,7 @@ class Recorder:
                 "volume_A3": self.atoms.get_volume(),
                 "pressure_GPa": -stress[:3].mean() / units.GPa,
             }
-        self.log.append(values)
+        self.log.append(values | further_columns(self.atoms))
 
     def frame(self) -> None:
         """Hand a frame to the trajectory."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
@@ -21,7 +22,9 @@ from polcalc import PolarizedCalculator
 from polcalc.calculator.electrons import SUM_TOLERANCE
 from potentials.datasets.formats.states import forget_state
 from potentials.files import replacing
+from potentials.quantities import QUANTITIES
 
+USUAL = ("energy", "energies", "forces", "stress")
 VECTORS, POINTS = "polarization_vectors", "virtual_points"  # columns, Å
 
 
@@ -71,6 +74,21 @@ def set_polarization(atoms: Atoms, vectors: NDArray[np.float64] | None) -> None:
     if vectors is not None:
         atoms.set_array(VECTORS, vectors, shape=(3,))
         atoms.set_array(POINTS, atoms.positions + vectors, shape=(3,))
+
+
+def further_quantities(atoms: Atoms) -> dict[str, Any]:
+    """Name what the model said of a structure beyond energy, forces and stress, by the table.
+
+    Results that its calculator holds already, in their own units.
+    """
+    results = getattr(atoms.calc, "results", {})
+    further = {
+        q.name: np.asarray(results[q.ase])
+        for q in QUANTITIES.values()
+        if q.ase and q.name not in USUAL and results.get(q.ase) is not None
+    }
+    moved = polarization_of(atoms)
+    return further if moved is None else further | {"polarization": moved}
 
 
 def to_extxyz(atoms: Atoms) -> str:

@@ -2,7 +2,8 @@
 
 ``particles/trajectory`` holds species, mass, box, and per frame position, velocity and force;
 ``observables`` holds per frame the potential and kinetic energy, total charge and multiplicity.
-Models with moving points add their displacement, ``polarization``. Every dataset carries its unit.
+What a model predicts beyond energy and forces is there under its name in the table of quantities:
+``polarization`` of moving points, charges of atoms, the dipole. Every dataset carries its unit.
 Forces are in kJ/mol/Å, because readers of H5MD know no eV; `read_trajectory` gives ASE units back.
 
 Frames are collected in memory and written in blocks. The file is open for a millisecond per block,
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +26,11 @@ from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from md_runs.records.output import reserve
-from md_runs.records.structures import polarization_of, set_polarization
+from md_runs.records.structures import USUAL, further_quantities, set_polarization
 from md_runs.records.superblock import mend_superblock
 from md_runs.records.versions import version_of
 from potentials.files import replacing, sync_file
+from potentials.quantities import QUANTITIES
 
 Array = npt.NDArray[Any]
 
@@ -37,13 +39,17 @@ STEP, TIME = (
     f"{PARTICLES}/position/step",
     f"{PARTICLES}/position/time",
 )  # shared by all, through hard links
-POLARIZATION = f"{PARTICLES}/polarization"
 EV_PER_A = units.kJ / units.mol  # eV/Å of one kJ/mol/Å
 A_PER_FS = 1 / units.fs  # ASE velocity of one Å/fs
 FORMAT = ("v110", "v110")  # the oldest HDF5 format with single-writer mode
 CHUNK_BYTES = 2**18
 FLUSH_SECONDS = 5.0
 ROOM_BYTES = 2**18  # for numbers per frame, 64 kB, and HDF5's own tables
+
+
+def group_of(name: str) -> str:
+    """Say where a quantity of the table lies, with a row per frame."""
+    return f"{PARTICLES if QUANTITIES[name].per == 'atom' else OBSERVABLES}/{name}"
 
 
 class TrajectoryWriter:
@@ -62,10 +68,8 @@ class TrajectoryWriter:
         self, path: Path, atoms: Atoms, *, charge: int, multiplicity: int, author: str = "polcalc"
     ) -> None:
         self.path, self.charge, self.multiplicity = path, charge, multiplicity
-        self.has_cell, self.has_polarization = (
-            bool(atoms.cell.rank == 3),
-            polarization_of(atoms) is not None,
-        )
+        self.has_cell = bool(atoms.cell.rank == 3)
+        self.further = tuple(further_quantities(atoms))
         self.block = max(1, min(1000, CHUNK_BYTES // (24 * len(atoms))))  # frames in memory at most
         self.frames: list[dict[str, Any]] = []
         self.last_flush, self.n_frames = time.monotonic(), 0
@@ -79,7 +83,7 @@ class TrajectoryWriter:
                 reserve(empty.fileno(), self.room)
             with h5py.File(temporary, "w", libver=FORMAT) as file:
                 _write_header(file, author)
-                _make_datasets(file, atoms, self.block, self.has_cell, self.has_polarization)
+                _make_datasets(file, atoms, self.block, self.has_cell, self.further)
 
     @classmethod
     def cut_back(
@@ -120,14 +124,14 @@ class TrajectoryWriter:
             for name in ("potential_energy", "kinetic_energy", "charge", "multiplicity")
         ]
         box = [f"{PARTICLES}/box/edges/value"] if self.has_cell else []
-        points = [f"{POLARIZATION}/value"] if self.has_polarization else []
+        further = [f"{group_of(name)}/value" for name in self.further]
         return [
             STEP,
             TIME,
             *(f"{PARTICLES}/{name}/value" for name in ("position", "velocity", "force")),
             *observables,
             *box,
-            *points,
+            *further,
         ]
 
     def append(self, step: int, time_fs: float, atoms: Atoms) -> None:
@@ -145,8 +149,8 @@ class TrajectoryWriter:
         }
         if self.has_cell:
             frame[f"{PARTICLES}/box/edges/value"] = atoms.cell.array.copy()
-        if self.has_polarization:
-            frame[f"{POLARIZATION}/value"] = polarization_of(atoms)
+        said = further_quantities(atoms) if self.further else {}
+        frame |= {f"{group_of(name)}/value": said[name] for name in self.further}
         self.frames.append(frame)
         self.n_frames += 1
         if len(self.frames) >= self.block or time.monotonic() - self.last_flush > FLUSH_SECONDS:
@@ -223,12 +227,12 @@ def read_trajectory(path: str | Path, index: slice = slice(None)) -> Iterator[At
                 float(observables["potential_energy/value"][n]),
                 particles["force/value"][n] * EV_PER_A,
             )
+            said = {name: file[group_of(name)]["value"][n] for name in _further_in(file)}
+            further = {QUANTITIES[name].ase: x for name, x in said.items() if QUANTITIES[name].ase}
             atoms.calc = SinglePointCalculator(
-                atoms, energy=energy, free_energy=energy, forces=forces
+                atoms, energy=energy, free_energy=energy, forces=forces, **further
             )
-            set_polarization(
-                atoms, file[POLARIZATION]["value"][n] if POLARIZATION in file else None
-            )
+            set_polarization(atoms, said.get("polarization"))
             yield atoms
 
 
@@ -241,16 +245,18 @@ def _opened(path: Path) -> h5py.File:
         ) from error
 
 
+def _further_in(file: h5py.File) -> list[str]:
+    """Name the quantities of the table that a file holds beyond energy and forces."""
+    return [name for name in QUANTITIES if name not in USUAL and group_of(name) in file]
+
+
 def _along_time(file: h5py.File) -> list[h5py.Dataset]:
     """Every dataset with a row per frame.
 
     The shortest counts when the writer was killed between two of them.
     """
-    named = [
-        name
-        for name in ("position", "velocity", "force", "polarization")
-        if name in file[PARTICLES]
-    ]
+    further = [name for name in _further_in(file) if QUANTITIES[name].per == "atom"]
+    named = ["position", "velocity", "force", *further]
     groups = [file[OBSERVABLES][name] for name in file[OBSERVABLES]] + [
         file[PARTICLES][name] for name in named
     ]
@@ -266,7 +272,7 @@ def _write_header(file: h5py.File, author: str) -> None:
 
 
 def _make_datasets(
-    file: h5py.File, atoms: Atoms, block: int, has_cell: bool, has_polarization: bool
+    file: h5py.File, atoms: Atoms, block: int, has_cell: bool, further: Sequence[str]
 ) -> None:
     """Create every dataset, empty along time; all share one list of steps and times."""
     n_atoms = len(atoms)
@@ -296,8 +302,10 @@ def _make_datasets(
     add(f"{PARTICLES}/force", (n_atoms, 3), "f8", "kJ mol-1 Angstrom-1")
     if has_cell:
         add(f"{PARTICLES}/box/edges", (3, 3), "f8", "Angstrom")
-    if has_polarization:
-        add(POLARIZATION, (n_atoms, 3), "f8", "Angstrom")
+    for name in further:
+        quantity = QUANTITIES[name]
+        shape = (n_atoms, *quantity.shape) if quantity.per == "atom" else quantity.shape
+        add(group_of(name), shape, "f8", quantity.unit.replace("Å", "Angstrom"))
     add(f"{OBSERVABLES}/potential_energy", (), "f8", "eV")
     add(f"{OBSERVABLES}/kinetic_energy", (), "f8", "eV")
     add(f"{OBSERVABLES}/charge", (), "f8", "e")
