@@ -80,6 +80,7 @@ $(VENV)/.core: $(VENV)/.torch $(PACKAGE)
 $(VENV)/.test: $(VENV)/.torch $(PACKAGE)
 	@echo "Installing polcalc and what its tests need"
 	@$(PIP) -c constraints.txt -e ".[test]"
+	@$(PIP) -c constraints.txt --no-deps auto3d  # its networks label closed shells; the rest of it is not needed
 	@$(KERNELS)
 	@touch $@ $(VENV)/.core
 
