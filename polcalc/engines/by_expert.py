@@ -31,10 +31,8 @@ class ByExpert(Engine):
         device: torch.device,
     ) -> None:
         self.make, self.potential, self.device = make, potential, device
-        self._engines: dict[ChargeAndMultiplicity | None, Engine] = {
-            None: make(potential.shared, device)
-        }
-        self._last = self._engines[None]
+        self._engines: dict[ChargeAndMultiplicity | None, Engine] = {}
+        self._last: Engine | None = None
 
     @property
     def neighbors(self) -> NeighborList | None:
@@ -63,8 +61,8 @@ class ByExpert(Engine):
 
     def _engine(self, state: ChargeAndMultiplicity | None) -> Engine:
         if state not in self._engines:
-            assert state is not None
-            self._engines[state] = self.make(self.potential.of(*state), self.device)
+            expert = self.potential.shared if state is None else self.potential.of(*state)
+            self._engines[state] = self.make(expert, self.device)
         return self._engines[state]
 
 
