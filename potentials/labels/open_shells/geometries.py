@@ -62,7 +62,7 @@ BOND = 1.3  # of the sum of covalent radii
 ROUGH, FINE = 0.05, 0.1  # eV/Å, forces that are left after each relaxation
 BOTH_WAYS = 0.25  # of the closed shells of three heavy atoms begin the set, beside all smaller ones
 FIRST = {0: 0.0, 1: 0.2, 2: 0.5, 3: 0.9}  # where in the order so many heavy atoms begin; 4 for more
-PACE = {0: 0.1, 1: 0.1, 2: 0.3, 3: 0.8}  # how far in the order the next one is; 2 for more
+PACE = {0: 0.1, 1: 0.2, 2: 0.3, 3: 0.8}  # how far in the order the next one is; 2 for more
 LATE_ELEMENT = 0.4  # how much further for each atom of a rare element
 LATE_STATE = 0.3  # how much further for other states than that of the SMILES
 
