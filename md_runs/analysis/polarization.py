@@ -24,9 +24,9 @@ from md_runs.records.output import to_json, write_figure
 from md_runs.records.structures import polarization_of
 from md_runs.screen import screen
 from md_runs.session import ModelOptions
-from polcalc.calculator.electrons import STATE_KEYS
 from potentials.files import write_text
 from potentials.shipped import DEFAULT
+from potentials.structure.states import STATE_KEYS
 
 Array = NDArray[np.float64]
 

@@ -17,8 +17,8 @@ from ase import Atoms
 
 from md_runs.dynamics.constraints import describe_constraints, set_constraints
 from md_runs.errors import InputError
-from polcalc.calculator.electrons import STATE_KEYS
 from potentials.files import replacing, sync_file
+from potentials.structure.states import STATE_KEYS
 
 Arrays = dict[str, npt.NDArray[Any]]
 

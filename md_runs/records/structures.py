@@ -19,10 +19,10 @@ from ase.io.extxyz import write_xyz
 from numpy.typing import NDArray
 
 from polcalc import PolarizedCalculator
-from polcalc.calculator.electrons import SUM_TOLERANCE
 from potentials.datasets.formats.states import forget_state
 from potentials.files import replacing
 from potentials.quantities import QUANTITIES
+from potentials.structure.states import SUM_TOLERANCE
 
 USUAL = ("energy", "energies", "forces", "stress")
 VECTORS, POINTS = "polarization_vectors", "virtual_points"  # columns, Å

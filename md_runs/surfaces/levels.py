@@ -25,9 +25,9 @@ from md_runs.surfaces.lockstep import Floats, Place, largest, search
 from md_runs.surfaces.relax import AT_REST_EV_PER_A, ATTEMPTS, Saddles
 from polcalc import PolarizedCalculator
 from polcalc.calculator import electrons
-from polcalc.calculator.electrons import STATE_KEYS
 from potentials.checkpoint import Card
 from potentials.structure.graph import State
+from potentials.structure.states import STATE_KEYS
 
 BATCH = 256  # structures handed over at once; the calculator cuts them into batches that fit
 

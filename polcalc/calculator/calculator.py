@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from polcalc.calculator import electrons
 from polcalc.calculator import fragments as fragments_module
 from polcalc.calculator.domain import Domain
-from polcalc.calculator.electrons import STATE_KEYS, ElectronicState
+from polcalc.calculator.electrons import ElectronicState
 from polcalc.calculator.fragments import Fragment
 from polcalc.calculator.hessian import hessian
 from polcalc.calculator.partial_charges import PartialCharges
@@ -42,6 +42,7 @@ from potentials.checkpoint import Model, load
 from potentials.quantities import QUANTITIES, Evaluation
 from potentials.shipped import DEFAULT, available
 from potentials.structure.graph import INFO_INPUTS, States, to_device
+from potentials.structure.states import STATE_KEYS
 
 logger = logging.getLogger("polcalc")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}

@@ -14,24 +14,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-CHARGE_KEYS = ("charge", "total_charge")
-# keys of `atoms.info` that have one meaning, and what to add to their value to get 2S + 1
-MULTIPLICITY_KEYS = {
-    "multiplicity": 0,  # SO3LR
-    "spin_multiplicity": 0,
-    "mult": 0,  # AIMNet2
-    "total_spin": 0,  # MACE writes 2S + 1 under this name
-    "unpaired_electrons": 1,
-    "num_unpaired_electrons": 1,
-    "uhf": 1,  # xtb
-}
-SPIN_KEY = (  # 2S + 1 for UMA, OrbMol, MACE-OMOL and AIMNet2; 2S for PySCF and several data sets
-    "spin"
-)
-STATE_KEYS = (*CHARGE_KEYS, *MULTIPLICITY_KEYS, SPIN_KEY)
+from potentials.structure.states import CHARGE_KEYS, MULTIPLICITY_KEYS, SPIN_KEY, SUM_TOLERANCE
 
 DEFAULT_SOURCE = "default"  # of a charge that nobody gave
-SUM_TOLERANCE = 0.05  # e, or electrons: what partial charges of three digits add up to
 
 
 class StateWarning(UserWarning):

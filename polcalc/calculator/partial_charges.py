@@ -13,7 +13,7 @@ from ase import Atoms
 from ase.data import chemical_symbols, covalent_radii
 from numpy.typing import NDArray
 
-from polcalc.calculator.electrons import SUM_TOLERANCE
+from potentials.structure.states import SUM_TOLERANCE
 
 Floats = NDArray[np.float64]
 

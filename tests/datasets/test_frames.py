@@ -21,7 +21,6 @@ from potentials.datasets import (
     subtract_reference_energies,
     targets,
 )
-from potentials.datasets.formats import states as state_names
 from potentials.datasets.formats.units import ENERGIES, LENGTHS
 from potentials.datasets.statistics import atom_energies
 from potentials.structure.graph import collate, from_ase
@@ -68,12 +67,6 @@ def test_atoms_carry_labels_and_the_state_that_the_calculator_reads() -> None:
         np.testing.assert_allclose(atoms.get_stress(voigt=False), frames.stress[index], rtol=1e-15)
         np.testing.assert_array_equal(atoms.get_charges(), frames.partial_charges[rows])
         np.testing.assert_array_equal(atoms.pbc, frames.pbc[index])
-
-
-def test_names_of_charge_and_spin_mean_the_same_to_the_calculator() -> None:
-    assert state_names.CHARGE_KEYS == electrons.CHARGE_KEYS
-    assert state_names.MULTIPLICITY_KEYS == electrons.MULTIPLICITY_KEYS
-    assert state_names.SPIN_KEY == electrons.SPIN_KEY
 
 
 def test_graphs_equal_those_made_from_atoms() -> None:

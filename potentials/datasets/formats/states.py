@@ -2,7 +2,7 @@
 
 Under which names they stand, and what each name means: `read_state` gives every structure the two
 names that the rest of the package knows, ``charge`` and ``multiplicity``. The names that the
-calculator reads itself mean the same to it; a test holds the two tables together.
+calculator reads itself are those of `potentials.structure.states`.
 """
 
 from __future__ import annotations
@@ -14,19 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-CHARGE_KEYS = ("charge", "total_charge")
-# keys that have one meaning, and what to add to their value to get 2S + 1
-MULTIPLICITY_KEYS = {
-    "multiplicity": 0,
-    "spin_multiplicity": 0,
-    "mult": 0,
-    "total_spin": 0,
-    "unpaired_electrons": 1,
-    "num_unpaired_electrons": 1,
-    "uhf": 1,
-}
-SPIN_KEY = "spin"  # 2S + 1 to some programs, 2S to others; the number of electrons tells which
-SUM_TOLERANCE = 0.05  # e or electrons, what partial charges of three digits add up to
+from potentials.structure.states import CHARGE_KEYS, MULTIPLICITY_KEYS, SPIN_KEY, SUM_TOLERANCE
+
 PARTIAL_CHARGE_KEYS = (
     "partial_charges",
     "charges",

@@ -19,10 +19,10 @@ from potentials.datasets.formats.isotopes import HYDROGEN, set_isotopes
 from potentials.datasets.formats.states import (
     CHARGE_NAMES,
     MULTIPLICITY_NAMES,
-    SPIN_KEY,
     WORDS,
     plain,
 )
+from potentials.structure.states import SPIN_KEY
 
 LARGEST_CHARGE = 10  # e; two numbers with a larger first one say something else
 TWO_NUMBERS = re.compile(r"\s*([+-]?\d+)[\s,;]+(\d+)\s*(?=$|[^\d\s.,+-])")
