@@ -27,7 +27,8 @@ from md_runs.screen import errors, screen
 from potentials.datasets.catalogue import RECIPES, data_folders, find_file, load_frames, part_of
 from potentials.datasets.checks.lint import Report, lint
 from potentials.datasets.download import Watch, fetch
-from potentials.datasets.formats.units import Units, make_units
+from potentials.datasets.formats.labels import Wanted
+from potentials.datasets.formats.units import Units, declared_units
 from potentials.datasets.frames import Frames
 from potentials.datasets.sets.own import shipped
 
@@ -70,6 +71,11 @@ def check(
     data: Path | None = None,
     energy_unit: str | None = None,
     length_unit: str | None = None,
+    forces_unit: str | None = None,
+    stress_unit: str | None = None,
+    energy: str | None = None,
+    forces: str | None = None,
+    stress: str | None = None,
     json: bool = False,
 ) -> None:
     """Look through labelled structures: units, electrons, repeats, overlap, contacts, ranges.
@@ -77,27 +83,20 @@ def check(
     Exit code 1 when something is wrong with them, 2 when they cannot be read.
     """
     with as_input_error():
-        frames = _load(source, data, _units(energy_unit, length_unit))
-        report = lint(frames, None if against is None else _load(against, data, None))
+        units = declared_units(
+            energy_unit or "", length_unit or "", forces_unit or "", stress_unit or ""
+        )
+        wanted = Wanted(energy or "", forces or "", stress or "")
+        frames = _load(source, data, units, wanted)
+        report = lint(frames, None if against is None else _load(against, data, None, Wanted()))
     print(to_json(asdict(report)), end="") if json else _show(report)
     if report.n_errors:
         raise typer.Exit(1)
 
 
-def _units(energy: str | None, length: str | None) -> Units | None:
-    if energy is None and length is None:
-        return None
-    if energy is None or length is None:
-        missing, given = ("--energy-unit", length) if energy is None else ("--length-unit", energy)
-        raise ValueError(
-            f"`{missing}` must be given too; got {given} for the other alone. Pass both."
-        )
-    return make_units(energy, length)
-
-
-def _load(source: str, data: Path | None, units: Units | None) -> Frames:
+def _load(source: str, data: Path | None, units: Units | None, wanted: Wanted) -> Frames:
     """Read whatever is readable; what is wrong with the numbers comes out in the report."""
-    return load_frames(source, data=data, units=units, check=lambda frames: None)
+    return load_frames(source, data=data, units=units, wanted=wanted, check=lambda frames: None)
 
 
 def _about(name: str, data: Path | None) -> dict[str, Any]:
@@ -194,6 +193,10 @@ def _rows(report: Report) -> dict[str, str]:
         rows["forces"] = (
             f"{report.forces_rms_eV_per_A:.3f} eV/Å root mean square, up to"
             f" {report.forces_max_eV_per_A:.2f} eV/Å"
+        )
+    if report.free_atoms_eV:
+        rows["free atoms"] = ", ".join(
+            f"{symbol} {energy:.3f} eV" for symbol, energy in report.free_atoms_eV.items()
         )
     if report.n_overlap is not None:
         rows["overlap"] = str(report.n_overlap)

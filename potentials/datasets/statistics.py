@@ -62,6 +62,7 @@ def states(frames: Frames) -> list[list[int]]:
 def fit_reference_energies(frames: Frames) -> dict[int, float]:
     """Fit one energy per element to the energies, by least squares in float64.
 
+    Elements whose free atoms the file holds have the energies of these.
     Where the compositions do not determine it (always so for one molecule), the solution closest to
     the energies of free atoms is taken, scaled to the size of the data.
 
@@ -128,16 +129,17 @@ def atom_energies(atomic_numbers: Array) -> Array:
 def _fit(frames: Frames, others: Array) -> tuple[dict[int, float], list[float]]:
     """Fit energies of elements, and of other columns (S, K), near those of free atoms and zero."""
     counts, elements = _composition(frames)
+    known = np.array([int(z) in frames.references for z in elements], dtype=bool)
+    atoms = np.array([frames.references[int(z)] for z in elements[known]])
+    counts, energy = counts[:, ~known], frames.energy - counts[:, known] @ atoms
+    elements = elements[~known]
     guess = atom_energies(elements)
     total = counts @ guess
-    guess = guess * ((total @ frames.energy) / (total @ total))
-    found = np.linalg.lstsq(
-        np.hstack([counts, others]), frames.energy - counts @ guess, rcond=None
-    )[0]
+    guess = guess * ((total @ energy) / (total @ total) if len(elements) else 1.0)
+    found = np.linalg.lstsq(np.hstack([counts, others]), energy - counts @ guess, rcond=None)[0]
     references = guess + found[: len(elements)]
-    return {int(z): float(e) for z, e in zip(elements, references, strict=True)}, found[
-        len(elements) :
-    ].tolist()
+    fitted = {int(z): float(e) for z, e in zip(elements, references, strict=True)}
+    return frames.references | fitted, found[len(elements) :].tolist()
 
 
 def _composition(frames: Frames) -> tuple[Array, Array]:

@@ -28,8 +28,8 @@ class DataConfig:
     """Which structures."""
 
     train: str  # file or known set; training and validation structures are drawn from it
-    n_train: int
-    n_validation: int
+    n_train: int | float  # structures, or a fraction of them below 1
+    n_validation: int | float
     # file or known set, looked at once, at the end; "rest": what the split of `train` leaves
     test: str = ""
     split_seed: int = 0
@@ -42,6 +42,16 @@ class DataConfig:
     # what stays together: "group" (as the set says), "geometry" (all its states), or "label"
     # (nothing)
     split: str = "group"
+    # names of the labels in the file, where they are not found or there are several; a minus turns
+    # the sign of forces
+    energy: str = ""
+    forces: str = ""
+    stress: str = ""  # or virials
+    # units of the file, where its format does not say them: "hartree", "bohr", "kcal/mol/angstrom"
+    energy_unit: str = ""
+    length_unit: str = ""
+    forces_unit: str = ""
+    stress_unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -118,6 +128,8 @@ class Config:
                 f"`weights` of [loss] must be among {', '.join(QUANTITIES)}; got"
                 f" {', '.join(unknown)}. Correct the configuration."
             )
+        for name in ("n_train", "n_validation"):
+            _check_share(name, getattr(self.data, name))
         schedule, training = self.schedule, self.training
         if schedule.max_epochs is None and schedule.time_budget_min is None:
             raise ValueError(
@@ -216,6 +228,15 @@ def override(
     return replace(config, schedule=schedule, seed=config.seed if seed is None else seed)
 
 
+def _check_share(name: str, value: float) -> None:
+    """Refuse what is neither a number of structures nor a fraction of them."""
+    if value <= 0 or (isinstance(value, float) and value >= 1):
+        raise ValueError(
+            f"`{name}` must be a number of structures, or a fraction of them below 1; got {value}."
+            " Correct it."
+        )
+
+
 def _make(kind: Any, values: Mapping[str, Any], where: str) -> Any:
     """Build a dataclass, its tables included."""
     hints = get_type_hints(kind)
@@ -243,7 +264,7 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if is_dataclass(hint) and isinstance(value, Mapping):
         return _make(hint, value, where)
     kinds = _kinds(hint)
-    if float in kinds and type(value) is int:
+    if float in kinds and int not in kinds and type(value) is int:
         return float(value)
     if type(value) not in kinds:
         raise ValueError(

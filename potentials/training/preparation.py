@@ -21,10 +21,12 @@ from potentials.datasets import (
     split,
     subtract_reference_energies,
 )
+from potentials.datasets.formats.labels import Wanted
+from potentials.datasets.formats.units import declared_units
 from potentials.experts import Experts
 from potentials.potential import Potential
 from potentials.quantities import QUANTITIES
-from potentials.training.config import DTYPES, REST, Config
+from potentials.training.config import DTYPES, REST, Config, DataConfig
 from potentials.training.initial_weights import like_start, take_over
 
 
@@ -51,14 +53,15 @@ def prepare(config: Config, data: str | Path | None = None) -> Material:
     FileNotFoundError, ValueError   what is wrong with data or configuration
     """
     wanted = config.data
-    frames = load_frames(wanted.train, data=data)
-    train, validation, rest = split(
-        frames, wanted.n_train, wanted.n_validation, wanted.split_seed, wanted.split
+    frames = _read(wanted.train, wanted, data)
+    n_train, n_validation = (
+        _count(value, len(frames)) for value in (wanted.n_train, wanted.n_validation)
     )
+    train, validation, rest = split(frames, n_train, n_validation, wanted.split_seed, wanted.split)
     if not len(validation):
         raise ValueError(
-            "`n_validation` must be at least 1; got 0. Leave some structures to watch the"
-            " training by."
+            f"`n_validation` must be at least one of {len(frames)} structures; got"
+            f" {wanted.n_validation}. Leave some to watch the training by."
         )
     train, validation = (_of_states(part, wanted.states) for part in (train, validation))
     rehearsed = (
@@ -72,11 +75,7 @@ def prepare(config: Config, data: str | Path | None = None) -> Material:
             f" {config.training.batch_size}. Take a smaller one."
         )
     test = (
-        rest
-        if wanted.test == REST
-        else load_frames(wanted.test, data=data)
-        if wanted.test
-        else None
+        rest if wanted.test == REST else _read(wanted.test, wanted, data) if wanted.test else None
     )
     if wanted.test == REST and not len(rest):
         raise ValueError(
@@ -90,6 +89,25 @@ def prepare(config: Config, data: str | Path | None = None) -> Material:
         None if test is None else _of_states(test, wanted.states),
         rehearsed,
     )
+
+
+def _read(source: str, wanted: DataConfig, data: str | Path | None) -> Frames:
+    """Read a file as the configuration declares it, or a known set, which declares itself."""
+    if not Path(source).expanduser().is_file():
+        return load_frames(source, data=data)
+    return load_frames(
+        source,
+        data=data,
+        units=declared_units(
+            wanted.energy_unit, wanted.length_unit, wanted.forces_unit, wanted.stress_unit
+        ),
+        wanted=Wanted(wanted.energy, wanted.forces, wanted.stress),
+    )
+
+
+def _count(share: float, n_structures: int) -> int:
+    """Count the structures of a share: a number of them, or a fraction."""
+    return share if isinstance(share, int) else int(share * n_structures + 1e-9)
 
 
 def assemble(

@@ -88,7 +88,6 @@ def test_check_against_another_set(water_file: str) -> None:
     [
         (["check", "nowhere.xyz"], "must be a file or a known set"),
         (["check", "rmd17:water"], "`molecule` must be one of"),
-        (["check", "{file}", "--energy-unit", "eV"], "`--length-unit` must be given too"),
         (
             ["check", "{file}", "--energy-unit", "cal", "--length-unit", "nm"],
             "`energy` unit must be one of",

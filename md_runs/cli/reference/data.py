@@ -64,6 +64,39 @@ LengthUnit = Annotated[
         help="Of the file: angstrom, bohr, nm. Default: what its format says.",
     ),
 ]
+ForcesUnit = Annotated[
+    str | None,
+    typer.Option(
+        "--forces-unit",
+        metavar="UNIT",
+        help=(
+            "Of the file: energy/length, as in hartree/bohr. Default: that of energy and length;"
+            " per bohr beside hartree."
+        ),
+    ),
+]
+StressUnit = Annotated[
+    str | None,
+    typer.Option(
+        "--stress-unit",
+        metavar="UNIT",
+        help="Of the file: GPa, kbar, … Default: that of energy and length.",
+    ),
+]
+EnergyName = Annotated[
+    str | None,
+    typer.Option("--energy", metavar="NAME", help="Name of the energies to read, in the file."),
+]
+ForcesName = Annotated[
+    str | None,
+    typer.Option(
+        "--forces", metavar="NAME", help="Name of the forces to read; -NAME turns their sign."
+    ),
+]
+StressName = Annotated[
+    str | None,
+    typer.Option("--stress", metavar="NAME", help="Name of the stress or the virials to read."),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 
@@ -87,6 +120,11 @@ def check(
     data: Folder = None,
     energy_unit: EnergyUnit = None,
     length_unit: LengthUnit = None,
+    forces_unit: ForcesUnit = None,
+    stress_unit: StressUnit = None,
+    energy: EnergyName = None,
+    forces: ForcesName = None,
+    stress: StressName = None,
     json: AsJson = False,
 ) -> None:
     """Look through labelled structures: units, electrons, repeats, overlap, contacts, ranges.

@@ -55,6 +55,7 @@ class Report:
     forces_max_eV_per_A: float | None
     closest_distances_A: dict[str, float]
     n_repeats: int  # structures that are the same as an earlier one, in the same state
+    free_atoms_eV: dict[str, float]  # energies of isolated atoms that the file marks
     n_overlap: int | None  # structures that are in the other set too
     findings: list[Finding]
 
@@ -103,9 +104,11 @@ def lint(frames: Frames, against: Frames | None = None) -> Report:
         forces_max_eV_per_A=numbers.force_max_eV_per_A,
         closest_distances_A=numbers.closest_distances_A,
         n_repeats=len({later for _, later in repeats}),
+        free_atoms_eV={chemical_symbols[z]: energy for z, energy in frames.references.items()},
         n_overlap=None if overlap is None else len(overlap),
         findings=[
             *(Finding("error", "units", problem) for problem in unit_problems(frames)),
+            *(Finding("warning", "not read", remark) for remark in frames.remarks),
             *_electrons(frames),
             *_repeats(frames, repeats),
             *_overlap(overlap, against),

@@ -46,7 +46,10 @@ NO_LABEL = {
     "forces": re.compile(r"error|uncertainty|std|var|weight|mask|constant", re.I),
     "stress": re.compile(r"error|uncertainty|std|var|weight", re.I),
 }
-UNITS_IN_NAME = re.compile(r"hartree|_ha$|kcal|kj|_mev$|bohr|_au$|rydberg|_ry$", re.I)
+# columns of three numbers that are no forces, whatever else is unknown
+NO_FORCES = re.compile(
+    r"posi|moment|velo|^vel$|magmom|spin|dipole|vector|point|shift|displac|axis|image", re.I
+)
 
 
 class Wanted(NamedTuple):
@@ -85,9 +88,9 @@ def find_labels(images: Sequence[Atoms], wanted: Wanted, name: str) -> Labels:
     maker = _maker(found, chosen)
     for kind in ("energy", "forces", "stress"):
         if kind not in chosen:
-            chosen[kind], told = _choose(kind, found[kind], maker, name)
+            chosen[kind], told = _choose(kind, found, maker, name)
             remarks += told
-    remarks += _left_over(found, chosen)
+    remarks += _left_over(images, found, chosen)
     read = {kind: [_value(atoms, kind, key) for atoms in images] for kind, key in chosen.items()}
     return Labels(read["energy"], read["forces"], read["stress"], Wanted(**chosen), remarks)
 
@@ -180,8 +183,10 @@ def _by(kind: str, key: str) -> str:
 
 
 def _choose(
-    kind: str, found: dict[str, list[Any]], maker: str | None, name: str
+    kind: str, everything: dict[str, dict[str, list[Any]]], maker: str | None, name: str
 ) -> tuple[str, list[str]]:
+    """Choose one name for a label; empty where there is none, or that of another method alone."""
+    found = everything[kind]
     known = {key: values for key, values in found.items() if KNOWN[kind].fullmatch(key)}
     if kind == "energy" and not known and "free_energy" in found:
         return "free_energy", []
@@ -190,11 +195,11 @@ def _choose(
     ours = {key: values for key, values in known.items() if _by(kind, key) == maker}
     if len(known) == 1:
         (key,) = known
-        if maker is not None and not ours and kind != "energy" and _by(kind, key) != "":
-            return "", []
-        return key, []
-    first, *others = known
-    if all(_agree(known[first], known[other]) for other in others):
+        others = {_by("energy", other) for other in everything["energy"]} - {maker}
+        of_another = maker is not None and not ours and _by(kind, key) in others
+        return "" if of_another and kind != "energy" else key, []
+    first, *rest = known
+    if all(_agree(known[first], known[other]) for other in rest):
         # they may be there in different frames only: the one with most of them
         most = max(known, key=lambda key: sum(v is not None for v in known[key]))
         return most, []
@@ -204,7 +209,7 @@ def _choose(
     listed = ", ".join(known)
     raise ValueError(
         f"`{kind}` must stand under one name in {name}; got {listed}, which differ. Choose one in"
-        f' the configuration, [data] {kind} = "{first}", or with --{kind}.'
+        f' the configuration, [data] {kind} = "{first}", or with data check --{kind}.'
     )
 
 
@@ -213,27 +218,38 @@ def _agree(one: list[Any], other: list[Any]) -> bool:
     return bool(pairs) and all(np.allclose(a, b, rtol=SAME, atol=SAME) for a, b in pairs)
 
 
-def _left_over(found: dict[str, dict[str, list[Any]]], chosen: dict[str, str]) -> list[str]:
+def _left_over(
+    images: Sequence[Atoms], found: dict[str, dict[str, list[Any]]], chosen: dict[str, str]
+) -> list[str]:
     """Name what may be a label and was not read."""
     remarks = []
     for kind, names in found.items():
-        key = chosen[kind]
-        rest = (
-            [
-                other
-                for other in names
-                if other != key.removeprefix("-")
-                and not (key and _agree(names.get(key, []), names[other]))
-            ]
-            if key
-            else list(names)
-        )
+        key = chosen[kind].removeprefix("-")
+        rest = [
+            other
+            for other in names
+            if other != key and not (key and _agree(names.get(key, []), names[other]))
+        ]
+        if kind == "forces" and not key and not rest:
+            rest = _vectors(images)
         if not rest:
             continue
-        which = f"{kind} are those of {key}" if key else f"no {kind} were read"
-        sign = "-" if kind == "forces" and "grad" in rest[0].lower() else ""
+        which = f"the {kind} is read as {key}" if key else f"no {kind} was read"
+        sign = "-" if kind == "forces" and re.search("grad|^de", rest[0], re.I) else ""
         remarks.append(
             f"{which}; {', '.join(rest)} {'was' if len(rest) == 1 else 'were'} not. To read it, say"
-            f' {kind} = "{sign}{rest[0]}" under [data], or --{kind} {sign}{rest[0]}'
+            f' {kind} = "{sign}{rest[0]}" under [data] (data check: --{kind}={sign}{rest[0]})'
         )
     return remarks
+
+
+def _vectors(images: Sequence[Atoms]) -> list[str]:
+    """List columns of three numbers that no one knows, where there are no forces."""
+    return sorted(
+        {
+            key
+            for atoms in images
+            for key, value in atoms.arrays.items()
+            if _fits("forces", value, len(atoms)) and not NO_FORCES.search(key)
+        }
+    )

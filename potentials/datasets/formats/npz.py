@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from potentials.datasets.formats.states import CHARGE_NAMES, MULTIPLICITY_NAMES, plain
 from potentials.datasets.formats.units import Units, make_units
 from potentials.datasets.frames import Frames, make_frames
 
@@ -61,6 +63,7 @@ def read_npz(path: Path, units: Units | None = None) -> Frames:
     positions, numbers = arrays[layout.positions], arrays[layout.atomic_numbers]
     n_structures, n_atoms = positions.shape[:2]
     lattice = arrays.get("lattice")  # sGDML: columns are lattice vectors
+    charge, multiplicity = _state(arrays, n_structures, path)
     return make_frames(
         n_atoms=np.full(n_structures, n_atoms),
         atomic_numbers=np.broadcast_to(numbers, (n_structures, n_atoms)),
@@ -69,8 +72,44 @@ def read_npz(path: Path, units: Units | None = None) -> Frames:
         forces=arrays.get(layout.forces),
         cell=None if lattice is None else np.broadcast_to(lattice.T, (n_structures, 3, 3)),
         pbc=None if lattice is None else np.ones((n_structures, 3), dtype=bool),
+        total_charge=0 if charge is None else charge,
+        multiplicity=multiplicity,
         units=declared,
+        remarks=_not_read(arrays, layout, positions.shape),
     )
+
+
+def _state(arrays: dict[str, Array], n_structures: int, path: Path) -> tuple[Array | None, ...]:
+    """Read charge and multiplicity, one or one for each structure, under any plain name."""
+    found: list[Array | None] = []
+    for names in (dict.fromkeys(CHARGE_NAMES, 0), MULTIPLICITY_NAMES):
+        values = {
+            key: array.ravel() + names[plain(key)]
+            for key, array in arrays.items()
+            if plain(key) in names and array.dtype.kind in "iuf" and array.size in (1, n_structures)
+        }
+        first, *others = list(values) or [""]
+        if any(not np.array_equal(values[first], values[other]) for other in others):
+            raise ValueError(
+                f"`{' and '.join(values)}` must agree in {path.name}; they differ. Keep one."
+            )
+        found.append(values.get(first))
+    return tuple(found)
+
+
+def _not_read(arrays: dict[str, Array], layout: Layout, shape: tuple[int, ...]) -> list[str]:
+    """Name arrays that may be labels or states and were not read."""
+    read = {*layout[:4], "lattice"}
+    likely = re.compile(r"energ|forc|grad|stress|virial|charge|spin|mult|dipole", re.I)
+    rest = [
+        name
+        for name, array in arrays.items()
+        if name not in read
+        and array.dtype.kind in "iuf"
+        and plain(name) not in CHARGE_NAMES | MULTIPLICITY_NAMES.keys()
+        and (likely.search(name) or array.shape == shape)
+    ]
+    return [f"its arrays {', '.join(rest)} were not read"] if rest else []
 
 
 def check_fingerprint(path: Path, arrays: dict[str, Array]) -> None:

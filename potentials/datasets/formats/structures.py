@@ -24,6 +24,8 @@ from potentials.datasets.frames import Frames, make_frames
 Array = npt.NDArray[Any]
 
 ISOLATED = {"isolatedatom", "isolatedatoms", "isolated", "freeatom", "singleatom", "atom", "e0"}
+# columns that may be charges of the atoms, under names that are not read
+CHARGES = re.compile(r"charge|^q$|mulliken|hirshfeld|bader|npa|chelpg|resp|l[oö]wdin|cm5", re.I)
 SAME_EV = 1e-3  # energies of one free atom that differ by less agree
 
 
@@ -180,7 +182,7 @@ def _partial_charges(images: list[Atoms]) -> tuple[Array | None, list[str]]:
         name
         for atoms in images
         for name, values in atoms.arrays.items()
-        if "charge" in name.lower()
+        if CHARGES.search(name)
         and name not in (*PARTIAL_CHARGE_KEYS, "initial_charges")
         and np.shape(values) == (len(atoms),)
     }

@@ -180,7 +180,8 @@ def _column(comment: str) -> int | None:
 
 def _elements(block: Block, column: int, name: str) -> tuple[list[str], dict[int, int]]:
     """Check the elements of the atoms; hydrogen of another mass is hydrogen."""
-    lines, isotopes = [], {}
+    lines: list[str] = []
+    isotopes: dict[int, int] = {}
     for number, line in enumerate(block.atoms):
         words = line.split()
         symbol = words[column].capitalize() if len(words) > column else ""
