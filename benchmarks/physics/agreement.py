@@ -42,7 +42,7 @@ MISSING = {
         "the authors' code (atomicarchitects/equiformer) is no package on PyPI;"
         " `equiformer-pytorch` 0.5.4 is another network (frames along the edges, its own"
         " attention), which the weights do not fit. Compared with the formulas in"
-        " tests/test_equiformer.py."
+        " tests/architectures/test_equiformer.py."
     ),
 }
 

@@ -13,8 +13,8 @@ from torch.testing import assert_close
 
 from potentials.build import build
 from potentials.potential import Potential, predict
-from tests import reference_architectures as reference
-from tests import reference_tensornet
+from tests.architectures import reference_architectures as reference
+from tests.architectures import reference_tensornet
 from tests.contract.structures import ALL, graph_of
 from tests.contract.variants import CUTOFF, SCALED, VARIANTS, Variant
 

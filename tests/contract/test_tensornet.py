@@ -14,7 +14,7 @@ from torch.testing import assert_close
 from potentials.build import build
 from potentials.potential import Potential, predict
 from potentials.structure.graph import AtomicGraph
-from tests import reference_tensornet as reference
+from tests.architectures import reference_tensornet as reference
 from tests.contract.structures import ALL, graph_of
 from tests.contract.variants import ARCHITECTURES, REFERENCES, VARIANTS, Variant
 

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from polcalc.engines.neighbors import STATIC_LIMIT, NeighborList
-from tests.test_pairs import Pair, brute
+from tests.structure.test_pairs import Pair, brute
 
 PERIODIC, SLAB, OPEN = (
     np.ones(3, dtype=bool),

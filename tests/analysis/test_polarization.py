@@ -272,5 +272,5 @@ def test_arrows_are_drawn_where_they_point(methanol: Path) -> None:
 
 def test_the_configuration_of_the_documented_example() -> None:
     """Its set comes with the package; the potential has moving points and sees the charge."""
-    spec = prepare(read_config(Path(__file__).parents[1] / "examples" / "moving_points.toml")).spec
+    spec = prepare(read_config(Path(__file__).parents[2] / "examples" / "moving_points.toml")).spec
     assert build(spec).trunk.points.reach > 0 and {"name": "total_charge"} in spec["embeddings"]

@@ -228,7 +228,7 @@ def test_a_full_disk_behind_stdout_is_one_line(line, inputs):
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             check=False,
         )
     assert done.returncode == 2

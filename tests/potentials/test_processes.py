@@ -12,7 +12,7 @@ import pytest
 from md_runs.errors import clear_endings
 from potentials.processes import process_pool
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 
 
 def connect_and_wait(port: int) -> None:
@@ -24,7 +24,7 @@ def connect_and_wait(port: int) -> None:
 def test_a_killed_process_takes_its_workers_with_it() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
-        code = f"from tests.test_processes import *; start({server.getsockname()[1]})"
+        code = f"from tests.potentials.test_processes import *; start({server.getsockname()[1]})"
         with subprocess.Popen([sys.executable, "-c", code], cwd=REPOSITORY) as parent:
             connection, _ = server.accept()
             with connection:
@@ -40,7 +40,7 @@ def test_a_process_that_is_asked_to_end_does_not_wait_for_its_workers() -> None:
     """Neither for what they do nor for what they have not begun."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         server.settimeout(60)
-        code = f"from tests.test_processes import *; start({server.getsockname()[1]})"
+        code = f"from tests.potentials.test_processes import *; start({server.getsockname()[1]})"
         with subprocess.Popen(
             [sys.executable, "-c", code], cwd=REPOSITORY, stderr=subprocess.PIPE
         ) as parent:

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from md_runs.cli.app import COMMANDS, app
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 HEAVY = ("torch", "ase", "numpy", "matplotlib", "rich", "h5py", "scipy")
 IMPORTED = f"""
 import sys

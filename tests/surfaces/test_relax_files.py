@@ -86,7 +86,7 @@ def test_kills_lose_nothing(folder):
     words = "relax many.extxyz --model m.pt --steps 15 --fmax-eV-per-A 1e-9 --output"
     assert run(f"{words} whole").exit_code == 1
     command = [sys.executable, "-m", "md_runs.cli.app", *words.split(), "killed"]
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
     journal = folder / "killed" / JOURNAL
     with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120

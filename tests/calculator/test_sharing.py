@@ -21,7 +21,7 @@ from ase.build import molecule
 
 from polcalc import PolarizedCalculator
 
-REPOSITORY = Path(__file__).parents[1]
+REPOSITORY = Path(__file__).parents[2]
 STARTS = [
     s for s in ("fork", "spawn", "forkserver") if s in multiprocessing.get_all_start_methods()
 ]

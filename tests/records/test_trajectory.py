@@ -187,7 +187,7 @@ def test_killed_within_a_write_it_is_readable(tmp_path):
     """
     writes = range(9, 28)
     command = [sys.executable, "-c", WRITER, str(tmp_path), *map(str, writes)]
-    subprocess.run(command, check=True, cwd=Path(__file__).parents[1], env=os.environ)
+    subprocess.run(command, check=True, cwd=Path(__file__).parents[2], env=os.environ)
     for n in writes:
         frames = list(read_trajectory(tmp_path / f"{n}.h5md"))
         assert [f.info["step"] for f in frames] == list(range(5 * (n // 9)))

@@ -18,10 +18,10 @@ from potentials import checkpoint
 from potentials.import_torchmd import TorchMDCheckpoint, convert, read
 from potentials.potential import Potential, predict
 from potentials.structure.graph import from_ase
-from tests import reference_tensornet as reference
+from tests.architectures import reference_tensornet as reference
 
 DATA = (
-    Path(os.environ.get("POLCALC_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    Path(os.environ.get("POLCALC_DATA", Path(__file__).parents[3] / "shared" / "data"))
     / "torchmd_checkpoints"
 )
 FILES = ("tensornet_128x2", "tensornet_32x2_old_layout")

@@ -23,8 +23,8 @@ from potentials.parts.angular import (
 )
 from potentials.potential import Potential, predict
 from potentials.training.loss import parameter_groups, penalties
+from tests.architectures.reference_architectures import bessel_roots as roots_of
 from tests.contract.structures import ALL, graph_of
-from tests.reference_architectures import bessel_roots as roots_of
 
 SPEC: dict[str, Any] = {
     "cutoff": 3.0,

@@ -233,7 +233,7 @@ def test_a_killed_run_leaves_readable_files(inputs, tmp_path):
         ]
         with subprocess.Popen(
             command,
-            cwd=Path(__file__).parents[1],
+            cwd=Path(__file__).parents[2],
             env=os.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
