@@ -1,0 +1,70 @@
+"""Charges and dipoles are learnt beside energies and forces, whatever the architecture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from polcalc import PolarizedCalculator
+from potentials.build import ARCHITECTURES
+from potentials.training import Training, finish, prepare
+from potentials.training.config import from_dict
+from potentials.training.evaluate import errors
+
+pytest.importorskip("lightning")
+SIZES: dict[str, dict[str, Any]] = {"equiformer": {"n_heads": 2, "n_hidden": 8}}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_charges_and_dipoles_are_learnt(architecture: str, tmp_path: Path) -> None:
+    """GFN2-xTB labels of the sample that comes with the package; errors of both heads fall."""
+    if architecture == "equiformer":
+        pytest.importorskip("e3nn")
+    sizes = {"channels": 8, "n_layers": 2} | SIZES.get(architecture, {})
+    heads = ("readout", "reference_energies", "charges", "dipole")
+    config = {
+        "name": "heads",
+        "data": {"train": "organic-xtb-sample", "n_train": 48, "n_validation": 16},
+        "potential": {
+            "cutoff": 4.0,
+            "architecture": {"name": architecture, **sizes},
+            "embeddings": [{"name": "species"}, {"name": "total_charge"}],
+            "terms": [{"name": name} for name in heads],
+        },
+        "loss": {"name": "mae", "weights": {"charges": 1.0, "dipole": 5.0}},
+        "optimizer": {"learning_rate": 5e-3},
+        "schedule": {"max_epochs": 12, "warm_up_steps": 2},
+        "training": {"batch_size": 8, "ema_decay": 0.5, "validate_every_epochs": 6},
+    }
+    training = Training(prepare(from_dict(config)), tmp_path, device="cpu")
+    before = errors(training.potential, training.train)
+    training.run()
+    after = errors(training.potential, training.train)
+    for name in ("charges_mae_e", "dipole_mae_D"):
+        assert after[name] < 0.9 * before[name], name
+    report = finish(training, "test")
+    assert {"charges_rmse_e", "dipole_rmse_D"} <= set(report["errors"]["validation"])
+    atoms = training.material.train.atoms(0)
+    atoms.calc = PolarizedCalculator(tmp_path / "model.pt", engine="eager")
+    assert atoms.get_charges().sum() == pytest.approx(atoms.info["charge"], abs=1e-6)
+    assert atoms.get_dipole_moment().shape == (3,)
+
+
+def test_a_weight_in_vain_is_refused() -> None:
+    config = {
+        "name": "vain",
+        "data": {"train": "organic-xtb-sample", "n_train": 16, "n_validation": 8},
+        "potential": {
+            "cutoff": 4.0,
+            "architecture": {"name": "schnet", "channels": 4, "n_layers": 1},
+        },
+        "loss": {"weights": {"dipole": 1.0}},
+        "schedule": {"max_epochs": 1},
+    }
+    with pytest.raises(ValueError, match=r"`weights` of \[loss\] must be of quantities that .*dip"):
+        prepare(from_dict(config))
+    config["loss"] = {"weights": {"diplole": 1.0}}
+    with pytest.raises(ValueError, match=r"`weights` of \[loss\] must be among energy, "):
+        from_dict(config)
