@@ -67,9 +67,8 @@ def torchmd_path(plain: bool) -> Iterator[None]:
     own = importlib.import_module(name)
     removed = {}
     if plain:
-        removed["fn_tensor_norm3"] = vars(kernels).pop(
-            "fn_tensor_norm3"
-        )  # one missing name and it takes none of them
+        # one missing name and it takes none of them
+        removed["fn_tensor_norm3"] = vars(kernels).pop("fn_tensor_norm3")
         del sys.modules[name]
     try:
         if plain == bool(importlib.import_module(name).OPT):

@@ -27,9 +27,8 @@ from potentials.potential import Potential
 from potentials.shipped import resolve
 
 FORMAT = 1
-UPGRADES: dict[
-    int, Callable[[dict[str, Any]], dict[str, Any]]
-] = {}  # format n -> n + 1, one function per number
+# format n -> n + 1, one function per number
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 
 
 @dataclass
@@ -41,15 +40,12 @@ class Card:
     limits: str = ""  # where it fails, and what to take instead
     elements: list[int] = field(default_factory=list)  # atomic numbers seen in training
     states: list[list[int]] = field(default_factory=list)  # [charge, multiplicity, count]
-    known_errors: list[list[Any]] = field(
-        default_factory=list
-    )  # [formula, charge, multiplicity, eV]: states found to be wrong
-    closest_distances_A: dict[str, float] = field(
-        default_factory=dict
-    )  # "C-H" -> Å, symbols sorted
-    energy_range_eV: list[float] = field(
-        default_factory=list
-    )  # per atom, references subtracted: [lowest, highest]
+    # [formula, charge, multiplicity, eV]: states found to be wrong
+    known_errors: list[list[Any]] = field(default_factory=list)
+    # "C-H" -> Å, symbols sorted
+    closest_distances_A: dict[str, float] = field(default_factory=dict)
+    # per atom, references subtracted: [lowest, highest]
+    energy_range_eV: list[float] = field(default_factory=list)
     force_max_eV_per_A: float | None = None
     units: dict[str, str] = field(
         default_factory=lambda: {"energy": "eV", "length": "Å", "forces": "eV/Å", "charge": "e"}

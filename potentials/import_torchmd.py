@@ -37,10 +37,8 @@ ENERGY_UNITS = {
     "Hartree": units.Hartree,
 }  # eV
 LENGTH_UNITS = {"Angstrom": 1.0, "Bohr": units.Bohr, "nm": units.nm}  # Å
-HANDEDNESS = {
-    "kernels": 1.0,
-    "plain": -1.0,
-}  # sign of the antisymmetric part by the implementation that SO(3) weights were trained with
+# sign of the antisymmetric part by the implementation that SO(3) weights were trained with
+HANDEDNESS = {"kernels": 1.0, "plain": -1.0}
 CHARGE_STRENGTH = 0.1  # λ of the total charge, fixed (arXiv 2403.15073 and the public code)
 
 SUPPORTED: dict[str, tuple[Any, ...]] = {
@@ -209,10 +207,8 @@ def _reference_energies(checkpoint: TorchMDCheckpoint, eV: float) -> dict[str, f
     for n, (_, arguments) in enumerate(_priors(checkpoint.hyper_parameters)):
         if not arguments.get("enable", True):
             continue
-        names = (
-            f"prior_model.{n}.atomref.weight",
-            "prior_model.atomref.weight",
-        )  # now, and before there could be several
+        # now, and before there could be several
+        names = (f"prior_model.{n}.atomref.weight", "prior_model.atomref.weight")
         table = next(checkpoint.weights[name] for name in names if name in checkpoint.weights)
         for number, energy in enumerate(table.flatten().tolist()[: len(chemical_symbols)]):
             if energy != 0.0:

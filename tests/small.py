@@ -71,9 +71,8 @@ class Lattice(Calculator):
         self, atoms: Any = None, properties: Any = ("energy",), system_changes: Any = all_changes
     ) -> None:
         super().calculate(atoms, properties, system_changes)
-        vectors = (
-            atoms.positions[self.j] - atoms.positions[self.i] + self.shift @ atoms.cell.array
-        )  # every pair twice
+        # every pair twice
+        vectors = atoms.positions[self.j] - atoms.positions[self.i] + self.shift @ atoms.cell.array
         length = np.sqrt(np.einsum("pk,pk->p", vectors, vectors))
         stretch = length - self.rest
         pull = (self.strength * stretch / length)[:, None] * vectors

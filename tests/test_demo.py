@@ -37,9 +37,8 @@ def test_the_demo_leaves_a_figure_and_numbers_and_overwrites_no_run(tmp_path, mo
 
 def test_constant_energy_goes_on_from_constant_temperature(tmp_path, monkeypatch):
     monkeypatch.setenv("POLCALC_DATA", str(tmp_path / "nothing"))
-    run_demo(
-        tmp_path / "demo", nvt_ps=0.02, nve_ps=0.02
-    )  # a trained model: ethanol falls apart on random weights
+    # a trained model: ethanol falls apart on random weights
+    run_demo(tmp_path / "demo", nvt_ps=0.02, nve_ps=0.02)
     nvt, nve = (
         (tmp_path / "demo" / "run-001" / e / "log.csv").read_text().splitlines()
         for e in ("nvt", "nve")

@@ -73,11 +73,8 @@ OPTIONAL = {
     "torchmdnet",
     "yaml",
 }
-OPTIONAL |= {
-    "torch.utils.tensorboard",
-    "torch._dynamo",
-    "torch._functorch.config",
-}  # need tensorboard, and a C++ compiler
+# need tensorboard, and a C++ compiler
+OPTIONAL |= {"torch.utils.tensorboard", "torch._dynamo", "torch._functorch.config"}
 
 
 class Import(NamedTuple):

@@ -365,13 +365,11 @@ def dimenetpp() -> Peer:
     potential = ours("dimenetpp", {"name": "bessel", "n_radial": 6})
     own, sizes = potential.trunk.architecture, potential.trunk.angular.sizes
     for layer in own.layers:
-        layer.interaction.expand.weight.mul_(
-            30.0
-        )  # random weights as they are hardly let an angle matter
+        # random weights as they are hardly let an angle matter
+        layer.interaction.expand.weight.mul_(30.0)
     numbers_now: list[Tensor] = []
-    dimenet_utils.Jn_zeros = lambda n, k: bessel_roots(
-        n, k
-    ).numpy()  # theirs are rounded to float32
+    # theirs are rounded to float32
+    dimenet_utils.Jn_zeros = lambda n, k: bessel_roots(n, k).numpy()
     dimenet.radius_graph = lambda pos, **_: pairs_of(numbers_now[0], pos)
     dimenet.triplets = triplets
     model = DimeNetPlusPlus(
@@ -428,9 +426,8 @@ def dimenetpp() -> Peer:
 
     def energy(numbers: Tensor, positions: Tensor) -> Tensor:
         numbers_now[:] = [numbers]
-        scalars = model(
-            numbers, positions, torch.arange(len(numbers))
-        )  # each atom a molecule of its own: nothing is summed
+        # each atom a molecule of its own: nothing is summed
+        scalars = model(numbers, positions, torch.arange(len(numbers)))
         return read_out(potential, scalars + model.emb.emb(numbers))
 
     return Peer(

@@ -270,9 +270,8 @@ def _draw(report: dict[str, Any], runs: list[Energies], path: Path) -> None:
         left.legend()
         labels = ("float64", "network float32, rest float64", "float32 throughout")[: len(runs)]
         for number, (run, label) in reversed(list(enumerate(zip(runs, labels, strict=True)))):
-            blocks = blocks_of(
-                len(run.energy_eV), round(DRIFT_PS)
-            )  # of a picosecond: what fluctuates faster is no drift
+            # of a picosecond: what fluctuates faster is no drift
+            blocks = blocks_of(len(run.energy_eV), round(DRIFT_PS))
             means = MEV / N_ATOMS * np.array([run.energy_eV[block].mean() for block in blocks])
             moments = [run.time_ps[block].mean() for block in blocks]
             right.plot(moments, means - means[0], color=COLOURS[number], label=label)

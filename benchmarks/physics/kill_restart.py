@@ -14,10 +14,8 @@ from __future__ import annotations
 
 import os
 
-os.environ |= {
-    "OMP_NUM_THREADS": "1",
-    "MPLBACKEND": "Agg",
-}  # before torch: copies of a process must have one thread
+# before torch: copies of a process must have one thread
+os.environ |= {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
 
 import json
 import random

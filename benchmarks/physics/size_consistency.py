@@ -48,9 +48,8 @@ class Molecule(NamedTuple):
     charge: int  # e
 
 
-Way = Callable[
-    [Sequence[Molecule]], dict[str, Any]
-]  # how a calculator is told the charge of molecules that are far apart
+# how a calculator is told the charge of molecules that are far apart
+Way = Callable[[Sequence[Molecule]], dict[str, Any]]
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -145,9 +144,8 @@ def _energy(model: Model, atoms: Atoms, state: Mapping[str, Any]) -> float:
     copy = atoms.copy()
     copy.info.clear()
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", ExtrapolationWarning
-        )  # many ions together are meant to be beyond the card
+        # many ions together are meant to be beyond the card
+        warnings.simplefilter("ignore", ExtrapolationWarning)
         copy.calc = PolarizedCalculator(
             model, device="cpu", dtype="float64", engine="eager", **state
         )

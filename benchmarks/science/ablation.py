@@ -210,10 +210,8 @@ def _claim(folder: Path, run: Run) -> None:
 
 
 def _check_same(before: dict[str, Any], run: Run, where: str) -> None:
-    before, now = (
-        _plain(from_dict(before)),
-        _plain(run.config),
-    )  # settings that came later have their defaults
+    # settings that came later have their defaults
+    before, now = _plain(from_dict(before)), _plain(run.config)
     differing = sorted(name for name in {*before, *now} if before.get(name) != now.get(name))
     if differing:
         raise ValueError(

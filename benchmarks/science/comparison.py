@@ -30,10 +30,8 @@ COLUMNS = {
     "n_parameters": "parameters",
 }
 FEWEST = 4  # validations of a run that make a curve
-CURVES = {
-    "energy_mae_meV": "energy_meV",
-    "forces_mae_meV_per_A": "forces_meV_per_A",
-}  # error -> its floor
+# error -> its floor
+CURVES = {"energy_mae_meV": "energy_meV", "forces_mae_meV_per_A": "forces_meV_per_A"}
 STATE_NAMES = {1: "singlet", 2: "doublet", 3: "triplet"}
 
 

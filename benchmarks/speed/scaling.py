@@ -25,10 +25,8 @@ from benchmarks.measure import command_line, in_own_process, machine, take_turns
 from benchmarks.systems import liquid, untrained
 
 MOLECULES = (1, 8, 27, 64, 216, 512, 1331, 3375)  # cubes: the same density at every size
-LARGEST = {
-    "native": 3375,
-    "tabulated": 216,
-}  # molecules; the others keep every intermediate for autograd
+# molecules; the others keep every intermediate for autograd
+LARGEST = {"native": 3375, "tabulated": 216}
 LARGE_ATOMS = 500  # from here on time must be proportional to the number of atoms
 KIB_PER_MIB = 1024
 COLUMNS = (

@@ -109,9 +109,8 @@ def radial_distributions(
             if several
             else first[:, None] == second[None]
         )
-        counted = (
-            len(first) * len(second) / max(1, (~same).sum())
-        )  # MDAnalysis divides by all pairs, also those left out
+        # MDAnalysis divides by all pairs, also those left out
+        counted = len(first) * len(second) / max(1, (~same).sum())
         rdf = InterRDF(
             universe.atoms[first],
             universe.atoms[second],

@@ -14,10 +14,8 @@ from md_runs.analysis.statistics import fit_line
 
 PER_CM = 1e15 / (units._c * 100)  # cm^-1 of one oscillation per fs
 RESOLUTION_PER_CM = 10.0
-DIFFUSIVE_FROM, DIFFUSIVE_TO = (
-    0.1,
-    0.5,
-)  # of the longest lag: what the diffusion coefficient is fitted to
+# of the longest lag: what the diffusion coefficient is fitted to
+DIFFUSIVE_FROM, DIFFUSIVE_TO = 0.1, 0.5
 
 
 class Spectrum(NamedTuple):

@@ -294,9 +294,8 @@ def _draw_view(panel: Axes, atoms: Atoms, arrows: Array, directions: Array) -> N
         radius, depth = DISC * covalent_radii[number], 1 + _depth(seen, [n])
         panel.add_patch(_disc(seen[n, :2], radius, jmol_colors[number], depth))
         if len(atoms) <= LABELLED:
-            place = seen[n, :2] + radius * np.array(
-                [0.75, 0.75]
-            )  # beside the disc: arrows begin at its centre
+            # beside the disc: arrows begin at its centre
+            place = seen[n, :2] + radius * np.array([0.75, 0.75])
             panel.annotate(
                 f"{chemical_symbols[number]}{n}",
                 place,

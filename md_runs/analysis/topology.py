@@ -20,9 +20,8 @@ from scipy.sparse.csgraph import connected_components
 from md_runs.analysis.series import Floats
 from md_runs.dynamics.guards import BOND
 
-Steps = tuple[
-    tuple[int, int, tuple[float, ...]], ...
-]  # bonds walked along: from, to, lattice shift
+# bonds walked along: from, to, lattice shift
+Steps = tuple[tuple[int, int, tuple[float, ...]], ...]
 BENT_DEGREES = 89.0  # from a right angle; a dihedral along straight bonds is not defined
 
 
@@ -45,9 +44,8 @@ class Topology(NamedTuple):
 def find_topology(atoms: Atoms) -> Topology:
     """Bond what is closer than 1.25 times the sum of covalent radii, as the guards of a run do."""
     i, j, shift = neighbor_list("ijS", atoms, natural_cutoffs(atoms, mult=BOND))
-    bonds = [
-        (int(a), int(b), tuple(map(float, s))) for a, b, s in zip(i, j, shift, strict=True)
-    ]  # both ways
+    # both ways
+    bonds = [(int(a), int(b), tuple(map(float, s))) for a, b, s in zip(i, j, shift, strict=True)]
     leaving: dict[int, Steps] = {
         n: tuple(bond for bond in bonds if bond[0] == n) for n in range(len(atoms))
     }

@@ -61,10 +61,8 @@ __all__ = [
 ]
 
 RELAX_FMAX_EV_PER_A, RELAX_STEPS = 0.01, 1000
-SUMMARY = {
-    "equilibration": "equilibration",
-    "production": "summary",
-}  # where the manifest keeps what came out of a phase
+# where the manifest keeps what came out of a phase
+SUMMARY = {"equilibration": "equilibration", "production": "summary"}
 
 
 class Result(NamedTuple):

@@ -31,10 +31,8 @@ Indices = npt.NDArray[np.int64]
 # steps between the dearer checks: at most 12 fs at the usual steps, no bond breaks and heals in
 # that
 EVERY = 25
-FORCE_FACTOR, FORCE_EV_PER_A = (
-    3.0,
-    100.0,
-)  # of the largest force of the training data; where that is not known
+# of the largest force of the training data; where that is not known
+FORCE_FACTOR, FORCE_EV_PER_A = 3.0, 100.0
 # The temperature may reach 3 + 10 standard deviations of its canonical distribution, times its
 # target.
 HOT, SPREAD = 3.0, 10.0
@@ -44,11 +42,8 @@ DRIFT_MEV_PER_ATOM = (
     100.0  # of the conserved energy from the start: four times kT at room temperature
 )
 CLOSE = 0.8  # of the closest distance of the training data
-BOND, BROKEN, FORMED = (
-    1.25,
-    1.6,
-    1.1,
-)  # of the sum of covalent radii: bonded at the start; a bond no more; a new bond
+# of the sum of covalent radii: bonded at the start; a bond no more; a new bond
+BOND, BROKEN, FORMED = 1.25, 1.6, 1.1
 
 
 UNHELD = (
@@ -135,9 +130,8 @@ class Guards:
         self._arrays, self._calc = atoms.arrays, atoms.calc
         self._radii = covalent_radii[atoms.numbers]
         self._table = _closest_distances(card)
-        far = (
-            max(2 * BROKEN * float(self._radii.max()), float(self._table.max())) + 1e-3
-        )  # a bond that is not listed is broken
+        # a bond that is not listed is broken
+        far = max(2 * BROKEN * float(self._radii.max()), float(self._table.max())) + 1e-3
         self._neighbors = NeighborList(far, skin=1.0)
         self._bounds: tuple[Floats, Floats] | None = None
         self._pairs: tuple[Indices, Indices, Floats] = (

@@ -189,12 +189,8 @@ def nose_hoover(atoms: Atoms, timestep: float, bath: Bath) -> Integrator:
     def aim(temperature_K: float) -> None:
         thermostat._kT = units.kB * temperature_K
 
-    variables = (
-        (dynamics, "_q"),
-        (dynamics, "_p"),
-        (thermostat, "_eta"),
-        (thermostat, "_p_eta"),
-    )  # q and p: its own copies
+    # q and p: its own copies
+    variables = ((dynamics, "_q"), (dynamics, "_p"), (thermostat, "_eta"), (thermostat, "_p_eta"))
     return Integrator(dynamics, thermostat.get_thermostat_energy, aim, variables)
 
 

@@ -25,15 +25,8 @@ from md_runs.screen import errors, screen
 from md_runs.session import ModelOptions
 from polcalc import PolarizedCalculator
 
-WITH_RESTART = {
-    "restart",
-    "allow_changes",
-    "steps",
-    "model",
-    "device",
-    "dtype",
-    "engine",
-}  # options that a restart takes
+# options that a restart takes
+WITH_RESTART = {"restart", "allow_changes", "steps", "model", "device", "dtype", "engine"}
 
 
 def md(

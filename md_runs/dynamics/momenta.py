@@ -92,6 +92,5 @@ def _rigid_motions(atoms: Atoms) -> Array:
     _, sizes, directions = np.linalg.svd(
         np.array(motions).reshape(len(motions), -1), full_matrices=False
     )
-    return np.asarray(
-        directions[sizes > 1e-6 * sizes[0]]
-    )  # a linear molecule has two rotations, an atom none
+    # a linear molecule has two rotations, an atom none
+    return np.asarray(directions[sizes > 1e-6 * sizes[0]])

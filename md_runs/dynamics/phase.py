@@ -214,9 +214,8 @@ class Run:
             attach(integrator.settle, SETTLE_EVERY)
         attach(self.recorder.sample, self.options.log_every)
         attach(self.recorder.frame, self.options.trajectory_every)
-        attach(
-            self.save, self.options.checkpoint_every
-        )  # the last: it tells how far the records go
+        # the last: it tells how far the records go
+        attach(self.save, self.options.checkpoint_every)
 
     def save(self) -> None:
         """Write everything that the next step depends on."""

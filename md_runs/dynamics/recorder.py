@@ -34,10 +34,8 @@ COLUMNS = (
     "conserved_energy_eV",
     "temperature_K",
 )
-CELL_COLUMNS = (
-    "volume_A3",
-    "pressure_GPa",
-)  # where the cell moves; the pressure includes that of the moving atoms
+# where the cell moves; the pressure includes that of the moving atoms
+CELL_COLUMNS = ("volume_A3", "pressure_GPa")
 TARGET_COLUMN = ("target_K",)  # where the target temperature changes
 FORMATS = {
     "step": "{:d}",

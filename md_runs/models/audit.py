@@ -131,9 +131,8 @@ class Subject:
                 calculator.model, device, "float64", engine="eager", fragments=fragments
             )
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", ExtrapolationWarning
-            )  # an audit goes outside on purpose
+            # an audit goes outside on purpose
+            warnings.simplefilter("ignore", ExtrapolationWarning)
             return calculator.calculate_many(frames)
 
     def energies(

@@ -39,10 +39,8 @@ STRAIN = 1e-4
 EXACT = 1e-6  # eV and eV/Å, times the largest force where that is above 1
 DIFFERENCE = 1e-4  # likewise, for finite differences
 ROUNDING = 2e-4  # eV per atom and eV/Å: float32 against float64
-N_COMPONENTS, N_MOVED = (
-    30,
-    1000,
-)  # of the forces, drawn at random; fewer where components times atoms would be above this
+# of the forces, drawn at random; fewer where components times atoms would be above this
+N_COMPONENTS, N_MOVED = 30, 1000
 HESSIAN_LIMIT = 60  # atoms; above it the highest mode is not looked for
 STEPS_PER_PERIOD = (
     20  # of the fastest vibration; velocity Verlet is then off by less than 1 % in its frequency

@@ -18,11 +18,8 @@ from rich.table import Table
 from md_runs.models.similarity import Array, Encoding, gram
 from md_runs.records.figures import GREY
 
-ARGUMENTS = {
-    "distance": "distance (Å)",
-    "angle": "cos θ",
-    "angular distance": "distance (Å)",
-}  # what each kind of table depends on
+# what each kind of table depends on
+ARGUMENTS = {"distance": "distance (Å)", "angle": "cos θ", "angular distance": "distance (Å)"}
 DRAWN = 64  # curves of a table at most
 
 

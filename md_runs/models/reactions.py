@@ -22,9 +22,8 @@ from potentials.files import write_text
 
 KCAL_PER_MOL = kcal / mol  # eV
 BATCH_STRUCTURES = 200
-Method = Callable[
-    [Sequence[Atoms]], Sequence["float | str"]
-]  # of each structure the energy in eV, or why there is none
+# of each structure the energy in eV, or why there is none
+Method = Callable[[Sequence[Atoms]], Sequence["float | str"]]
 
 
 class Result(NamedTuple):

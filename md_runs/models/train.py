@@ -52,9 +52,8 @@ def train(
             read_config(config), max_epochs=max_epochs, time_budget_min=time_budget_min, seed=seed
         )
         text = config.read_text(encoding="utf-8")
-    leads = (
-        os.environ.get("LOCAL_RANK", "0") == "0"
-    )  # the processes of the other devices run this command too
+    # the processes of the other devices run this command too
+    leads = os.environ.get("LOCAL_RANK", "0") == "0"
     if leads:
         _check_output(output, resume)
     with as_input_error():

@@ -13,12 +13,8 @@ import os
 import time
 from pathlib import Path
 
-SIGNATURE, VERSION, FLAGS, LENGTH = (
-    b"\x89HDF\r\n\x1a\n",
-    8,
-    11,
-    44,
-)  # offsets in bytes; the checksum follows at LENGTH
+# offsets in bytes; the checksum follows at LENGTH
+SIGNATURE, VERSION, FLAGS, LENGTH = b"\x89HDF\r\n\x1a\n", 8, 11, 44
 OPEN_TO_WRITE = 1
 MASK = 0xFFFFFFFF
 PATIENCE_S = 1.0  # a living writer is in this moment for microseconds

@@ -35,10 +35,8 @@ from potentials.quantities import QUANTITIES
 Array = npt.NDArray[Any]
 
 PARTICLES, OBSERVABLES = "particles/trajectory", "observables"
-STEP, TIME = (
-    f"{PARTICLES}/position/step",
-    f"{PARTICLES}/position/time",
-)  # shared by all, through hard links
+# shared by all, through hard links
+STEP, TIME = f"{PARTICLES}/position/step", f"{PARTICLES}/position/time"
 EV_PER_A = units.kJ / units.mol  # eV/Å of one kJ/mol/Å
 A_PER_FS = 1 / units.fs  # ASE velocity of one Å/fs
 FORMAT = ("v110", "v110")  # the oldest HDF5 format with single-writer mode
@@ -75,9 +73,8 @@ class TrajectoryWriter:
         self.last_flush, self.n_frames = time.monotonic(), 0
         if path.exists():
             raise FileExistsError(f"{path} exists.")
-        self.room = (
-            2 * self.block * 24 * (4 * len(atoms) + 3) + ROOM_BYTES
-        )  # for the largest block: two chunks of everything
+        # for the largest block: two chunks of everything
+        self.room = 2 * self.block * 24 * (4 * len(atoms) + 3) + ROOM_BYTES
         with replacing(path) as temporary:
             with temporary.open("xb") as empty:
                 reserve(empty.fileno(), self.room)

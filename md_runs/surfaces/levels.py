@@ -51,9 +51,8 @@ class Levels:
     minima: dict[State, Atoms] = field(default_factory=dict)
     converged: dict[State, bool] = field(default_factory=dict)
     curvatures: dict[State, Curvature] = field(default_factory=dict)  # lowest, at the minima
-    at_minima_eV: dict[State, dict[State, float]] = field(
-        default_factory=dict
-    )  # minimum -> state -> energy there
+    # minimum -> state -> energy there
+    at_minima_eV: dict[State, dict[State, float]] = field(default_factory=dict)
     crossings: dict[int, Crossing] = field(default_factory=dict)  # charge ->
 
     def relaxed_eV(self, state: State) -> float | None:

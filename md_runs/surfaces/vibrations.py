@@ -69,9 +69,8 @@ class Vibrations(NamedTuple):
     data: VibrationsData  # the Hessian as it is
     geometry: Geometry | None  # None where nothing rotates freely: periodic, or some atoms fixed
     modes: list[Mode]  # ascending, rigid motions left out
-    rigid_per_cm: list[
-        float
-    ]  # of the rigid motions before they were projected out: zero at a minimum
+    # of the rigid motions before they were projected out: zero at a minimum
+    rigid_per_cm: list[float]
 
     @property
     def imaginary(self) -> list[Mode]:
@@ -117,13 +116,11 @@ def analyse(
     energies, vectors = VibrationsData(
         atoms, projected.reshape(n, 3, n, 3), moving
     ).get_energies_and_modes(all_atoms=True)
-    chosen = np.sort(
-        np.argsort(np.abs(energies), kind="stable")[len(rigid) :]
-    )  # projected out, rigid motions are the exact zeros
+    # projected out, rigid motions are the exact zeros
+    chosen = np.sort(np.argsort(np.abs(energies), kind="stable")[len(rigid) :])
     curvature = np.diag(rigid @ weighted @ rigid.T)
-    unit = (
-        units._hbar * units.m / np.sqrt(units._e * units._amu) / units.invcm
-    )  # 1/cm of one sqrt(eV/Å^2/u)
+    # 1/cm of one sqrt(eV/Å^2/u)
+    unit = units._hbar * units.m / np.sqrt(units._e * units._amu) / units.invcm
     return Vibrations(
         data=VibrationsData(atoms, hessian, moving),
         geometry=geometry,
@@ -151,9 +148,8 @@ def rigid_motions(
     held = np.delete(motions, moving, axis=1).reshape(len(motions), -1)
     allowed = _null_space(held) @ motions[:, moving].reshape(len(motions), -1)
     _, sizes, directions = np.linalg.svd(allowed * root, full_matrices=False)
-    return np.asarray(
-        directions[sizes > RANK * sizes.max(initial=1.0)]
-    )  # about an axis that holds all atoms nothing turns
+    # about an axis that holds all atoms nothing turns
+    return np.asarray(directions[sizes > RANK * sizes.max(initial=1.0)])
 
 
 def _null_space(rows: Array) -> Array:

@@ -50,15 +50,8 @@ CHANGEABLE = ("charge", "multiplicity")
 ASE_NAMES = tuple(q.ase for q in QUANTITIES.values())  # in the order of an evaluation
 READ_KEYS = (*STATE_KEYS, *INFO_INPUTS)  # of atoms.info
 Fingerprint = tuple[Any, ...]
-CHANGES = (
-    "numbers",
-    "positions",
-    "cell",
-    "pbc",
-    "info",
-    "initial_charges",
-    "initial_magmoms",
-)  # in a fingerprint, in order
+# in a fingerprint, in order
+CHANGES = ("numbers", "positions", "cell", "pbc", "info", "initial_charges", "initial_magmoms")
 
 
 class PolarizedCalculator(Shareable, Calculator):

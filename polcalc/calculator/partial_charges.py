@@ -76,11 +76,8 @@ class PartialCharges:
             return found
         if not isinstance(self._given, str):
             return self._given
-        key = (
-            atoms.numbers.tobytes(),
-            _bonds(atoms),
-            charge,
-        )  # isomers may have the same atoms in the same order
+        # isomers may have the same atoms in the same order
+        key = (atoms.numbers.tobytes(), _bonds(atoms), charge)
         if key not in self._of_molecule:
             self._of_molecule[key] = gasteiger(atoms, charge)
         return self._of_molecule[key]

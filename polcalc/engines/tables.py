@@ -21,10 +21,8 @@ from potentials.potential import Potential
 from potentials.structure.geometry import Edges
 
 Function = Callable[[Tensor], Tensor]  # lengths (N,) to values (N, F)
-TOLERANCES = {
-    torch.float32: (1e-6, 1e-5),
-    torch.float64: (1e-10, 1e-7),
-}  # value, slope; float32: below the network's rounding
+# value, slope; float32: below the network's rounding
+TOLERANCES = {torch.float32: (1e-6, 1e-5), torch.float64: (1e-10, 1e-7)}
 MAX_INTERVALS = 16384
 CELLS = 72  # of a grid that is finer in some of them
 MAX_OF_CELL = 1024  # intervals

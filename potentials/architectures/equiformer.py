@@ -373,10 +373,8 @@ def _any(total: int) -> bool:
     return True
 
 
-GROUPS = {
-    "O(3)": _even,
-    "SO(3)": _any,
-}  # which sums of the three degrees may couple: with an odd one parity would be lost
+# which sums of the three degrees may couple: with an odd one parity would be lost
+GROUPS = {"O(3)": _even, "SO(3)": _any}
 
 
 def wigner_3j(l1: int, l2: int, l3: int) -> Tensor:

@@ -121,9 +121,8 @@ class Embedding(nn.Module):
         tensors = neighbor_embedding(
             filters, tensor_harmonics(edges.direction), species, edges
         )  # (9, M, C)
-        at_self = (
-            math.sqrt(3.0) * filter_self[0] * (from_central + from_neighbor)
-        )  # u = 0: only I remains
+        # u = 0: only I remains
+        at_self = math.sqrt(3.0) * filter_self[0] * (from_central + from_neighbor)
         return torch.cat([tensors[:1] + at_self, tensors[1:]])
 
 

@@ -49,9 +49,8 @@ def split(
     group = TOGETHER[together](frames)
     groups = np.arange(len(frames)) if group is None else group
     names, members = np.unique(groups, return_inverse=True)
-    place = generator.permutation(len(names))[
-        members
-    ]  # of each structure's group in the random order
+    # of each structure's group in the random order
+    place = generator.permutation(len(names))[members]
     order = np.argsort(place, kind="stable")
     ends = np.searchsorted(
         place[order], _group_ends(place[order], (n_train, n_train + n_validation))

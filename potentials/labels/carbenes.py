@@ -31,13 +31,8 @@ from potentials.labels.sampling import hessian, relax, thermal_displacements
 NAME = "carbenes-st"
 SEED = 20260402
 TEMPERATURES_K = (300.0, 600.0)  # in turn
-GEOMETRIES = {
-    1: 240,
-    2: 96,
-    3: 26,
-    4: 3,
-    5: 2,
-}  # of each minimum, itself included, by the number of heavy atoms
+# of each minimum, itself included, by the number of heavy atoms
+GEOMETRIES = {1: 240, 2: 96, 3: 26, 4: 3, 5: 2}
 STATES = (1, 3)  # multiplicities
 BOND = 1.3  # of the sum of covalent radii
 PARENTS = tuple(
@@ -159,9 +154,8 @@ def label(job: Geometry) -> dict[str, Any]:
         positions = positions + thermal_displacements(
             minimum["hessian"], numbers, TEMPERATURES_K[job.draw % 2], rng
         )
-    positions = positions.astype(np.float32).astype(
-        np.float64
-    )  # what is stored is what is labelled
+    # what is stored is what is labelled
+    positions = positions.astype(np.float32).astype(np.float64)
     labels = [dft(numbers, positions, 0, multiplicity) for multiplicity in STATES]
     return {
         "atomic_numbers": numbers,

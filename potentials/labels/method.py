@@ -26,9 +26,8 @@ class Label(NamedTuple):
     magmoms: Floats | None = None  # (N,) μB, unpaired electrons
 
 
-Method = Callable[
-    [Integers, Floats, int, int], Label
-]  # atomic numbers (N,), positions (N, 3) Å, charge e, multiplicity 2S + 1
+# atomic numbers (N,), positions (N, 3) Å, charge e, multiplicity 2S + 1
+Method = Callable[[Integers, Floats, int, int], Label]
 
 
 class Failed(Exception):

@@ -101,9 +101,8 @@ def compute(piece: Piece) -> dict[str, Any]:
     )
     for _ in range(SETTLE):
         next(path)
-    positions = np.array([next(path) for _ in range(piece.n_samples)]).astype(
-        np.float32
-    )  # what is stored is what is labelled
+    # what is stored is what is labelled
+    positions = np.array([next(path) for _ in range(piece.n_samples)]).astype(np.float32)
     labels = [surface.label(x.astype(np.float64)) for x in positions]
     return {
         "positions": positions,

@@ -43,9 +43,8 @@ def relax(
     if stiffness is not None:
         curvature, modes = np.linalg.eigh(stiffness)
         inverse = (modes / np.maximum(np.abs(curvature), SOFTEST)) @ modes.T
-        options["hess_inv0"] = 0.5 * (
-            inverse + inverse.T
-        )  # symmetric to the last bit, or it is refused
+        # symmetric to the last bit, or it is refused
+        options["hess_inv0"] = 0.5 * (inverse + inverse.T)
     found = minimize(
         energy_and_gradient, positions.ravel(), jac=True, method="BFGS", options=options
     )
@@ -117,9 +116,8 @@ def thermal_displacements(
     frequency = np.sqrt(np.abs(curvature[n_rigid:]))  # 1 / ASE time
     frequency = np.maximum(frequency, lowest_per_cm * PER_CM)
     quantum = HBAR * frequency
-    spread = np.sqrt(
-        HBAR / (2 * frequency) / np.tanh(quantum / (2 * kB * temperature_K))
-    )  # Å sqrt(amu)
+    # Å sqrt(amu)
+    spread = np.sqrt(HBAR / (2 * frequency) / np.tanh(quantum / (2 * kB * temperature_K)))
     displacement: Floats = (
         modes[:, n_rigid:] @ (spread * rng.normal(size=len(spread))) / np.sqrt(mass)
     )
@@ -128,9 +126,8 @@ def thermal_displacements(
 
 SOFTEST = 1.0  # eV/Å^2, so that soft modes do not leap
 HBAR = 6.582119569e-16 * 1e15 * fs  # eV · ASE time
-PER_CM = (
-    2 * np.pi * 2.99792458e10 * 1e-15 / fs
-)  # angular frequency of one wave number, 1 / ASE time
+# angular frequency of one wave number, 1 / ASE time
+PER_CM = 2 * np.pi * 2.99792458e10 * 1e-15 / fs
 
 
 def hessian(

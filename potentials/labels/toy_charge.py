@@ -128,9 +128,8 @@ def compute(piece: Piece) -> dict[str, Any]:
         )
     }
     for n, sample in enumerate(samples):
-        positions = sample.astype(np.float32).astype(
-            np.float64
-        )  # what is stored is what is labelled
+        # what is stored is what is labelled
+        positions = sample.astype(np.float32).astype(np.float64)
         for q in piece.label_charges:
             label = gfn2.gfn2(atomic_numbers, positions, q, lowest(atomic_numbers, q))
             values = (

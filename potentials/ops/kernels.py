@@ -31,28 +31,10 @@ except ImportError:  # no compiler at installation
     _kernels = None
 
 STENCIL = 8  # nodes that a value between them is made of
-PART = (
-    0,
-    1,
-    1,
-    1,
-    2,
-    2,
-    2,
-    2,
-    2,
-)  # which filter acts on each of the nine components: I, A (3), S (5)
-ODD = (
-    1.0,
-    -1.0,
-    -1.0,
-    -1.0,
-    1.0,
-    1.0,
-    1.0,
-    1.0,
-    1.0,
-)  # parity of the components under u -> -u, and under transposition
+# which filter acts on each of the nine components: I, A (3), S (5)
+PART = (0, 1, 1, 1, 2, 2, 2, 2, 2)
+# parity of the components under u -> -u, and under transposition
+ODD = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
 
 
 def convolve(
@@ -294,12 +276,8 @@ def _product_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         return _product(grad, y, symmetric, 2), _product(x, grad, symmetric, 1), None, None
     if ctx.transposed == 1:  # G = XᵀY: Y Gᵀ, X G
         return _product(y, grad, symmetric, 2), _product(x, grad, symmetric, 0), None, None
-    return (
-        _product(grad, y, symmetric, 0),
-        _product(grad, x, symmetric, 1),
-        None,
-        None,
-    )  # G = XYᵀ: G Y, Gᵀ X
+    # G = XYᵀ: G Y, Gᵀ X
+    return (_product(grad, y, symmetric, 0), _product(grad, x, symmetric, 1), None, None)
 
 
 _convolve_slot.register_autograd(_convolve_gradient, setup_context=_keep_convolve)

@@ -58,9 +58,8 @@ class Nodes(nn.Module):
         self.interval = knots / max(round(knots / INTERVAL), 1)
         self.n_intervals = math.ceil(end / self.interval * (1 - ROUNDING))
         self.count = self.n_intervals * N_PIECES + 1  # G
-        self.register_buffer(
-            "matrix", _lagrange(), persistent=False
-        )  # of integers, which change of dtype leaves alone
+        # of integers, which change of dtype leaves alone
+        self.register_buffer("matrix", _lagrange(), persistent=False)
 
     def lengths(self, device: torch.device) -> Tensor:
         """Return the grid (G,) Å, float64."""

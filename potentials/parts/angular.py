@@ -87,9 +87,8 @@ class SphericalBessel(nn.Module):
         self.cutoff, self.sizes = cutoff, {"n_angular": n_angular, "n_spherical": n_spherical}
         roots = bessel_roots(n_angular, n_spherical)
         nodes, kernel = _bessel_integral(n_angular + 1, float(roots.max()))
-        next_ones = torch.einsum(
-            "aq,anq->an", kernel[1:], _waves(roots, nodes, first=1)
-        )  # j_(l+1) at the roots of j_l
+        # j_(l+1) at the roots of j_l
+        next_ones = torch.einsum("aq,anq->an", kernel[1:], _waves(roots, nodes, first=1))
         buffers = {
             "roots": roots,
             "nodes": nodes,
@@ -208,9 +207,8 @@ def find_triplets(idx_i: Tensor, idx_j: Tensor, within: Tensor, n_points: int) -
     order, counts = receivers.argsort(stable=True), receivers.bincount(minlength=n_points)
     ending = counts[senders]  # (E,) messages that end where this one begins
     outgoing = torch.arange(len(rows), device=rows.device).repeat_interleave(ending)
-    first = (counts.cumsum(0) - counts)[senders] - (
-        ending.cumsum(0) - ending
-    )  # where they stand in the order, less those before
+    # where they stand in the order, less those before
+    first = (counts.cumsum(0) - counts)[senders] - (ending.cumsum(0) - ending)
     incoming = order[torch.arange(len(outgoing), device=rows.device) + first[outgoing]]
     incoming, outgoing = rows[incoming], rows[outgoing]
     forth = (incoming - outgoing).abs() != n_pairs

@@ -117,9 +117,8 @@ class _Exchange(nn.Module):
             .repeat(1, values[0].numel())
             .index_add(0, batch, values.flatten(1))
         )
-        amount = torch.where(amounts > 0, amounts, 1.0).to(sums.dtype)[
-            :, None
-        ]  # where it is 0 the result is not used
+        # where it is 0 the result is not used
+        amount = torch.where(amounts > 0, amounts, 1.0).to(sums.dtype)[:, None]
         exponents = largest + (sums / amount).log()  # (F, H)
         common = self.common(torch.cat([attended, exponents / UNIT], dim=1))  # (F, C)
         added: Tensor = self.output(nn.functional.silu(self.own(n) + common[batch]))

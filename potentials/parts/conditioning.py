@@ -84,9 +84,8 @@ class MultiplicityTable(nn.Module):
 
     def __init__(self, channels: int, max_multiplicity: int = MAX_MULTIPLICITY) -> None:
         super().__init__()
-        self.table = nn.Parameter(
-            torch.randn(max_multiplicity - 1, channels)
-        )  # doublet, triplet, …
+        # doublet, triplet, …
+        self.table = nn.Parameter(torch.randn(max_multiplicity - 1, channels))
 
     def forward(self, graph: AtomicGraph) -> Tensor:
         """Return (N, C)."""
@@ -182,10 +181,8 @@ class Electronic(nn.Module):
         return torch.relu(torch.stack([states.total_charge, -states.total_charge], dim=1))
 
 
-ELECTRONIC = {
-    "total_charge": 2,
-    "unpaired_electrons": 1,
-}  # attribute -> numbers that describe it: both signs, or one
+# attribute -> numbers that describe it: both signs, or one
+ELECTRONIC = {"total_charge": 2, "unpaired_electrons": 1}
 EMBEDDINGS: dict[str, type[nn.Module]] = {
     "species": Species,
     "total_charge": ChargeTable,
@@ -219,11 +216,8 @@ ATTRIBUTES = {
     "partial_charges": partial_charges,
 }
 STRENGTHS = ("fixed", "per_layer", "per_channel")
-INITIAL = {
-    "total_charge": 0.1,
-    "unpaired_electrons": 0.1 / math.sqrt(2),
-    "partial_charges": 0.1,
-}  # λ; no two states share a sum
+# λ; no two states share a sum
+INITIAL = {"total_charge": 0.1, "unpaired_electrons": 0.1 / math.sqrt(2), "partial_charges": 0.1}
 
 
 class StateFactor(nn.Module):

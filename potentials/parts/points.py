@@ -16,9 +16,8 @@ from torch import Tensor, nn
 from potentials.structure.geometry import Points, at, rounded_unit_vectors, unit_vectors
 from potentials.structure.graph import AtomicGraph
 
-Reader = Callable[
-    [Tensor], Tensor
-]  # weights (C,) -> one vector for each point (M, 3), mixed from those of the architecture
+# weights (C,) -> one vector for each point (M, 3), mixed from those of the architecture
+Reader = Callable[[Tensor], Tensor]
 # Å, shorter than any distance between nuclei: only points of which one has moved come closer
 ROUNDING_RADIUS = 0.5
 INITIAL_WEIGHT = (

@@ -86,9 +86,8 @@ class Bessel(nn.Module):
         """Encode lengths (P,) Å: (P, R)."""
         distance = length[:, None]
         at_zero = distance == 0
-        safe = distance.masked_fill(
-            at_zero, 1.0
-        )  # torch.sinc has no second derivative at 0, and force training needs it
+        # torch.sinc has no second derivative at 0, and force training needs it
+        safe = distance.masked_fill(at_zero, 1.0)
         waves = torch.where(at_zero, self.frequencies, torch.sin(self.frequencies * safe) / safe)
         return math.sqrt(2.0 / self.cutoff) * waves
 

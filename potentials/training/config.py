@@ -33,9 +33,8 @@ class DataConfig:
     # file or known set, looked at once, at the end; "rest": what the split of `train` leaves
     test: str = ""
     split_seed: int = 0
-    states: list[list[int]] = field(
-        default_factory=list
-    )  # [charge, multiplicity] of what is taken after the split; none: all
+    # [charge, multiplicity] of what is taken after the split; none: all
+    states: list[list[int]] = field(default_factory=list)
     # file of further structures to train on, labelled by the model to start from, so that less is
     # forgotten
     rehearsal: str = ""

@@ -87,9 +87,8 @@ class Loss:
         return difference / self.spreads.get(name, self.scale if name == "forces" else 1.0)
 
 
-Differentiate = Callable[
-    [AtomicGraph, Targets], Tensor
-]  # the loss of a batch; adds its gradients to those of the parameters
+# the loss of a batch; adds its gradients to those of the parameters
+Differentiate = Callable[[AtomicGraph, Targets], Tensor]
 Gradients = Callable[[Potential, Loss], Differentiate]  # a way to differentiate
 
 
@@ -128,9 +127,8 @@ def objective(potential: Potential, loss: Loss, graph: AtomicGraph, targets: Tar
     To be differentiated by the parameters. ``graph.positions`` must be a leaf that requires a
     gradient: compilation sees through `torch.autograd.grad` only then.
     """
-    encode = (
-        at_nodes if len(graph.idx_i) > potential.trunk.nodes.count else at_pairs
-    )  # whichever are fewer
+    # whichever are fewer
+    encode = at_nodes if len(graph.idx_i) > potential.trunk.nodes.count else at_pairs
     value, displacement = misfit(potential, loss, graph, targets, encode)
     return value + penalties(potential) + potential.trunk.points.restraint(displacement)
 

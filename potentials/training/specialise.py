@@ -32,10 +32,8 @@ from potentials.training.loss import Gradients
 from potentials.training.preparation import prepare
 from potentials.training.results import MODEL, described, finish
 
-GROWING = (
-    "embeddings",
-    "attention",
-)  # of a spec: what experts may have more of than the model they start from
+# of a spec: what experts may have more of than the model they start from
+GROWING = ("embeddings", "attention")
 
 
 def expert_config(config: Config, base: Model, state: State) -> Config:
@@ -194,9 +192,8 @@ def _seen(base: Card, experts: Sequence[Card]) -> dict[str, Any]:
     The entries of a card that say what its model knows.
     """
     cards = [base, *experts]
-    rehearsed = any(
-        card.dataset.get("n_rehearsed") for card in experts
-    )  # what the base was trained on is not forgotten
+    # what the base was trained on is not forgotten
+    rehearsed = any(card.dataset.get("n_rehearsed") for card in experts)
     counts: dict[State, int] = {}
     for card in cards:
         for charge, multiplicity, n in card.states:

@@ -17,11 +17,8 @@ from potentials.parts.conditioning import Electronic
 from potentials.parts.points import MovingPoints
 from potentials.potential import Potential
 
-READING: dict[type[nn.Module], int] = {
-    nn.Linear: 1,
-    Mixing: 2,
-    MovingPoints: 1,
-}  # the dimension of a weight that reads channels
+# the dimension of a weight that reads channels
+READING: dict[type[nn.Module], int] = {nn.Linear: 1, Mixing: 2, MovingPoints: 1}
 UNEVENNESS = 0.5  # of the weights of two copies: between 1/4 and 3/4
 
 

@@ -247,9 +247,8 @@ def _embed(
         }
         scalar = scalar + f["I"][:, None, None] * _UNIT
         vector = vector + f["A"][:, None, None] * _cross_matrix(u)
-        tensor = tensor + f["S"][:, None, None] * (
-            torch.outer(u, u) - (u @ u) / 3.0 * _UNIT
-        )  # a self loop has no direction: 0
+        # a self loop has no direction: 0
+        tensor = tensor + f["S"][:, None, None] * (torch.outer(u, u) - (u @ u) / 3.0 * _UNIT)
     n = layer_norm(_norm(scalar + vector + tensor), (channels,), w["norm.weight"], w["norm.bias"])
     gates = silu(w["gate.0.weight"] @ n + w["gate.0.bias"])
     gates = silu(w["gate.1.weight"] @ gates + w["gate.1.bias"])

@@ -72,21 +72,18 @@ def test_products_are_those_of_e3nn(group: str) -> None:
             theirs = o3.FullTensorProduct(
                 o3.Irreps([(1, (a, 1))]), o3.Irreps([(1, (b, 1))]), filter_ir_out=[o3.Irrep(c, 1)]
             ).double()
-            each = [
-                theirs(x[a][..., channel], y[b]) for channel in range(SIZES[a])
-            ]  # normalised alike
+            # normalised alike
+            each = [theirs(x[a][..., channel], y[b]) for channel in range(SIZES[a])]
             blocks.append(torch.stack(each, dim=-1) * part)
-        assert_close(
-            expected, torch.cat(blocks, dim=2), rtol=0.0, atol=1e-6
-        )  # e3nn keeps its tables in float32
+        # e3nn keeps its tables in float32
+        assert_close(expected, torch.cat(blocks, dim=2), rtol=0.0, atol=1e-6)
 
 
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_layers_turn_with_their_input(mirrored: bool) -> None:
     matrix = o3.rand_matrix().double() * (-1 if mirrored else 1)
-    matrix = (
-        torch.linalg.qr(matrix)[0] * torch.linalg.qr(matrix)[1].diag().sign()
-    )  # orthogonal in float64
+    # orthogonal in float64
+    matrix = torch.linalg.qr(matrix)[0] * torch.linalg.qr(matrix)[1].diag().sign()
     x, u = features(), random(3, 3)
     mix, norm, product = (
         Mixing(SIZES, SIZES).double(),

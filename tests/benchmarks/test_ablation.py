@@ -120,10 +120,8 @@ def degenerate(energies: list[float], forces: list[float]) -> Any:
 def test_a_table_is_the_product_of_its_parts(tmp_path):
     runs = from_table("t", described(tmp_path / "x", seeds=[0, 1, 2])).runs
     assert len({run.key for run in runs}) == len(runs) == 6
-    assert [run.plugin for run in runs[:2]] == [
-        "blind",
-        "charge",
-    ]  # the first seed of everything comes first
+    # the first seed of everything comes first
+    assert [run.plugin for run in runs[:2]] == ["blind", "charge"]
     blind, charge = runs[2:4]
     assert (
         charge.config.seed,
@@ -258,9 +256,8 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(tmp_path, monkeypatch):
     steps: list[int] = []
     monkeypatch.setattr(ablation, "_say", lambda run, row: steps.append(row["step"]))
     resumed = ablation.run_one(experiment, run, tmp_path / "work", tmp_path / "b")
-    assert (
-        steps[0] == 6 and len(steps) == 2
-    )  # the second epoch ended again, from the checkpoint of its last step but one
+    # the second epoch ended again, from the checkpoint of its last step but one
+    assert steps[0] == 6 and len(steps) == 2
     assert resumed["errors"] == whole["errors"]
 
 

@@ -79,9 +79,8 @@ def grown(points: str) -> EGNN:
 def test_final_positions_turn_and_shift_with_the_system(start, points):
     charges, x, v = (torch.from_numpy(a) for a in start)
     model = grown(points)
-    turn = torch.from_numpy(
-        -Rotation.from_euler("xyz", [0.3, -1.0, 2.0]).as_matrix()
-    )  # with a reflection
+    # with a reflection
+    turn = torch.from_numpy(-Rotation.from_euler("xyz", [0.3, -1.0, 2.0]).as_matrix())
     torch.testing.assert_close(
         model(charges, x @ turn + 5.0, v @ turn), model(charges, x, v) @ turn + 5.0
     )

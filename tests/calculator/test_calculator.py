@@ -103,9 +103,8 @@ def test_forces_and_stress_are_those_of_finite_differences(engine: str) -> None:
     atoms.calc = FiniteDifferenceCalculator(calc, eps_disp=1e-4, eps_strain=1e-4)
     assert np.allclose(forces, atoms.get_forces(), atol=1e-6)
     assert np.allclose(stress, atoms.get_stress(), atol=1e-7)
-    assert (
-        len({round(abs(x), 6) for x in stress}) == 6
-    )  # all components differ, or the order would not be tested
+    # all components differ, or the order would not be tested
+    assert len({round(abs(x), 6) for x in stress}) == 6
 
 
 def test_a_molecule_has_no_stress() -> None:
@@ -130,12 +129,8 @@ def test_moving_points_are_shown() -> None:
     calc.get_potential_energy(atoms)
     assert np.allclose(calc.polarization_vectors, 0.25)
     assert np.allclose(calc.virtual_points, atoms.positions + 0.25)
-    assert set(calc.results) == {
-        "energy",
-        "free_energy",
-        "energies",
-        "forces",
-    }  # ASE refuses names it does not know
+    # ASE refuses names it does not know
+    assert set(calc.results) == {"energy", "free_energy", "energies", "forces"}
 
 
 # charge and multiplicity

@@ -39,9 +39,8 @@ def calculator(
     potential = build(spec).double()
     with torch.no_grad():
         for parameter in potential.parameters():
-            parameter.add_(
-                0.3 * torch.randn_like(parameter)
-            )  # an untrained factor does next to nothing
+            # an untrained factor does next to nothing
+            parameter.add_(0.3 * torch.randn_like(parameter))
     return PolarizedCalculator(
         Model(potential, card, "0" * 64, Path("tiny.pt")),
         device="cpu",
@@ -95,10 +94,8 @@ def test_copies_add_with_fragments(engine: str) -> None:
     single = calculator(FACTOR, charge=1).get_potential_energy(one)
     calc = calculator(FACTOR, engine, fragments=fragments)
     assert calc.get_potential_energy(many) == pytest.approx(n_copies * single, abs=1e-6)
-    assert calc.state is not None and calc.state[:2] == (
-        3,
-        1,
-    )  # a total never seen, of parts that were
+    # a total never seen, of parts that were
+    assert calc.state is not None and calc.state[:2] == (3, 1)
 
 
 def test_forces_with_fragments_are_the_gradient() -> None:

@@ -172,9 +172,8 @@ def test_md(polcalc, inputs, tmp_path):
     assert manifest["state"]["multiplicity"] == 1
     assert manifest["engine"]
     assert {"polcalc", "torch", "ase", "python"} <= set(manifest["versions"])
-    assert (
-        manifest["options"]["thermostat_time_fs"] == 100
-    )  # resolved, not left to the default of some version
+    # resolved, not left to the default of some version
+    assert manifest["options"]["thermostat_time_fs"] == 100
 
 
 def test_md_takes_charge_and_spin_from_the_file_or_the_shell(polcalc, tmp_path):

@@ -49,10 +49,8 @@ ARCHITECTURES: dict[str, dict[str, Any]] = {
     },
 }
 SCALED = {"tensornet-O(3)", "tensornet-SO(3)"}  # architectures that take a state factor
-CHIRAL = {
-    "tensornet-SO(3)",
-    "equiformer-SO(3)",
-}  # architectures that tell a molecule from its mirror image
+# architectures that tell a molecule from its mirror image
+CHIRAL = {"tensornet-SO(3)", "equiformer-SO(3)"}
 
 # The first of each table is the plain one.
 RADIAL: dict[str, dict[str, Any]] = {

@@ -173,9 +173,8 @@ def test_md17_first_frames_obey_their_forces(reference_data: Find) -> None:
 
 def test_coupled_cluster(reference_data: Find) -> None:
     frames = load_frames("md17-ccsdt:ethanol:train", data=reference_data("md17_ccsdt"))
-    assert frames.energy.mean() / KCAL == pytest.approx(
-        -97084.701, abs=0.02
-    )  # of the file, in kcal/mol
+    # of the file, in kcal/mol
+    assert frames.energy.mean() / KCAL == pytest.approx(-97084.701, abs=0.02)
     assert frames.energy.std() / KCAL == pytest.approx(4.590, abs=1e-3)
 
 
@@ -187,9 +186,8 @@ def test_h3o2_minus(reference_data: Find) -> None:
     np.testing.assert_allclose(frames.forces[:5], first.get_forces() * Hartree / Bohr, rtol=1e-7)
     assert frames.energy[0] == pytest.approx(first.info["Energy"] * Hartree, rel=1e-7)
     assert statistics(frames).states == [[-1, 1, 3000]]
-    assert (
-        load_frames(path).provenance.name == "h3o2-minus:train"
-    )  # by its checksum, so that the units are right
+    # by its checksum, so that the units are right
+    assert load_frames(path).provenance.name == "h3o2-minus:train"
 
 
 def test_zundel_is_whole(reference_data: Find) -> None:
@@ -314,14 +312,12 @@ def test_carbenes_come_with_the_package_in_both_states(tmp_path: Path) -> None:
     assert np.array_equal(same_geometry(frames), np.arange(len(frames)) // 2)
     gap = np.diff(frames.energy.reshape(-1, 2))[:, 0]  # eV
     assert abs(gap).max() < LARGEST_GAP * Hartree
-    methylene = (
-        np.add.reduceat(frames.atomic_numbers, frames.first[:-1])[::2] == 8
-    )  # electrons; no other carbene has so few
+    # electrons; no other carbene has so few
+    methylene = np.add.reduceat(frames.atomic_numbers, frames.first[:-1])[::2] == 8
     lowest = frames.energy[0::2][methylene].min() - frames.energy[1::2][methylene].min()
     assert 0.4 < lowest < 0.8  # adiabatic; 0.39 eV by experiment, 0.61 in this functional and basis
-    np.testing.assert_allclose(
-        np.add.reduceat(frames.forces, frames.first[:-1]), 0, atol=0.06
-    )  # the grid of integration is not invariant
+    # the grid of integration is not invariant
+    np.testing.assert_allclose(np.add.reduceat(frames.forces, frames.first[:-1]), 0, atol=0.06)
     assert sum(path.stat().st_size for path in SHIPPED.glob("*.h5")) < 25e6
 
 
@@ -329,9 +325,8 @@ def test_toy_charge_a_has_both_charges_at_each_geometry(tmp_path: Path) -> None:
     frames = load_frames("toy-charge-A", data=tmp_path)
     positions, energy = frames.positions.reshape(-1, 2, 6, 3), frames.energy.reshape(-1, 2)
     assert np.array_equal(positions[:, 0], positions[:, 1])
-    floor = (
-        0.5 * (energy[:, 1] - energy[:, 0]).mean()
-    )  # eV: what a model blind to the charge can reach
+    # eV: what a model blind to the charge can reach
+    floor = 0.5 * (energy[:, 1] - energy[:, 0]).mean()
     assert 5 < floor < 10
     train, _, test = split(frames, 1600, 200, seed=0)
     assert not {p.tobytes() for p in train.positions.reshape(-1, 18)} & {

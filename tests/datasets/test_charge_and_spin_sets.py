@@ -190,9 +190,8 @@ def write_spice(path: Path, ammonium_mbis: float = 1.0) -> None:
             group, n_atoms = file.create_group(name), len(numbers)
             positions = np.arange(3 * 2 * n_atoms, dtype=np.float32).reshape(2, n_atoms, 3)
             gradient = np.full((2, n_atoms, 3), 0.01, dtype=np.float32)
-            gradient[1, 0, 0] = (
-                1.5 if name == "10" else 0.2
-            )  # hartree/bohr: the first beyond the limit
+            # hartree/bohr: the first beyond the limit
+            gradient[1, 0, 0] = 1.5 if name == "10" else 0.2
             group["smiles"], group["subset"] = [smiles.encode()], [subset.encode()]
             group["atomic_numbers"], group["conformations"] = (
                 np.array(numbers, dtype=np.int16),

@@ -165,11 +165,8 @@ def test_targets_in_their_units(target: str, value: float, sample: Path) -> None
 
 def test_molecules_of_the_list_are_left_out_and_the_rest_is_in_order(sample: Path) -> None:
     frames = load_frames("qm9:alpha", data=sample)
-    assert len(frames) == 36 and list(frames.n_atoms[:3]) == [
-        5,
-        3,
-        4,
-    ]  # methane, H2O and C2H2 as numbers 2 and 3
+    # methane, H2O and C2H2 as numbers 2 and 3
+    assert len(frames) == 36 and list(frames.n_atoms[:3]) == [5, 3, 4]
     assert (
         frames.forces is None and set(frames.multiplicity) == {1} and not frames.total_charge.any()
     )

@@ -24,14 +24,8 @@ from md_runs.errors import InputError
 from md_runs.records.output import claim
 from tests.small import sprung
 
-HYDROGENS = [
-    [0, 4],
-    [0, 5],
-    [1, 6],
-    [1, 7],
-    [1, 8],
-    [2, 3],
-]  # … of ethanol; the first carbon in ASE is 0, the oxygen 2
+# … of ethanol; the first carbon in ASE is 0, the oxygen 2
+HYDROGENS = [[0, 4], [0, 5], [1, 6], [1, 7], [1, 8], [2, 3]]
 ENSEMBLES: list[dict[str, Any]] = [
     {"ensemble": "nve"},
     *({"thermostat": name} for name in ("langevin", "bussi", "nose-hoover")),

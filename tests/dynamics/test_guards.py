@@ -104,9 +104,8 @@ def test_a_broken_bond():
 def test_a_new_bond():
     atoms = sprung(strength=0.1)
     watch = guards(atoms)
-    atoms.positions[2:4] += (
-        1.05 / 1.41 * (atoms.positions[8] - atoms.positions[3]) * [1, 1, 0]
-    )  # a hydroxyl towards a methyl
+    # a hydroxyl towards a methyl
+    atoms.positions[2:4] += 1.05 / 1.41 * (atoms.positions[8] - atoms.positions[3]) * [1, 1, 0]
     atoms.positions[3] = atoms.positions[8] + [0.0, 0.0, 0.66]
     watch._table[:] = 0
     assert "newly bonded" in alarm_of(watch).what

@@ -264,9 +264,8 @@ def test_relaxing_first_starts_from_the_minimum(tmp_path):
     atoms.rattle(0.1, seed=1)
     result = run(atoms, tmp_path / "run", relax_first=True, ensemble="nve", steps=10)
     assert result.log.column("potential_energy_eV")[0] < 1e-4
-    assert (
-        result.summary.degrees_of_freedom == 21
-    )  # at rest in the relaxed structure, not in the one before
+    # at rest in the relaxed structure, not in the one before
+    assert result.summary.degrees_of_freedom == 21
 
 
 class Breaking(Springs):

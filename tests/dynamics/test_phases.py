@@ -46,9 +46,8 @@ def test_the_target_is_a_straight_line_over_time():
     clock = Clock(0.5)
     assert [phase.target_K(step, clock) for step in (0, 20, 60)] == [100, 200, 400]
     (rewound,) = DynamicsOptions(temperature_K=100.0, temperature_end_K=400.0, steps=100).phases()
-    assert (
-        rewound.target_K(60, Clock(0.25, 20, 10.0)) == 300.0
-    )  # 20 steps of 0.5 fs, then 40 of 80 of 0.25 fs
+    # 20 steps of 0.5 fs, then 40 of 80 of 0.25 fs
+    assert rewound.target_K(60, Clock(0.25, 20, 10.0)) == 300.0
 
 
 @pytest.mark.parametrize("thermostat", ["langevin", "bussi", "nose-hoover"])

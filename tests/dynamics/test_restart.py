@@ -177,10 +177,8 @@ def manifest_of(run: Path) -> dict[str, Any]:
 CASES = [
     (ETHANOL, 18, ensemble, dtype) for ensemble in ENSEMBLES for dtype in ("float32", "float64")
 ]
-CASES += [
-    (DIAMOND, 52, "bussi", "float32"),
-    (DIAMOND, 52, "nve", "float64"),
-]  # its pairs are searched on the way
+# its pairs are searched on the way
+CASES += [(DIAMOND, 52, "bussi", "float32"), (DIAMOND, 52, "nve", "float64")]
 
 
 NPT = (
@@ -253,11 +251,8 @@ def test_both_phases_restart_with_the_same_bits(options, dtype, polcalc, tmp_pat
     assert result.exit_code == 0, result.output
     assert results(tmp_path / "killed") == results(tmp_path / "whole")
     restarts = [(r["phase"], r["step"]) for r in manifest_of(tmp_path / "killed")["restarts"]]
-    assert restarts == [
-        ("equilibration", 7),
-        ("equilibration", 20),
-        ("production", 14),
-    ]  # the second left no trace
+    # the second left no trace
+    assert restarts == [("equilibration", 7), ("equilibration", 20), ("production", 14)]
 
 
 def test_killed_before_the_first_step_is_recorded_once(polcalc, tmp_path):
@@ -291,10 +286,8 @@ def test_killed_at_any_moment(polcalc, tmp_path):
     n_events = count_events(lambda: polcalc(f"{command} --output counted"))
     n_restarts = 0
     for n in range(5):
-        run, first = (
-            f"killed-{n}",
-            (0, int(0.64 * n_events))[n > 0],
-        )  # most events come before, where the model is opened
+        # most events come before, where the model is opened
+        run, first = f"killed-{n}", (0, int(0.64 * n_events))[n > 0]
         assert killed(
             lambda run=run, first=first: polcalc(f"{command} --output {run}"),
             at_event(rng.randrange(first, n_events)),

@@ -73,9 +73,8 @@ def test_thermal_displacements_are_classical_when_hot() -> None:
     )
     stretch = moved[:, 1, 0] - moved[:, 0, 0]
     assert np.mean(stretch**2) == pytest.approx(kB * 20_000 / STIFFNESS, rel=0.1)
-    assert (
-        abs(moved[:, :, 1:]).max() < 1e-12 and abs(moved.sum(1)).max() < 1e-10
-    )  # no rotation, no translation
+    # no rotation, no translation
+    assert abs(moved[:, :, 1:]).max() < 1e-12 and abs(moved.sum(1)).max() < 1e-10
 
 
 def square(number: int) -> dict[str, Any]:
@@ -169,9 +168,8 @@ def test_dft_labels_of_both_states() -> None:
         dft(molecule(n).numbers, molecule(n).positions, 0, m)
         for n, m in (("CH2_s3B1d", 3), ("CH2_s1A1d", 1))
     )
-    assert (
-        -1.2 < triplet.energy - singlet.energy < -0.4
-    )  # eV; experiment -0.39, hybrids in small bases overshoot
+    # eV; experiment -0.39, hybrids in small bases overshoot
+    assert -1.2 < triplet.energy - singlet.energy < -0.4
     assert abs(triplet.forces.sum(0)).max() < 0.02
     assert triplet.charges.sum() == pytest.approx(0, abs=1e-6)
 
@@ -235,9 +233,8 @@ def test_labels_of_one_molecule(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     label = gfn2(atoms.numbers, frames.positions[4:8], 1, 1)
     assert frames.energy[1] == pytest.approx(label.energy, abs=1e-5)
     np.testing.assert_allclose(frames.forces[4:8], label.forces, atol=1e-3)  # type: ignore[index]
-    assert not np.array_equal(
-        frames.positions[:4], frames.positions[12:16]
-    )  # pieces have seeds of their own
+    # pieces have seeds of their own
+    assert not np.array_equal(frames.positions[:4], frames.positions[12:16])
     other = CliRunner().invoke(app, [*arguments, "6"])
     assert other.exit_code == 2 and "same set" in other.output
 

@@ -39,15 +39,13 @@ def test_errors_of_reactions_by_hand(tmp_path):
     results = {r.name: r for r in judge(read_reactions("gscdb:all", tmp_path), method)}
     assert pytest.approx(1 / 23.060548, rel=1e-6) == KCAL_PER_MOL
     assert results["A2_2"].reference_kcal_per_mol == pytest.approx(-0.5 * 627.509474, rel=1e-6)
-    assert results["A2_2"].error_kcal_per_mol == pytest.approx(
-        0, abs=1e-4
-    )  # 2 × -1.5 + 2.5 hartree
+    # 2 × -1.5 + 2.5 hartree
+    assert results["A2_2"].error_kcal_per_mol == pytest.approx(0, abs=1e-4)
     assert results["A2_1"].predicted_kcal_per_mol == pytest.approx(
         2.0 * 23.060548 - 627.509474, rel=1e-6
     )
-    assert results["P1_1"].predicted_kcal_per_mol == pytest.approx(
-        -2.5 * 627.509474, rel=1e-6
-    )  # a proton has the energy 0
+    # a proton has the energy 0
+    assert results["P1_1"].predicted_kcal_per_mol == pytest.approx(-2.5 * 627.509474, rel=1e-6)
     assert (
         results["E1_1"].predicted_kcal_per_mol is None
         and "electric field" in results["E1_1"].skipped

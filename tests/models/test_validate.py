@@ -45,9 +45,8 @@ def test_errors_overall_and_by_state():
     assert found["energy_rmse_meV"] == pytest.approx(np.sqrt(110 / 3))
     assert found["energy_max_meV"] == pytest.approx(10)
     assert found["energy_mae_meV_per_atom"] == pytest.approx((1.5 + 0.25 + 2) / 3)
-    assert found["forces_mae_meV_per_A"] == pytest.approx(
-        (6 * 10 + 5 * 40) / 11
-    )  # components count, not frames
+    # components count, not frames
+    assert found["forces_mae_meV_per_A"] == pytest.approx((6 * 10 + 5 * 40) / 11)
     assert found["forces_rmse_meV_per_A"] == pytest.approx(np.sqrt((6 * 100 + 5 * 1600) / 11))
     assert found["forces_max_meV_per_A"] == pytest.approx(40)
     anion, neutral = found["by_state"]

@@ -125,9 +125,8 @@ def test_the_electronic_embedding_is_its_formula() -> None:
         embedding.key.weight @ torch.tensor([0.0, 1.0]).double(),
         embedding.value.weight @ torch.tensor([0.0, 2.0]).double(),
     )
-    weights = [
-        torch.log1p(torch.exp((embedding.query.weight[z] @ k) / 2.0)) for z in (8, 1, 1)
-    ]  # sqrt(C) = 2
+    # sqrt(C) = 2
+    weights = [torch.log1p(torch.exp((embedding.query.weight[z] @ k) / 2.0)) for z in (8, 1, 1)]
     expected = []
     for weight in weights:
         x = v * weight / torch.stack(weights).sum()
@@ -210,9 +209,8 @@ def test_fragments_make_energies_add(spec: dict[str, Any]) -> None:
     ).double()
     with torch.no_grad():
         for parameter in potential.parameters():
-            parameter.add_(
-                0.3 * torch.randn_like(parameter)
-            )  # an untrained factor does next to nothing
+            # an untrained factor does next to nothing
+            parameter.add_(0.3 * torch.randn_like(parameter))
     both, ion, radical = pair_of_ions()
     apart = float(predict(potential, ion).energy + predict(potential, radical).energy)
     whole, parts = (float(predict(potential, graph).energy) for graph in (both, by_parts(both)))

@@ -123,9 +123,8 @@ def test_forces_are_smooth_where_points_meet(links: str) -> None:
         ahead, behind = forces(step), forces(-step)
         assert float((ahead - center).abs().max()) > 1e-3 * step
         assert float((ahead - behind).abs().max()) < 1e3 * step  # continuous
-        assert (
-            float((ahead + behind - 2 * center).abs().max()) < 1e4 * step**2 + 1e-12
-        )  # no kink: a kink would be of order step
+        # no kink: a kink would be of order step
+        assert float((ahead + behind - 2 * center).abs().max()) < 1e4 * step**2 + 1e-12
 
 
 def test_envelopes_are_those_of_the_atoms() -> None:

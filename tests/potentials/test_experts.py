@@ -226,9 +226,8 @@ def test_the_command_trains_an_expert_for_each_state(tmp_path: Path) -> None:
         assert [state[:2] for state in alone.card.states] == [[charge, multiplicity]]
         expert = made.potential.of(charge, multiplicity)
         for name, p in expert.named_parameters():
-            rows = (
-                [1, 8] if len(p) == MAX_ATOMIC_NUMBER else slice(None)
-            )  # of other elements there is nothing to learn
+            # of other elements there is nothing to learn
+            rows = [1, 8] if len(p) == MAX_ATOMIC_NUMBER else slice(None)
             learnt, start = (model.potential.get_parameter(name)[rows] for model in (alone, before))
             assert ((p[rows] - learnt).abs() <= 1e-3 * (learnt - start).abs() + 1e-7).all()
         moved = (
@@ -292,9 +291,8 @@ def test_experts_go_on_and_those_of_other_states_stay(name: str, tmp_path: Path)
         made.potential.of(*state).get_parameter(key) - opened.of(*state).get_parameter(key)
         for state in STATES
     ]
-    assert (
-        changes[0].abs().max() == 0 and 1e-5 < changes[1].abs().max() < 0.1
-    )  # from the expert, whose weights are other than the shared
+    # from the expert, whose weights are other than the shared
+    assert changes[0].abs().max() == 0 and 1e-5 < changes[1].abs().max() < 0.1
     assert torch.equal(made.potential.shared.get_parameter(key), opened.shared.get_parameter(key))
 
 

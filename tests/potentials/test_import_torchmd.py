@@ -73,9 +73,8 @@ def test_every_supported_variant_follows_the_formulas(
         [[0, 0, 0], [0.9, 0.3, 0.1], [-0.2, 0.8, 0.4], [-0.9, -0.7, 0.5], [0.1, -0.4, -1.2]],
     )
     graph = from_ase(chiral, potential.cutoff, charge=-1)
-    mirror = (
-        1.0 if origin == "kernels" else -1.0
-    )  # the plain path of TorchMD-NET sees directions reversed
+    # the plain path of TorchMD-NET sees directions reversed
+    mirror = 1.0 if origin == "kernels" else -1.0
     expected = _expected_energy(
         source,
         graph.atomic_numbers,

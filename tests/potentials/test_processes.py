@@ -30,9 +30,8 @@ def test_a_killed_process_takes_its_workers_with_it() -> None:
             with connection:
                 connection.settimeout(30)
                 parent.kill()
-                assert (
-                    connection.recv(1) == b""
-                )  # closed by the end of the worker, which nobody told to go
+                # closed by the end of the worker, which nobody told to go
+                assert connection.recv(1) == b""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no polite kill")

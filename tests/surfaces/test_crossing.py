@@ -133,9 +133,8 @@ def test_the_force_along_the_seam_has_no_part_across_it():
     along, across = split(found)
     slope = found.forces[1] - found.forces[0]
     assert abs((along * slope).sum()) < 1e-12
-    assert found.gap + (slope * across).sum() == pytest.approx(
-        0, abs=1e-12
-    )  # a whole step of Newton's method
+    # a whole step of Newton's method
+    assert found.gap + (slope * across).sum() == pytest.approx(0, abs=1e-12)
 
 
 def test_surfaces_that_do_not_cross():

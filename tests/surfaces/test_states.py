@@ -110,9 +110,8 @@ def test_energies_gaps_and_ionisations_are_differences_of_the_calculator(model):
         neutral = min(alone[0, 1], alone[0, 3])
         assert affinity["vertical_eV"] == pytest.approx(neutral - alone[-1, 2], abs=1e-9)
         assert ionisation["vertical_eV"] == pytest.approx(alone[1, 2] - neutral, abs=1e-9)
-        assert (
-            len({round(e, 6) for e in alone.values()}) == 4
-        )  # the states differ, else this test says nothing
+        # the states differ, else this test says nothing
+        assert len({round(e, 6) for e in alone.values()}) == 4
 
 
 def test_minima_are_those_of_a_relaxation_alone(model):

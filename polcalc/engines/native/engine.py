@@ -100,10 +100,8 @@ class NativeEngine:
         self.instruction_set = instruction_set or _native.instruction_set
         self._factor = exact.trunk.factor
         self._attentive = isinstance(exact.trunk.attention, ChargedAttention)
-        self._company: tuple[Any, Any] = (
-            None,
-            None,
-        )  # who attends to whom, of the state asked for last
+        # who attends to whom, of the state asked for last
+        self._company: tuple[Any, Any] = (None, None)
         self._constants = [term for term in exact.terms if isinstance(term, StateEnergies)]
         self._shared: tuple[Any, Floats] = (None, np.zeros(0))
         tables, cells, self.table_error = _tabulate(exact, dtype)
@@ -120,9 +118,8 @@ class NativeEngine:
         )
         self._lock = Lock()
         self._content: tuple[int, bytes] | None = None
-        self._species = self._places = np.zeros(
-            0, dtype=np.int64
-        )  # rows by element, and rows by atom
+        # rows by element, and rows by atom
+        self._species = self._places = np.zeros(0, dtype=np.int64)
         self._state: tuple[float, int] | None = None
         self._factors: Floats = np.ones((1, 1, 1))
 
@@ -218,10 +215,8 @@ class NativeEngine:
 
     def _rows(self, numbers: NDArray[np.int64]) -> NDArray[np.int64]:
         """Rows of the species tables; the last array is remembered."""
-        content = (
-            len(numbers),
-            numbers.tobytes(),
-        )  # comparing these takes a tenth of the time of np.array_equal
+        # comparing these takes a tenth of the time of np.array_equal
+        content = (len(numbers), numbers.tobytes())
         if content != self._content:
             if len(numbers) and not 0 <= numbers.min() <= numbers.max() < self._n_species:
                 raise ValueError(

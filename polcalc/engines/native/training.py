@@ -53,10 +53,8 @@ try:
 except ImportError:  # no compiler at installation; `check_supported` says so
     _native = None  # type: ignore[assignment]
 
-DISPLACEMENTS = {
-    torch.float32: 5e-4,
-    torch.float64: 1e-4,
-}  # Å, of the atom that moves most: smaller ones would drown in rounding
+# Å, of the atom that moves most: smaller ones would drown in rounding
+DISPLACEMENTS = {torch.float32: 5e-4, torch.float64: 1e-4}
 INTERVAL = 0.012  # Å, between the first knots of a table
 # 1/Å: knots lie 1 + CROWDING · length times as far apart. Between coarse ones steep filters grow
 # rough unseen

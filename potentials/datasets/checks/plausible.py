@@ -34,11 +34,8 @@ TOUCHING = (0.65, 1.45)  # sums of covalent radii
 HIGHEST_TOTAL_ENERGY = 1.5  # times that of free atoms; the heaviest elements reach 1.2
 # eV/Å, root mean square of components; 1.2 at 500 K, 3 in sets with deliberate close contacts
 HIGHEST_FORCE = 15.0
-LOOSE, TIGHT, STRAIGHT = (
-    2.5,
-    1.25,
-    0.95,
-)  # factors between energy change and work; tight where they correlate above STRAIGHT
+# factors between energy change and work; tight where they correlate above STRAIGHT
+LOOSE, TIGHT, STRAIGHT = 2.5, 1.25, 0.95
 FEWEST_PAIRS, LOWEST_CORRELATION = 10, 0.3
 FEWEST_PAIRS_UPHILL, UPHILL = 30, -0.3
 SOFT = 2.0  # eV/Å²

@@ -113,9 +113,8 @@ def _database(path: Path) -> Frames:
     frames: Frames = []
     for row in database.select():
         atoms = row.toatoms()
-        atoms.info |= {
-            key: vars(row)[key] for key in row.key_value_pairs
-        }  # row.charge would be the sum of initial charges
+        # row.charge would be the sum of initial charges
+        atoms.info |= {key: vars(row)[key] for key in row.key_value_pairs}
         if isinstance(row.get("data"), dict):
             atoms.info |= {key: value for key, value in row.data.items() if is_state(key)}
         if isinstance(asked := row.get("calculator_parameters"), dict):

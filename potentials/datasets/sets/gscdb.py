@@ -48,9 +48,8 @@ class Reactions(NamedTuple):
 
     sets: dict[str, str]  # name of each set -> what it is about
     entries: list[Entry]
-    species: dict[
-        str, Atoms
-    ]  # charge and multiplicity in ``info``, and a field, V/Å, of those that are in one
+    # charge and multiplicity in ``info``, and a field, V/Å, of those that are in one
+    species: dict[str, Atoms]
     sha256: str  # of the file
 
 

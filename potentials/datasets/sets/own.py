@@ -51,6 +51,5 @@ def _read(path: Path, shifts_eV: Mapping[str, float] | None) -> Frames:
     return frames if shifts_eV is None else shifted(frames, shifts_eV)
 
 
-OWN = {
-    path.stem: _own(path.stem) for path in sorted(SHIPPED.glob("*.json"))
-}  # a set is there when its card is
+# a set is there when its card is
+OWN = {path.stem: _own(path.stem) for path in sorted(SHIPPED.glob("*.json"))}

@@ -41,20 +41,8 @@ PARTS = ("train", "test")
 N_TRAIN, SEED = 120_000, 0
 N_MOLECULES = 133_885
 HEAD, END = 9, -1  # lines of text around the list of those left out
-COLUMNS = (
-    "mu",
-    "alpha",
-    "homo",
-    "lumo",
-    "gap",
-    "r2",
-    "zpve",
-    "U0",
-    "U",
-    "H",
-    "G",
-    "Cv",
-)  # behind the rotational constants
+# behind the rotational constants
+COLUMNS = ("mu", "alpha", "homo", "lumo", "gap", "r2", "zpve", "U0", "U", "H", "G", "Cv")
 IN_HARTREE = ("homo", "lumo", "gap", "zpve", "U0", "U", "H", "G")  # read as eV
 FIRST = 5  # word of the second line: behind "gdb", the number and the rotational constants
 QUANTITIES = {
@@ -155,9 +143,8 @@ def read_qm9(paths: Sequence[Path], target: str = "U0", piece: str = "") -> Fram
     )
     if not piece:
         return frames
-    drawn = split(
-        frames, min(N_TRAIN, int(0.9 * len(frames))), 0, SEED
-    )  # smaller for a sample of the set
+    # smaller for a sample of the set
+    drawn = split(frames, min(N_TRAIN, int(0.9 * len(frames))), 0, SEED)
     return drawn.train if piece == "train" else drawn.test
 
 

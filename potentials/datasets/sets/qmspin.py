@@ -43,14 +43,11 @@ STATES = {"singlet": 1, "triplet": 3}  # multiplicity
 METHOD = re.compile(r"mrci(sd)?(-f12)?\+q", re.IGNORECASE)
 UNITS = Units("hartree")
 NUMBER = re.compile(r"(?<![\w.])[-+]?\d+\.\d+(?:[eEdD][-+]?\d+)?(?![\w.])")  # a word of its own
-NAME = re.compile(
-    r"(?:.*[^\d])?0*([1-9]\d*)\D+(\d+)\D*([st])"
-)  # QM9 index, carbene index, optimised state
+# QM9 index, carbene index, optimised state
+NAME = re.compile(r"(?:.*[^\d])?0*([1-9]\d*)\D+(\d+)\D*([st])")
 QM9 = 133_885  # molecules
-KNOWN_PLACE = (
-    3,
-    3,
-)  # field and word, from 0, where the one known reader of the files finds an energy
+# field and word, from 0, where the one known reader of the files finds an energy
+KNOWN_PLACE = (3, 3)
 OF_THE_ATOMS = 0.95, 1.05  # total energy over the estimate for its atoms
 LARGEST_GAP = 0.3  # hartree; vertical gaps of carbenes stay within 100 kcal/mol, 0.16 hartree
 ARCHIVE = RemoteFile(
@@ -132,10 +129,8 @@ def part(fields: list[str]) -> Part:
 
 def _read_piece(how: str, piece: str, paths: Sequence[Path]) -> Frames:
     frames = read_qmspin(paths)
-    wanted = (
-        min(N_TRAIN, int(0.8 * len(frames))),
-        min(N_VALIDATION, int(0.1 * len(frames))),
-    )  # smaller for a sample of the set
+    # smaller for a sample of the set
+    wanted = (min(N_TRAIN, int(0.8 * len(frames))), min(N_VALIDATION, int(0.1 * len(frames))))
     drawn = split(frames if how == "parent" else replace(frames, group=None), *wanted, seed=SEED)
     chosen: Frames = getattr(drawn, piece)
     return chosen

@@ -27,26 +27,17 @@ NAME = "molecules"
 SPECIES_PER_JOB = 48
 JOBS_PER_SORT = 20  # as many jobs share their species out by size
 LABELS_PER_JOB = 300  # about
-SMALL_PER_JOB, SMALL_COPIES, SMALL_ROUNDS = (
-    8,
-    6,
-    2,
-)  # species by name, each with so many conformers, in so many jobs
+# species by name, each with so many conformers, in so many jobs
+SMALL_PER_JOB, SMALL_COPIES, SMALL_ROUNDS = 8, 6, 2
 EVERY_TEST, EVERY_SMALL = 20, 6  # such jobs lie this far apart
 STEPS_DOWNHILL, STEPS_APART, FRAMES = 7, 5, 2
 TEMPERATURES_K, HOT_K, HOT_SHARE = (300.0, 1000.0), (1000.0, 2500.0), 0.1
 SHAKEN_K = (50.0, 900.0)
-SCENES = {
-    "stretched": 0.35,
-    "transferred": 0.27,
-    "turned": 0.21,
-    "contact": 0.17,
-}  # share of those that follow
+# share of those that follow
+SCENES = {"stretched": 0.35, "transferred": 0.27, "turned": 0.21, "contact": 0.17}
 N_SCENES = 3  # of these for each species, beside one that is shaken
-SETTLED, STEPS_SETTLED = (
-    ("transferred", "turned", "contact"),
-    3,
-)  # half of them go so many steps downhill
+# half of them go so many steps downhill
+SETTLED, STEPS_SETTLED = ("transferred", "turned", "contact"), 3
 
 
 class Job(NamedTuple):

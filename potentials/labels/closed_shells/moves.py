@@ -14,10 +14,8 @@ from potentials.labels.method import Failed, Floats, Integers
 from potentials.labels.sampling import thermal_displacements
 
 STRETCH = (0.82, 1.65)  # of the length of a bond
-CONTACT = (
-    0.55,
-    0.95,
-)  # of the sum of van der Waals radii: atoms that are not bound, pushed together
+# of the sum of van der Waals radii: atoms that are not bound, pushed together
+CONTACT = (0.55, 0.95)
 # of the sum of van der Waals radii: closer nothing is put, but for hydrogen bonds
 CLASH, CLASH_OF_HYDROGEN_BOND = 0.72, 0.45
 SOFT = 500.0  # 1/cm: softer modes of the springs are treated as this stiff
@@ -25,13 +23,8 @@ TRANSFER_REACH = 3.4  # Å, from a hydrogen to the atom that it moves to
 DONORS, ACCEPTORS = (7, 8, 9, 16, 17, 35, 53), (7, 8, 9, 15, 16, 17, 35, 53)
 HYDROGEN_BOND, HALOGEN_BOND = (1.45, 2.6), (2.5, 3.8)  # Å, H…Y of Y = N, O, F; X…Y of X = Cl, Br, I
 STACKED = (3.0, 4.6)  # Å between the planes
-LARGER = {
-    15: 0.5,
-    16: 0.45,
-    17: 0.4,
-    35: 0.5,
-    53: 0.75,
-}  # Å more where the acceptor is of a later row
+# Å more where the acceptor is of a later row
+LARGER = {15: 0.5, 16: 0.45, 17: 0.4, 35: 0.5, 53: 0.75}
 
 Flags = NDArray[np.bool_]
 
@@ -114,12 +107,10 @@ def transferred(numbers: Integers, positions: Floats, rng: np.random.Generator) 
     if (gap := np.linalg.norm(moved[h] - positions[x])) < 0.9 * (
         bond_x := covalent_radii[1] + covalent_radii[numbers[x]]
     ):
-        moved[h] = (
-            positions[x] + (moved[h] - positions[x]) * 0.9 * bond_x / gap
-        )  # around the atom that it leaves, not through it
-    approach = rng.uniform(0.0, 0.25) * (
-        positions[y] - positions[x]
-    )  # both ends come nearer where parts are free to
+        # around the atom that it leaves, not through it
+        moved[h] = positions[x] + (moved[h] - positions[x]) * 0.9 * bond_x / gap
+    # both ends come nearer where parts are free to
+    approach = rng.uniform(0.0, 0.25) * (positions[y] - positions[x])
     part = connected_components(_bound(numbers, positions), directed=False)[1]
     if part[x] != part[y]:
         moved[part == part[y]] -= approach

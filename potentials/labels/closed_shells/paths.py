@@ -18,11 +18,8 @@ from potentials.labels.teacher import Structures, Teacher
 SHARE_DOWNHILL = 0.9  # of the step to the minimum of the springs
 FIRM = 2.0  # eV/Å^2, added to the springs, so that soft ways are no leaps
 LONGEST = 0.12  # Å, of an atom in a step
-TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = (
-    2.0,
-    40.0,
-    4.0,
-)  # heavy hydrogens: positions are distributed alike whatever the masses
+# heavy hydrogens: positions are distributed alike whatever the masses
+TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 2.0, 40.0, 4.0
 
 
 def downhill(
@@ -44,10 +41,8 @@ def downhill(
     for _ in range(n_steps):
         forces = teacher.follow(structures._replace(positions=x)).astype(np.float64)
         steepness = np.linalg.norm(forces, axis=(1, 2), keepdims=True)
-        share, before = (
-            np.where(steepness > before, 0.5 * share, share),
-            steepness,
-        )  # a stiffer one than its springs
+        # a stiffer one than its springs
+        share, before = np.where(steepness > before, 0.5 * share, share), steepness
         x = x + _shortened(share * (inverse @ forces.reshape(len(x), -1, 1)).reshape(x.shape))
     return x
 

@@ -61,11 +61,8 @@ SIZE_SHARE = {
     13: 0.3,
     14: 0.25,
 }  # of those that are combined
-KINDS = {
-    "cation": 0.3,
-    "anion": 0.3,
-    "zwitterion": 0.5,
-}  # chance of a state beside the neutral one, where there is one
+# chance of a state beside the neutral one, where there is one
+KINDS = {"cation": 0.3, "anion": 0.3, "zwitterion": 0.5}
 
 
 class Species(NamedTuple):

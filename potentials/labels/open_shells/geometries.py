@@ -38,25 +38,10 @@ NAME = "organic-open-shells"
 SEED = 20261130
 TEMPERATURES_K = (300.0, 600.0)  # in turn
 STRETCHED_EVERY, STRETCH = 3, (0.88, 1.35)  # every third geometry; of the length of a bond
-DISTANCES = (
-    1.0,
-    0.9,
-    1.1,
-    1.25,
-    0.95,
-    1.4,
-    1.05,
-    0.82,
-    1.6,
-    1.17,
-    1.8,
-)  # of two atoms, of that at the minimum
-DRAWS = {
-    1: 16,
-    2: 8,
-    3: 4,
-    4: 2,
-}  # geometries of an open shell, by the number of heavy atoms; 1 for more
+# of two atoms, of that at the minimum
+DISTANCES = (1.0, 0.9, 1.1, 1.25, 0.95, 1.4, 1.05, 0.82, 1.6, 1.17, 1.8)
+# geometries of an open shell, by the number of heavy atoms; 1 for more
+DRAWS = {1: 16, 2: 8, 3: 4, 4: 2}
 CLOSED_DRAWS = {1: 6, 2: 3, 3: 2}
 BOND = 1.3  # of the sum of covalent radii
 ROUGH, FINE = 0.05, 0.1  # eV/Å, forces that are left after each relaxation
@@ -129,9 +114,8 @@ def compute(job: Geometry, folder: Path) -> dict[str, Any]:
         _need(folder, job._replace(draw=0).key, job._replace(draw=0), work(folder))
     minimum = _need(folder / "minima", _key(job.species, job.state), job, find_minimum)
     numbers, positions = minimum["atomic_numbers"], _moved(job, minimum)
-    positions = positions.astype(np.float32).astype(
-        np.float64
-    )  # what is stored is what is labelled
+    # what is stored is what is labelled
+    positions = positions.astype(np.float32).astype(np.float64)
     labels = {job.states[0]: _label(numbers, positions, job.states[0])}
     refused = []
     for state in job.states[1:]:
