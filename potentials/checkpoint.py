@@ -8,135 +8,26 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import pickle
 import zipfile
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, NamedTuple
 
 import torch
-from ase.data import chemical_symbols
 
 from potentials.build import build
+from potentials.card import Card, fits
+from potentials.contents import is_whole
 from potentials.experts import compact, expanded
 from potentials.files import write_bytes
-from potentials.integrity import asks_for_more, check_weights, digest, fits, is_whole
+from potentials.integrity import asks_for_more, check_weights, digest
 from potentials.potential import Potential
 from potentials.shipped import resolve
 
 FORMAT = 1
 # format n -> n + 1, one function per number
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-
-
-@dataclass
-class Card:
-    """What a user must know of a model."""
-
-    name: str = ""
-    description: str = ""
-    limits: str = ""  # where it fails, and what to take instead
-    elements: list[int] = field(default_factory=list)  # atomic numbers seen in training
-    states: list[list[int]] = field(default_factory=list)  # [charge, multiplicity, count]
-    # [formula, charge, multiplicity, eV]: states found to be wrong
-    known_errors: list[list[Any]] = field(default_factory=list)
-    # "C-H" -> Å, symbols sorted
-    closest_distances_A: dict[str, float] = field(default_factory=dict)
-    # per atom, references subtracted: [lowest, highest]
-    energy_range_eV: list[float] = field(default_factory=list)
-    force_max_eV_per_A: float | None = None
-    units: dict[str, str] = field(
-        default_factory=lambda: {"energy": "eV", "length": "Å", "forces": "eV/Å", "charge": "e"}
-    )
-    reference_energies_eV: dict[str, float] = field(default_factory=dict)
-    dataset: dict[str, Any] = field(default_factory=dict)  # name, source, licence, sha256
-    test_errors: dict[str, Any] = field(default_factory=dict)
-    training: dict[str, Any] = field(default_factory=dict)  # configuration and what came of it
-    audit: dict[str, Any] = field(default_factory=dict)  # what `polcalc audit --store` found
-    command: str = ""
-    seed: int | None = None
-    versions: dict[str, str] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return plain values, whatever subclass of str or float they came as.
-
-        A reader allows nothing else.
-        """
-        plain: dict[str, Any] = json.loads(json.dumps(asdict(self)))
-        return plain
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> Card:
-        """Read plain values.
-
-        Raises
-        ------
-        ValueError   entries that a newer version added, or of another kind than they must be
-        """
-        if not isinstance(values, dict):
-            raise ValueError(f"`card` must hold entries by name; got {type(values).__name__}.")
-        unknown = set(values) - {f.name for f in fields(cls)}
-        if unknown:
-            raise ValueError(
-                f"`card` must hold known entries; got {', '.join(sorted(unknown))}. Update polcalc."
-            )
-        kinds = get_type_hints(cls)
-        for name, value in values.items():
-            if not fits(value, kinds[name]):
-                raise ValueError(
-                    f"`card` must hold {name} as {_kind(kinds[name])}; got {value!r:.60}."
-                )
-        card = cls(**values)
-        card.check()
-        return card
-
-    def check(self) -> None:
-        """See that rows are complete and elements are elements.
-
-        Raises
-        ------
-        ValueError
-        """
-        wrong = [
-            name
-            for name, right in {
-                "elements": all(0 < z < len(chemical_symbols) for z in self.elements),
-                "states": all(len(row) == 3 for row in self.states),
-                "known_errors": all(
-                    len(row) == 4 and all(map(fits, row, (str, int, int, float)))
-                    for row in self.known_errors
-                ),
-                "closest_distances_A": all(map(_is_pair, self.closest_distances_A)),
-                "energy_range_eV": len(self.energy_range_eV) in (0, 2),
-                "audit": all(
-                    isinstance(finding, dict) and {"check", "verdict", "text"} <= set(finding)
-                    for finding in _listed(self.audit.get("findings", []))
-                ),
-                "training": all(
-                    isinstance(self.training.get(name, {}), dict)
-                    for name in ("start", "validation_errors")
-                ),
-                "test_errors": isinstance(self.test_errors.get("dataset", {}), dict),
-            }.items()
-            if not right
-        ]
-        if wrong:
-            raise ValueError(f"`card` must hold complete entries; {', '.join(wrong)} is not.")
-
-
-def _kind(hint: Any) -> str:
-    return str(getattr(hint, "__name__", hint)).replace("typing.", "")
-
-
-def _is_pair(name: str) -> bool:
-    symbols = name.split("-")
-    return len(symbols) == 2 and set(symbols) <= set(chemical_symbols)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [None]
 
 
 class Model(NamedTuple):

@@ -27,7 +27,7 @@ from ase.data import chemical_symbols
 from torch import Tensor
 
 from potentials.build import build
-from potentials.checkpoint import Card
+from potentials.card import Card
 from potentials.potential import Potential
 
 ENERGY_UNITS = {

@@ -6,18 +6,13 @@ without one are older; the checksums that the ZIP format has for each entry guar
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import math
-import zipfile
-import zlib
 from collections.abc import Iterator, Mapping
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from potentials.contents import digest_of
 
 # a spec whose whole numbers stay below the root of so many times its weights is built at once;
 # others are first built without memory
@@ -26,30 +21,19 @@ ROOMY = 100
 
 def digest(content: Mapping[str, Any]) -> str:
     """Return the SHA-256 of spec, weights and card."""
-    found = hashlib.sha256()
-    for name in ("format", "spec", "card"):
-        found.update(json.dumps(content[name], sort_keys=True, default=str).encode())
-    for name, tensor in sorted(content["weights"].items()):
-        found.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
-        found.update(tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()
-
-
-def is_whole(data: bytes) -> bool:
-    """Whether every entry of a ZIP file has the checksum that it was written with."""
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            return archive.testzip() is None
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        EOFError,
-        OSError,
-        ValueError,
-        NotImplementedError,
-        RuntimeError,
-    ):
-        return False
+    weights = content["weights"]
+    return digest_of(
+        content,
+        (
+            (
+                name,
+                str(tensor.dtype),
+                tuple(tensor.shape),
+                tensor.contiguous().reshape(-1).view(torch.uint8).numpy().tobytes(),
+            )
+            for name, tensor in sorted(weights.items())
+        ),
+    )
 
 
 def check_weights(weights: Any) -> None:
@@ -83,27 +67,3 @@ def _whole_numbers(value: Any) -> Iterator[int]:
             yield from _whole_numbers(inner)
     elif isinstance(value, int) and not isinstance(value, bool):
         yield value
-
-
-def fits(value: Any, kind: Any) -> bool:
-    """Whether a plain value is of the kind that an annotation says; numbers must be finite."""
-    if kind is Any:
-        return True
-    origin, inner = get_origin(kind), get_args(kind)
-    if origin in (Union, UnionType):
-        return any(fits(value, one) for one in inner)
-    if origin is list:
-        return isinstance(value, list) and all(fits(v, inner[0]) for v in value)
-    if origin is dict:
-        return isinstance(value, dict) and all(
-            isinstance(k, str) and fits(v, inner[1]) for k, v in value.items()
-        )
-    if kind is float:
-        return _is_number(value) and math.isfinite(value)
-    if kind is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, NoneType if kind is None else kind)
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -23,7 +23,7 @@ from ase.data import chemical_symbols, covalent_radii
 
 from md_runs.dynamics.momenta import kinetic_temperature
 from polcalc.engines.neighbors import NeighborList
-from potentials.checkpoint import Card
+from potentials.card import Card
 
 Floats = npt.NDArray[np.float64]
 Indices = npt.NDArray[np.int64]

@@ -30,7 +30,8 @@ from md_runs.surfaces.lockstep import Floats
 from polcalc import PolarizedCalculator
 from polcalc.calculator import electrons
 from polcalc.calculator.domain import ExtrapolationWarning
-from potentials.checkpoint import Card, store_card
+from potentials.card import Card
+from potentials.checkpoint import store_card
 from potentials.structure.graph import State
 
 APART_A = 30.0  # between the nearest atoms of two molecules

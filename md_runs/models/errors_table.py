@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.table import Table
 
-from potentials.datasets.errors import named_errors
+from potentials.deviations import named_errors
 
 
 def errors_table(metrics: Mapping[str, Any]) -> Table:

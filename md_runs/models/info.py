@@ -1,7 +1,8 @@
-"""``polcalc info``: what a model is, its card, checksum, size and units."""
+"""``polcalc info``: what a model is for, how wrong it is, where it fails. Needs no torch."""
 
 from __future__ import annotations
 
+from json import dumps
 from typing import Any
 
 from ase.data import chemical_symbols
@@ -9,18 +10,31 @@ from rich.table import Table
 
 from md_runs.errors import as_input_error
 from md_runs.models.errors_table import errors_table
-from md_runs.records.output import to_json
 from md_runs.screen import screen
-from potentials.checkpoint import load
+from potentials.contents import read_contents
 
 
-def info(
-    model: str,
-    json: bool = False,
-) -> None:
-    """Show what a model is: its card, checksum, size and units."""
+def info(model: str, verbose: bool = False, json: bool = False) -> None:
+    """Print what a model is for, how wrong it is and where it fails; ``verbose``: all of its card.
+
+    Raises
+    ------
+    InputError   unknown name or unreadable file
+    """
     facts = model_info(model)
-    print(to_json(facts), end="") if json else screen.print(info_table(facts))
+    if json:
+        print(dumps(facts, indent=2, ensure_ascii=False))
+        return
+    rows = for_users(facts) | (for_the_record(facts) if verbose else {})
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    screen.print(table)
+    if not verbose:
+        screen.print(f"More: polcalc info {model} --verbose")
 
 
 def model_info(model: str) -> dict[str, Any]:
@@ -31,30 +45,48 @@ def model_info(model: str) -> dict[str, Any]:
     InputError   unknown name or unreadable file
     """
     with as_input_error():
-        opened = load(model)
-    potential = opened.potential
+        contents = read_contents(model)
     return {
         "model": model,
-        "path": str(opened.path),
-        "sha256": opened.sha256,
-        "has_digest": opened.has_digest,
-        "parameters": sum(p.numel() for p in potential.parameters()),
-        "cutoff_A": potential.cutoff,
-        "card": opened.card.to_dict(),
-        "spec": potential.spec,
+        "path": str(contents.path),
+        "sha256": contents.sha256,
+        "has_digest": contents.has_digest,
+        "parameters": contents.n_parameters,
+        "cutoff_A": contents.spec["cutoff"],
+        "card": contents.card.to_dict(),
+        "spec": contents.spec,
     }
 
 
-def info_table(info: dict[str, Any]) -> Table:
-    """Lay the facts out for a person."""
+def for_users(info: dict[str, Any]) -> dict[str, Table | str]:
+    """Say what a model is, how wrong, for what, and where it fails."""
     card, architecture = info["card"], info["spec"]["architecture"]["name"]
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
-    rows = {
+    failures = [found for found in _findings(card) if found["verdict"] == "failure"]
+    return {
         "model": card["name"] or info["model"],
         "": card["description"],
+        "theory": str(card["dataset"].get("theory", "")),
         "where it fails": card["limits"],
+        "known to be wrong": ", ".join(
+            f"{formula} {q:+d}/{m} by {eV:+.1f} eV" for formula, q, m, eV in card["known_errors"]
+        ),
+        "fails its audit": _lines(failures),
+        "elements": " ".join(chemical_symbols[z] for z in card["elements"]),
+        "states": _states(card["states"]),
+        "test errors": _errors(card["test_errors"]),
+        "architecture": (
+            f"{architecture}, {info['parameters']:,} parameters{_sets(info['spec'])}, cutoff"
+            f" {info['cutoff_A']:g} Å"
+        ),
+        "units": ", ".join(f"{quantity} {unit}" for quantity, unit in card["units"].items()),
+    }
+
+
+def for_the_record(info: dict[str, Any]) -> dict[str, Table | str]:
+    """Say what file it is, and how it was made."""
+    card = info["card"]
+    largest = card["force_max_eV_per_A"]
+    return {
         "file": info["path"],
         "SHA-256": info["sha256"],
         "digest": (
@@ -62,43 +94,39 @@ def info_table(info: dict[str, Any]) -> Table:
             if info["has_digest"]
             else "none: an older file; damage shows by the checksums of its parts alone"
         ),
-        "architecture": (
-            f"{architecture}, {info['parameters']:,} parameters{_sets(info['spec'])}, cutoff"
-            f" {info['cutoff_A']:g} Å"
-        ),
-        "elements": " ".join(chemical_symbols[z] for z in card["elements"]),
-        "states": ", ".join(
-            f"charge {q:+d} multiplicity {m} ({n} frames)" for q, m, n in card["states"]
-        ),
-        "known to be wrong": ", ".join(
-            f"{formula} {q:+d}/{m} by {eV:+.1f} eV" for formula, q, m, eV in card["known_errors"]
-        ),
-        "units": ", ".join(f"{quantity} {unit}" for quantity, unit in card["units"].items()),
+        "frames of states": ", ".join(f"{q:+d}/{m}: {n}" for q, m, n in card["states"]),
         "closest distances": ", ".join(
             f"{pair} {d:.2f} Å" for pair, d in card["closest_distances_A"].items()
         ),
-        "largest force": (
-            f"{card['force_max_eV_per_A']:.1f} eV/Å"
-            if card["force_max_eV_per_A"] is not None
-            else ""
-        ),
+        "largest force": "" if largest is None else f"{largest:.1f} eV/Å",
         "trained on": _named(card["dataset"]),
         "started from": _named(card["training"].get("start", {})),
         "tested on": _named(card["test_errors"].get("dataset", {})),
-        "test errors": _errors(card["test_errors"]),
         "validation errors": _errors(card["training"].get("validation_errors", {})),
-        "audit": "\n".join(
-            f"{found['check']}: {found['verdict']}, {found['text']}"
-            for found in card["audit"].get("findings", ())
-        ),
+        "audit": _lines(_findings(card)),
         "made by": card["command"],
         "seed": "" if card["seed"] is None else str(card["seed"]),
         "versions": _named(card["versions"]),
     }
-    for name, value in rows.items():
-        if value:
-            table.add_row(name, value)
-    return table
+
+
+def _findings(card: dict[str, Any]) -> list[dict[str, Any]]:
+    return list(card["audit"].get("findings", ()))
+
+
+def _lines(findings: list[dict[str, Any]]) -> str:
+    return "\n".join(f"{f['check']}: {f['verdict']}, {f['text']}" for f in findings)
+
+
+def _states(states: list[list[int]]) -> str:
+    """List the multiplicities of each charge."""
+    charges: dict[int, list[int]] = {}
+    for charge, multiplicity, _ in states:
+        charges.setdefault(charge, []).append(multiplicity)
+    return "\n".join(
+        f"charge {charge:+d}: multiplicity {', '.join(map(str, sorted(of_charge)))}"
+        for charge, of_charge in sorted(charges.items())
+    )
 
 
 def _sets(spec: dict[str, Any]) -> str:

@@ -16,7 +16,7 @@ from ase.units import kcal, mol
 from rich.table import Table
 
 from polcalc import PolarizedCalculator
-from potentials.checkpoint import Card
+from potentials.card import Card
 from potentials.datasets.sets.gscdb import FIELD, Reactions, is_proton
 from potentials.files import write_text
 

@@ -23,7 +23,7 @@ from md_runs.records.manifest import make_manifest, now
 from md_runs.records.output import MANIFEST, check_free, claim, to_json, write_figure
 from md_runs.screen import errors, screen
 from polcalc.engines.native.training import GRADIENTS
-from potentials.datasets.errors import named_errors
+from potentials.deviations import named_errors
 from potentials.files import write_text
 from potentials.training import Training, finish, override, prepare, read_config
 

@@ -21,8 +21,8 @@ from md_runs.records.output import write_figure
 from polcalc import PolarizedCalculator
 from polcalc.calculator import electrons
 from potentials.datasets import load_frames
-from potentials.datasets.errors import summary
 from potentials.datasets.gaps import gap_errors, geometry_key
+from potentials.deviations import summary
 from potentials.quantities import QUANTITIES
 
 BATCH_FRAMES = 100  # handed over at once; the calculator cuts them into batches that fit

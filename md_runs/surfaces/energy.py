@@ -25,12 +25,12 @@ from md_runs.session import Frame, ModelOptions
 from polcalc import PolarizedCalculator
 from polcalc.calculator.electrons import ElectronicState
 from potentials.files import write_text
-from potentials.quantities import QUANTITIES, unit_key
+from potentials.quantities import QUANTITIES
 
 SHOWN = 60  # structures listed one by one at most
 HEADER = ("name", "formula", "charge", "charge_from", "multiplicity", "multiplicity_from")
 # by ASE's names: for people, and in names of columns
-UNITS = {q.ase: (q.unit, unit_key(q.unit)) for q in QUANTITIES.values() if q.ase}
+UNITS = {quantity.ase: quantity.unit for quantity in QUANTITIES.values() if quantity.ase}
 HIDDEN = {"free_energy", "energies"}  # results that say again what the energy says
 
 
@@ -179,13 +179,13 @@ def _columns(points: Sequence[Point]) -> list[str]:
 
 
 def _heading(column: str) -> str:
-    unit = UNITS.get(column.removeprefix("largest_"), ("", ""))[0]
+    unit = UNITS.get(column.removeprefix("largest_"), "")
     return column.replace("_", " ") + (f" ({unit})" if unit else "")
 
 
 def _with_unit(column: str) -> str:
-    unit = UNITS.get(column.removeprefix("largest_"), ("", ""))[1]
-    return f"{column}_{unit}" if unit else column
+    unit = UNITS.get(column.removeprefix("largest_"), "").replace("/", "_per_")
+    return f"{column}_{unit}".replace("Å", "A").replace(" ", "_").replace("^", "").rstrip("_")
 
 
 def _values(point: Point) -> dict[str, float]:

@@ -25,7 +25,7 @@ from md_runs.surfaces.lockstep import Floats, Place, largest, search
 from md_runs.surfaces.relax import AT_REST_EV_PER_A, ATTEMPTS, Saddles
 from polcalc import PolarizedCalculator
 from polcalc.calculator import electrons
-from potentials.checkpoint import Card
+from potentials.card import Card
 from potentials.structure.graph import State
 from potentials.structure.states import STATE_KEYS
 

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from potentials.datasets.errors import summary
 from potentials.datasets.gaps import gap_errors
+from potentials.deviations import summary
 from potentials.potential import Potential, predict
 from potentials.quantities import QUANTITIES, named
 from potentials.training.data import StructureSet

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from potentials.build import build
-from potentials.datasets.errors import named_errors
+from potentials.deviations import named_errors
 from potentials.training.average import Average
 from potentials.training.config import DTYPES, Config, from_dict, override
 from potentials.training.data import StructureSet, epoch_order

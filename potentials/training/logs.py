@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from potentials.datasets.errors import named_errors
+from potentials.deviations import named_errors
 from potentials.files import write_text
 
 LOG = "log.csv"

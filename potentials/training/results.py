@@ -10,7 +10,8 @@ from typing import Any
 
 from ase.data import chemical_symbols
 
-from potentials.checkpoint import Card, save
+from potentials.card import Card
+from potentials.checkpoint import save
 from potentials.datasets import Frames, statistics
 from potentials.files import write_text
 from potentials.training.data import StructureSet

@@ -17,7 +17,8 @@ import torch
 from torch import nn
 
 from potentials.build import build
-from potentials.checkpoint import Card, Model, load, save
+from potentials.card import Card
+from potentials.checkpoint import Model, load, save
 from potentials.datasets import load_frames
 from potentials.experts import Experts, compact, expanded
 from potentials.parts.conditioning import MAX_ATOMIC_NUMBER

@@ -65,6 +65,21 @@ def test_help_and_usage_errors_import_nothing_large(line: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_info_needs_no_torch() -> None:
+    script = IMPORTED.replace("finally:", "finally:\n    sys.stdout.flush()")
+    done = subprocess.run(
+        [sys.executable, "-c", script, "info", "ethanol-rmd17", "--verbose"],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    heavy = done.stderr.splitlines()[-1].split()
+    assert heavy[0] == "heavy:" and not {"torch", "matplotlib", "h5py", "scipy"} & set(heavy)
+    assert "where it fails" in done.stdout or "architecture" in done.stdout
+
+
 @pytest.mark.parametrize(("name", "declared"), list(declarations()))
 def test_a_declaration_has_the_parameters_and_defaults_of_its_work(
     name: str, declared: Any

@@ -17,7 +17,6 @@ from ase.data import atomic_numbers
 
 from polcalc import PolarizedCalculator
 from potentials.datasets import load_frames
-from potentials.datasets.errors import named_errors
 from potentials.datasets.formats.units import HARTREE
 from potentials.datasets.sets import qm9
 from potentials.datasets.sets.qm9 import (
@@ -28,6 +27,7 @@ from potentials.datasets.sets.qm9 import (
     read_molecule,
 )
 from potentials.datasets.statistics import atom_energies
+from potentials.deviations import named_errors
 from potentials.training import Training, finish, prepare
 from potentials.training.config import from_dict
 

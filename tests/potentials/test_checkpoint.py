@@ -15,6 +15,7 @@ from ase.build import molecule
 from potentials import checkpoint
 from potentials.build import build
 from potentials.checkpoint import Card, load, save
+from potentials.contents import read_contents
 from potentials.integrity import digest
 from potentials.potential import Potential, predict
 from potentials.shipped import available, resolve
@@ -265,3 +266,28 @@ def test_shipped_models_have_whole_cards_and_small_files(name: str) -> None:
     assert card.dataset
     assert card.test_errors["forces_mae_meV_per_A"] > 0
     assert model.path.stat().st_size < 6e6
+
+
+def test_a_file_tells_without_torch_what_it_tells_with_it(tmp_path: Path) -> None:
+    """Spec, card, number of parameters and digest, also of a model with experts."""
+    for name in available():
+        contents, model = read_contents(name), load(name)
+        assert (contents.spec, contents.card) == (model.potential.spec, model.card)
+        assert contents.n_parameters == sum(p.numel() for p in model.potential.parameters())
+        assert contents.has_digest == model.has_digest and contents.sha256 == model.sha256
+    save(tmp_path / "m.pt", build(SPEC), Card(name="m"))
+    assert read_contents(tmp_path / "m.pt").has_digest
+    content = torch.load(tmp_path / "m.pt", weights_only=True)
+    torch.save(content | {"card": content["card"] | {"name": "another"}}, tmp_path / "false.pt")
+    with pytest.raises(ValueError, match="damaged"):
+        read_contents(tmp_path / "false.pt")
+
+
+def test_reading_contents_runs_no_code(tmp_path: Path) -> None:
+    class Trap:
+        def __reduce__(self):
+            return exec, ("raise SystemExit('code ran')",)
+
+    torch.save({"format": 1, "spec": Trap(), "weights": {}, "card": {}}, tmp_path / "trap.pt")
+    with pytest.raises(ValueError, match="cannot be read"):
+        read_contents(tmp_path / "trap.pt")

@@ -1,11 +1,19 @@
-"""``polcalc info``: what a model is, its card, checksum, size and units."""
+"""``polcalc info``: what a model is for, how wrong it is, and where it fails."""
 
 from __future__ import annotations
+
+from typing import Annotated
+
+import typer
 
 from md_runs.cli import options as opt
 from md_runs.cli.commands import does
 
+Verbose = Annotated[
+    bool, typer.Option("--verbose", help="Checksums, versions, and how it was made, as well.")
+]
+
 
 @does("models.info", "info")
-def command(model: opt.ModelArgument, json: opt.AsJson = False) -> None:
-    """Show what a model is: its card, checksum, size and units."""
+def command(model: opt.ModelArgument, verbose: Verbose = False, json: opt.AsJson = False) -> None:
+    """Show what a model is for, how wrong it is, and where it fails."""
