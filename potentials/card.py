@@ -27,6 +27,8 @@ class Card:
     # per atom, references subtracted: [lowest, highest]
     energy_range_eV: list[float] = field(default_factory=list)
     force_max_eV_per_A: float | None = None
+    n_atoms_max: int | None = None  # of the largest structure; None: not known
+    periodic: bool | None = None  # whether any structure was periodic; None: not known
     units: dict[str, str] = field(
         default_factory=lambda: {"energy": "eV", "length": "Å", "forces": "eV/Å", "charge": "e"}
     )

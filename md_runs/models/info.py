@@ -99,6 +99,7 @@ def for_the_record(info: dict[str, Any]) -> dict[str, Table | str]:
             f"{pair} {d:.2f} Å" for pair, d in card["closest_distances_A"].items()
         ),
         "largest force": "" if largest is None else f"{largest:.1f} eV/Å",
+        "largest structure": f"{card['n_atoms_max']} atoms" if card["n_atoms_max"] else "",
         "trained on": _named(card["dataset"]),
         "started from": _named(card["training"].get("start", {})),
         "tested on": _named(card["test_errors"].get("dataset", {})),

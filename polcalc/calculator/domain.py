@@ -18,6 +18,7 @@ from ase.formula import Formula
 from numpy.typing import NDArray
 
 from polcalc.calculator.electrons import DEFAULT_SOURCE, ElectronicState, StateWarning
+from polcalc.calculator.reach import remarks
 from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Floats, NeighborList
 from potentials.checkpoint import Card
@@ -59,6 +60,9 @@ class Domain:
         self._closest = _closest_distances(card)
         self._neighbors = NeighborList(float(self._closest.max()) + 1e-3, skin=0.5)
         self._told: set[object] = set()
+        self._looked_at: set[bytes] = set()  # compositions
+        self._cutoff = potential.cutoff
+        self._terms = {term.name for term in potential.terms}
         self._last: tuple[NDArray[np.int64], ElectronicState] | None = None
         self.reset()
 
@@ -171,6 +175,10 @@ class Domain:
             raise ValueError(
                 f"`cell` must be finite; got {structure.cell.tolist()} Å. Check the structure."
             )
+        if (composition := structure.atomic_numbers.tobytes()) not in self._looked_at:
+            self._looked_at.add(composition)
+            for kind, text in remarks(self.card, self._cutoff, self._terms, structure):
+                self._tell(kind, text)
         searched = self._neighbors.update(positions, structure.cell, structure.pbc)
         if searched or self._pairs is None or structure.atomic_numbers.tobytes() != self._numbers:
             self._list_pairs(structure)

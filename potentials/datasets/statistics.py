@@ -27,6 +27,8 @@ class Statistics(NamedTuple):
     closest_distances_A: dict[str, float]  # "C-H" -> Å
     energy_range_eV: list[float]  # per atom, reference energies subtracted
     force_max_eV_per_A: float | None  # longest force vector
+    n_atoms_max: int  # of the largest structure
+    periodic: bool  # whether any structure is
 
 
 def statistics(frames: Frames, references: dict[int, float] | None = None) -> Statistics:
@@ -49,6 +51,8 @@ def statistics(frames: Frames, references: dict[int, float] | None = None) -> St
         force_max_eV_per_A=(
             None if frames.forces is None else float(np.linalg.norm(frames.forces, axis=1).max())
         ),
+        n_atoms_max=int(frames.n_atoms.max()),
+        periodic=bool(frames.pbc.any()),
     )
 
 

@@ -86,6 +86,8 @@ def _card(
         closest_distances_A=known.closest_distances_A,
         energy_range_eV=known.energy_range_eV,
         force_max_eV_per_A=known.force_max_eV_per_A,
+        n_atoms_max=known.n_atoms_max,
+        periodic=known.periodic,
         reference_energies_eV={
             chemical_symbols[z]: energy for z, energy in material.references.items()
         },

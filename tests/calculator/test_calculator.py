@@ -307,6 +307,7 @@ def test_close_contact_warns_once_and_names_the_pair() -> None:
     atoms.get_potential_energy()
 
 
+@pytest.mark.filterwarnings("ignore:.*side by side")
 def test_close_contact_across_the_boundary_and_after_many_steps() -> None:
     """The list of contacts is kept between steps, and must still see a pair that comes near."""
     atoms = Atoms("H2", [[0, 0, 0], [3.0, 0, 0]], cell=[6, 6, 6], pbc=True)

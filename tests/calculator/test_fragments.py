@@ -63,6 +63,7 @@ def ammonium_and_water(distance: float = 30.0) -> Atoms:
 ION = [{"atoms": range(5), "charge": 1}]  # the water is the neutral rest
 
 
+@pytest.mark.filterwarnings("ignore:.*are further than")
 @pytest.mark.parametrize("engine", ["eager", "auto"])
 @pytest.mark.parametrize("spec", [FACTOR, ELECTRONIC], ids=["factor", "electronic"])
 def test_fragments_make_far_energies_add(spec: dict[str, Any], engine: str) -> None:
