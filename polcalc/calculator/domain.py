@@ -21,7 +21,7 @@ from polcalc.calculator.electrons import DEFAULT_SOURCE, ElectronicState, StateW
 from polcalc.calculator.reach import remarks
 from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Floats, NeighborList
-from potentials.checkpoint import Card
+from potentials.card import Card
 from potentials.potential import Potential
 
 COINCIDENT = 0.1  # Å; no two nuclei of a molecule come this near, but atoms read twice do
