@@ -36,6 +36,16 @@ DOORS = {"architecture", "radial", "angular", "points", "attention", "embeddings
 KNOWN = DOORS | {"cutoff", "envelope", "state_factor", "experts"}
 
 
+TABLES = DOORS - {"embeddings", "terms"} | {"state_factor"}
+LISTS = {"embeddings", "terms"}
+EXAMPLES = {
+    "architecture": '{ name = "tensornet", channels = 64, n_layers = 2 }',
+    "embeddings": '[{ name = "species" }, { name = "total_charge" }]',
+    "terms": '[{ name = "readout" }, { name = "reference_energies" }]',
+    "state_factor": '{ attributes = ["total_charge", "unpaired_electrons"] }',
+}
+
+
 def build(spec: Mapping[str, Any]) -> Potential:
     """Build a potential from its spec.
 
@@ -56,6 +66,7 @@ def build(spec: Mapping[str, Any]) -> Potential:
             f"`spec` must hold only {', '.join(sorted(KNOWN))}; got {', '.join(sorted(unknown))}."
             " Remove it."
         )
+    check_form(spec)
     cutoff = float(spec["cutoff"])
     channels = int(spec["architecture"]["channels"])
     radial = _make(RADIAL, "radial", spec.get("radial", {"name": "exp_normal"}), cutoff=cutoff)
@@ -68,7 +79,7 @@ def build(spec: Mapping[str, Any]) -> Potential:
         n_radial=radial.n_radial,
         **angular.sizes,
     )
-    factor_arguments = dict(spec.get("state_factor", {"attributes": []}))
+    factor_arguments = {"attributes": [], **spec.get("state_factor", {})}
     if factor_arguments["attributes"] and not architecture.uses_state_factor:
         raise ValueError(
             f"`state_factor` must be empty for {spec['architecture']['name']}, which has no"
@@ -109,6 +120,52 @@ def build(spec: Mapping[str, Any]) -> Potential:
     if "experts" not in spec:
         return potential
     return Experts(potential, [(int(q), int(m)) for q, m in spec["experts"]])
+
+
+def check_form(spec: Mapping[str, Any]) -> None:
+    """See that what must be there is there, and that every entry has the form of its door.
+
+    Raises
+    ------
+    ValueError   naming the entry, what it must be and what it is
+    """
+    cutoff = spec.get("cutoff")
+    if not _is_number(cutoff) or not 0 < cutoff < float("inf"):
+        raise ValueError(
+            f"`cutoff` must be a length in Å, as in cutoff = 4.5; got {_shown(cutoff)}. Give one in"
+            " [potential]."
+        )
+    for door in TABLES & spec.keys() | {"architecture"}:
+        if not isinstance(spec.get(door), Mapping):
+            raise ValueError(
+                f"`{door}` must be a table, as in {EXAMPLES.get(door, '{ name = … }')}; got"
+                f" {_shown(spec.get(door))}. Correct [potential]."
+            )
+    for door in LISTS & spec.keys():
+        entries = spec[door]
+        if not isinstance(entries, list | tuple) or not all(
+            isinstance(entry, Mapping) and "name" in entry for entry in entries
+        ):
+            raise ValueError(
+                f"`{door}` must be a list of tables, each with its name, as in {EXAMPLES[door]};"
+                f" got {_shown(entries)}. Correct [potential]."
+            )
+    sizes = {name: spec["architecture"].get(name) for name in ("channels", "n_layers")}
+    for name, size in sizes.items():
+        needed = name == "channels"
+        if (needed or size is not None) and (type(size) is not int or size < 1):
+            raise ValueError(
+                f"`{name}` of the architecture must be a whole number of at least 1, as in"
+                f" {EXAMPLES['architecture']}; got {_shown(size)}. Correct [potential]."
+            )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    return "none" if value is None else repr(value)
 
 
 def _architecture(
@@ -163,7 +220,7 @@ def _make(
         )
     try:
         return table[name](**given, **arguments)
-    except TypeError as error:
+    except (TypeError, RuntimeError, ZeroDivisionError) as error:
         raise ValueError(
             f"`{door}` must be given the arguments of {name!r}; got {arguments}: {error}. Correct"
             " the spec."

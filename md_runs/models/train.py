@@ -71,6 +71,9 @@ def train(
             on_validation=_print_row,
             gradients=GRADIENTS,
         )
+    if leads and not resume:
+        for remark in material.remarks:
+            errors.print(f"warning: {remark}")
     if leads and not resume and material.start is not None:
         made = f"; made fresh: {', '.join(training.fresh)}" if training.fresh else ""
         screen.print(f"{chosen.name} starts from {chosen.training.start}{made}")

@@ -56,6 +56,7 @@ class Domain:
             for formula, charge, multiplicity, error in card.known_errors
         }
         self._inputs = {MEANING[name] for name in potential.state_inputs}
+        self._is_split = "experts" in potential.spec
         self._looked_up = {MEANING[name] for name in potential.looked_up}
         self._closest = _closest_distances(card)
         self._neighbors = NeighborList(float(self._closest.max()) + 1e-3, skin=0.5)
@@ -194,6 +195,7 @@ class Domain:
 
     def _check_state(self, state: ElectronicState) -> None:
         pair = state.charge, state.multiplicity
+        self._check_seen(state)
         if pair in self._states:
             return
         named = (
@@ -231,6 +233,25 @@ class Domain:
                 f"The model never saw charge {pair[0]:+d} with multiplicity {pair[1]} (seen,"
                 f" charge/multiplicity: {named}).",
             )
+
+    def _check_seen(self, state: ElectronicState) -> None:
+        """Warn where the model was trained on several states that it cannot tell apart."""
+        if self._is_split:
+            return
+        for name, values in (
+            ("charge", sorted({charge for charge, _ in self._states})),
+            ("multiplicity", sorted({multiplicity for _, multiplicity in self._states})),
+        ):
+            if name not in self._inputs and len(values) > 1:
+                seen = ", ".join(
+                    f"{value:+d}" if name == "charge" else str(value) for value in values
+                )
+                self._tell(
+                    ("unseen", name),
+                    f"The model ignores the {name}, though it was trained on several ({seen}): its"
+                    f" energies are the same for all of them, {getattr(state, name)} included. Use"
+                    " a model that sees it.",
+                )
 
     def _check_known_errors(self, formula: str, state: ElectronicState) -> None:
         error_eV = self._known_errors.get((formula, state.charge, state.multiplicity))

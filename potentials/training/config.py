@@ -110,7 +110,8 @@ class Config:
     name: str
     data: DataConfig
     # The spec; reference energies and the scale of the readout come from the data where not given.
-    potential: dict[str, Any]
+    # With a start, what it leaves open is taken from there.
+    potential: dict[str, Any] = field(default_factory=dict)
     description: str = ""
     limits: str = ""  # where the model will fail, and what to take instead: for its card
     seed: int = 0

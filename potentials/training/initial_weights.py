@@ -19,6 +19,18 @@ from potentials.potential import Potential
 from potentials.training.widen import widened
 
 
+def inherited(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
+    """Take what a spec leaves open from the model it starts from, its architecture above all.
+
+    Energies of elements and states are left open: they are those of the new data.
+    """
+    terms = [
+        {name: value for name, value in term.items() if name != "energies_eV"}
+        for term in start.get("terms", ())
+    ]
+    return {**start, "terms": terms, **spec}
+
+
 def like_start(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
     """Give the readout of a spec the scale of the model it starts from.
 

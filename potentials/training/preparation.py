@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase.data import chemical_symbols
 
-from potentials.build import build
+from potentials.build import build, check_form
 from potentials.checkpoint import Model, load
 from potentials.datasets import (
     Frames,
@@ -23,11 +23,15 @@ from potentials.datasets import (
 )
 from potentials.datasets.formats.labels import Wanted
 from potentials.datasets.formats.units import declared_units
+from potentials.datasets.statistics import states as state_counts
 from potentials.experts import Experts
 from potentials.potential import Potential
 from potentials.quantities import QUANTITIES
 from potentials.training.config import DTYPES, REST, Config, DataConfig
-from potentials.training.initial_weights import like_start, take_over
+from potentials.training.initial_weights import inherited, like_start, take_over
+
+FITTED = {"reference_energies", "state_energies", "zbl"}  # terms that learn nothing
+SMALLEST = 1e-9  # eV or eV/Å; labels below it are rounding
 
 
 class Material(NamedTuple):
@@ -43,6 +47,7 @@ class Material(NamedTuple):
     start: Model | None = None  # whose weights the training starts from
     n_rehearsed: int = 0  # of the structures to train on, the last ones: labelled by a model
     spreads: Mapping[str, float] = {}  # σ of the loss for each quantity beyond energy and forces
+    remarks: tuple[str, ...] = ()  # what of data and spec may not be meant
 
 
 def prepare(config: Config, data: str | Path | None = None) -> Material:
@@ -123,22 +128,27 @@ def assemble(
     ------
     FileNotFoundError, ValueError   what is wrong with the spec or the model to start from
     """
-    by_state = any(
-        term.get("name") == "state_energies" for term in config.potential.get("terms", ())
-    )
+    start = _load_start(config, train) if config.training.start else None
+    asked = config.potential
+    if start is not None and "architecture" not in asked:
+        asked = inherited(asked, start.potential.spec)
+    check_form(asked)
+    by_state = any(term["name"] == "state_energies" for term in asked.get("terms", ()))
     references, states = (
         fit_state_energies(train) if by_state else (fit_reference_energies(train), {})
     )
     scale = _scale(train, references)
-    start = _load_start(config, train) if config.training.start else None
-    wished = like_start(config.potential, start.potential.spec) if start else config.potential
+    _check_terms(asked)
+    wished = like_start(asked, start.potential.spec) if start else asked
     spec = _complete(wished, scale, references, states, train)
     potential = build(spec)  # a wrong spec is said now
     if start is not None:
         take_over(potential, start.potential)  # and a start that does not fit it
     _check_learnable(potential, train, config)
+    _check_labels_vary(train, scale)
     spreads = {name: _spread(train.label(name)) for name in potential.predicts}
     material = Material(config, train, validation, test, references, scale, spec, start)
+    material = material._replace(remarks=(*train.remarks, *_unseen_states(potential, train)))
     material = material._replace(spreads={name: x for name, x in spreads.items() if x})
     if rehearsed is None:
         return material
@@ -160,6 +170,55 @@ def _check_learnable(potential: Potential, train: Frames, config: Config) -> Non
             f"`weights` of [loss] must be of quantities that the data tell and the terms predict:"
             f" {', '.join(learnt)}; got {', '.join(vain)}. Remove it, or add the term or labels."
         )
+
+
+def _check_terms(spec: Mapping[str, Any]) -> None:
+    """See that some term learns."""
+    names = [term["name"] for term in spec.get("terms", [{"name": "readout"}])]
+    if not set(names) - FITTED:
+        raise ValueError(
+            "`terms` must hold one that learns, such as readout; got"
+            f' {", ".join(names) or "none"}. Add {{ name = "readout" }}.'
+        )
+
+
+def _check_labels_vary(train: Frames, scale: float) -> None:
+    """Refuse labels that leave nothing to learn: the loss is divided by their size."""
+    if scale > SMALLEST:
+        return
+    what = "forces are all zero" if train.forces is not None else "energies are all the same"
+    raise ValueError(
+        f"`train` of [data] must hold labels that differ; its {what}, but for the energies of the"
+        " elements: copies, single atoms or a label that was never computed. Take other data"
+        + (", or leave the forces out of the file." if train.forces is not None else ".")
+    )
+
+
+def _unseen_states(potential: Potential, train: Frames) -> list[str]:
+    """Say which states of the data the potential cannot tell apart."""
+    if isinstance(potential, Experts):
+        return []
+    seen = set(potential.state_inputs)
+    sees_charge = bool(seen & {"total_charge", "partial_charges"})
+    sees_spin = "unpaired_electrons" in seen
+    known = {(charge, multiplicity) for charge, multiplicity, _ in state_counts(train)}
+    visible = {(q if sees_charge else 0, m if sees_spin else 1) for q, m in known}
+    if len(visible) == len(known):
+        return []
+    named = ", ".join(f"{q:+d}/{m}" for q, m in sorted(known))
+    return [
+        f"the data have {len(known)} states (charge/multiplicity: {named}) and this potential sees"
+        f" {len(visible)} of them: it ignores the"
+        f" {' and the '.join(_ignored(sees_charge, sees_spin))}. Add to [potential]:"
+        ' state_factor = { attributes = ["total_charge", "unpaired_electrons"] }, or'
+        ' embeddings = [{ name = "species" }, { name = "total_charge" }, { name ='
+        ' "multiplicity" }]'
+    ]
+
+
+def _ignored(sees_charge: bool, sees_spin: bool) -> list[str]:
+    names = (("charge", sees_charge), ("multiplicity", sees_spin))
+    return [name for name, sees in names if not sees]
 
 
 def _spread(labels: np.ndarray | None) -> float:
