@@ -154,13 +154,23 @@ Steps = Annotated[
 TimestepFs = Annotated[
     float,
     typer.Option(
-        "--timestep-fs", help="Time step in fs; 0.5 is safe with hydrogen.", rich_help_panel=RUN
+        "--timestep-fs",
+        help="Time step in fs; 0.5 is safe with hydrogen, polcalc doctor knows the limit.",
+        rich_help_panel=RUN,
     ),
 ]
 Seed = Annotated[
     int,
     typer.Option(
         "--seed", min=0, help="Seed of initial velocities and thermostat.", rich_help_panel=RUN
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Check everything, say what would be done and how long it takes; write nothing.",
+        rich_help_panel=FILES,
     ),
 ]
 RelaxFirst = Annotated[

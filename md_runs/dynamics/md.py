@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, fields, replace
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 from rich.table import Table
 
 from md_runs import session
@@ -26,6 +29,8 @@ from md_runs.session import ModelOptions
 from polcalc import PolarizedCalculator
 
 # options that a restart takes
+FRAME_BYTES_PER_ATOM = 72  # positions, velocities and forces in double precision
+N_TIMED = 5  # evaluations of a dry run
 WITH_RESTART = {"restart", "allow_changes", "steps", "model", "device", "dtype", "engine"}
 
 
@@ -69,6 +74,7 @@ def md(
     bonds: str | None = None,
     restart: Path | None = None,
     allow_changes: bool = False,
+    dry_run: bool = False,
     given: Collection[str] = (),
 ) -> None:
     """Run molecular dynamics of a structure, or go on with a run that has stopped.
@@ -85,8 +91,8 @@ def md(
     asked = locals()
     if restart is not None:
         _check_with_restart(given)
-        chosen = {name: asked[name] for name in given if name in WITH_RESTART}
-        return _restart(restart, allow_changes, chosen)
+        replaced = {name: asked[name] for name in given if name in WITH_RESTART}
+        return _restart(restart, allow_changes, replaced)
     if structure is None or allow_changes:
         raise InputError(
             "`STRUCTURE` must be given, or `--restart` with the directory of a run that has stopped"
@@ -97,25 +103,35 @@ def md(
         session.read_partial_charges(partial_charges),
         session.read_fragments(fragments),
     )
-    _begin(
-        structure,
-        frame,
-        plan,
-        ModelOptions(model, device, dtype, engine, charge, multiplicity, charges, groups),
-        output,
-    )
+    chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity, charges, groups)
+    dynamics = _prepare(structure, frame, plan, chosen, output)
+    if dry_run:
+        return screen.print(_plan_table(dynamics, plan, output))
+    _begin(structure, frame, dynamics, plan, chosen, output)
 
 
-def _begin(
+def _prepare(
     structure: Path, frame: int | None, plan: DynamicsOptions, chosen: ModelOptions, output: Path
-) -> None:
-    """Start a run in a new directory."""
+) -> Dynamics:
+    """Check everything that can be checked before anything is written."""
     check_free(output)
     atoms = session.read_structure(structure, frame)
     atoms.calc = session.make_calculator(chosen)
     session.evaluate_first(atoms)
     state = atoms.calc.state
-    dynamics = Dynamics(atoms, plan, charge=state.charge, multiplicity=state.multiplicity)
+    return Dynamics(atoms, plan, charge=state.charge, multiplicity=state.multiplicity)
+
+
+def _begin(
+    structure: Path,
+    frame: int | None,
+    dynamics: Dynamics,
+    plan: DynamicsOptions,
+    chosen: ModelOptions,
+    output: Path,
+) -> None:
+    """Start a run in a new directory."""
+    atoms = dynamics.atoms
     manifest = make_manifest(
         "md",
         asdict(plan),
@@ -131,6 +147,51 @@ def _begin(
             f" {plan.phases()[0].start_K:g} K. --velocities structure keeps them"
         )
     _run(dynamics, output, manifest)
+
+
+def _plan_table(dynamics: Dynamics, plan: DynamicsOptions, output: Path) -> Table:
+    """Say what a run would do, how large its trajectory gets and how long it takes."""
+    atoms, phases = dynamics.atoms, plan.phases()
+    steps = [
+        phase.steps if phase.duration_fs is None else round(phase.duration_fs / plan.timestep_fs)
+        for phase in phases
+    ]
+    frames = steps[-1] // plan.trajectory_every + 1
+    megabytes = frames * len(atoms) * FRAME_BYTES_PER_ATOM / 1e6
+    seconds = _seconds_per_step(atoms)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    table.add_row("structure", f"{atoms.get_chemical_formula()}, {atoms.calc.state}")
+    table.add_row("model", f"{atoms.calc.parameters['model']}, {atoms.calc.engine}")
+    for phase, number in zip(phases, steps, strict=True):
+        kelvin = f"{phase.start_K:g} K" + (f" to {phase.end_K:g} K" if phase.heats else "")
+        length = number * plan.timestep_fs / 1000
+        table.add_row(
+            phase.name,
+            f"{phase.ensemble}, {kelvin}, {number:,} steps of {plan.timestep_fs:g} fs:"
+            f" {length:g} ps",
+        )
+    table.add_row("trajectory", f"{frames:,} frames, about {megabytes:,.1f} MB, in {output}")
+    table.add_row(
+        "time",
+        f"about {timedelta(seconds=round(seconds * sum(steps)))}, at {1000 * seconds:.3g} ms for"
+        " energy and forces",
+    )
+    table.add_row("written", "nothing: a dry run")
+    return table
+
+
+def _seconds_per_step(atoms: Atoms) -> float:
+    """Time energy and forces, where the atoms have moved as in a step."""
+    moved = atoms.copy()
+    moved.calc = atoms.calc
+    times = []
+    for number in range(N_TIMED):
+        moved.positions += 1e-4 * (-1) ** number
+        start = perf_counter()
+        moved.get_forces()
+        times.append(perf_counter() - start)
+    return float(np.median(times))
 
 
 def _restart(directory: Path, allow_changes: bool, chosen: Mapping[str, Any]) -> None:

@@ -23,9 +23,11 @@ from md_runs.records.manifest import make_manifest, now
 from md_runs.records.output import MANIFEST, check_free, claim, to_json, write_figure
 from md_runs.screen import errors, screen
 from polcalc.engines.native.training import GRADIENTS
+from potentials.build import build
 from potentials.deviations import named_errors
 from potentials.files import write_text
 from potentials.training import Training, finish, override, prepare, read_config
+from potentials.training.preparation import Material
 
 CURVE = "learning_curve.png"
 
@@ -40,6 +42,7 @@ def train(
     data: Path | None = None,
     device: str = "auto",
     devices: int = 1,
+    dry_run: bool = False,
 ) -> None:
     """Train a potential.
 
@@ -58,6 +61,8 @@ def train(
         _check_output(output, resume)
     with as_input_error():
         material = prepare(chosen, data)
+        if dry_run:
+            return screen.print(_plan_table(material, output))
     manifest = make_manifest("train", chosen.to_dict(), seed=chosen.seed)
     if leads and not resume:
         claim(output, manifest)
@@ -94,6 +99,35 @@ def train(
     screen.print(f"{chosen.name}: errors on the {kind} structures")
     screen.print(errors_table(report["errors"][kind]))
     screen.print(f"Results in {output}")
+
+
+def _plan_table(material: Material, output: Path) -> Table:
+    """Say what a training would learn from, and for how long."""
+    config, train = material.config, material.train
+    potential = build(material.spec)
+    table = Table.grid(padding=(0, 2))
+    table.add_column(style="bold")
+    schedule = config.schedule
+    for name, text in {
+        "model": (
+            f"{config.name}: {material.spec['architecture']['name']},"
+            f" {sum(p.numel() for p in potential.parameters()):,} parameters, cutoff"
+            f" {potential.cutoff:g} Å"
+        ),
+        "starts from": "" if material.start is None else str(config.training.start),
+        "training": f"{len(train):,} structures, σ {material.scale:.3g} eV/Å",
+        "validation": f"{len(material.validation):,} structures",
+        "test": "none" if material.test is None else f"{len(material.test):,} structures",
+        "length": (
+            f"{schedule.time_budget_min:g} min"
+            if schedule.time_budget_min is not None
+            else f"{schedule.max_epochs} epochs"
+        ),
+        "output": f"{output}; nothing is written: a dry run",
+    }.items():
+        if text:
+            table.add_row(name, text)
+    return table
 
 
 def plot_history(history: Sequence[Mapping[str, Any]], title: str) -> Figure:

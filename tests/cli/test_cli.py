@@ -176,6 +176,16 @@ def test_md(polcalc, inputs, tmp_path):
     assert manifest["options"]["thermostat_time_fs"] == 100
 
 
+def test_a_dry_run_says_what_would_be_done_and_writes_nothing(polcalc, tmp_path):
+    result = polcalc("md ethanol.xyz --model m.pt --steps 2000 --equilibrate-ps 0.5 --dry-run")
+    assert result.exit_code == 0, result.output
+    said = " ".join(result.stdout.split())
+    assert "1,000 steps of 0.5 fs: 0.5 ps" in said and "2,000 steps of 0.5 fs: 1 ps" in said
+    assert "101 frames" in said and "charge +0 (default)" in said
+    assert list(tmp_path.iterdir()) == []
+    assert polcalc("md ethanol.xyz --model m.pt --output used --dry-run").exit_code == 2
+
+
 def test_md_takes_charge_and_spin_from_the_file_or_the_shell(polcalc, tmp_path):
     assert polcalc("md hydroxide.extxyz --model m.pt --steps 5 --output a").exit_code == 0
     assert (

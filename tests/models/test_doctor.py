@@ -104,7 +104,7 @@ def test_the_time_step_follows_the_fastest_vibration(monkeypatch):
     found = doctor._time_step(patient).numbers
     period = 2 * np.pi * np.sqrt(1.008 / 2 / 36.0) / doctor.units.fs
     assert found["highest_mode_per_cm"] == pytest.approx(1e15 / period / 29979245800, rel=1e-4)
-    assert found["advised_fs"] == pytest.approx(period / 20, abs=0.05)
+    assert found["advised_fs"] == pytest.approx(period / 17, abs=0.05)
 
 
 def test_the_shell(model, tmp_path):

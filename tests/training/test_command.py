@@ -110,6 +110,14 @@ def test_what_a_training_leaves(trained):
     assert "where it fails" in shown and "take a better model for ice" in shown
 
 
+def test_a_dry_run_trains_nothing(trained: Path, tmp_path: Path) -> None:
+    words = [str(trained / "train.toml"), "--output", str(tmp_path / "new"), "--dry-run"]
+    result = CliRunner().invoke(cli.app, ["train", *words])
+    assert result.exit_code == 0, result.output
+    assert "parameters" in result.stdout and "structures" in result.stdout
+    assert not (tmp_path / "new").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -49,6 +49,7 @@ def command(
     bonds: opt.Bonds = None,
     restart: opt.Restart = None,
     allow_changes: opt.AllowChanges = False,
+    dry_run: opt.DryRun = False,
 ) -> None:
     """Run molecular dynamics of a structure, or go on with a run that has stopped.
 

@@ -73,6 +73,7 @@ def command(
     data: DataFolder = None,
     device: opt.Device = "auto",
     devices: Devices = 1,
+    dry_run: opt.DryRun = False,
 ) -> None:
     """Train a potential.
 
