@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
+from html import escape
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ase.data import chemical_symbols
 
 
-@dataclass
+@dataclass(repr=False)
 class Card:
     """What a user must know of a model."""
 
@@ -40,6 +42,21 @@ class Card:
     command: str = ""
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        """Return one line: a card is pages long."""
+        return f"Card({', '.join(f'{name}: {text}' for name, text in self._summary().items())})"
+
+    def _repr_html_(self) -> str:
+        """Lay the summary out for a notebook."""
+        return html_table(self._summary() | {"where it fails": self.limits})
+
+    def _summary(self) -> dict[str, str]:
+        return {
+            "name": self.name or "none",
+            "elements": " ".join(chemical_symbols[z] for z in self.elements) or "not told",
+            "states": ", ".join(f"{row[0]:+d}/{row[1]}" for row in self.states) or "not told",
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, whatever subclass of str or float they came as.
@@ -106,6 +123,16 @@ class Card:
         ]
         if wrong:
             raise ValueError(f"`card` must hold complete entries; {', '.join(wrong)} is not.")
+
+
+def html_table(rows: Mapping[str, str]) -> str:
+    """Lay names and texts out for a notebook."""
+    lines = (
+        f"<tr><th>{escape(name)}</th><td>{escape(text)}</td></tr>"
+        for name, text in rows.items()
+        if text
+    )
+    return f"<table>{''.join(lines)}</table>"
 
 
 def _kind(hint: Any) -> str:

@@ -39,6 +39,14 @@ class Model(NamedTuple):
     path: Path
     has_digest: bool = True  # of spec, weights and card; older files have none
 
+    def __repr__(self) -> str:
+        """Return one line: the potential and its card fill pages."""
+        return f"Model({self.card.name or self.path.name}, SHA-256 {self.sha256[:8]}…)"
+
+    def _repr_html_(self) -> str:
+        """Lay the card out for a notebook."""
+        return self.card._repr_html_()
+
 
 def save(path: str | Path, potential: Potential, card: Card) -> str:
     """Write a model file at once or not at all; return its SHA-256."""

@@ -38,6 +38,7 @@ from polcalc.calculator.sharing import Shareable, in_turn
 from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Reference
 from polcalc.engines.selector import Chosen, Selector
+from potentials.card import html_table
 from potentials.checkpoint import Model, load
 from potentials.quantities import QUANTITIES, Evaluation
 from potentials.shipped import DEFAULT, available
@@ -148,6 +149,21 @@ class PolarizedCalculator(Shareable, Calculator):
             fragments=None if fragments is None else [dict(fragment) for fragment in fragments],
         )
         self.set(charge=charge, multiplicity=multiplicity)
+
+    # what people see
+
+    def __repr__(self) -> str:
+        """Return one line: the model, how it runs, and the last state."""
+        return f"PolarizedCalculator({', '.join(self._summary().values())})"
+
+    def _repr_html_(self) -> str:
+        """Lay out for a notebook what runs, and where the model fails."""
+        return html_table(self._summary() | {"where it fails": self.model.card.limits})
+
+    def _summary(self) -> dict[str, str]:
+        precision = f"{self.parameters['dtype']} on {self.parameters['device']}"
+        state = "no structure yet" if self.state is None else str(self.state)
+        return {"model": str(self.parameters["model"]), "runs in": precision, "state": state}
 
     # what runs
 

@@ -617,3 +617,15 @@ def test_nothing_is_said_inside_the_domain() -> None:
         atoms.get_forces()
     assert str(atoms.calc.state) == "charge +0 (default), multiplicity 1 (lowest that fits)"
     assert str(atoms.calc.engine).startswith(("eager on cpu", "native on cpu", "tabulated on cpu"))
+
+
+def test_what_people_see_is_a_line_or_a_table() -> None:
+    calculator = PolarizedCalculator(model(replace(CARD, name="m", limits="never <boil> it")))
+    assert "no structure yet" in repr(calculator)
+    atoms = molecule("CH3CH2OH")
+    atoms.calc = calculator
+    atoms.get_potential_energy()
+    assert "charge +0 (default), multiplicity 1 (lowest that fits)" in repr(calculator)
+    for thing in (calculator, calculator.model, calculator.model.card):
+        assert len(repr(thing)) < 200 and len(repr(thing).splitlines()) == 1
+        assert "never &lt;boil&gt; it" in thing._repr_html_()
