@@ -129,7 +129,7 @@ def check_form(spec: Mapping[str, Any]) -> None:
     ------
     ValueError   naming the entry, what it must be and what it is
     """
-    cutoff = spec.get("cutoff")
+    cutoff: Any = spec.get("cutoff")
     if not _is_number(cutoff) or not 0 < cutoff < float("inf"):
         raise ValueError(
             f"`cutoff` must be a length in Å, as in cutoff = 4.5; got {_shown(cutoff)}. Give one in"
