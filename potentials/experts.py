@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from potentials.potential import Encode, Potential, at_pairs
 from potentials.quantities import QUANTITIES, Prediction, named
-from potentials.structure.graph import AtomicGraph, select
+from potentials.structure.graph import AtomicGraph, apart, select
 
 PREFIX = "experts."  # of the names of their weights
 
@@ -25,7 +25,8 @@ PREFIX = "experts."  # of the names of their weights
 class Experts(Potential):
     """A potential, and an expert for each of some states.
 
-    Other states, and fragments with states of their own, are left to the potential.
+    Other states are left to the potential. So are fragments with states of their own, but for what
+    each is alone: there its expert has the word, so that far fragments add up.
 
     Parameters
     ----------
@@ -68,7 +69,7 @@ class Experts(Potential):
     def forward(self, graph: AtomicGraph, encode: Encode = at_pairs) -> Prediction:
         """Return what the experts say; structures of one state are evaluated together."""
         if graph.fragments is not None:
-            return super().forward(graph, encode)
+            return self._of_fragments(graph, encode)
         whole: dict[str, Tensor] = {}
         for expert, structures in self._by_expert(graph):
             part, atoms = select(graph, structures)
@@ -80,6 +81,18 @@ class Experts(Potential):
                     whole[name] = value.new_zeros(counts[per], *value.shape[1:])
                 whole[name] = whole[name].index_copy(0, rows[per], value)
         return Prediction(**whole)
+
+    def _of_fragments(self, graph: AtomicGraph, encode: Encode) -> Prediction:
+        """Let the shared potential say how fragments act on each other, experts what each is alone.
+
+        Energies alone follow the experts; other quantities are those of the shared potential.
+        """
+        whole = super().forward(graph, encode)
+        if whole.energies is None:
+            return whole
+        alone, atoms = apart(graph)
+        own = self.forward(alone, encode).energies - super().forward(alone, encode).energies
+        return whole._replace(energies=whole.energies.index_add(0, atoms, own))
 
     def _by_expert(self, graph: AtomicGraph) -> Iterator[tuple[Potential, Tensor]]:
         """Yield potentials, and which structures (S,) each is to evaluate."""

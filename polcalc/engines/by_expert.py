@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from polcalc.engines.base import Engine, Structure
+from polcalc.engines.base import Engine, Structure, Unavailable
 from polcalc.engines.neighbors import NeighborList
 from potentials.experts import Experts
 from potentials.potential import Potential
@@ -41,11 +41,13 @@ class ByExpert(Engine):
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """Evaluate one structure."""
+        _refuse_fragments([structure])
         self._last = self._engine(_expert_of(structure, self.potential))
         return self._last.evaluate(structure)
 
     def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
         """Evaluate the structures of each state together."""
+        _refuse_fragments(structures)
         states = [_expert_of(structure, self.potential) for structure in structures]
         found: dict[int, Evaluation] = {}
         for state in dict.fromkeys(states):
@@ -69,4 +71,9 @@ class ByExpert(Engine):
 def _expert_of(structure: Structure, potential: Experts) -> ChargeAndMultiplicity | None:
     """Return the state whose weights answer; None: those that all states share."""
     state = structure.charge, structure.multiplicity
-    return state if structure.fragments is None and potential.has(*state) else None
+    return state if potential.has(*state) else None
+
+
+def _refuse_fragments(structures: Sequence[Structure]) -> None:
+    if any(structure.fragments is not None for structure in structures):
+        raise Unavailable("fragments mix the weights of several states")

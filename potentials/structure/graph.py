@@ -235,6 +235,28 @@ def select(graph: AtomicGraph, structures: Tensor) -> tuple[AtomicGraph, Tensor]
     return take(graph, rows, {name: numbers.__getitem__ for name, numbers in place.items()}), atoms
 
 
+def apart(graph: AtomicGraph) -> tuple[AtomicGraph, Tensor]:
+    """Make every fragment a structure of its own, without the pairs between them.
+
+    Returns
+    -------
+    graph : AtomicGraph   a structure for each fragment
+    atoms : (N,)          the number that each of its atoms had
+    """
+    parts = graph.states
+    atoms = torch.argsort(parts.batch, stable=True)
+    place = torch.empty_like(atoms)
+    place[atoms] = torch.arange(len(atoms), device=atoms.device)
+    structure = torch.zeros_like(parts.multiplicity)  # of each fragment
+    structure[parts.batch] = graph.batch
+    inside = (parts.batch[graph.idx_i] == parts.batch[graph.idx_j]).nonzero().flatten()
+    pairs = inside[torch.argsort(place[graph.idx_i[inside]], stable=True)]
+    rows: dict[Size, Tensor] = {"structure": structure, "atom": atoms, "pair": pairs}
+    numbers = {"atom": place.__getitem__, "structure": lambda _: parts.batch[atoms]}
+    state = {"total_charge": parts.total_charge, "multiplicity": parts.multiplicity}
+    return take(graph, rows, numbers)._replace(**state, fragments=None), atoms
+
+
 def to_device(graph: AtomicGraph, device: torch.device | str) -> AtomicGraph:
     """Move every tensor of a graph."""
     moved: dict[str, Any] = {name: getattr(graph, name).to(device) for name in SCHEMA}

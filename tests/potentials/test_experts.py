@@ -101,12 +101,34 @@ def test_an_expert_answers_for_its_state_and_the_shared_weights_for_others() -> 
         one = from_ase(water, 4.0, charge=charge, multiplicity=multiplicity)
         own, shared = predict(potential, one).energy, predict(potential.shared, one).energy
         assert bool((own - shared).abs() > 1e-4) == ((charge, multiplicity) in STATES)
-    fragments = from_ase(water, 4.0)._replace(
-        fragments=States(torch.zeros(3, dtype=torch.int64), torch.zeros(1), torch.ones(1).long())
-    )
-    torch.testing.assert_close(
-        predict(potential, fragments).energy, predict(potential.shared, fragments).energy
-    )
+
+
+@pytest.mark.parametrize("distance", [40.0, 2.5])
+def test_fragments_have_the_weights_of_their_own_states(distance: float) -> None:
+    """Far ones add up; near ones act on each other as the shared weights say."""
+    potential, water = experts(), molecule("H2O")
+    other = water.copy()
+    other.positions += [distance, 0, 0]
+    order = [0, 3, 1, 4, 2, 5]  # the atoms of both in turns
+    pair = (water + other)[order]
+    fragment = torch.tensor(order) // 3
+    states = States(fragment, torch.tensor([1.0, 0.0]).double(), torch.tensor([2, 1]))
+    together = from_ase(pair, 4.0)._replace(fragments=states)
+    found, shared = (predict(p, together) for p in (potential, potential.shared))
+    alone = [graph("H2O", 1, 2), graph("H2O", 0, 1)]
+    energy, forces = found.energy.sum(), found.forces
+    acting = 0.0
+    for n, one in enumerate(alone):
+        own, common = predict(potential, one), predict(potential.shared, one)
+        energy, acting = energy - own.energy.sum(), acting + common.energy.sum()
+        forces = forces.index_add(
+            0, (fragment == n).nonzero().flatten(), common.forces - own.forces
+        )
+    torch.testing.assert_close(energy, shared.energy.sum() - acting)
+    torch.testing.assert_close(forces, shared.forces)
+    assert (float(energy.abs()) < 1e-9) == (distance > 4)
+    two = predict(potential, collate([together, together]))
+    torch.testing.assert_close(two.energy, found.energy.repeat(2))
 
 
 @pytest.mark.parametrize("name", ["native", "tabulated", "eager"])
