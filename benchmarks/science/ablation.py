@@ -26,7 +26,7 @@ from benchmarks.science.degeneracy import blind_floor, gap_mae_meV, predicted_en
 from benchmarks.science.experiment import Experiment, Run, read_experiment
 from polcalc.engines.native.training import GRADIENTS
 from potentials.files import write_text
-from potentials.training import Training, finish, prepare
+from potentials.training import Training, prepare, write_model
 from potentials.training.config import Config, from_dict
 
 TABLES = "benchmarks/science/experiments"
@@ -91,9 +91,9 @@ def run_one(
         if _key(result) == run.key:
             return result
     _claim(folder, run)
-    material = prepare(run.config, data)
+    task = prepare(run.config, data)
     training = Training(
-        material,
+        task,
         folder,
         device=device,
         resume=True,
@@ -158,9 +158,9 @@ def as_json(
 
 
 def _measure(experiment: Experiment, run: Run, training: Training, device: str) -> dict[str, Any]:
-    test = training.material.test
+    test = training.task.test
     assert test is not None
-    report = finish(
+    report = write_model(
         training,
         f"python -m benchmarks.science.ablation {TABLES}/{experiment.name}.toml --only {run.key}",
     )

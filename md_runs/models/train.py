@@ -26,8 +26,8 @@ from polcalc.engines.native.training import GRADIENTS
 from potentials.build import build
 from potentials.deviations import named_errors
 from potentials.files import write_text
-from potentials.training import Training, finish, override, prepare, read_config
-from potentials.training.preparation import Material
+from potentials.training import Training, override, prepare, read_config, write_model
+from potentials.training.preparation import TrainingTask
 
 CURVE = "learning_curve.png"
 
@@ -60,15 +60,15 @@ def train(
     if leads:
         _check_output(output, resume)
     with as_input_error():
-        material = prepare(chosen, data)
+        task = prepare(chosen, data)
         if dry_run:
-            return screen.print(_plan_table(material, output))
+            return screen.print(_plan_table(task, output))
     manifest = make_manifest("train", chosen.to_dict(), seed=chosen.seed)
     if leads and not resume:
         claim(output, manifest)
     with as_input_error():
         training = Training(
-            material,
+            task,
             output,
             device=device,
             devices=devices,
@@ -77,9 +77,9 @@ def train(
             gradients=GRADIENTS,
         )
     if leads and not resume:
-        for remark in material.remarks:
+        for remark in task.remarks:
             errors.print(f"warning: {remark}")
-    if leads and not resume and material.start is not None:
+    if leads and not resume and task.start is not None:
         made = f"; made fresh: {', '.join(training.fresh)}" if training.fresh else ""
         screen.print(f"{chosen.name} starts from {chosen.training.start}{made}")
     with _watch(training):
@@ -89,7 +89,7 @@ def train(
             raise RunFailed(str(error)) from error
     if not training.fabric.is_global_zero:
         return
-    report = finish(training, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), text)
+    report = write_model(training, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), text)
     write_figure(output / CURVE, plot_history(report["history"], chosen.name))
     write_text(
         output / MANIFEST,
@@ -101,23 +101,23 @@ def train(
     screen.print(f"Results in {output}")
 
 
-def _plan_table(material: Material, output: Path) -> Table:
+def _plan_table(task: TrainingTask, output: Path) -> Table:
     """Say what a training would learn from, and for how long."""
-    config, train = material.config, material.train
-    potential = build(material.spec)
+    config, train = task.config, task.train
+    potential = build(task.spec)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")
     schedule = config.schedule
     for name, text in {
         "model": (
-            f"{config.name}: {material.spec['architecture']['name']},"
+            f"{config.name}: {task.spec['architecture']['name']},"
             f" {sum(p.numel() for p in potential.parameters()):,} parameters, cutoff"
             f" {potential.cutoff:g} Å"
         ),
-        "starts from": "" if material.start is None else str(config.training.start),
-        "training": f"{len(train):,} structures, σ {material.scale:.3g} eV/Å",
-        "validation": f"{len(material.validation):,} structures",
-        "test": "none" if material.test is None else f"{len(material.test):,} structures",
+        "starts from": "" if task.start is None else str(config.training.start),
+        "training": f"{len(train):,} structures, σ {task.scale:.3g} eV/Å",
+        "validation": f"{len(task.validation):,} structures",
+        "test": "none" if task.test is None else f"{len(task.test):,} structures",
         "length": (
             f"{schedule.time_budget_min:g} min"
             if schedule.time_budget_min is not None

@@ -3,6 +3,6 @@
 from potentials.training.config import Config, override, read_config
 from potentials.training.fit import Training
 from potentials.training.preparation import prepare
-from potentials.training.results import finish
+from potentials.training.results import write_model
 
-__all__ = ["Config", "Training", "finish", "override", "prepare", "read_config"]
+__all__ = ["Config", "Training", "override", "prepare", "read_config", "write_model"]

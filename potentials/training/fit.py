@@ -27,7 +27,7 @@ from potentials.training.initial_weights import take_over
 from potentials.training.logs import Logs, by_state
 from potentials.training.loss import Gradients, Loss, autograd, compiled, misfit, parameter_groups
 from potentials.training.optimizers import make_optimizer
-from potentials.training.preparation import Material
+from potentials.training.preparation import TrainingTask
 from potentials.training.progress import CHECKPOINT, Progress, load_progress, save_progress
 from potentials.training.step import GraphStep, Step, replayable
 
@@ -44,7 +44,7 @@ class Training:
 
     Parameters
     ----------
-    material : Material
+    task : TrainingTask
     output : Path                directory for checkpoint and logs
     device : str                 "auto", "cpu" or "cuda"
     devices : int                processes, each with a device of its own
@@ -61,7 +61,7 @@ class Training:
 
     def __init__(
         self,
-        material: Material,
+        task: TrainingTask,
         output: Path,
         *,
         device: str = "auto",
@@ -70,9 +70,9 @@ class Training:
         on_validation: Callable[[Mapping[str, Any]], None] = lambda row: None,
         gradients: Mapping[str, Gradients] = NO_OTHERS,
     ) -> None:
-        self.config, self.material, self.output, self.on_validation = (
-            material.config,
-            material,
+        self.config, self.task, self.output, self.on_validation = (
+            task.config,
+            task,
             output,
             on_validation,
         )
@@ -85,18 +85,18 @@ class Training:
         self.fabric = _fabric(device, devices)
         self.fabric.launch()
         torch.manual_seed(self.config.seed)
-        self.potential = build(material.spec).to(self.fabric.device)
+        self.potential = build(task.spec).to(self.fabric.device)
         for parameter in self.potential.parameters():
             parameter.data = parameter.data.to(DTYPES[settings.dtype])
-        self.fresh = take_over(self.potential, material.start.potential) if material.start else []
+        self.fresh = take_over(self.potential, task.start.potential) if task.start else []
         self.params = [p for p in self.potential.parameters() if p.requires_grad]
         self.average = Average(self.params, settings.ema_decay)
         self.optimizer = make_optimizer(
             self.config.optimizer, parameter_groups(self.potential), self.fabric.device
         )
-        self.loss = Loss(self.config.loss, material.scale, material.spreads)
+        self.loss = Loss(self.config.loss, task.scale, task.spreads)
         self.train, self.validation = (
-            StructureSet(f, self.potential.cutoff, self.fabric.device) for f in material[1:3]
+            StructureSet(f, self.potential.cutoff, self.fabric.device) for f in task[1:3]
         )
         self.steps_per_epoch = len(self.train) // settings.batch_size
         self.progress = Progress(config=self.config.to_dict())

@@ -34,7 +34,7 @@ FITTED = {"reference_energies", "state_energies", "zbl"}  # terms that learn not
 SMALLEST = 1e-9  # eV or eV/Å; labels below it are rounding
 
 
-class Material(NamedTuple):
+class TrainingTask(NamedTuple):
     """What a configuration stands for, read and checked before anything is written."""
 
     config: Config
@@ -50,7 +50,7 @@ class Material(NamedTuple):
     remarks: tuple[str, ...] = ()  # what of data and spec may not be meant
 
 
-def prepare(config: Config, data: str | Path | None = None) -> Material:
+def prepare(config: Config, data: str | Path | None = None) -> TrainingTask:
     """Read the structures and complete the spec with their statistics.
 
     Raises
@@ -121,7 +121,7 @@ def assemble(
     validation: Frames,
     test: Frames | None,
     rehearsed: Frames | None = None,
-) -> Material:
+) -> TrainingTask:
     """Complete the spec with the statistics of the data and the scale of the model to start from.
 
     Raises
@@ -147,13 +147,13 @@ def assemble(
     _check_learnable(potential, train, config)
     _check_labels_vary(train, scale)
     spreads = {name: _spread(train.label(name)) for name in potential.predicts}
-    material = Material(config, train, validation, test, references, scale, spec, start)
-    material = material._replace(remarks=(*train.remarks, *_unseen_states(potential, train)))
-    material = material._replace(spreads={name: x for name, x in spreads.items() if x})
+    task = TrainingTask(config, train, validation, test, references, scale, spec, start)
+    task = task._replace(remarks=(*train.remarks, *_unseen_states(potential, train)))
+    task = task._replace(spreads={name: x for name, x in spreads.items() if x})
     if rehearsed is None:
-        return material
+        return task
     both = join([replace(part, partial_charges=None, dipole=None) for part in (train, rehearsed)])
-    return material._replace(train=both, n_rehearsed=len(rehearsed))
+    return task._replace(train=both, n_rehearsed=len(rehearsed))
 
 
 def _check_learnable(potential: Potential, train: Frames, config: Config) -> None:

@@ -22,7 +22,7 @@ MODEL, REPORT = "model.pt", "report.json"
 PACKAGES = ("polcalc", "torch", "lightning", "ase", "numpy", "vesin")
 
 
-def finish(training: Training, command: str, config_text: str = "") -> dict[str, Any]:
+def write_model(training: Training, command: str, config_text: str = "") -> dict[str, Any]:
     """Write model.pt and report.json; return the report.
 
     Parameters
@@ -31,11 +31,11 @@ def finish(training: Training, command: str, config_text: str = "") -> dict[str,
     command : str         the line of the shell that made the model
     config_text : str     its configuration as written
     """
-    material, potential = training.material, training.potential
+    task, potential = training.task, training.potential
     found = {"validation": errors(potential, training.validation)}
-    if material.test is not None:
+    if task.test is not None:
         found["test"] = errors(
-            potential, StructureSet(material.test, potential.cutoff, training.fabric.device)
+            potential, StructureSet(task.test, potential.cutoff, training.fabric.device)
         )
     summary: dict[str, Any] = {
         "epochs": training.progress.step / training.steps_per_epoch,
@@ -43,12 +43,12 @@ def finish(training: Training, command: str, config_text: str = "") -> dict[str,
         "minutes": training.progress.elapsed_s / 60,
         "stopped_early": training.progress.stopped,
         "n_parameters": sum(p.numel() for p in potential.parameters()),
-        "force_scale_eV_per_A": material.scale,
+        "force_scale_eV_per_A": task.scale,
         "device": str(training.fabric.device.type),
         "devices": training.fabric.world_size,
     }
-    if material.start is not None:
-        start = material.start
+    if task.start is not None:
+        start = task.start
         summary["start"] = {
             "name": start.card.name,
             "sha256": start.sha256,
@@ -57,7 +57,7 @@ def finish(training: Training, command: str, config_text: str = "") -> dict[str,
     card = _card(training, found, summary, command, config_text)
     checksum = save(training.output / MODEL, potential, card)
     report = {
-        "name": material.config.name,
+        "name": task.config.name,
         "sha256": checksum,
         "training": summary,
         "errors": found,
@@ -74,9 +74,9 @@ def _card(
     command: str,
     config_text: str,
 ) -> Card:
-    material, config = training.material, training.config
-    labelled = material.train.select(slice(0, len(material.train) - material.n_rehearsed))
-    known = statistics(labelled, material.references)
+    task, config = training.task, training.config
+    labelled = task.train.select(slice(0, len(task.train) - task.n_rehearsed))
+    known = statistics(labelled, task.references)
     return Card(
         name=config.name,
         description=config.description,
@@ -89,14 +89,12 @@ def _card(
         n_atoms_max=known.n_atoms_max,
         periodic=known.periodic,
         reference_energies_eV={
-            chemical_symbols[z]: energy for z, energy in material.references.items()
+            chemical_symbols[z]: energy for z, energy in task.references.items()
         },
         dataset=described(labelled)
-        | {"n_train": len(labelled), "n_validation": len(material.validation)}
-        | ({"n_rehearsed": material.n_rehearsed} if material.n_rehearsed else {}),
-        test_errors={}
-        if material.test is None
-        else {"dataset": described(material.test), **found["test"]},
+        | {"n_train": len(labelled), "n_validation": len(task.validation)}
+        | ({"n_rehearsed": task.n_rehearsed} if task.n_rehearsed else {}),
+        test_errors={} if task.test is None else {"dataset": described(task.test), **found["test"]},
         training={
             **summary,
             "validation_errors": found["validation"],

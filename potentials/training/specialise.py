@@ -31,7 +31,7 @@ from potentials.training.fit import Training
 from potentials.training.initial_weights import take_over
 from potentials.training.loss import Gradients
 from potentials.training.preparation import prepare
-from potentials.training.results import MODEL, described, finish
+from potentials.training.results import MODEL, described, write_model
 
 # of a spec: what experts may have more of than the model they start from
 GROWING = ("embeddings", "attention")
@@ -81,7 +81,7 @@ def train_expert(
     )
     before = errors(training.potential, training.validation)
     training.run()
-    report = finish(training, command)
+    report = write_model(training, command)
     return (
         f"{_folder(state)}: {_words(before)} -> {_words(report['errors']['validation'])} on"
         f" {before['n_frames']} structures"

@@ -28,7 +28,7 @@ from potentials.datasets.sets.qm9 import (
 )
 from potentials.datasets.statistics import atom_energies
 from potentials.deviations import named_errors
-from potentials.training import Training, finish, prepare
+from potentials.training import Training, prepare, write_model
 from potentials.training.config import from_dict
 
 METHANE = """5
@@ -248,7 +248,7 @@ def test_a_training(target: str, terms: list[dict[str, str]], sample: Path, tmp_
     (tmp_path / target).mkdir()
     training = Training(prepare(from_dict(config), sample), tmp_path / target, device="cpu")
     training.run()
-    report = finish(training, "test")
+    report = write_model(training, "test")
     (_, name), *_ = named_errors(report["history"][0]).items()
     if target != "U0":
         *_, (_, name) = named_errors(report["history"][0]).items()

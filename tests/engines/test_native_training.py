@@ -357,7 +357,7 @@ def test_a_training_goes_as_with_autograd(tmp_path: Path) -> None:
     def trained(folder: str, gradients: str, ways: Any = GRADIENTS) -> Training:
         (tmp_path / folder).mkdir()
         config = toy.config(schedule={"max_epochs": 6}, training={"gradients": gradients})
-        training = Training(toy.material(config), tmp_path / folder, device="cpu", gradients=ways)
+        training = Training(toy.task(config), tmp_path / folder, device="cpu", gradients=ways)
         training.run()
         return training
 

@@ -403,9 +403,9 @@ def test_what_cannot_be_specialised_is_refused(tmp_path: Path) -> None:
 def test_states_are_chosen(tmp_path: Path) -> None:
     pytest.importorskip("lightning", reason="needs Lightning: pip install 'polcalc[train]'")
     chosen = read_config(two_states(tmp_path))
-    material = prepare(replace(chosen, data=replace(chosen.data, states=[[1, 2]])))
-    assert (len(material.train), len(material.validation)) == (16, 4)
-    for frames in (material.train, material.validation, material.test):
+    task = prepare(replace(chosen, data=replace(chosen.data, states=[[1, 2]])))
+    assert (len(task.train), len(task.validation)) == (16, 4)
+    for frames in (task.train, task.validation, task.test):
         assert set(frames.multiplicity.tolist()) == {2}
     with pytest.raises(
         ValueError, match=r"`states` must be among those of the data; got \[\[0, 3\]\]"

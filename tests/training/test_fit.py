@@ -13,7 +13,7 @@ import torch
 from potentials.checkpoint import load
 from potentials.datasets.frames import join
 from potentials.potential import predict
-from potentials.training import Training, finish
+from potentials.training import Training, write_model
 from potentials.training.average import Average
 from potentials.training.data import StructureSet
 from potentials.training.evaluate import errors
@@ -30,7 +30,7 @@ def train(folder, chosen=None, structures=None, *, resume=False, stop_after=None
     """Run a training, or pull the plug in the middle of a step."""
     folder.mkdir(exist_ok=True)
     training = Training(
-        toy.material(chosen or toy.config(), structures), folder, device="cpu", resume=resume
+        toy.task(chosen or toy.config(), structures), folder, device="cpu", resume=resume
     )
     if stop_after is not None:
         step, count = training.optimizer.step, iter(range(stop_after))
@@ -85,7 +85,7 @@ def test_another_seed_gives_other_weights(tmp_path):
 def test_a_training_goes_on_from_a_model_that_was_trained_elsewhere(tmp_path):
     """Untouched weights give the start's energies, whatever the force scale of the new labels."""
     first = train(tmp_path / "first", toy.config(schedule={"max_epochs": 20}))
-    finish(first, "polcalc train")
+    write_model(first, "polcalc train")
     (start,) = (tmp_path / "first").glob("model.pt")
     chosen = toy.config(
         optimizer={"learning_rate": 1e-12},
@@ -94,10 +94,10 @@ def test_a_training_goes_on_from_a_model_that_was_trained_elsewhere(tmp_path):
     )
     (tmp_path / "second").mkdir()
     stiffer = replace(toy.waters(), forces=3 * toy.waters().forces)
-    material = toy.material(chosen, stiffer)
-    second = Training(material, tmp_path / "second", device="cpu")
+    task = toy.task(chosen, stiffer)
+    second = Training(task, tmp_path / "second", device="cpu")
     second.run()
-    assert material.scale > 2 * first.material.scale and second.fresh == []
+    assert task.scale > 2 * first.task.scale and second.fresh == []
     ours, theirs = second.potential, load(start).potential
     for name, weight in theirs.named_parameters():
         torch.testing.assert_close(
@@ -106,13 +106,13 @@ def test_a_training_goes_on_from_a_model_that_was_trained_elsewhere(tmp_path):
     graph, _ = next(iter(second.validation.batches(max_atoms=512)))
     found, wanted = predict(ours, graph), predict(theirs, graph)
     torch.testing.assert_close(found.forces, wanted.forces, rtol=1e-5, atol=1e-6)
-    assert finish(second, "polcalc train")["training"]["start"]["sha256"] == load(start).sha256
+    assert write_model(second, "polcalc train")["training"]["start"]["sha256"] == load(start).sha256
 
 
 def test_tables_of_the_state_that_the_start_lacks_start_at_zero(tmp_path):
     """Every state then starts with the energies of the start; and the tables learn."""
     first = train(tmp_path / "first", toy.config(schedule={"max_epochs": 1}))
-    finish(first, "polcalc train")
+    write_model(first, "polcalc train")
     start = str(tmp_path / "first" / "model.pt")
     more = toy.SPEC | {
         "embeddings": [{"name": "species"}, {"name": "total_charge"}, {"name": "multiplicity"}]
@@ -121,7 +121,7 @@ def test_tables_of_the_state_that_the_start_lacks_start_at_zero(tmp_path):
     chosen = toy.config(
         data={"n_train": 8, "n_validation": 4}, potential=more, training={"start": start}
     )
-    second = Training(toy.material(chosen, toy.mixture()), tmp_path / "second", device="cpu")
+    second = Training(toy.task(chosen, toy.mixture()), tmp_path / "second", device="cpu")
     graph, _ = next(iter(second.validation.batches(max_atoms=512)))
     graph = graph._replace(
         total_charge=torch.ones_like(graph.total_charge),
@@ -137,22 +137,22 @@ def test_tables_of_the_state_that_the_start_lacks_start_at_zero(tmp_path):
 
 def test_a_start_may_lack_a_part_and_must_not_differ_in_one(tmp_path):
     first = train(tmp_path / "first", toy.config(schedule={"max_epochs": 1}))
-    finish(first, "polcalc train")
+    write_model(first, "polcalc train")
     start = str(tmp_path / "first" / "model.pt")
     more = toy.SPEC | {"embeddings": [{"name": "species"}, {"name": "total_charge"}]}
     assert Training(
-        toy.material(toy.config(potential=more, training={"start": start})), tmp_path, device="cpu"
+        toy.task(toy.config(potential=more, training={"start": start})), tmp_path, device="cpu"
     ).fresh == [
         "trunk.embeddings.1.negative",
         "trunk.embeddings.1.positive",
     ]
     other = toy.SPEC | {"radial": {"name": "exp_normal", "n_radial": 6}}
     with pytest.raises(ValueError, match="`start` must be a model of the same architecture"):
-        toy.material(toy.config(potential=other, training={"start": start}))
+        toy.task(toy.config(potential=other, training={"start": start}))
     with pytest.raises(ValueError, match=r"cutoff 5.0 Å, as \[potential\]; got 4.0 Å"):
-        toy.material(toy.config(potential=toy.SPEC | {"cutoff": 5.0}, training={"start": start}))
+        toy.task(toy.config(potential=toy.SPEC | {"cutoff": 5.0}, training={"start": start}))
     with pytest.raises(FileNotFoundError, match=r"`start` of \[training\]: `model` must be a file"):
-        toy.material(toy.config(training={"start": "nowhere"}))
+        toy.task(toy.config(training={"start": "nowhere"}))
 
 
 def test_training_learns(tmp_path):
@@ -176,7 +176,7 @@ def test_the_learning_rate_rises_and_falls_to_zero(tmp_path):
     chosen = toy.config(
         schedule={"max_epochs": 10, "warm_up_steps": 4}, optimizer={"learning_rate": 0.01}
     )
-    training = Training(toy.material(chosen), tmp_path, device="cpu")
+    training = Training(toy.task(chosen), tmp_path, device="cpu")
     step = training.optimizer.step
     training.optimizer.step = lambda: (
         rates.append(training.optimizer.param_groups[0]["lr"]),
@@ -225,7 +225,7 @@ def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path):
 
 def test_the_model_file_holds_the_averaged_weights_and_its_card(tmp_path):
     training = train(tmp_path, structures=toy.waters(24))
-    report = finish(training, "polcalc train toy.toml", "name = 'toy'")
+    report = write_model(training, "polcalc train toy.toml", "name = 'toy'")
     model = load(tmp_path / "model.pt")
     assert model.sha256 == report["sha256"]
     trained = [p for p in model.potential.parameters() if p.requires_grad]
@@ -244,7 +244,7 @@ def test_the_model_file_holds_the_averaged_weights_and_its_card(tmp_path):
         and model.card.command == "polcalc train toy.toml"
     )
     assert set(model.card.closest_distances_A) == {"H-H", "H-O"}
-    assert model.potential.spec["terms"][0]["scale"] == pytest.approx(training.material.scale)
+    assert model.potential.spec["terms"][0]["scale"] == pytest.approx(training.task.scale)
 
 
 def test_float64_weights_are_trained_in_float64(tmp_path):
@@ -366,4 +366,4 @@ def test_errors_of_gaps_between_multiplicities():
 def test_the_share_of_each_process_makes_up_the_batch(tmp_path):
     chosen = toy.config()
     with pytest.raises(ValueError, match=r"devices.*divide"):
-        Training(toy.material(chosen), tmp_path, device="cpu", devices=3)
+        Training(toy.task(chosen), tmp_path, device="cpu", devices=3)

@@ -9,7 +9,7 @@ import pytest
 
 from polcalc import PolarizedCalculator
 from potentials.build import ARCHITECTURES
-from potentials.training import Training, finish, prepare
+from potentials.training import Training, prepare, write_model
 from potentials.training.config import from_dict
 from potentials.training.evaluate import errors
 
@@ -44,9 +44,9 @@ def test_charges_and_dipoles_are_learnt(architecture: str, tmp_path: Path) -> No
     after = errors(training.potential, training.train)
     for name in ("charges_mae_e", "dipole_mae_D"):
         assert after[name] < 0.9 * before[name], name
-    report = finish(training, "test")
+    report = write_model(training, "test")
     assert {"charges_rmse_e", "dipole_rmse_D"} <= set(report["errors"]["validation"])
-    atoms = training.material.train.atoms(0)
+    atoms = training.task.train.atoms(0)
     atoms.calc = PolarizedCalculator(tmp_path / "model.pt", engine="eager")
     assert atoms.get_charges().sum() == pytest.approx(atoms.info["charge"], abs=1e-6)
     assert atoms.get_dipole_moment().shape == (3,)

@@ -18,7 +18,7 @@ from tests.training import toy
 ARCHITECTURE = {"name": "tensornet", "channels": 8, "n_layers": 1}
 
 
-def material(potential: dict[str, Any], frames: Frames | None = None, **training: Any) -> Any:
+def task(potential: dict[str, Any], frames: Frames | None = None, **training: Any) -> Any:
     whole = toy.config().to_dict() | {"potential": potential}
     config = from_dict(whole | {"training": whole["training"] | training})
     train = toy.waters(12) if frames is None else frames
@@ -61,38 +61,38 @@ def material(potential: dict[str, Any], frames: Frames | None = None, **training
 )
 def test_a_spec_of_another_form_is_refused(potential: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        material(potential)
+        task(potential)
 
 
 def test_labels_that_do_not_vary_are_refused() -> None:
     spec = {"cutoff": 4.5, "architecture": ARCHITECTURE}
     zero = replace(toy.waters(12), forces=np.zeros((36, 3)))
     with pytest.raises(ValueError, match="forces are all zero"):
-        material(spec, zero)
+        task(spec, zero)
     with pytest.raises(ValueError, match="energies are all the same"):
-        material(spec, replace(zero, forces=None, energy=np.full(12, -2079.0)))
+        task(spec, replace(zero, forces=None, energy=np.full(12, -2079.0)))
 
 
 def test_states_that_the_potential_cannot_tell_apart_are_named() -> None:
     spec = {"cutoff": 4.5, "architecture": ARCHITECTURE}
     half = np.arange(12) % 2
     frames = replace(toy.waters(12), total_charge=half.astype(float), multiplicity=1 + half)
-    (remark,) = material(spec, frames).remarks
+    (remark,) = task(spec, frames).remarks
     assert "2 states (charge/multiplicity: +0/1, +1/2) and this potential sees 1" in remark
     seeing = spec | {"state_factor": {"attributes": ["total_charge"]}}
-    assert material(seeing, frames).remarks == ()
-    assert material(spec, replace(frames, remarks=("read me",))).remarks[0] == "read me"
+    assert task(seeing, frames).remarks == ()
+    assert task(spec, replace(frames, remarks=("read me",))).remarks[0] == "read me"
 
 
 def test_a_start_says_the_architecture(tmp_path) -> None:  # type: ignore[no-untyped-def]
     spec = {"cutoff": 4.5, "architecture": ARCHITECTURE, "radial": {"name": "bessel"}}
-    first = material(spec)
+    first = task(spec)
     save(tmp_path / "m.pt", build(first.spec), Card())
-    again = material({}, start=str(tmp_path / "m.pt"))
+    again = task({}, start=str(tmp_path / "m.pt"))
     assert {k: v for k, v in again.spec.items() if k != "terms"} == spec
     names = [term["name"] for term in again.spec["terms"]]
     assert names == ["readout", "reference_energies"]
-    narrow = material({"radial": {"name": "bessel"}}, start=str(tmp_path / "m.pt"))
+    narrow = task({"radial": {"name": "bessel"}}, start=str(tmp_path / "m.pt"))
     assert narrow.spec["radial"] == {"name": "bessel"}
     with pytest.raises(ValueError, match="`cutoff` must be a length"):
-        material({})
+        task({})

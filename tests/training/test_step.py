@@ -22,7 +22,7 @@ ADAMW = {"name": "adamw", "learning_rate": 1e-2}
 def trained(output, kind, device="cpu"):
     """Train three epochs with a kind of step."""
     output.mkdir()
-    training = Training(toy.material(toy.config(optimizer=ADAMW)), output, device=device)
+    training = Training(toy.task(toy.config(optimizer=ADAMW)), output, device=device)
     old = training._step
     training._step = kind(
         old.differentiate, old.structures, old.optimizer, old.average, old.gradient_clip, old.fabric
@@ -58,7 +58,7 @@ def test_a_batch_gathered_on_the_device_is_the_batch():
 
 def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path, monkeypatch):
     monkeypatch.setattr(GraphStep, "capture", lambda self: None)
-    training = Training(toy.material(toy.config(optimizer=ADAMW)), tmp_path)
+    training = Training(toy.task(toy.config(optimizer=ADAMW)), tmp_path)
     old = training._step
     step = GraphStep(
         old.differentiate, old.structures, old.optimizer, old.average, old.gradient_clip, old.fabric
@@ -71,7 +71,7 @@ def test_a_gradient_that_is_not_finite_stops_the_training(tmp_path, monkeypatch)
 
 
 def test_where_a_graph_is_possible(tmp_path):
-    training = Training(toy.material(toy.config(optimizer=ADAMW)), tmp_path)
+    training = Training(toy.task(toy.config(optimizer=ADAMW)), tmp_path)
     assert not replayable(training.train, training.optimizer, training.fabric)  # no GPU
     training.train.device = torch.device("cuda")
     training.optimizer.param_groups[0]["capturable"] = True
@@ -99,7 +99,7 @@ def test_a_compiled_step_trains_the_same(tmp_path, monkeypatch, encode):
         output = tmp_path / gradients
         output.mkdir()
         training = Training(
-            toy.material(toy.config(optimizer=ADAMW, training={"gradients": gradients})),
+            toy.task(toy.config(optimizer=ADAMW, training={"gradients": gradients})),
             output,
             device="cpu",
         )

@@ -19,7 +19,7 @@ from potentials.datasets import Frames, make_frames, split
 from potentials.datasets.statistics import atom_energies
 from potentials.potential import Potential
 from potentials.training.config import Config, from_dict
-from potentials.training.preparation import Material, assemble
+from potentials.training.preparation import TrainingTask, assemble
 from tests.small import Springs
 
 SPEC: dict[str, Any] = {
@@ -91,7 +91,7 @@ def config(**changes: Any) -> Config:
     return from_dict(values)
 
 
-def material(chosen: Config, structures: Frames | None = None) -> Material:
+def task(chosen: Config, structures: Frames | None = None) -> TrainingTask:
     """Prepare a training without a file."""
     drawn = split(
         waters() if structures is None else structures,
