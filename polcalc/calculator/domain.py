@@ -235,23 +235,27 @@ class Domain:
             )
 
     def _check_seen(self, state: ElectronicState) -> None:
-        """Warn where the model was trained on several states that it cannot tell apart."""
+        """Warn where the model takes this state for another one that it was trained on, too."""
         if self._is_split:
             return
-        for name, values in (
-            ("charge", sorted({charge for charge, _ in self._states})),
-            ("multiplicity", sorted({multiplicity for _, multiplicity in self._states})),
-        ):
-            if name not in self._inputs and len(values) > 1:
-                seen = ", ".join(
-                    f"{value:+d}" if name == "charge" else str(value) for value in values
-                )
-                self._tell(
-                    ("unseen", name),
-                    f"The model ignores the {name}, though it was trained on several ({seen}): its"
-                    f" energies are the same for all of them, {getattr(state, name)} included. Use"
-                    " a model that sees it.",
-                )
+        charge, multiplicity = state.charge, state.multiplicity
+        alike = sorted(
+            (q, m)
+            for q, m in self._states
+            if (q - m - charge + multiplicity) % 2 == 0  # the electrons allow both
+            and ("charge" not in self._inputs or q == charge)
+            and ("multiplicity" not in self._inputs or m == multiplicity)
+        )
+        if len(alike) > 1:
+            blind = " and the ".join(
+                name for name in ("charge", "multiplicity") if name not in self._inputs
+            )
+            named = ", ".join(f"{q:+d}/{m}" for q, m in alike)
+            self._tell(
+                ("alike", tuple(alike)),
+                f"The model ignores the {blind} and gives the same energy to states that it was"
+                f" trained on (charge/multiplicity: {named}). Use a model that tells them apart.",
+            )
 
     def _check_known_errors(self, formula: str, state: ElectronicState) -> None:
         error_eV = self._known_errors.get((formula, state.charge, state.multiplicity))
