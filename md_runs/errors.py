@@ -56,6 +56,36 @@ def _bad_input() -> tuple[type[Exception], ...]:
 
 
 @contextmanager
+def whole(option: str, path: object) -> Iterator[None]:
+    """Say in one line that a file is not what was written.
+
+    Damaged files make their readers stumble in many ways; wrap reading alone.
+
+    Raises
+    ------
+    InputError
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except _damage() as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise InputError(
+            f"`{option}` must hold whole files; got {path}, which is damaged ({reason:.200})."
+            " Take a copy of it, or start anew."
+        ) from error
+
+
+def _damage() -> tuple[type[Exception], ...]:
+    """List what readers raise of damaged files; those of modules that are not imported cannot."""
+    names = (("zipfile", "BadZipFile"), ("zlib", "error"), ("struct", "error"), ("csv", "Error"))
+    further = [getattr(sys.modules[m], name) for m, name in names if m in sys.modules]
+    own = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, EOFError)
+    return (*own, ArithmeticError, MemoryError, *further)
+
+
+@contextmanager
 def clear_endings() -> Iterator[None]:
     """Say what went wrong in one line and end with its exit code; treat a polite kill like Ctrl-C.
 

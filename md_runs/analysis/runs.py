@@ -16,7 +16,7 @@ from ase import Atoms, units
 
 from md_runs.analysis.series import Floats
 from md_runs.dynamics.driver import EQUILIBRATION, LOG, TRAJECTORY
-from md_runs.errors import InputError
+from md_runs.errors import InputError, whole
 from md_runs.records.output import MANIFEST
 from md_runs.records.trajectory import (
     A_PER_FS,
@@ -28,6 +28,14 @@ from md_runs.records.trajectory import (
 )
 
 MIN_FRAMES = 2
+NEEDED = (
+    "time_ps",
+    "potential_energy_eV",
+    "kinetic_energy_eV",
+    "total_energy_eV",
+    "conserved_energy_eV",
+    "temperature_K",
+)
 
 
 class Trajectory(NamedTuple):
@@ -38,6 +46,21 @@ class Trajectory(NamedTuple):
     velocities: Floats  # (F, N, 3) Å/fs
     cells: Floats | None  # (F, 3, 3) Å
     polarization: Floats | None  # (F, N, 3) Å
+
+    def check(self, n_atoms: int) -> None:
+        """See that there is a finite number wherever there must be one.
+
+        Raises
+        ------
+        ValueError
+        """
+        shape = (len(self.time_fs), n_atoms, 3)
+        for name in ("positions", "velocities"):
+            values = getattr(self, name)
+            if values.shape != shape or not np.isfinite(values).all():
+                raise ValueError(f"{name} are not finite numbers of every atom in every frame")
+        if not np.isfinite(self.time_fs).all() or (np.diff(self.time_fs) <= 0).any():
+            raise ValueError("time does not go on")
 
     @property
     def interval_fs(self) -> float:
@@ -106,8 +129,11 @@ def _read_run(directory: Path, name: str, skip_ps: float | None, every: int) -> 
                 f"`RUN` must be a directory of polcalc md; got {directory} without {file}. Check"
                 " the name."
             )
-    manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
-    log = _read_log(directory / LOG)
+    with whole("RUN", directory / MANIFEST):
+        manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
+        manifest["options"].items()
+    with whole("RUN", directory / LOG):
+        log = _read_log(directory / LOG)
     moments = log["time_ps"]
     if len(moments) < MIN_FRAMES:
         raise InputError(
@@ -121,8 +147,15 @@ def _read_run(directory: Path, name: str, skip_ps: float | None, every: int) -> 
             f"`--skip-ps` must be shorter than the run; got {start_ps:g} ps of {moments[-1]:g} ps"
             f" in {directory}. Take less."
         )
-    atoms, trajectory = _read_trajectory(directory / TRAJECTORY, 1000 * float(start_ps), every)
-    return Run(name, manifest, log, int(np.searchsorted(moments, start_ps)), atoms, trajectory)
+    with whole("RUN", directory / TRAJECTORY):
+        atoms, trajectory = _read_trajectory(directory / TRAJECTORY, 1000 * float(start_ps), every)
+        trajectory.check(len(atoms))
+    run = Run(name, manifest, log, int(np.searchsorted(moments, start_ps)), atoms, trajectory)
+    with whole("RUN", directory / MANIFEST):
+        _ = run.bath_K, float(run.options.get("timestep_fs", 1.0))
+    with whole("RUN", directory / LOG):
+        _ = run.degrees_of_freedom
+    return run
 
 
 def _read_log(path: Path) -> dict[str, Floats]:
@@ -134,7 +167,13 @@ def _read_log(path: Path) -> dict[str, Floats]:
         if len(line) == len(header):
             rows.append([float(word) if word else float("nan") for word in line])
     table = np.array(rows, dtype=np.float64).reshape(-1, len(header))
-    return dict(zip(header, table.T, strict=True))
+    log = dict(zip(header, table.T, strict=True))
+    for name in NEEDED:
+        if not np.isfinite(log[name]).all():
+            raise ValueError(f"{name} is not finite")
+    if (np.diff(log["time_ps"]) <= 0).any():
+        raise ValueError("time does not go on")
+    return log
 
 
 def _read_trajectory(path: Path, start_fs: float, every: int) -> tuple[Atoms, Trajectory]:

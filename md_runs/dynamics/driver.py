@@ -40,7 +40,7 @@ from md_runs.dynamics.phase import (
 )
 from md_runs.dynamics.protocol import DynamicsOptions, Phase
 from md_runs.dynamics.recorder import Clock, Log, further_columns
-from md_runs.errors import InputError, NotConverged, RunAlarmed, RunFailed
+from md_runs.errors import InputError, NotConverged, RunAlarmed, RunFailed, whole
 from md_runs.records.manifest import now
 from md_runs.records.output import MANIFEST, hold, say_interrupted, to_json
 from md_runs.records.trajectory import TrajectoryWriter
@@ -253,7 +253,8 @@ class Dynamics:
             records,
             {},
         )
-        run.restore(checkpoint)
+        with whole("--restart", output / CHECKPOINT):
+            run.restore(checkpoint)
         return run
 
     def _may_rewind(self, run: Run) -> bool:
@@ -362,10 +363,11 @@ def found_records() -> Iterator[None]:
     """
     try:
         yield
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, LookupError, TypeError, RuntimeError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
         raise InputError(
-            f"`--restart` must find the records that the checkpoint was made with: {error} Start"
-            " the run anew."
+            f"`--restart` must find the records that the checkpoint was made with: {reason:.200}"
+            " Start the run anew."
         ) from error
 
 

@@ -17,11 +17,11 @@ from rich.table import Table
 
 from md_runs import session
 from md_runs.analysis.statistics import Mean, mean_of
-from md_runs.dynamics.checkpoint import Checkpoint, read_checkpoint
+from md_runs.dynamics.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
 from md_runs.dynamics.driver import Dynamics, DynamicsOptions
 from md_runs.dynamics.phase import Summary
 from md_runs.dynamics.progress import watch_dynamics
-from md_runs.errors import InputError
+from md_runs.errors import InputError, whole
 from md_runs.records.manifest import make_manifest, now
 from md_runs.records.output import MANIFEST, check_free, claim
 from md_runs.screen import errors, screen
@@ -197,18 +197,22 @@ def _seconds_per_step(atoms: Atoms) -> float:
 def _restart(directory: Path, allow_changes: bool, chosen: Mapping[str, Any]) -> None:
     """Go on in the directory of a run."""
     checkpoint = read_checkpoint(directory)
-    asked, manifest = DynamicsOptions(**checkpoint.facts["options"]), checkpoint.facts["manifest"]
-    if not {"calculator", "identity"} <= manifest.keys():
-        raise InputError(
-            f"`--restart` must be a run that names its model; got {directory}, which does not."
-            " Start the run anew."
+    with whole("--restart", directory / CHECKPOINT):
+        asked, manifest = (
+            DynamicsOptions(**checkpoint.facts["options"]),
+            checkpoint.facts["manifest"],
         )
-    plan = replace(asked, steps=chosen.get("steps", asked.steps))
-    _check_steps(plan, asked, checkpoint, directory)
-    replaced = {
-        name: chosen[name] for name in ("model", "device", "dtype", "engine") if name in chosen
-    }
-    model = replace(ModelOptions(**manifest["calculator"]), **replaced)
+        if not {"calculator", "identity"} <= manifest.keys():
+            raise InputError(
+                f"`--restart` must be a run that names its model; got {directory}, which does not."
+                " Start the run anew."
+            )
+        plan = replace(asked, steps=chosen.get("steps", asked.steps))
+        _check_steps(plan, asked, checkpoint, directory)
+        replaced = {
+            name: chosen[name] for name in ("model", "device", "dtype", "engine") if name in chosen
+        }
+        model = replace(ModelOptions(**manifest["calculator"]), **replaced)
     atoms = checkpoint.atoms
     atoms.calc = session.make_calculator(model)
     changes = _changes(checkpoint, atoms.calc)
@@ -329,10 +333,12 @@ def dynamics_table(summary: Summary) -> Table:
         table.add_row(
             "pressure", f"{mean_of(summary.pressure_GPa, summary.pressure_error_GPa):.3f} GPa"
         )
+    drift = summary.drift_meV_per_atom_per_ps
     table.add_row(
         "energy drift",
-        f"{summary.drift_meV_per_atom_per_ps:+.3g} meV/atom/ps (fluctuation"
-        f" {summary.fluctuation_meV_per_atom:.3g} meV/atom)",
+        f"{drift:+.3g} meV/atom/ps (fluctuation {summary.fluctuation_meV_per_atom:.3g} meV/atom)"
+        if drift == drift
+        else "– (fewer than three rows in the log)",
     )
     table.add_row(
         "wall time",

@@ -100,6 +100,8 @@ class Log:
         header, *lines = path.read_text(encoding="utf-8").splitlines()
         log.columns = tuple(header.split(","))
         log.rows = [tuple(map(float, line.split(","))) for line in lines]
+        if any(len(row) != len(log.columns) for row in log.rows):
+            raise ValueError(f"{path} must hold {len(log.columns)} numbers in every row.")
         log.file = path.open("a", encoding="utf-8", buffering=1)
         return log
 
