@@ -19,6 +19,7 @@ from rich.table import Table
 
 from md_runs.errors import InputError, RunFailed, as_input_error
 from md_runs.models.errors_table import errors_table
+from md_runs.models.template import template as configuration
 from md_runs.records.manifest import make_manifest, now
 from md_runs.records.output import MANIFEST, check_free, claim, to_json, write_figure
 from md_runs.screen import errors, screen
@@ -33,7 +34,7 @@ CURVE = "learning_curve.png"
 
 
 def train(
-    config: Path,
+    config: Path | None = None,
     output: Path = Path("polcalc-train"),
     time_budget_min: float | None = None,
     max_epochs: int | None = None,
@@ -43,13 +44,21 @@ def train(
     device: str = "auto",
     devices: int = 1,
     dry_run: bool = False,
+    template: bool = False,
 ) -> None:
-    """Train a potential.
+    """Train a potential, or print a configuration to start from.
 
     Writes model.pt (with its card), report.json, log.csv, learning_curve.png, TensorBoard files,
     checkpoint.pt and manifest.json. Killed at any time, the training goes on with --resume as if
     nothing had happened.
     """
+    if template:
+        return print(configuration(config), end="")
+    if config is None:
+        raise InputError(
+            "`CONFIG.toml` must be given; got none. polcalc train --template FILE > train.toml"
+            " writes one for a file of labels."
+        )
     with as_input_error():
         chosen = override(
             read_config(config), max_epochs=max_epochs, time_budget_min=time_budget_min, seed=seed

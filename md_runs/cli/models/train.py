@@ -11,7 +11,19 @@ from md_runs.cli import options as opt
 from md_runs.cli.commands import does
 
 ConfigFile = Annotated[
-    Path, typer.Argument(metavar="CONFIG.toml", help="What to train, on what, and how.")
+    Path | None,
+    typer.Argument(
+        metavar="[CONFIG.toml]",
+        help="What to train, on what, and how; with --template, a file of labels.",
+        show_default=False,
+    ),
+]
+Template = Annotated[
+    bool,
+    typer.Option(
+        "--template",
+        help="Print a commented configuration, for a file of labels where one is named.",
+    ),
 ]
 TimeBudget = Annotated[
     float | None,
@@ -64,7 +76,7 @@ DataFolder = Annotated[
 
 @does("models.train", "train")
 def command(
-    config: ConfigFile,
+    config: ConfigFile = None,
     output: opt.Output = Path("polcalc-train"),
     time_budget_min: TimeBudget = None,
     max_epochs: MaxEpochs = None,
@@ -74,8 +86,9 @@ def command(
     device: opt.Device = "auto",
     devices: Devices = 1,
     dry_run: opt.DryRun = False,
+    template: Template = False,
 ) -> None:
-    """Train a potential.
+    """Train a potential, or print a configuration to start from.
 
     Writes model.pt (with its card), report.json, log.csv, learning_curve.png, TensorBoard files,
     checkpoint.pt and manifest.json. Killed at any time, the training goes on with --resume as if
