@@ -253,7 +253,10 @@ def apart(graph: AtomicGraph) -> tuple[AtomicGraph, Tensor]:
     pairs = inside[torch.argsort(place[graph.idx_i[inside]], stable=True)]
     rows: dict[Size, Tensor] = {"structure": structure, "atom": atoms, "pair": pairs}
     numbers = {"atom": place.__getitem__, "structure": lambda _: parts.batch[atoms]}
-    state = {"total_charge": parts.total_charge, "multiplicity": parts.multiplicity}
+    state: dict[str, Any] = {
+        "total_charge": parts.total_charge,
+        "multiplicity": parts.multiplicity,
+    }
     return take(graph, rows, numbers)._replace(**state, fragments=None), atoms
 
 
