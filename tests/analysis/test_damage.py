@@ -63,9 +63,7 @@ def one_line(result: Any) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", FILES)
-def test_many_damaged_runs_are_analysed_or_refused(
-    run: Path, name: str, tmp_path: Path
-) -> None:
+def test_many_damaged_runs_are_analysed_or_refused(run: Path, name: str, tmp_path: Path) -> None:
     whole = (run / name).read_bytes()
     try:
         for seed in range(30):
