@@ -26,6 +26,10 @@ class Card:
     known_errors: list[list[Any]] = field(default_factory=list)
     # "C-H" -> Å, symbols sorted
     closest_distances_A: dict[str, float] = field(default_factory=dict)
+    # "C-H" -> Å, farthest that two such atoms were nearest neighbours; empty: not known
+    longest_bonds_A: dict[str, float] = field(default_factory=dict)
+    # [formula, charge, multiplicity, eV]: mean errors of species that training left large
+    training_errors: list[list[Any]] = field(default_factory=list)
     # per atom, references subtracted: [lowest, highest]
     energy_range_eV: list[float] = field(default_factory=list)
     force_max_eV_per_A: float | None = None
@@ -107,7 +111,12 @@ class Card:
                     len(row) == 4 and all(map(fits, row, (str, int, int, float)))
                     for row in self.known_errors
                 ),
+                "training_errors": all(
+                    len(row) == 4 and all(map(fits, row, (str, int, int, float)))
+                    for row in self.training_errors
+                ),
                 "closest_distances_A": all(map(_is_pair, self.closest_distances_A)),
+                "longest_bonds_A": all(map(_is_pair, self.longest_bonds_A)),
                 "energy_range_eV": len(self.energy_range_eV) in (0, 2),
                 "audit": all(
                     isinstance(finding, dict) and {"check", "verdict", "text"} <= set(finding)

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from polcalc.calculator.electrons import DEFAULT_SOURCE, ElectronicState, StateWarning
 from polcalc.calculator.reach import remarks
+from polcalc.calculator.stretched import LongBonds
 from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Floats, NeighborList
 from potentials.card import Card
@@ -59,6 +60,11 @@ class Domain:
         self._is_split = "experts" in potential.spec
         self._looked_up = {MEANING[name] for name in potential.looked_up}
         self._closest = _closest_distances(card)
+        self._long_bonds = LongBonds(card, potential.cutoff)
+        self._training_errors = {
+            (formula, charge, multiplicity): error
+            for formula, charge, multiplicity, error in card.training_errors
+        }
         self._neighbors = NeighborList(float(self._closest.max()) + 1e-3, skin=0.5)
         self._told: set[object] = set()
         self._looked_at: set[bytes] = set()  # compositions
@@ -98,7 +104,7 @@ class Domain:
             )
         for part in parts or (state,):
             self._check_state(part)
-        if self._known_errors and not parts:
+        if (self._known_errors or self._training_errors) and not parts:
             self._check_known_errors(_formula(atomic_numbers), state)
         if periodic and state.charge:
             self._tell(
@@ -192,6 +198,8 @@ class Domain:
         close = squared < closest_squared
         if close.any():
             self._complain(structure, close.nonzero()[0], squared)
+        for pair, text in self._long_bonds.remarks(structure):
+            self._tell(("long", pair), text)
 
     def _check_state(self, state: ElectronicState) -> None:
         pair = state.charge, state.multiplicity
@@ -265,6 +273,15 @@ class Domain:
                 f"The model is known to be wrong for {formula} of charge {state.charge:+d} and"
                 f" multiplicity {state.multiplicity}: its energy above the ground state by"
                 f" {error_eV:+.1f} eV. Use the method that it was trained on, or another model.",
+            )
+
+        error_eV = self._training_errors.get((formula, state.charge, state.multiplicity))
+        if error_eV is not None:
+            self._tell(
+                ("training", formula, state.charge, state.multiplicity),
+                f"The model errs by {error_eV:.2f} eV on average for {formula} of charge"
+                f" {state.charge:+d} and multiplicity {state.multiplicity} in its own training"
+                " data. Use the method that it was trained on, or another model.",
             )
 
     def _list_pairs(self, structure: Structure) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from ase.data import chemical_symbols
 
-from potentials.datasets.checks.pair_distances import closest_distances
+from potentials.datasets.checks.pair_distances import closest_distances, longest_bonds
 from potentials.datasets.formats.units import HARTREE
 from potentials.datasets.frames import Frames
 
@@ -25,6 +25,7 @@ class Statistics(NamedTuple):
     elements: list[int]  # atomic numbers
     states: list[list[int]]  # [charge, multiplicity, number of structures]
     closest_distances_A: dict[str, float]  # "C-H" -> Å
+    longest_bonds_A: dict[str, float]  # likewise, of nearest neighbours
     energy_range_eV: list[float]  # per atom, reference energies subtracted
     force_max_eV_per_A: float | None  # longest force vector
     n_atoms_max: int  # of the largest structure
@@ -47,6 +48,7 @@ def statistics(frames: Frames, references: dict[int, float] | None = None) -> St
         elements=np.unique(frames.atomic_numbers).tolist(),
         states=states(frames),
         closest_distances_A=closest_distances(frames),
+        longest_bonds_A=longest_bonds(frames),
         energy_range_eV=[float(remaining.min()), float(remaining.max())],
         force_max_eV_per_A=(
             None if frames.forces is None else float(np.linalg.norm(frames.forces, axis=1).max())

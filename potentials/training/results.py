@@ -84,6 +84,7 @@ def _card(
         elements=known.elements,
         states=known.states,
         closest_distances_A=known.closest_distances_A,
+        longest_bonds_A=known.longest_bonds_A,
         energy_range_eV=known.energy_range_eV,
         force_max_eV_per_A=known.force_max_eV_per_A,
         n_atoms_max=known.n_atoms_max,

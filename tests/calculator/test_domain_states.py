@@ -7,11 +7,14 @@ from typing import Any
 
 import pytest
 import torch
+from ase import Atoms
 from ase.build import molecule
 
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, load, save
+from potentials.datasets.checks.pair_distances import longest_bonds
+from tests.datasets.structures import waters
 from tests.small import SPEC
 
 
@@ -45,3 +48,36 @@ def test_states_that_the_model_takes_for_one(tmp_path, attributes, charge, alike
     found = [message for message in messages if "gives the same energy" in message]
     assert len(found) == (alike is not None)
     assert alike is None or alike in found[0]
+
+
+def test_bonds_that_are_longer_than_any_seen(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    card = Card(elements=[1, 8], states=[[0, 1, 9]], longest_bonds_A={"H-H": 1.0, "H-O": 1.3})
+    save(tmp_path / "m.pt", build(SPEC), card)
+    calc = PolarizedCalculator(tmp_path / "m.pt", dtype="float64", charge=0, multiplicity=1)
+
+    def said(atoms: Atoms) -> list[str]:
+        calc.reset()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            calc.get_potential_energy(atoms)
+        return [str(w.message) for w in caught if "nothing nearer" in str(w.message)]
+
+    assert not said(Atoms("H2", [[0, 0, 0], [0, 0, 1.04]]))
+    assert not said(molecule("H2O"))  # its hydrogens are nearer to oxygen than to each other
+    assert not said(Atoms("H2", [[0, 0, 0], [0, 0, 6.0]]))  # two pieces
+    (text,) = said(Atoms("H2", [[0, 0, 0], [0, 0, 1.6]]))
+    assert "Atoms 0 and 1 (H-H) are 1.60 Å apart" in text and "reach 1.00 Å" in text
+
+
+def test_species_that_training_left_wrong(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    card = Card(elements=[1, 8], states=[[0, 1, 9]], training_errors=[["H2O", 0, 1, 0.8]])
+    messages = told(tmp_path, card, ["total_charge"], charge=0)
+    assert len([m for m in messages if "errs by 0.80 eV on average for H2O" in m]) == 1
+
+
+def test_how_far_nearest_neighbours_were() -> None:
+    frames = waters(30)
+    found = longest_bonds(frames)
+    lengths = [a.get_distances(0, [1, 2]).max() for a in frames]
+    assert found == {"H-O": pytest.approx(max(lengths))}

@@ -58,6 +58,35 @@ def closest_distances(frames: Frames, reach: float = 6.0) -> dict[str, float]:
     return {name: float(closest[found[name]]) for name in sorted(found)}
 
 
+def longest_bonds(frames: Frames, reach: float = 6.0) -> dict[str, float]:
+    """Find how far atoms of each pair of elements are at most where they are nearest neighbours.
+
+    Returns
+    -------
+    dict   ``{"C-H": 1.31, …}`` in Å, symbols in alphabetical order
+    """
+    nearest = np.full(len(frames.atomic_numbers), np.inf)
+    partner = np.zeros(len(frames.atomic_numbers), dtype=np.int64)
+    for pairs in pairs_within(frames, reach):
+        for one, other in ((pairs.idx_i, pairs.idx_j), (pairs.idx_j, pairs.idx_i)):
+            order = np.argsort(-pairs.distance, kind="stable")  # the nearest is written last
+            one, other, distance = one[order], other[order], pairs.distance[order]
+            nearer = distance < nearest[one]
+            partner[one[nearer]], nearest[one[nearer]] = other[nearer], distance[nearer]
+    found: dict[str, float] = {}
+    bonded = np.isfinite(nearest)
+    numbers = np.sort(
+        np.stack([frames.atomic_numbers, frames.atomic_numbers[partner]])[:, bonded], axis=0
+    )
+    codes, place = np.unique(numbers[0] * 128 + numbers[1], return_inverse=True)
+    longest = np.zeros(len(codes))
+    np.maximum.at(longest, place, nearest[bonded])
+    for code, distance in zip(codes, longest, strict=True):
+        names = sorted(chemical_symbols[z] for z in divmod(int(code), 128))
+        found["-".join(names)] = float(distance)
+    return dict(sorted(found.items()))
+
+
 def nearest_neighbor_ratio(frames: Frames, radii: Array) -> Array:
     """Divide the distance of each atom's nearest neighbour by the sum of both covalent radii (N,).
 
