@@ -24,6 +24,8 @@ import numpy as np
 import numpy.typing as npt
 from ase import Atoms, units
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.data import chemical_symbols
+from ase.neighborlist import natural_cutoffs, neighbor_list
 
 from md_runs.records.output import reserve
 from md_runs.records.structures import USUAL, further_quantities, set_polarization
@@ -41,6 +43,7 @@ EV_PER_A = units.kJ / units.mol  # eV/Å of one kJ/mol/Å
 A_PER_FS = 1 / units.fs  # ASE velocity of one Å/fs
 FORMAT = ("v110", "v110")  # the oldest HDF5 format with single-writer mode
 CHUNK_BYTES = 2**18
+BOND = 1.25  # of the sum of covalent radii
 FLUSH_SECONDS = 5.0
 ROOM_BYTES = 2**18  # for numbers per frame, 64 kB, and HDF5's own tables
 
@@ -288,6 +291,7 @@ def _make_datasets(
         if "step" not in group:
             group["step"], group["time"] = step, moment
 
+    _describe_atoms(file, atoms)
     particles = file[PARTICLES]
     particles["species"], particles["mass"] = atoms.numbers, atoms.get_masses()
     particles["mass"].attrs["unit"] = "u"
@@ -307,6 +311,22 @@ def _make_datasets(
     add(f"{OBSERVABLES}/kinetic_energy", (), "f8", "eV")
     add(f"{OBSERVABLES}/charge", (), "f8", "e")
     add(f"{OBSERVABLES}/multiplicity", (), "i8", None)
+
+
+def _describe_atoms(file: h5py.File, atoms: Atoms) -> None:
+    """Say elements, names, masses and bonds where VMD looks for them.
+
+    Its reader of H5MD takes them by species, from a group of its own; atoms of bonds count from 1.
+    """
+    species, first = np.unique(atoms.numbers, return_index=True)
+    symbols = np.array([chemical_symbols[z].encode() for z in species])
+    bonded = neighbor_list("ij", atoms, natural_cutoffs(atoms, mult=BOND))
+    bonds = np.array([(i + 1, j + 1) for i, j in zip(*bonded, strict=True) if i < j])
+    group = file.create_group("parameters/vmd_structure")
+    group["indexOfSpecies"], group["atomicnumber"] = species, species
+    group["name"] = group["type"] = symbols
+    group["mass"] = atoms.get_masses()[first]
+    group["bond_from"], group["bond_to"] = bonds.reshape(-1, 2).astype(np.int32).T
 
 
 def _extend(dataset: h5py.Dataset, rows: Array) -> None:

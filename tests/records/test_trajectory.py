@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.build import bulk
+from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
@@ -87,7 +87,9 @@ def test_every_dataset_names_its_unit(tmp_path):
         without = {
             name
             for name in names
-            if isinstance(file[name], h5py.Dataset) and "unit" not in file[name].attrs
+            if isinstance(file[name], h5py.Dataset)
+            and "unit" not in file[name].attrs
+            and not name.startswith("parameters/")  # VMD's own
         }
         assert list(file["h5md"].attrs["version"]) == [1, 1]
     assert len(names) > 20
@@ -128,6 +130,19 @@ def test_few_writes(tmp_path, monkeypatch):
     write(tmp_path / "t.h5md", frames_of(sprung(), 1) * 2000, flush_each=10**9)
     assert len(flushes) <= 4
     assert sum(flushes) == 2000
+
+
+def test_elements_and_bonds_stand_where_vmd_looks(tmp_path):
+    atoms = molecule("CH3OH")
+    TrajectoryWriter(tmp_path / "t.h5md", atoms, charge=0, multiplicity=1)
+    with h5py.File(tmp_path / "t.h5md") as file:
+        said = {name: values[()] for name, values in file["parameters/vmd_structure"].items()}
+    assert said["atomicnumber"].tolist() == said["indexOfSpecies"].tolist() == [1, 6, 8]
+    assert said["name"].tolist() == [b"H", b"C", b"O"]
+    assert said["mass"] == pytest.approx([1.008, 12.011, 15.999], abs=1e-3)
+    carbon = 1 + atoms.symbols.search("C")[0]
+    bonds = list(zip(said["bond_from"], said["bond_to"], strict=True))
+    assert len(bonds) == 5 and sum(carbon in bond for bond in bonds) == 4
 
 
 def test_a_file_is_not_overwritten(tmp_path):
