@@ -130,3 +130,9 @@ def test_the_command_writes_what_other_commands_read(tmp_path: Path) -> None:
     assert path.read_bytes() == before and sorted(p.name for p in tmp_path.rglob("*.*")) == [
         "ion.xyz"
     ]
+
+
+def test_isotopes_stay(tmp_path: Path) -> None:
+    path = tmp_path / "heavy.extxyz"
+    assert CliRunner().invoke(app, ["build", "[2H]O[2H]", "-o", str(path)]).exit_code == 0
+    assert ase.io.read(path).get_masses() == pytest.approx([2.014, 15.999, 2.014], abs=1e-3)

@@ -81,9 +81,9 @@ def longest_bonds(frames: Frames, reach: float = 6.0) -> dict[str, float]:
     codes, place = np.unique(numbers[0] * 128 + numbers[1], return_inverse=True)
     longest = np.zeros(len(codes))
     np.maximum.at(longest, place, nearest[bonded])
-    for code, distance in zip(codes, longest, strict=True):
+    for code, length in zip(codes, longest, strict=True):
         names = sorted(chemical_symbols[z] for z in divmod(int(code), 128))
-        found["-".join(names)] = float(distance)
+        found["-".join(names)] = float(length)
     return dict(sorted(found.items()))
 
 
