@@ -27,6 +27,9 @@ from torch import Tensor, library
 
 try:
     import potentials.ops._kernels as _kernels
+
+    if getattr(_kernels, "interface", 1) != 2:  # built of older sources: build again
+        raise ImportError
 except ImportError:  # no compiler at installation
     _kernels = None
 
@@ -67,7 +70,7 @@ def _convolve_slot(k: int, a: Tensor, b: Tensor, c: Tensor, idx_i: Tensor, idx_j
         tensors = [a.contiguous(), b.contiguous(), c.contiguous()]
         result = c.new_zeros(c.shape) if k == 3 else c.new_empty(_convolve_shape(k, c, len(idx_i)))
         tensors.insert(k, result)
-        _kernels.convolve(k, *_sizes(idx_i, idx_j, c), _addresses(*tensors))
+        _kernels.convolve(k, *_arrays(_indices(idx_i), _indices(idx_j), *tensors))
         return result
     if k == 3:
         weights = (a[:, None, None] * b).transpose(0, 1)[list(PART)]  # (9, P, C)
@@ -141,7 +144,7 @@ def _embed_slot(
         result = others[0].new_zeros(shape)
         tensors = [t.contiguous() for t in others]
         tensors.insert(k, result)
-        _kernels.embed_pairs(k, *_sizes(idx_i, idx_j, tensors[3]), _addresses(*tensors))
+        _kernels.embed_pairs(k, *_arrays(_indices(idx_i), _indices(idx_j), *tensors))
         return result
     slots = [*others[:k], others[0].new_zeros(shape), *others[k:]]
     return _EMBED_SLOTS[k](slots[0], slots[1], slots[2], slots[3], idx_i, idx_j)
@@ -155,10 +158,7 @@ def _interpolate_slot(k: int, left: Tensor, right: Tensor, first: Tensor, n_node
         result = left.new_zeros(shape) if k == 1 else left.new_empty(shape)
         tensors = [left.contiguous(), right.contiguous()]
         tensors.insert(k, result)
-        sizes = (len(first), STENCIL, tensors[2].shape[1])
-        _kernels.interpolate(
-            k, result.dtype == torch.float64, sizes, first.data_ptr(), _addresses(*tensors)
-        )
+        _kernels.interpolate(k, *_arrays(_indices(first), *tensors))
         return result
     rows = first[:, None] + torch.arange(STENCIL, device=first.device)  # (P, K)
     if k == 0:
@@ -175,9 +175,7 @@ def _product(x: Tensor, y: Tensor, symmetric: bool, transposed: int) -> Tensor:
     if _compiled(x, y):
         x, y = x.contiguous(), y.contiguous()
         result = torch.empty_like(x)
-        _kernels.product(
-            x.dtype == torch.float64, symmetric, transposed, x[0].numel(), _addresses(x, y, result)
-        )
+        _kernels.product(symmetric, transposed, *_arrays(x, y, result))
         return result
     x = transpose(x) if transposed == 1 else x
     y = transpose(y) if transposed == 2 else y
@@ -286,7 +284,7 @@ _interpolate_slot.register_autograd(_interpolate_gradient, setup_context=_keep_i
 _product.register_autograd(_product_gradient, setup_context=_keep_product)
 
 
-# The compiled extension works on addresses of contiguous arrays.
+# The compiled extension works on contiguous arrays, and checks shapes and indices.
 
 
 def _compiled(*tensors: Tensor) -> bool:
@@ -299,22 +297,15 @@ def _compiled(*tensors: Tensor) -> bool:
     )
 
 
-def _sizes(
-    idx_i: Tensor, idx_j: Tensor, field: Tensor
-) -> tuple[bool, tuple[int, int, int], tuple[int, int]]:
-    """Describe the problem: double precision?, (P, M, C), addresses of the pairs.
-
-    Field is (..., M, C).
-    """
-    return (
-        field.dtype == torch.float64,
-        (len(idx_i), field.shape[-2], field.shape[-1]),
-        (idx_i.data_ptr(), idx_j.data_ptr()),
-    )
+def _arrays(*tensors: Tensor) -> tuple[Any, ...]:
+    return tuple(t.detach().numpy() for t in tensors)
 
 
-def _addresses(*tensors: Tensor) -> tuple[int, ...]:
-    return tuple(t.data_ptr() for t in tensors)
+def _indices(tensor: Tensor) -> Tensor:
+    """Return whole numbers as the extension reads them: int64, one behind the other."""
+    if tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool:
+        raise TypeError(f"indices must be whole numbers; got {tensor.dtype}. Pass int64.")
+    return tensor.to(torch.int64).contiguous()
 
 
 # The same in plain torch.
