@@ -34,7 +34,7 @@ def optional_extensions() -> list[Extension]:
         Extension(
             name,
             sources=[str(path) for path in sorted(folder.glob("*.cpp"))],
-            depends=[str(path) for path in sorted(folder.glob("*.h"))],
+            depends=[str(path) for end in ("h", "inc") for path in sorted(folder.glob(f"*.{end}"))],
             include_dirs=[pybind11.get_include(), str(folder)],
             extra_compile_args=MSVC_FLAGS if windows else GCC_FLAGS,
             extra_link_args=[] if windows else ["-pthread"],

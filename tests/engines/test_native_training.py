@@ -27,14 +27,14 @@ from potentials.training.fit import Training
 from potentials.training.loss import Loss, autograd
 from tests.training import toy
 
-native = pytest.importorskip(
+compiled = pytest.importorskip(
     "polcalc.engines.native._native",
     reason="the extension polcalc.engines.native._native was not compiled",
     exc_type=ImportError,
 )
 
 ORDER = ("baseline", "avx2", "avx512")
-INSTRUCTION_SETS = ORDER[: ORDER.index(native.instruction_set) + 1]
+INSTRUCTION_SETS = ORDER[: ORDER.index(compiled.instruction_set) + 1]
 
 BASE: dict[str, Any] = toy.SPEC | {
     "architecture": {
@@ -193,12 +193,12 @@ def test_an_evaluation_is_the_same_while_gradients_are_summed() -> None:
     native._hand_over(made)
     structure, engine = native._structure(given.graph, made["factor"]), native._engine
     seeds = np.array([1.0, -1.0, 1.0, 2.0, -0.5])[given.graph.batch.numpy()]
-    found, sums = [], []
+    given, found, sums = compiled.Structure(**structure), [], []
     for add in (engine.add_gradients, engine.evaluate_and_add):
         engine.clear_gradients(len(seeds))
-        found.append(add(**structure, seeds=seeds))
+        found.append(add(given, seeds))
         sums.append(engine.gradients())
-    expected = engine.evaluate(**structure, gradients=True)
+    expected = engine.evaluate(given, gradients=True)
     assert found[0] is None and np.abs(expected[2]).max() > 0.1
     for got, wanted in zip(found[1], expected, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-12)

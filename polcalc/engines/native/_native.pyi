@@ -1,4 +1,7 @@
-"""TensorNet on the CPU: energy, forces and virial of one structure per call."""
+"""TensorNet on the CPU: energy, forces and virial of one structure per call.
+
+Arguments are checked: `ValueError` and `TypeError` name what does not fit.
+"""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,6 +10,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 instruction_set: str  # the best that this processor has
+interface: int  # of the sources that it was built of
+
+def array_sizes(settings: Mapping[str, object]) -> dict[str, int]: ...
+
+class Structure:
+    """What is evaluated; it keeps the arrays, which must not change while it is used."""
+
+    def __init__(
+        self,
+        *,
+        species: NDArray[np.int64],  # (N,) rows in the tables of elements
+        kinds: NDArray[np.int64],  # (N,) rows in the species table of the network
+        positions: NDArray[np.floating[Any]],  # (N, 3) Å
+        idx_i: NDArray[np.int64],  # (P,)
+        idx_j: NDArray[np.int64],  # (P,)
+        shifts: NDArray[np.floating[Any]] | None = None,  # (P, 3) Å
+        factors: NDArray[np.floating[Any]],  # (L, N or 1, C or 1)
+        molecules: NDArray[np.int64] | None = None,  # (N,) whose atoms attend to each other
+        shared_out: NDArray[np.floating[Any]] | None = None,  # by each of them
+    ) -> None: ...
 
 class Engine:
     def __init__(
@@ -18,43 +41,14 @@ class Engine:
         instruction_set: str = "",
     ) -> None: ...
     def evaluate(
-        self,
-        species: NDArray[np.int64],
-        kinds: NDArray[np.int64],
-        positions: NDArray[np.float64],
-        idx_i: NDArray[np.int64],
-        idx_j: NDArray[np.int64],
-        shifts: NDArray[np.float64] | None,
-        factors: NDArray[np.float64],
-        molecules: tuple[NDArray[np.int64], NDArray[np.float64]] | None,
-        gradients: bool,
+        self, structure: Structure, gradients: bool
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
-    def set_species(self, table: NDArray[np.float64]) -> None: ...
+    def set_species(self, table: NDArray[np.floating[Any]]) -> None: ...
     def set_arrays(self, arrays: Mapping[str, NDArray[np.floating[Any]]]) -> None: ...
     def clear_gradients(self, factor_rows: int) -> None: ...
-    def add_gradients(
-        self,
-        species: NDArray[np.int64],
-        kinds: NDArray[np.int64],
-        positions: NDArray[np.float64],
-        idx_i: NDArray[np.int64],
-        idx_j: NDArray[np.int64],
-        shifts: NDArray[np.float64] | None,
-        factors: NDArray[np.floating[Any]],
-        molecules: tuple[NDArray[np.int64], NDArray[np.float64]] | None,
-        seeds: NDArray[np.float64],
-    ) -> None: ...
+    def add_gradients(self, structure: Structure, seeds: NDArray[np.floating[Any]]) -> None: ...
     def evaluate_and_add(
-        self,
-        species: NDArray[np.int64],
-        kinds: NDArray[np.int64],
-        positions: NDArray[np.float64],
-        idx_i: NDArray[np.int64],
-        idx_j: NDArray[np.int64],
-        shifts: NDArray[np.float64] | None,
-        factors: NDArray[np.floating[Any]],
-        molecules: tuple[NDArray[np.int64], NDArray[np.float64]] | None,
-        seeds: NDArray[np.float64],
+        self, structure: Structure, seeds: NDArray[np.floating[Any]]
     ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
     def gradients(self) -> dict[str, NDArray[np.floating[Any]]]: ...
     @property

@@ -40,7 +40,10 @@ from potentials.terms.readout import Readout
 from potentials.terms.zbl import ZBL
 
 try:
-    from polcalc.engines.native import _native
+    from polcalc.engines.native import _native as _native
+
+    if getattr(_native, "interface", 1) != 2:  # built of older sources: build again
+        raise ImportError
 except ImportError:  # no compiler at installation
     _native = None  # type: ignore[assignment]
 
@@ -152,15 +155,22 @@ class NativeEngine:
         """
         factors = self._state_factors(total_charge, multiplicity, partial_charges)
         rows = self._rows(numbers)
-        molecules = (
-            self._attending(len(numbers), total_charge, multiplicity, groups)
-            if self._attentive
-            else None
-        )
-        if self._embedded is None:
-            answer = Answer(
-                *self._engine.evaluate(rows, rows, positions, *pairs, factors, molecules, gradients)
+        idx_i, idx_j, shifts = pairs
+        given: dict[str, Any] = {
+            "species": rows,
+            "positions": positions,
+            "idx_i": idx_i,
+            "idx_j": idx_j,
+            "shifts": shifts,
+            "factors": factors,
+        }
+        if self._attentive:
+            molecules, shared_out = self._attending(
+                len(numbers), total_charge, multiplicity, groups
             )
+            given |= {"molecules": molecules, "shared_out": shared_out}
+        if self._embedded is None:
+            answer = self._answer(given | {"kinds": rows}, gradients)
         else:
             with self._lock:  # the table and the evaluation with it belong together
                 table = self._embedded.table(
@@ -170,23 +180,16 @@ class NativeEngine:
                     self._engine.set_species(table)
                 if len(self._places) < len(rows):
                     self._places = np.arange(len(rows))
-                answer = Answer(
-                    *self._engine.evaluate(
-                        rows,
-                        self._places[: len(rows)],
-                        positions,
-                        *pairs,
-                        factors,
-                        molecules,
-                        gradients,
-                    )
-                )
+                answer = self._answer(given | {"kinds": self._places[: len(rows)]}, gradients)
         if not self._constants:
             return answer
         constants = self._constants_of(len(numbers), total_charge, multiplicity, groups)
         return answer._replace(
             energy=answer.energy + float(constants.sum()), energies=answer.energies + constants
         )
+
+    def _answer(self, given: dict[str, Any], gradients: bool) -> Answer:
+        return Answer(*self._engine.evaluate(_native.Structure(**given), gradients))
 
     def _attending(
         self,
@@ -448,25 +451,13 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
     )  # (Z, 2, C)
     tensors = {
         "species": species,
-        "norm.weight": net.embedding.norm.weight,
-        "norm.bias": net.embedding.norm.bias,
-        **_linear("gate_1", net.embedding.gates[0]),
-        **_linear("gate_2", net.embedding.gates[2]),
-        "mix": net.embedding.mix.weight,
-        "read_norm.weight": net.norm.weight,
-        "read_norm.bias": net.norm.bias,
-        **_linear("read", net.output),
-        **_linear("head_1", head[0]),
-        **_linear("head_2", head[2]),
+        **named_weights(exact),
         **{f"table.{k}": table for k, table in enumerate(tables)},
         "self.0": math.sqrt(3.0) * _self_loop(net.embedding.filter, exact)[0],
         **{
             f"self.{k}": _self_loop(layer.filter, exact)
             for k, layer in enumerate(net.layers, start=1)
         },
-        **{f"mix_in.{k}": layer.mix_in.weight for k, layer in enumerate(net.layers, start=1)},
-        **{f"mix_out.{k}": layer.mix_out.weight for k, layer in enumerate(net.layers, start=1)},
-        **attention_weights(trunk.attention),
         "reference": sum(
             (t.table[:n_species] for t in exact.terms if type(t) is ReferenceEnergies),
             torch.zeros(n_species).double(),
@@ -503,18 +494,33 @@ def attending(states: States[Tensor]) -> tuple[NDArray[np.int64], Floats]:
     return states.batch.numpy(), shared_out(states).numpy()
 
 
-def attention_weights(attention: nn.Module) -> dict[str, nn.Parameter]:
-    """Name the weights of the attention before each layer but the first.
+def named_weights(potential: Potential) -> dict[str, nn.Parameter]:
+    """Name the weights that the engine is given as they are; its list of names is `weights.h`.
 
-    None where there is none.
+    A matrix for each of I, A and S goes by one name.
     """
-    return {
-        f"attend_{part}.{k}.{kind}": weight
-        for k, layer in enumerate(getattr(attention, "layers", ()), start=2)
-        for part, module in layer.named_children()
+    trunk, net = potential.trunk, potential.trunk.architecture
+    head: Any = next(term for term in potential.terms if type(term) is Readout).network
+    gates = net.embedding.gates
+    modules = {
+        "norm": net.embedding.norm,
+        "gate_1": gates[0],
+        "gate_2": gates[2],
+        "read_norm": net.norm,
+        "read": net.output,
+        "head_1": head[0],
+        "head_2": head[2],
+    }
+    named = {
+        f"{name}.{kind}": weight
+        for name, module in modules.items()
         for kind, weight in module.named_parameters()
     }
-
-
-def _linear(name: str, module: nn.Linear) -> dict[str, Tensor]:
-    return {f"{name}.weight": module.weight, f"{name}.bias": module.bias}
+    named["mix"] = net.embedding.mix.weight
+    for k, layer in enumerate(net.layers, start=1):
+        named |= {f"mix_in.{k}": layer.mix_in.weight, f"mix_out.{k}": layer.mix_out.weight}
+    for k, layer in enumerate(getattr(trunk.attention, "layers", ()), start=2):
+        for part, module in layer.named_children():
+            for kind, weight in module.named_parameters():
+                named[f"attend_{part}.{k}.{kind}"] = weight
+    return named

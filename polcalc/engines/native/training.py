@@ -33,10 +33,11 @@ from torch import Tensor, nn
 
 from polcalc.engines.native.engine import (
     Unsupported,
+    _native,
     attending,
-    attention_weights,
     check_supported,
     export,
+    named_weights,
 )
 from potentials.parts.attention import ChargedAttention
 from potentials.parts.radial import RadialFilter
@@ -47,11 +48,6 @@ from potentials.structure.graph import AtomicGraph
 from potentials.terms.base import Features
 from potentials.terms.constants import Offset, StateEnergies
 from potentials.training.loss import Gradients, Loss, penalties
-
-try:
-    from polcalc.engines.native import _native
-except ImportError:  # no compiler at installation; `check_supported` says so
-    _native = None  # type: ignore[assignment]
 
 # Å, of the atom that moves most: smaller ones would drown in rounding
 DISPLACEMENTS = {torch.float32: 5e-4, torch.float64: 1e-4}
@@ -113,7 +109,7 @@ class NativeGradients:
         self._constants = [
             term for term in potential.terms if isinstance(term, StateEnergies | Offset)
         ]
-        self._weights = self._named_weights()
+        self._weights = named_weights(potential)
         self._no_species = np.zeros((settings["n_species"], 2, net.channels))
         self._slopes = _differences(n_intervals + 1, REACH).to(
             potential.dtype
@@ -164,35 +160,6 @@ class NativeGradients:
             )  # (K + 1, 2, 3 C)
         return made
 
-    def _named_weights(self) -> dict[str, nn.Parameter]:
-        """Name the weights that the engine is given as they are.
-
-        A matrix for each of I, A and S goes by one name.
-        """
-        net = self.potential.trunk.architecture
-        head: Any = next(term for term in self.potential.terms if hasattr(term, "network")).network
-        gates = net.embedding.gates
-        linear = {
-            "gate_1": gates[0],
-            "gate_2": gates[2],
-            "read": net.output,
-            "head_1": head[0],
-            "head_2": head[2],
-        }
-        norms = {"norm": net.embedding.norm, "read_norm": net.norm}
-        named = {
-            f"{name}.{kind}": getattr(module, kind)
-            for name, module in (linear | norms).items()
-            for kind in ("weight", "bias")
-        }
-        for k, layer in enumerate(net.layers, start=1):
-            named |= {f"mix_in.{k}": layer.mix_in.weight, f"mix_out.{k}": layer.mix_out.weight}
-        return (
-            named
-            | {"mix": net.embedding.mix.weight}
-            | attention_weights(self.potential.trunk.attention)
-        )
-
     def _hand_over(self, made: dict[str, Tensor]) -> None:
         arrays = {name: p.detach().numpy() for name, p in self._weights.items()}
         arrays |= {
@@ -210,8 +177,7 @@ class NativeGradients:
             if periodic
             else None
         )
-        attentive = isinstance(self.potential.trunk.attention, ChargedAttention)
-        return {
+        given = {
             "species": graph.atomic_numbers.numpy(),
             "kinds": np.arange(len(graph.batch)),
             "positions": graph.positions.detach().numpy(),
@@ -219,8 +185,10 @@ class NativeGradients:
             "idx_j": graph.idx_j.numpy(),
             "shifts": shifts,
             "factors": factor.detach().numpy(),
-            "molecules": attending(graph.states) if attentive else None,
         }
+        if isinstance(self.potential.trunk.attention, ChargedAttention):
+            given["molecules"], given["shared_out"] = attending(graph.states)
+        return given
 
     def _evaluate(
         self, structure: dict[str, Any], graph: AtomicGraph, signs: Tensor
@@ -231,7 +199,7 @@ class NativeGradients:
         """
         self._engine.clear_gradients(len(graph.batch))
         _, energies, forces, _ = self._engine.evaluate_and_add(
-            **structure, seeds=signs[graph.batch].numpy()
+            _native.Structure(**structure), signs[graph.batch].numpy()
         )
         nothing = graph.positions.new_zeros(0)
         features = Features(nothing, nothing, lambda weights: nothing)
@@ -252,13 +220,15 @@ class NativeGradients:
         largest = float(by_forces.norm(dim=1).max())
         if largest == 0:  # energies alone
             self._engine.clear_gradients(len(graph.batch))
-            self._engine.add_gradients(**structure, seeds=by_energy[graph.batch].numpy())
+            self._engine.add_gradients(
+                _native.Structure(**structure), by_energy[graph.batch].numpy()
+            )
             return self._scale
         step = DISPLACEMENTS[self.potential.dtype] / largest  # ε
         moved = structure["positions"] + (step * signs[graph.batch, None] * by_forces).numpy()
         self._engine.add_gradients(
-            **structure | {"positions": moved},
-            seeds=(step * by_energy - signs)[graph.batch].numpy(),
+            _native.Structure(**structure | {"positions": moved}),
+            (step * by_energy - signs)[graph.batch].numpy(),
         )
         return self._scale / step
 

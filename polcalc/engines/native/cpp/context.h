@@ -1,18 +1,21 @@
 // What the engine shares with the kernels of each instruction set: plain structs of pointers.
 //
-// Names: C channels, padded to `width`; a block is a group of neighbouring atoms that one task handles. Fields of nine
-// components are stored as [atom][width / 16][component][16]: what a vector instruction needs of an atom lies together.
-// Components: I (1), A (3), S (5) in the orthonormal basis of potentials/ops/kernels.py.
+// Names: C channels, padded to `width`; a block is a group of neighbouring atoms that one task
+// handles. Fields of nine components are stored as [atom][width / 16][component][16]: what a vector
+// instruction needs of an atom lies together. Components: I (1), A (3), S (5) in the orthonormal
+// basis of potentials/ops/kernels.py.
 #pragma once
+
+#include <cstdint>  // types alone, no code
 
 constexpr int kPart[9] = {0, 1, 1, 1, 2, 2, 2, 2, 2};  // filter and mixing matrix of each component
 constexpr int kFirst[4] = {0, 1, 4, 9};                // first component of each part
-constexpr int kPad = 32;                              // widths are multiples of it: two vectors of the widest kind
-constexpr int kTile = 16;                             // channels that lie together in tables and fields
-constexpr int kCoefficients = 12;                     // of a table entry: three parts, four powers
+constexpr int kPad = 32;           // widths are multiples of it: two vectors of the widest kind
+constexpr int kTile = 16;          // channels that lie together in tables and fields
+constexpr int kCoefficients = 12;  // of a table entry: three parts, four powers
 constexpr int kMaxLayers = 16;
 
-inline long padded(long n) { return (n + kPad - 1) / kPad * kPad; }
+inline std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
 template <typename T>
 struct Matrix {  // packed in panels of two vectors: [n / panel][k][panel]
@@ -21,12 +24,12 @@ struct Matrix {  // packed in panels of two vectors: [n / panel][k][panel]
 };
 
 template <typename T>
-struct Edge {  // directed: message from j to the owner i
-  long node;   // offset of atom j in a field of nine components
-  long entry;  // offset of the table interval
-  long species;  // offset of the species row of j
-  T t, t2, t3;   // position in the interval: t, 2t, 3t²
-  T harmonics[8];  // of the direction from i to j, without the constant first one
+struct Edge {            // directed: message from j to the owner i
+  std::int64_t node;     // offset of atom j in a field of nine components
+  std::int64_t entry;    // offset of the table interval
+  std::int64_t species;  // offset of the species row of j
+  T t, t2, t3;           // position in the interval: t, 2t, 3t²
+  T harmonics[8];        // of the direction from i to j, without the constant first one
 };
 
 struct Geometry {  // of a directed edge, float64
@@ -45,24 +48,25 @@ struct LayerWeights {
 
 template <typename T>
 struct AttentionWeights {
-  const T *norm_scale, *norm_shift;                  // (3, width)
-  const T *own_bias, *values_bias, *scores_bias;     // (width), (values), (scores)
-  Matrix<T> own, own_back, values, values_back, scores, scores_back, common, common_back, output, output_back;
+  const T *norm_scale, *norm_shift;               // (3, width)
+  const T *own_bias, *values_bias, *scores_bias;  // (width), (values), (scores)
+  Matrix<T> own, own_back, values, values_back, scores, scores_back, common, common_back, output,
+      output_back;
 };
 
 template <typename T>
 struct Weights {
   int channels, width, hidden, head;  // C, and the padded sizes of C, 2C, C/2
-  int n_heads, n_values;              // of the attention between layers, values of each head; no heads: none
-  int values, scores, common;         // padded sizes of all values, of the heads, and of both together
+  int n_heads, n_values;  // of the attention between layers, values of each head; no heads: none
+  int values, scores, common;  // padded sizes of all values, of the heads, and of both together
   int n_layers;
-  bool one_sided;    // SO(3): 2 Y M instead of a (Y M + M Y)
-  const T* species;  // (S, 2, width): contribution of the receiving and of the sending atom
-  const T* table;    // of the embedding
+  bool one_sided;      // SO(3): 2 Y M instead of a (Y M + M Y)
+  const T* species;    // (S, 2, width): contribution of the receiving and of the sending atom
+  const T* table;      // of the embedding
   const T* self_loop;  // (width): √3 f^I(0)
-  const T *norm_scale, *norm_shift;    // (width)
-  const T *gate_bias_1, *gate_bias_2;  // (hidden), (3, width)
-  const T *read_scale, *read_shift;    // (3, width)
+  const T *norm_scale, *norm_shift;           // (width)
+  const T *gate_bias_1, *gate_bias_2;         // (hidden), (3, width)
+  const T *read_scale, *read_shift;           // (3, width)
   const T *read_bias, *head_bias, *head_row;  // (width), (head), (head)
   T head_constant;
   Matrix<T> mix[3], mix_back[3];
@@ -71,7 +75,8 @@ struct Weights {
   AttentionWeights<T> attention[kMaxLayers];  // before each layer but the first
 };
 
-// Gradients by the weights, in the layout of what they belong to; matrices (outputs, inputs), padded.
+// Gradients by the weights, in the layout of what they belong to; matrices (outputs, inputs),
+// padded.
 template <typename T>
 struct LayerGradients {
   T *table, *self_loop, *factor;
@@ -80,12 +85,14 @@ struct LayerGradients {
 
 template <typename T>
 struct AttentionGradients {
-  T *norm_scale, *norm_shift, *own_bias, *values_bias, *scores_bias, *own, *values, *scores, *common, *output;
+  T *norm_scale, *norm_shift, *own_bias, *values_bias, *scores_bias, *own, *values, *scores,
+      *common, *output;
 };
 
 template <typename T>
 struct Gradients {
-  T *species, *table, *self_loop, *norm_scale, *norm_shift, *gate_bias_1, *gate_bias_2, *read_scale, *read_shift, *read_bias, *head_bias, *head_row, *head_constant;
+  T *species, *table, *self_loop, *norm_scale, *norm_shift, *gate_bias_1, *gate_bias_2, *read_scale,
+      *read_shift, *read_bias, *head_bias, *head_row, *head_constant;
   T *mix[3], *gate_1, *gate_2, *read, *head_1;
   LayerGradients<T> layers[kMaxLayers];
   AttentionGradients<T> attention[kMaxLayers];
@@ -93,18 +100,20 @@ struct Gradients {
 
 template <typename T>
 struct LayerFields {
-  T *x, *y, *m, *c, *d;      // nine components: normalised, mixed, message, normalised product, its mixture
-  T *x_scale, *c_scale;      // one: 1 / (‖·‖ + 1)
-  const T* factor;           // state factor: rows of width
-  long factor_stride;        // 0 where all atoms share a row
+  T *x, *y, *m, *c,
+      *d;  // nine components: normalised, mixed, message, normalised product, its mixture
+  T *x_scale, *c_scale;        // one: 1 / (‖·‖ + 1)
+  const T* factor;             // state factor: rows of width
+  std::int64_t factor_stride;  // 0 where all atoms share a row
 };
 
 template <typename T>
 struct AttentionFields {
-  T *standardised, *inverse_deviation;      // (3, width) of an atom; one
-  T *own, *values, *scores;                 // of an atom
-  T *hidden, *slopes, *added, *to_hidden;   // (width) of an atom
-  T *exponents, *attended, *shared, *to_attended;  // of a molecule: ln Σ exp of the scores; values and exponents (common); (width); (common)
+  T *standardised, *inverse_deviation;             // (3, width) of an atom; one
+  T *own, *values, *scores;                        // of an atom
+  T *hidden, *slopes, *added, *to_hidden;          // (width) of an atom
+  T *exponents, *attended, *shared, *to_attended;  // of a molecule: ln Σ exp of the scores; values
+                                                   // and exponents (common); (width); (common)
 };
 
 template <typename T>
@@ -112,26 +121,27 @@ struct Context {
   const Weights<T>* w;
   bool gradients;     // any at all
   bool to_positions;  // those by positions
-  const T* seeds;                // (N) weight of the energy of each atom in what is differentiated, or null: 1
-  const Gradients<T>* training;  // where each thread adds gradients by the weights, or null
-  int n_blocks, block_size;  // atoms per block, at most
-  const int* block_start;  // (n_blocks + 1)
-  const long* species;     // (N) offset of the species row
-  const long* row_start;   // (N + 1) edges of each atom
+  const T* seeds;     // (N) weight of the energy of each atom in what is differentiated, or null: 1
+  const Gradients<T>* training;   // where each thread adds gradients by the weights, or null
+  int n_blocks, block_size;       // atoms per block, at most
+  const int* block_start;         // (n_blocks + 1)
+  const std::int64_t* species;    // (N) offset of the species row
+  const std::int64_t* row_start;  // (N + 1) edges of each atom
   const Edge<T>* edges;
   Geometry* geometry;
-  T *tensors, *mixed, *carried;       // nine components: before and after the first mixing; gradient kept across a barrier
-  T *gates, *gate_slopes;             // three components
-  T *hidden_slopes;                   // (atoms, hidden)
-  T *hidden_values;                   // (atoms, hidden), in training alone
+  T *tensors, *mixed, *carried;  // nine components: before and after the first mixing; gradient
+                                 // kept across a barrier
+  T *gates, *gate_slopes;        // three components
+  T* hidden_slopes;              // (atoms, hidden)
+  T* hidden_values;              // (atoms, hidden), in training alone
   T *standardised, *inverse_deviation;  // one component; (atoms)
-  double* energies;                   // (N), network units
-  T* scratch;                         // per thread
-  long scratch_size;                  // of one thread
+  double* energies;                     // (N), network units
+  T* scratch;                           // per thread
+  std::int64_t scratch_size;            // of one thread
   LayerFields<T> layers[kMaxLayers];
-  bool attends;              // whether any atoms attend to each other between the layers
-  const long* molecules;     // (N) that attend, or -1; and the atoms of each of them
-  const long* member_start;  // (molecules + 1)
+  bool attends;                      // whether any atoms attend to each other between the layers
+  const std::int64_t* molecules;     // (N) that attend, or -1; and the atoms of each of them
+  const std::int64_t* member_start;  // (molecules + 1)
   const int* members;
   const double* shared_out;  // (molecules)
   int n_molecules;
@@ -146,17 +156,19 @@ struct Kernels {
 
 // The widest row of an atom
 template <typename T>
-long widest(const Weights<T>& w) {
-  long found = 3L * w.width;
+std::int64_t widest(const Weights<T>& w) {
+  std::int64_t found = 3LL * w.width;
   if (w.hidden > found) found = w.hidden;
+  if (2 * w.head > found) found = 2 * w.head;  // values and slopes of the read-out, side by side
   if (w.values + w.scores > found) found = w.values + w.scores;
   return found;
 }
 
-// Elements of scratch that one thread needs: two fields, and four rows of the widest kind for each atom.
+// Elements of scratch that one thread needs: two fields, and four rows of the widest kind for each
+// atom.
 template <typename T>
-long scratch_elements(const Weights<T>& w, int block_size) {
-  return (2L * 9 * w.width + 4L * widest(w)) * block_size;
+std::int64_t scratch_elements(const Weights<T>& w, int block_size) {
+  return (2LL * 9 * w.width + 4LL * widest(w)) * block_size;
 }
 
 #define DECLARE_KERNELS(ISA)        \

@@ -1,4 +1,5 @@
-// Energy, forces and virial of one structure by a TensorNet whose distance-dependent parts are tables.
+// Energy, forces and virial of one structure by a TensorNet whose distance-dependent parts are
+// tables.
 #pragma once
 
 #include <cstdlib>
@@ -17,13 +18,20 @@ struct Model {
   int n_heads, n_values;      // of the attention between layers, and of each head; 0: none
   bool one_sided, repulsion;  // SO(3); with the ZBL term
   double cutoff;              // Å
-  double crowding;            // 1/Å, of tables of values and slopes at knots: these lie 1 + crowding · length times as far apart as at length 0
-  std::vector<int> cells;     // of tables of cubics: how many each of so many equal parts of the cutoff has; empty: knots
-  double scale, offset;       // eV: of the network's energies; added once per structure
+  double crowding;  // 1/Å, of tables of values and slopes at knots: these lie 1 + crowding · length
+                    // times as far apart as at length 0
+  std::vector<int> cells;  // of tables of cubics: how many each of so many equal parts of the
+                           // cutoff has; empty: knots
+  double scale, offset;    // eV: of the network's energies; added once per structure
   std::map<std::string, std::vector<double>> arrays;
 
-  const double* at(const std::string& name, std::size_t size) const;  // throws if absent or of another size
+  const double* at(const std::string& name) const { return arrays.at(name).data(); }
+  void check_sizes() const;   // throws where the numbers above make no network
+  void check_arrays() const;  // throws where an array is missing, unknown or of another size
 };
+
+// Name and size of every array of a Model whose numbers say what it holds
+std::map<std::string, std::size_t> array_sizes(const Model&);
 
 struct Axis {  // of an array: `parts` runs of `length`, each padded
   int length, parts;
@@ -38,17 +46,19 @@ struct Axis {  // of an array: `parts` runs of `length`, each padded
 };
 
 struct Structure {
-  long n_atoms, n_pairs;
-  const long* species;      // (N) row in the tables of elements
-  const long* kinds;        // (N) row in the species table of the network
-  const double* positions;  // (N, 3) Å
-  const long *idx_i, *idx_j;
-  const double* shifts;     // (P, 3) Å, or null
-  const double* factors;    // (L, N or 1, C or 1)
-  long factor_atoms, factor_channels;
-  const long* molecules;    // (N) whose atoms attend to each other, numbered from 0; null where there is no attention
-  const double* shared_out;  // (F) by each of them: |charge| + unpaired electrons; where it is 0 there is no attention
-  long n_molecules;
+  std::int64_t n_atoms, n_pairs;
+  const std::int64_t* species;  // (N) row in the tables of elements
+  const std::int64_t* kinds;    // (N) row in the species table of the network
+  const double* positions;      // (N, 3) Å
+  const std::int64_t *idx_i, *idx_j;
+  const double* shifts;   // (P, 3) Å, or null
+  const double* factors;  // (L, N or 1, C or 1)
+  std::int64_t factor_layers, factor_atoms, factor_channels;
+  const std::int64_t* molecules;  // (N) whose atoms attend to each other, numbered from 0; null
+                                  // where there is no attention
+  const double* shared_out;  // (F) by each of them: |charge| + unpaired electrons; where it is 0
+                             // there is no attention
+  std::int64_t n_molecules;
 };
 
 struct Answer {
@@ -58,24 +68,28 @@ struct Answer {
 };
 
 // Where an array of a name and size lies, of zeros, in the precision of the engine
-using Place = std::function<void*(const std::string&, long)>;
+using Place = std::function<void*(const std::string&, std::int64_t)>;
 
 class AnyEngine {
  public:
   virtual ~AnyEngine() = default;
   virtual void evaluate(const Structure&, const Answer&) = 0;
-  virtual void set_species(const double* table, long n_kinds) = 0;  // (n_kinds, 2, C)
-  virtual void set_array(const std::string& name, const double* data, long size) = 0;  // a new weight, of a name and size of the Model
-  virtual void pack() = 0;                                                             // after the last of them
+  virtual void set_species(const double* table, std::int64_t n_kinds) = 0;  // (n_kinds, 2, C)
+  virtual void set_array(const std::string& name, const double* data,
+                         std::int64_t size) = 0;  // a new weight, of a name and size of the Model
+  virtual void pack() = 0;                        // after the last of them
   // Gradients by the weights of Σ_n seed_n E_n, in units of the network, summed over structures
-  virtual void clear_gradients(long factor_rows) = 0;
-  virtual void add_gradients(const Structure&, const double* seeds, const Answer*) = 0;  // and answer, where no seed is zero and each structure has one
+  virtual void clear_gradients(std::int64_t factor_rows) = 0;
+  virtual void add_gradients(
+      const Structure&, const double* seeds,
+      const Answer*) = 0;  // and answer, where no seed is zero and each structure has one
   virtual void gradients(const Place&) const = 0;
-  virtual long bytes() const = 0;
+  virtual std::int64_t bytes() const = 0;
 };
 
 std::string best_instruction_set();
-std::unique_ptr<AnyEngine> make_engine(const Model&, bool double_precision, int n_threads, const std::string& instruction_set);
+std::unique_ptr<AnyEngine> make_engine(const Model&, bool double_precision, int n_threads,
+                                       const std::string& instruction_set);
 
 // Memory at cache lines that grows and is kept.
 template <typename T>

@@ -1,4 +1,5 @@
-// Gradients by the weights that one thread found: kept in the padded layout of the kernels, handed out in that of the arrays of a Model.
+// Gradients by the weights that one thread found: kept in the padded layout of the kernels, handed
+// out in that of the arrays of a Model.
 #pragma once
 
 #include <functional>
@@ -6,6 +7,7 @@
 #include <vector>
 
 #include "engine.h"
+#include "weights.h"
 
 template <typename T>
 class GradientStore {
@@ -13,43 +15,53 @@ class GradientStore {
   Gradients<T> gradients{};
 
   GradientStore(const Model& model, int width, int n_layers)
-      : C_(model.channels), head_(model.head), n_intervals_(model.n_intervals), width_(width), n_layers_(n_layers) {
-    const long W = width_, table = static_cast<long>(n_intervals_) * kCoefficients * W;
-    Gradients<T>& g = gradients;
-    rows("norm.weight", &g.norm_scale, {C_, 1});
-    rows("norm.bias", &g.norm_shift, {C_, 1});
-    rows("gate_1.bias", &g.gate_bias_1, {2 * C_, 1});
-    rows("gate_2.bias", &g.gate_bias_2, {C_, 3});
-    rows("read_norm.weight", &g.read_scale, {C_, 3});
-    rows("read_norm.bias", &g.read_shift, {C_, 3});
-    rows("read.bias", &g.read_bias, {C_, 1});
-    rows("head_1.bias", &g.head_bias, {head_, 1});
-    rows("head_2.weight", &g.head_row, {head_, 1});
-    rows("head_2.bias", &g.head_constant, {1, 1});
-    rows("self.0", &g.self_loop, {C_, 1});
-    matrix("gate_1.weight", &g.gate_1, {2 * C_, 1}, {C_, 1});
-    matrix("gate_2.weight", &g.gate_2, {C_, 3}, {2 * C_, 1});
-    matrix("read.weight", &g.read, {C_, 1}, {C_, 3});
-    matrix("head_1.weight", &g.head_1, {head_, 1}, {C_, 1});
-    mixing("mix", g.mix);
-    slots_.push_back({"table.0", &g.table, table, [this](const T* from, T* to) { from_table(from, to); }, 2L * (n_intervals_ + 1) * 3 * C_});
-    for (int l = 0; l < model.n_layers; ++l) {
-      const std::string n = std::to_string(l + 1);
-      rows("self." + n, &g.layers[l].self_loop, {C_, 3});
-      mixing("mix_in." + n, g.layers[l].mix_in);
-      mixing("mix_out." + n, g.layers[l].mix_out);
-      if (l > 0 && model.n_heads > 0) attention("." + n, model.n_heads, model.n_heads * model.n_values, g.attention[l]);
-      slots_.push_back({"table." + n, &g.layers[l].table, table, [this](const T* from, T* to) { from_table(from, to); }, 2L * (n_intervals_ + 1) * 3 * C_});
-    }
+      : C_(model.channels), n_intervals_(model.n_intervals), width_(width), n_layers_(n_layers) {
+    Weights<T> none{};
+    visit_weights<T>(model, none, gradients, *this);
+  }
+
+  // For `visit_weights`
+  void rows(const std::string& name, Axis axis, const T*&, T*& place) {
+    const auto add = [places = axis.places()](const T* from, T* to) {
+      for (int place : places) *to++ += from[place];
+    };
+    slots_.push_back({name, &place, axis.wide(), add, axis.size()});
+  }
+  void scalar(const std::string& name, T&, T*& place) {
+    slots_.push_back({name, &place, 1, [](const T* from, T* to) { *to += *from; }, 1});
+  }
+  void matrix(const std::string& name, Axis inputs, Axis outputs, Matrix<T>&, Matrix<T>&,
+              T*& place) {
+    const auto add = [rows = outputs.places(), inputs](const T* from, T* to) {
+      for (int row : rows)
+        for (int part = 0; part < inputs.parts; ++part) {
+          const T* run =
+              from + static_cast<std::int64_t>(row) * inputs.wide() + part * padded(inputs.length);
+          for (int k = 0; k < inputs.length; ++k) *to++ += run[k];
+        }
+    };
+    slots_.push_back({name, &place, static_cast<std::int64_t>(outputs.wide()) * inputs.wide(), add,
+                      static_cast<std::int64_t>(outputs.size()) * inputs.size()});
+  }
+  void mixing(const std::string& name, Matrix<T>* forward, Matrix<T>* back, T** places) {
+    const char* const parts[3] = {".I", ".A", ".S"};
+    const Axis one{C_, 1};
+    for (int part = 0; part < 3; ++part)
+      matrix(name + parts[part], one, one, forward[part], back[part], places[part]);
+  }
+  void table(const std::string& name, const T*&, T*& place) {
+    const std::int64_t C = C_, n = n_intervals_;
+    slots_.push_back({name, &place, n * kCoefficients * width_,
+                      [this](const T* from, T* to) { from_table(from, to); }, 2 * (n + 1) * 3 * C});
   }
 
   // Start anew, for structures of so many kinds of atoms and rows of state factors
-  void clear(long n_kinds, long factor_rows) {
-    const long W = width_;
-    long total = 2 * n_kinds * W + n_layers_ * factor_rows * W;
+  void clear(std::int64_t n_kinds, std::int64_t factor_rows) {
+    const std::int64_t W = width_;
+    std::int64_t total = 2 * n_kinds * W + n_layers_ * factor_rows * W;
     for (const Slot& slot : slots_) total += padded(slot.size);
     T* next = buffer_.ensure(total);
-    for (long k = 0; k < total; ++k) next[k] = 0;
+    for (std::int64_t k = 0; k < total; ++k) next[k] = 0;
     for (const Slot& slot : slots_) {
       *slot.place = next;
       next += padded(slot.size);
@@ -61,68 +73,42 @@ class GradientStore {
     factor_rows_ = factor_rows;
   }
 
-  long factor_rows() const { return factor_rows_; }
+  // Whether it is made for structures of so many kinds of atoms and rows of state factors
+  bool fits(std::int64_t n_kinds, std::int64_t factor_rows) const {
+    return n_kinds == n_kinds_ && factor_rows == factor_rows_;
+  }
 
   // Add everything to the arrays whose places `place(name, size)` says
   void add_to(const Place& place) const {
-    for (const Slot& slot : slots_) slot.add(*slot.place, static_cast<T*>(place(slot.name, slot.n)));
-    const auto plain = [this](const T* from, long n, T* to) {
-      for (long row = 0; row < n; ++row, from += width_)
+    for (const Slot& slot : slots_)
+      slot.add(*slot.place, static_cast<T*>(place(slot.name, slot.n)));
+    const auto plain = [this](const T* from, std::int64_t n, T* to) {
+      for (std::int64_t row = 0; row < n; ++row, from += width_)
         for (int c = 0; c < C_; ++c) *to++ += from[c];
     };
     plain(gradients.species, 2 * n_kinds_, static_cast<T*>(place("species", 2 * n_kinds_ * C_)));
     T* factor = static_cast<T*>(place("factor", n_layers_ * factor_rows_ * C_));
-    for (int l = 0; l < n_layers_; ++l) plain(gradients.layers[l].factor, factor_rows_, factor + l * factor_rows_ * C_);
+    for (int l = 0; l < n_layers_; ++l)
+      plain(gradients.layers[l].factor, factor_rows_, factor + l * factor_rows_ * C_);
   }
 
  private:
   struct Slot {
     std::string name;
     T** place;
-    long size;  // padded
+    std::int64_t size;  // padded
     std::function<void(const T*, T*)> add;
-    long n;  // handed out
+    std::int64_t n;  // handed out
   };
 
-  void rows(const std::string& name, T** place, Axis axis) {
-    const auto add = [places = axis.places()](const T* from, T* to) {
-      for (int place : places) *to++ += from[place];
-    };
-    slots_.push_back({name, place, axis.wide(), add, axis.size()});
-  }
-  void matrix(const std::string& name, T** place, Axis outputs, Axis inputs) {
-    const auto add = [rows = outputs.places(), inputs](const T* from, T* to) {
-      for (int row : rows)
-        for (int part = 0; part < inputs.parts; ++part) {
-          const T* run = from + static_cast<long>(row) * inputs.wide() + part * padded(inputs.length);
-          for (int k = 0; k < inputs.length; ++k) *to++ += run[k];
-        }
-    };
-    slots_.push_back({name, place, static_cast<long>(outputs.wide()) * inputs.wide(), add, static_cast<long>(outputs.size()) * inputs.size()});
-  }
-  void attention(const std::string& n, int H, int V, AttentionGradients<T>& a) {
-    rows("attend_norm" + n + ".weight", &a.norm_scale, {C_, 3});
-    rows("attend_norm" + n + ".bias", &a.norm_shift, {C_, 3});
-    rows("attend_own" + n + ".bias", &a.own_bias, {C_, 1});
-    rows("attend_values" + n + ".bias", &a.values_bias, {V, 1});
-    rows("attend_scores" + n + ".bias", &a.scores_bias, {H, 1});
-    matrix("attend_own" + n + ".weight", &a.own, {C_, 1}, {C_, 3});
-    matrix("attend_values" + n + ".weight", &a.values, {V, 1}, {C_, 3});
-    matrix("attend_scores" + n + ".weight", &a.scores, {H, 1}, {C_, 3});
-    matrix("attend_common" + n + ".weight", &a.common, {C_, 1}, {V + H, 1});
-    matrix("attend_output" + n + ".weight", &a.output, {C_, 1}, {C_, 1});
-  }
-  void mixing(const std::string& name, T** places) {
-    const char* const parts[3] = {".I", ".A", ".S"};
-    for (int part = 0; part < 3; ++part) matrix(name + parts[part], &places[part], {C_, 1}, {C_, 1});
-  }
   // From cubics to values and slopes at the knots, as Packed::table
   void from_table(const T* from, T* to) const {
-    const long row = 3L * C_;
-    for (long n = 0; n < n_intervals_; ++n, to += 2 * row)
-      for (long part = 0; part < 3; ++part)
-        for (long c = 0; c < C_; ++c) {
-          const T* cubic = from + n * 12 * width_ + c / kTile * (kCoefficients * kTile) + part * 4 * kTile + c % kTile;
+    const std::int64_t row = 3LL * C_;
+    for (std::int64_t n = 0; n < n_intervals_; ++n, to += 2 * row)
+      for (std::int64_t part = 0; part < 3; ++part)
+        for (std::int64_t c = 0; c < C_; ++c) {
+          const T* cubic = from + n * 12 * width_ + c / kTile * (kCoefficients * kTile) +
+                           part * 4 * kTile + c % kTile;
           const T g2 = cubic[2 * kTile], g3 = cubic[3 * kTile], rise = 3 * g2 - 2 * g3;
           T* at = to + part * C_ + c;
           at[0] += cubic[0] - rise;
@@ -132,8 +118,8 @@ class GradientStore {
         }
   }
 
-  int C_, head_, n_intervals_, width_, n_layers_;
+  int C_, n_intervals_, width_, n_layers_;
   std::vector<Slot> slots_;
   Buffer<T> buffer_;
-  long n_kinds_ = 0, factor_rows_ = 0;
+  std::int64_t n_kinds_ = 0, factor_rows_ = 0;
 };

@@ -6,7 +6,7 @@
 
 #define POLCALC_BYTES 32  // of a vector
 #define POLCALC_ROWS 6    // of a register tile
-#define POLCALC_GROUP 2    // edges taken together
+#define POLCALC_GROUP 2   // edges taken together
 namespace avx2 {
-#include "phases.h"
+#include "phases.inc"
 }  // namespace avx2

@@ -5,8 +5,8 @@
 #include "context.h"
 
 #define POLCALC_BYTES 64  // of a vector
-#define POLCALC_ROWS 14    // of a register tile
-#define POLCALC_GROUP 4    // edges taken together
+#define POLCALC_ROWS 14   // of a register tile
+#define POLCALC_GROUP 4   // edges taken together
 namespace avx512 {
-#include "phases.h"
+#include "phases.inc"
 }  // namespace avx512

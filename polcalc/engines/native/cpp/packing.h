@@ -5,23 +5,29 @@
 #include <string>
 
 #include "engine.h"
+#include "weights.h"
 
 template <typename T>
 class Packed {
  public:
   Weights<T> weights{};
 
-  Packed(const Model& model, int panel) : model_(model), panel_(panel), channels_(model.channels), width_(static_cast<int>(padded(channels_))) { pack(); }
+  Packed(const Model& model, int panel)
+      : model_(model),
+        panel_(panel),
+        channels_(model.channels),
+        width_(static_cast<int>(padded(channels_))) {
+    pack();
+  }
 
   // From the arrays of the Model as they are now
   void pack() {
     const Model& model = model_;
     Weights<T>& w = weights;
-    const int C = channels_;
     next_ = buffers_.begin();
-    w.channels = C;
+    w.channels = channels_;
     w.width = width_;
-    w.hidden = static_cast<int>(padded(2 * C));
+    w.hidden = static_cast<int>(padded(2 * channels_));
     w.head = static_cast<int>(padded(model.head));
     w.n_heads = model.n_heads;
     w.n_values = model.n_values;
@@ -30,53 +36,34 @@ class Packed {
     w.common = static_cast<int>(padded(model.n_heads * (model.n_values + 1)));
     w.n_layers = model.n_layers;
     w.one_sided = model.one_sided;
-    set_species(model.at("species", 2L * model.n_species * C), model.n_species);
-    w.table = table("table.0");
-    w.self_loop = rows("self.0", 1);
-    w.norm_scale = rows("norm.weight", 1);
-    w.norm_shift = rows("norm.bias", 1);
-    w.gate_bias_1 = row("gate_1.bias", 2 * C);
-    w.gate_bias_2 = rows("gate_2.bias", 3);
-    w.read_scale = rows("read_norm.weight", 3);
-    w.read_shift = rows("read_norm.bias", 3);
-    w.read_bias = rows("read.bias", 1);
-    w.head_bias = row("head_1.bias", model.head);
-    w.head_row = row("head_2.weight", model.head);
-    w.head_constant = T(*model.at("head_2.bias", 1));
-    mixing("mix", w.mix, w.mix_back);
-    linear("gate_1", Axis{C, 1}, Axis{2 * C, 1}, w.gate_1, w.gate_1_back);
-    linear("gate_2", Axis{2 * C, 1}, Axis{C, 3}, w.gate_2, w.gate_2_back);
-    linear("read", Axis{C, 3}, Axis{C, 1}, w.read, w.read_back);
-    linear("head_1", Axis{C, 1}, Axis{model.head, 1}, w.head_1, w.head_1_back);
-    for (int l = 0; l < model.n_layers; ++l) {
-      const std::string n = std::to_string(l + 1);
-      w.layers[l].table = table("table." + n);
-      w.layers[l].self_loop = rows("self." + n, 3);
-      mixing("mix_in." + n, w.layers[l].mix_in, w.layers[l].mix_in_back);
-      mixing("mix_out." + n, w.layers[l].mix_out, w.layers[l].mix_out_back);
-      if (l > 0 && model.n_heads > 0) attention("." + n, w.attention[l]);
-    }
+    set_species(model.at("species"), model.n_species);
+    Gradients<T> none{};
+    visit_weights<T>(model, w, none, *this);
   }
 
-  void attention(const std::string& n, AttentionWeights<T>& a) {
-    const int C = channels_, H = model_.n_heads, V = H * model_.n_values;
-    a.norm_scale = rows("attend_norm" + n + ".weight", 3);
-    a.norm_shift = rows("attend_norm" + n + ".bias", 3);
-    a.own_bias = rows("attend_own" + n + ".bias", 1);
-    a.values_bias = row("attend_values" + n + ".bias", V);
-    a.scores_bias = row("attend_scores" + n + ".bias", H);
-    linear("attend_own" + n, Axis{C, 3}, Axis{C, 1}, a.own, a.own_back);
-    linear("attend_values" + n, Axis{C, 3}, Axis{V, 1}, a.values, a.values_back);
-    linear("attend_scores" + n, Axis{C, 3}, Axis{H, 1}, a.scores, a.scores_back);
-    linear("attend_common" + n, Axis{V + H, 1}, Axis{C, 1}, a.common, a.common_back);
-    linear("attend_output" + n, Axis{C, 1}, Axis{C, 1}, a.output, a.output_back);
+  // For `visit_weights`
+  void rows(const std::string& name, Axis axis, const T*& to, T*&) {
+    to = spread(model_.at(name), axis);
   }
+  void scalar(const std::string& name, T& to, T*&) { to = T(*model_.at(name)); }
+  void matrix(const std::string& name, Axis inputs, Axis outputs, Matrix<T>& forward,
+              Matrix<T>& back, T*&) {
+    both(model_.at(name), inputs, outputs, forward, back);
+  }
+  void mixing(const std::string& name, Matrix<T>* forward, Matrix<T>* back, T**) {
+    const Axis one{channels_, 1};
+    const std::size_t square = static_cast<std::size_t>(channels_) * channels_;
+    for (int part = 0; part < 3; ++part)
+      both(model_.at(name) + part * square, one, one, forward[part], back[part]);
+  }
+  void table(const std::string& name, const T*& to, T*&) { to = cubics(model_.at(name)); }
 
   // (n, 2, C): what an atom of each kind contributes as receiver and as sender
-  void set_species(const double* table, long n) {
+  void set_species(const double* table, std::int64_t n) {
     T* to = species_.ensure(2 * n * width_);
-    for (long row = 0; row < 2 * n; ++row)
-      for (int c = 0; c < width_; ++c) to[row * width_ + c] = c < channels_ ? T(table[row * channels_ + c]) : T(0);
+    for (std::int64_t row = 0; row < 2 * n; ++row)
+      for (int c = 0; c < width_; ++c)
+        to[row * width_ + c] = c < channels_ ? T(table[row * channels_ + c]) : T(0);
     weights.species = to;
   }
 
@@ -88,7 +75,8 @@ class Packed {
 
  private:
   T* zeros(std::size_t n) {
-    if (next_ != buffers_.end()) return (next_++)->get();  // of the last time: only what is not padding is written again
+    if (next_ != buffers_.end())
+      return (next_++)->get();  // of the last time: only what is not padding is written again
     buffers_.emplace_back();
     T* data = buffers_.back().ensure(n);
     for (std::size_t k = 0; k < n; ++k) data[k] = 0;
@@ -100,23 +88,25 @@ class Packed {
     for (int place : axis.places()) to[place] = T(*from++);
     return to;
   }
-  const T* rows(const std::string& name, int n) { return spread(model_.at(name, static_cast<std::size_t>(n) * channels_), Axis{channels_, n}); }
-  const T* row(const std::string& name, int length) { return spread(model_.at(name, length), Axis{length, 1}); }
 
-  // Cubics (intervals, power, part, C), or what they are made of: values and slopes at the knots (intervals + 1, 2, part, C), slopes by
-  // the number of the knot; to [interval][channels / 16][part][power][16]
-  const T* table(const std::string& name) {
+  // Cubics (intervals, power, part, C), or what they are made of: values and slopes at the knots
+  // (intervals + 1, 2, part, C), slopes by the number of the knot; to [interval][channels /
+  // 16][part][power][16]
+  const T* cubics(const double* from) {
     const bool cubics = !model_.cells.empty();
-    const long C = channels_, n_intervals = model_.n_intervals, row = 3 * C, step = (cubics ? 4 : 2) * row;
-    const double* from = model_.at(name, static_cast<std::size_t>(cubics ? n_intervals : n_intervals + 1) * step);
+    const std::int64_t C = channels_, n_intervals = model_.n_intervals, row = 3 * C,
+                       step = (cubics ? 4 : 2) * row;
     T* to = zeros(static_cast<std::size_t>(n_intervals) * 12 * width_);
-    for (long n = 0; n < n_intervals; ++n, from += step)
-      for (long part = 0; part < 3; ++part)
-        for (long c = 0; c < C; ++c) {
+    for (std::int64_t n = 0; n < n_intervals; ++n, from += step)
+      for (std::int64_t part = 0; part < 3; ++part)
+        for (std::int64_t c = 0; c < C; ++c) {
           const double *at = from + part * C + c, left = at[0], slope = at[row];
-          const double third = cubics ? at[2 * row] : 3 * (at[2 * row] - left) - 2 * slope - at[3 * row];
-          const double fourth = cubics ? at[3 * row] : slope + at[3 * row] - 2 * (at[2 * row] - left);
-          T* cubic = to + n * 12 * width_ + c / kTile * (kCoefficients * kTile) + part * 4 * kTile + c % kTile;
+          const double third =
+              cubics ? at[2 * row] : 3 * (at[2 * row] - left) - 2 * slope - at[3 * row];
+          const double fourth =
+              cubics ? at[3 * row] : slope + at[3 * row] - 2 * (at[2 * row] - left);
+          T* cubic = to + n * 12 * width_ + c / kTile * (kCoefficients * kTile) + part * 4 * kTile +
+                     c % kTile;
           cubic[0] = T(left);
           cubic[kTile] = T(slope);
           cubic[2 * kTile] = T(third);
@@ -125,14 +115,18 @@ class Packed {
     return to;
   }
 
-  // weight[row * row_step + column * column_step] as a matrix from inputs (columns) to outputs (rows)
-  Matrix<T> pack(const double* weight, Axis inputs, Axis outputs, long row_step, long column_step) {
+  // weight[row * row_step + column * column_step] as a matrix from inputs (columns) to outputs
+  // (rows)
+  Matrix<T> pack(const double* weight, Axis inputs, Axis outputs, std::int64_t row_step,
+                 std::int64_t column_step) {
     T* to = zeros(static_cast<std::size_t>(inputs.wide()) * outputs.wide());
     const std::vector<int> rows = outputs.places(), columns = inputs.places();
     for (int r = 0; r < outputs.size(); ++r) {
       const double* from = weight + r * row_step;
-      T* column = to + static_cast<long>(rows[r] / panel_) * panel_ * inputs.wide() + rows[r] % panel_;
-      for (int c = 0; c < inputs.size(); ++c) column[static_cast<long>(columns[c]) * panel_] = T(from[c * column_step]);
+      T* column = to + static_cast<std::int64_t>(rows[r] / panel_) * panel_ * inputs.wide() +
+                  rows[r] % panel_;
+      for (int c = 0; c < inputs.size(); ++c)
+        column[static_cast<std::int64_t>(columns[c]) * panel_] = T(from[c * column_step]);
     }
     return {to, inputs.wide(), outputs.wide()};
   }
@@ -140,15 +134,6 @@ class Packed {
     forward = pack(weight, inputs, outputs, inputs.size(), 1);
     back = pack(weight, outputs, inputs, 1, inputs.size());
   }
-  void linear(const std::string& name, Axis inputs, Axis outputs, Matrix<T>& forward, Matrix<T>& back) {
-    both(model_.at(name + ".weight", static_cast<std::size_t>(inputs.size()) * outputs.size()), inputs, outputs, forward, back);
-  }
-  void mixing(const std::string& name, Matrix<T>* forward, Matrix<T>* back) {
-    const std::size_t square = static_cast<std::size_t>(channels_) * channels_;
-    const double* weight = model_.at(name, 3 * square);
-    for (int part = 0; part < 3; ++part) both(weight + part * square, Axis{channels_, 1}, Axis{channels_, 1}, forward[part], back[part]);
-  }
-
   const Model& model_;
   int panel_, channels_, width_;
   std::list<Buffer<T>> buffers_;

@@ -1,17 +1,18 @@
 #include "pool.h"
 
 #if defined(_WIN32)
-static long this_process() { return 0; }  // no fork
+static std::int64_t this_process() { return 0; }  // no fork
 #else
 #include <unistd.h>
-static long this_process() { return getpid(); }
+static std::int64_t this_process() { return getpid(); }
 #endif
 
 namespace {
 constexpr int kPhaseBits = 6, kTaskBits = 24;
-constexpr int kSpins = 600;       // pauses before a waiting thread offers its core to others: some 10 µs
-constexpr int kPatience = 10;     // times what was lost by waiting, until the others are asked again
-constexpr int kIdleSpins = 8000;  // pauses of an idle worker before it sleeps: some 100 µs, the time between two steps of dynamics
+constexpr int kSpins = 600;  // pauses before a waiting thread offers its core to others: some 10 µs
+constexpr int kPatience = 10;  // times what was lost by waiting, until the others are asked again
+constexpr int kIdleSpins = 8000;  // pauses of an idle worker before it sleeps: some 100 µs, the
+                                  // time between two steps of dynamics
 
 inline void pause() {
 #if defined(__x86_64__) || defined(__i386__)
@@ -35,12 +36,23 @@ bool spin(Condition holds, int rounds) {
 }  // namespace
 
 Pool::Pool(int n)
-    : n_threads(n < 1 ? 1 : n), shares_(n_threads), workers_(new Workers), process_(this_process()) {
-  for (int t = 1; t < n_threads; ++t) workers_->threads.emplace_back(&Pool::work, this, t);
+    : n_threads(n < 1 ? 1 : n),
+      shares_(n_threads),
+      workers_(new Workers),
+      process_(this_process()) {
+  try {
+    for (int t = 1; t < n_threads; ++t) workers_->threads.emplace_back(&Pool::work, this, t);
+  } catch (...) {  // the system has no more threads
+    stop();
+    throw;
+  }
 }
 
 Pool::~Pool() {
-  if (process_ != this_process()) return;
+  if (process_ == this_process()) stop();
+}
+
+void Pool::stop() {
   {
     std::lock_guard<std::mutex> lock(workers_->mutex);
     stop_ = true;
@@ -76,7 +88,7 @@ void Pool::run(int n_phases, int n_tasks, Task task, const void* context, int n_
 }
 
 int Pool::first_of(int thread, int n_tasks) const {
-  return static_cast<int>(static_cast<long>(n_tasks) * thread / n_threads);
+  return static_cast<int>(static_cast<std::int64_t>(n_tasks) * thread / n_threads);
 }
 
 // Where each thread is to do its own tasks, the caller does them in the name of each.
@@ -91,7 +103,8 @@ void Pool::advance(std::uint64_t before) {
   const std::uint64_t stamp = before + 1;
   done_.store(0, std::memory_order_relaxed);
   for (int t = 0, first = 0; t < n_threads; ++t) {
-    shares_[t].next.store(stamp << kTaskBits | static_cast<std::uint64_t>(first), std::memory_order_release);
+    shares_[t].next.store(stamp << kTaskBits | static_cast<std::uint64_t>(first),
+                          std::memory_order_release);
     first = shares_[t].last.load(std::memory_order_relaxed);
   }
   stamp_.store(stamp);
@@ -101,7 +114,8 @@ bool Pool::claim(Share& share, std::uint64_t stamp, int& task) {
   std::uint64_t word = share.next.load(std::memory_order_acquire);
   for (;;) {
     task = static_cast<int>(word & ((1u << kTaskBits) - 1));
-    if (word >> kTaskBits != stamp || task >= share.last.load(std::memory_order_relaxed)) return false;
+    if (word >> kTaskBits != stamp || task >= share.last.load(std::memory_order_relaxed))
+      return false;
     if (share.next.compare_exchange_weak(word, word + 1, std::memory_order_acq_rel)) return true;
   }
 }
@@ -111,7 +125,8 @@ Pool::Part Pool::participate(int thread, std::uint64_t job) {
   for (;;) {
     const std::uint64_t stamp = stamp_.load(std::memory_order_acquire);
     const int phase = static_cast<int>(stamp & ((1u << kPhaseBits) - 1));
-    if (stamp >> kPhaseBits != job || phase == n_phases_.load(std::memory_order_relaxed)) return own;
+    if (stamp >> kPhaseBits != job || phase == n_phases_.load(std::memory_order_relaxed))
+      return own;
     for (int k = 0; k < n_shares_.load(std::memory_order_relaxed); ++k) {
       Share& share = shares_[(thread + k) % n_threads];
       for (int task; claim(share, stamp, task); ++own.tasks) {

@@ -40,7 +40,7 @@ class Pool {
     std::atomic<int> last{0};
   };
   struct Part {  // of a job, what one thread did
-    long tasks = 0;
+    std::int64_t tasks = 0;
     Clock::duration waited{0};
   };
   struct Workers {
@@ -49,6 +49,7 @@ class Pool {
     std::vector<std::thread> threads;
   };
 
+  void stop();
   void work(int thread);
   Part participate(int thread, std::uint64_t job);
   void work_alone(int n_phases, int n_tasks, Task task, const void* context, int n_shares);
@@ -67,5 +68,5 @@ class Pool {
   Clock::time_point alone_until_{};
   // left behind in a forked child, where the threads do not exist: it would wait for them
   Workers* workers_;
-  long process_;
+  std::int64_t process_;
 };

@@ -1,4 +1,5 @@
-// The ZBL term of potentials/terms/energies.py, in float64. Arrays zbl.number, zbl.power (Z^0.23), zbl.radius (Å) of each species.
+// The ZBL term of potentials/terms/energies.py, in float64. Arrays zbl.number, zbl.power (Z^0.23),
+// zbl.radius (Å) of each species.
 #pragma once
 
 #include <cmath>
@@ -10,24 +11,27 @@ class Repulsion {
  public:
   explicit Repulsion(const Model& model) : on_(model.repulsion) {
     if (!on_) return;
-    number_ = model.at("zbl.number", model.n_species);
-    power_ = model.at("zbl.power", model.n_species);
-    radius_ = model.at("zbl.radius", model.n_species);
+    number_ = model.at("zbl.number");
+    power_ = model.at("zbl.power");
+    radius_ = model.at("zbl.radius");
   }
 
-  void start(long n_atoms) {
+  void start(std::int64_t n_atoms) {
     if (!on_) return;
     energies_.assign(n_atoms, 0.0);
     forces_.assign(3 * n_atoms, 0.0);
     for (double& v : virial_) v = 0;
   }
 
-  void add(long i, long j, long species_i, long species_j, const double* vector, double length) {
+  void add(std::int64_t i, std::int64_t j, std::int64_t species_i, std::int64_t species_j,
+           const double* vector, double length) {
     const double reach = radius_[species_i] + radius_[species_j];  // Å
     if (!(length < reach) || length == 0) return;
-    constexpr double weights[4] = {0.18175, 0.50986, 0.28022, 0.02817}, rates[4] = {3.19980, 0.94229, 0.40290, 0.20162};
-    constexpr double coulomb = 14.399645;                                        // e²/(4πε0), eV Å
-    const double inverse_length = (power_[species_i] + power_[species_j]) / 0.46850;  // of the screening, 1/Å
+    constexpr double weights[4] = {0.18175, 0.50986, 0.28022, 0.02817},
+                     rates[4] = {3.19980, 0.94229, 0.40290, 0.20162};
+    constexpr double coulomb = 14.399645;  // e²/(4πε0), eV Å
+    const double inverse_length =
+        (power_[species_i] + power_[species_j]) / 0.46850;  // of the screening, 1/Å
     double screening = 0, slope = 0;
     for (int k = 0; k < 4; ++k) {
       const double term = weights[k] * std::exp(-rates[k] * length * inverse_length);
@@ -35,7 +39,8 @@ class Repulsion {
       slope -= rates[k] * inverse_length * term;
     }
     const double x = length / reach, left = 1 - x;
-    const double envelope = left * left * left * (1 + 3 * x + 6 * x * x), envelope_slope = -30 * x * x * left * left / reach;
+    const double envelope = left * left * left * (1 + 3 * x + 6 * x * x),
+                 envelope_slope = -30 * x * x * left * left / reach;
     const double bare = coulomb * number_[species_i] * number_[species_j] / length;
     const double energy = bare * screening * envelope;
     const double along = bare * (slope * envelope + screening * envelope_slope) - energy / length;
@@ -49,8 +54,8 @@ class Repulsion {
     }
   }
 
-  double energy(long n) const { return on_ ? energies_[n] : 0.0; }
-  double force(long k) const { return on_ ? forces_[k] : 0.0; }
+  double energy(std::int64_t n) const { return on_ ? energies_[n] : 0.0; }
+  double force(std::int64_t k) const { return on_ ? forces_[k] : 0.0; }
   double virial(int k) const { return on_ ? virial_[k] : 0.0; }
 
  private:
