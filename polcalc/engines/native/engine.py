@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import Any, NamedTuple
 
@@ -51,6 +51,7 @@ Floats = NDArray[np.float64]
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], Floats | None]
 
 EMBEDDINGS = (Species, ChargeTable, MultiplicityTable, PartialCharges, Electronic)
+TERMS = (Readout, ReferenceEnergies, StateEnergies, Offset, ZBL)
 # Of value and slope, relative to the largest at a length or beyond. Those of float32 keep forces
 # within 0.01 meV/Å of float64, less than what float32 loses in the network.
 TABLE_TOLERANCES = {torch.float32: (3e-8, 3e-7), torch.float64: (1e-9, 1e-8)}
@@ -366,6 +367,8 @@ def _same(before: Any, now: Any) -> bool:
 def check_supported(potential: Potential, dtype: torch.dtype) -> None:
     """Raise `Unsupported` where the engine lacks what a potential has."""
     trunk = potential.trunk
+    embeddings = [e for e in trunk.embeddings if type(e) not in EMBEDDINGS]
+    terms = [t for t in potential.terms if type(t) not in TERMS]
     reasons = {
         "the extension polcalc.engines.native._native was not compiled at installation": (
             _native is None
@@ -376,14 +379,10 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
         ),
         "its states have weights of their own": isinstance(potential, Experts),
         "the points move": type(trunk.points) is not FixedPoints,
-        "it has an embedding that is not compiled": (
-            not trunk.embeddings or any(type(e) not in EMBEDDINGS for e in trunk.embeddings)
-        ),
+        "it has no embedding": not trunk.embeddings,
+        f"it has an embedding that is not compiled: {_names(embeddings)}": bool(embeddings),
         "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,
-        "it has an energy term that is not compiled": any(
-            type(t) not in (Readout, ReferenceEnergies, StateEnergies, Offset, ZBL)
-            for t in potential.terms
-        ),
+        f"it has an energy term that is not compiled: {_names(terms)}": bool(terms),
         "it has more than 16 layers": getattr(trunk.architecture, "n_layers", 0) > 16,
         "it has attention between more than 8 layers": (
             isinstance(trunk.attention, ChargedAttention) and len(trunk.attention.layers) > 7
@@ -397,6 +396,10 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
             raise Unsupported(
                 f"`engine` must not be native for this potential: {reason}. Use another engine."
             )
+
+
+def _names(parts: Sequence[nn.Module]) -> str:
+    return ", ".join(getattr(part, "name", "") or type(part).__name__ for part in parts)
 
 
 class _Filter(nn.Module):
