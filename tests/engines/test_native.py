@@ -14,7 +14,9 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
+from polcalc.engines.base import Structure
 from polcalc.engines.native.engine import Answer, NativeEngine, Unsupported
+from polcalc.engines.native.structures import Native
 from potentials.build import build
 from potentials.import_torchmd import convert, read
 from potentials.potential import Potential, predict
@@ -437,3 +439,15 @@ def test_trained_weights_within_the_bounds(
             model, Atoms(frames["nuclear_charges"], positions), dtype=torch.float32
         )
         assert_agree(answer, prediction, energy=1e-6, forces=1e-5)
+
+
+def test_structures_side_by_side_each_have_the_offset_once() -> None:
+    """`TERMS` hold an offset, of a structure as a whole."""
+    engine = Native(potential(), torch.device("cpu"))
+    structures = [
+        Structure(a.numbers, a.positions, a.cell.array, a.pbc, 0, 1)
+        for a in (ethanol(), molecule("H2O"), ethanol())
+    ]
+    alone = [engine.evaluate(s).energy for s in structures]
+    together = [e.energy for e in engine.evaluate_many(structures)]
+    np.testing.assert_allclose(together, alone, rtol=0, atol=1e-9)

@@ -14,6 +14,7 @@ from polcalc.engines.native.engine import NativeEngine, Unsupported
 from polcalc.engines.neighbors import NeighborList
 from potentials.potential import Potential
 from potentials.quantities import Evaluation
+from potentials.terms.constants import Offset
 
 
 class Native(Engine):
@@ -30,6 +31,8 @@ class Native(Engine):
             raise Unavailable(
                 str(error).partition(": ")[2].removesuffix(". Use another engine.") or str(error)
             ) from error
+        # an offset is that of one structure: those that have it are not joined
+        self._has_offset = any(type(term) is Offset for term in potential.terms)
         self.neighbors = NeighborList(potential.cutoff, skin)
         self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
 
@@ -60,7 +63,7 @@ class Native(Engine):
         alone = [
             n
             for n, s in enumerate(structures)
-            if s.pbc.any() or s.fragments is not None or s.is_proton
+            if s.pbc.any() or s.fragments is not None or s.is_proton or self._has_offset
         ]
         results = {n: self.evaluate(structures[n]) for n in alone}
         others = [n for n in range(len(structures)) if n not in results]
