@@ -70,7 +70,7 @@ def run_demo(
     results = []
     for options, title in ((nvt, f"At {TEMPERATURE_K:g} K, Langevin"), (nve, "At constant energy")):
         results.append(_run(atoms, options, directory / options.ensemble, calculator, chosen))
-        screen.print(f"\n[bold]{title}[/bold]", dynamics_table(results[-1].summary), sep="\n")
+        screen.print(Text(f"\n{title}", "bold"), dynamics_table(results[-1].summary), sep="\n")
     errors = _validate(calculator)
 
     nvt_found, nve_found = (asdict(result.summary) for result in results)

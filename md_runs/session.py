@@ -159,7 +159,7 @@ def state_lines(states: Iterable[ElectronicState]) -> list[str]:
     """Say in which states structures are, and who said so: one line for each."""
     counted = Counter(states)
     return [
-        str(state) if len(counted) == 1 else f"{state}: {number} structures"
+        str(state) if len(counted) == 1 else f"{state}: {number} structure{'s' * (number > 1)}"
         for state, number in counted.items()
     ]
 

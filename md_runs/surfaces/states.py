@@ -15,7 +15,7 @@ from md_runs.errors import InputError, NotConverged
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import check_free, claim, to_json, write_figure
 from md_runs.records.structures import write_structures
-from md_runs.screen import screen
+from md_runs.screen import screen, show
 from md_runs.session import ModelOptions
 from md_runs.surfaces import levels as lv
 from md_runs.surfaces.levels import Levels
@@ -88,7 +88,7 @@ def states(
     )
     _write(output, found, pair, about["model"])
     for table in states_tables(found):
-        screen.print(table)
+        show(table)
     for line in states_lines(found, pair):
         screen.print(line)
     if theory := calculator.model.card.dataset.get("theory"):
