@@ -154,6 +154,7 @@ def polcalc(model, tmp_path, monkeypatch):
 def test_states_of_two_structures(polcalc, tmp_path):
     result = polcalc("ch2.extxyz water.extxyz --relax --crossing 1,3 --steps 6")
     assert result.exit_code == 1 and "not converged" in result.stderr, result.output
+    assert "…" not in result.stdout  # no number is cut, however narrow the terminal
     folder = tmp_path / "polcalc-states"
     content = json.loads((folder / "states.json").read_text())
     assert [entry["formula"] for entry in content["structures"]] == ["CH2", "H2O"]
