@@ -231,6 +231,7 @@ def test_partial_charges_that_cannot_be_are_refused() -> None:
         calculator(PARTIAL, partial_charges=[1.0, 0.0, 0.0]).get_potential_energy(water)
 
 
+@pytest.mark.filterwarnings("ignore:2 parts, one of them H2O")
 def test_far_ions_add_with_partial_charges() -> None:
     both = ammonium_and_water()
     charges = np.array([-0.2, 0.3, 0.3, 0.3, 0.3, -0.8, 0.4, 0.4])

@@ -377,6 +377,7 @@ def test_what_changes_the_bits_is_refused_or_noted(options, message, polcalc, in
     )
 
 
+@pytest.mark.filterwarnings("ignore:.*side by side have odd numbers")  # an untrained model
 def test_other_threads_and_other_forces_are_refused(polcalc, tmp_path, monkeypatch):
     assert polcalc(f"{ETHANOL} --output run").exit_code == 0
     with monkeypatch.context() as patch:
@@ -412,6 +413,7 @@ def test_restarts_that_make_no_sense(command, message, polcalc):
     assert message in result.stderr
 
 
+@pytest.mark.filterwarnings("ignore:.*side by side have odd numbers")  # an untrained model
 def test_two_processes_do_not_write_one_run(polcalc, tmp_path):
     assert polcalc(f"{ETHANOL} --output run").exit_code == 0
     before = {p.name: p.read_bytes() for p in (tmp_path / "run").iterdir()}

@@ -119,7 +119,7 @@ def test_a_run_has_several_states_and_goes_on(tmp_path: Path) -> None:
     (impossible,) = (
         key
         for key, job in every.items()
-        if job.species.smiles == "C" and job.state == (0, 3) and job.draw == 0
+        if job.species.smiles == "FF" and job.state == (0, 3) and job.draw == 0
     )
     chosen = {key: every[key] for key in (stretched, impossible)}
     done = dict(open_shells.run_jobs(chosen, open_shells.work(tmp_path), tmp_path))

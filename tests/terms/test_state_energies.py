@@ -136,7 +136,8 @@ def test_the_fit_finds_elements_and_states_together() -> None:
 
 
 def test_training_completes_the_term(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
-    frames = replace(labelled(), forces=np.zeros((labelled().n_atoms.sum(), 3)))
+    forces = np.random.default_rng(0).normal(size=(labelled().n_atoms.sum(), 3))
+    frames = replace(labelled(), forces=forces)
     monkeypatch.setattr("potentials.training.preparation.load_frames", lambda *_, **__: frames)
     config = from_dict(
         {
