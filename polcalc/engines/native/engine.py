@@ -370,9 +370,8 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
     embeddings = [e for e in trunk.embeddings if type(e) not in EMBEDDINGS]
     terms = [t for t in potential.terms if type(t) not in TERMS]
     reasons = {
-        "the extension polcalc.engines.native._native was not compiled at installation": (
-            _native is None
-        ),
+        "the extension polcalc.engines.native._native was not compiled at installation, or of"
+        " older sources": _native is None,
         f"its dtype must be float32 or float64, not {dtype}": dtype not in TABLE_TOLERANCES,
         f"the architecture is {type(trunk.architecture).__name__}, not TensorNet": (
             type(trunk.architecture) is not TensorNet
