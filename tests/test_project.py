@@ -14,6 +14,7 @@ import sys
 import tomllib
 from collections import Counter
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -195,6 +196,19 @@ def test_functions_import_optional_dependencies_alone(module: str) -> None:
         for i in imports_of(module)
         if i.in_function and not {i.target, i.target.split(".")[0]} & OPTIONAL
     ]
+
+
+def test_imports_have_no_knots() -> None:
+    """No module imports one that imports it, by whatever way."""
+    modules = set(all_modules())
+    needs = {m: {i.target for i in imports_of(m)} & modules - {m} for m in modules}
+    assert len(list(TopologicalSorter(needs).static_order())) == len(modules)
+    with pytest.raises(CycleError):
+        list(
+            TopologicalSorter(
+                needs | {"potentials.files": {"md_runs.records.output"}}
+            ).static_order()
+        )
 
 
 def test_rooms_are_small() -> None:

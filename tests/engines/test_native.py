@@ -197,7 +197,7 @@ def test_attention_agrees_with_eager(spec: dict[str, Any], n_threads: int) -> No
     pairs = (graph.idx_i.numpy(), graph.idx_j.numpy(), None)
     given = (charges[groups], multiplicities[groups])
     answer = NativeEngine(model, torch.float64, n_threads).evaluate(
-        atoms.numbers, atoms.positions, pairs, *given, groups=groups
+        atoms.numbers, atoms.positions, pairs, *given, fragments=groups
     )
     assert_agree(answer, predict(model, graph._replace(fragments=of)), forces=3e-7)
     alone = NativeEngine(model, torch.float64, n_threads).evaluate(

@@ -105,7 +105,7 @@ class NativeEngine:
         self._factor = exact.trunk.factor
         self._attentive = isinstance(exact.trunk.attention, ChargedAttention)
         # who attends to whom, of the state asked for last
-        self._company: tuple[Any, Any] = (None, None)
+        self._attended: tuple[Any, Any] = (None, None)
         self._constants = [term for term in exact.terms if isinstance(term, StateEnergies)]
         self._shared: tuple[Any, Floats] = (None, np.zeros(0))
         tables, cells, self.table_error = _tabulate(exact, dtype)
@@ -136,7 +136,7 @@ class NativeEngine:
         multiplicity: int | NDArray[np.int64] = 1,
         partial_charges: Floats | None = None,
         gradients: bool = True,
-        groups: NDArray[np.int64] | None = None,
+        fragments: NDArray[np.int64] | None = None,
     ) -> Answer:
         """Evaluate one structure.
 
@@ -151,7 +151,7 @@ class NativeEngine:
         multiplicity : int       2S + 1, likewise
         partial_charges : (N,)   e, only for models that use them
         gradients : bool         whether forces and virial are wanted
-        groups : (N,)            fragment of each atom, where charges and multiplicities are those
+        fragments : (N,)         fragment of each atom, where charges and multiplicities are those
                                  of fragments
         """
         factors = self._state_factors(total_charge, multiplicity, partial_charges)
@@ -167,7 +167,7 @@ class NativeEngine:
         }
         if self._attentive:
             molecules, shared_out = self._attending(
-                len(numbers), total_charge, multiplicity, groups
+                len(numbers), total_charge, multiplicity, fragments
             )
             given |= {"molecules": molecules, "shared_out": shared_out}
         if self._embedded is None:
@@ -175,7 +175,7 @@ class NativeEngine:
         else:
             with self._lock:  # the table and the evaluation with it belong together
                 table = self._embedded.table(
-                    rows, total_charge, multiplicity, partial_charges, groups
+                    rows, total_charge, multiplicity, partial_charges, fragments
                 )
                 if table is not None:
                     self._engine.set_species(table)
@@ -184,7 +184,7 @@ class NativeEngine:
                 answer = self._answer(given | {"kinds": self._places[: len(rows)]}, gradients)
         if not self._constants:
             return answer
-        constants = self._constants_of(len(numbers), total_charge, multiplicity, groups)
+        constants = self._constants_of(len(numbers), total_charge, multiplicity, fragments)
         return answer._replace(
             energy=answer.energy + float(constants.sum()), energies=answer.energies + constants
         )
@@ -197,19 +197,19 @@ class NativeEngine:
         n_atoms: int,
         total_charge: float | Floats,
         multiplicity: int | NDArray[np.int64],
-        groups: NDArray[np.int64] | None,
+        fragments: NDArray[np.int64] | None,
     ) -> tuple[NDArray[np.int64], Floats]:
         """Say which atoms attend to each other.
 
         Of a whole structure only where atoms or state have changed.
         """
-        if groups is not None:
-            return attending(_parts(n_atoms, total_charge, multiplicity, groups))
-        before, company = self._company
+        if fragments is not None:
+            return attending(_parts(n_atoms, total_charge, multiplicity, fragments))
+        before, attended = self._attended
         if before != (n_atoms, total_charge, multiplicity):
-            company = attending(_parts(n_atoms, total_charge, multiplicity, None))
-            self._company = (n_atoms, total_charge, multiplicity), company
-        found: tuple[NDArray[np.int64], Floats] = company
+            attended = attending(_parts(n_atoms, total_charge, multiplicity, None))
+            self._attended = (n_atoms, total_charge, multiplicity), attended
+        found: tuple[NDArray[np.int64], Floats] = attended
         return found
 
     @property
@@ -263,21 +263,21 @@ class NativeEngine:
         n_atoms: int,
         total_charge: float | Floats,
         multiplicity: int | NDArray[np.int64],
-        groups: NDArray[np.int64] | None,
+        fragments: NDArray[np.int64] | None,
     ) -> Floats:
         """Share the energies of the electronic states over the atoms of their molecules: (N,) eV.
 
         Those of one molecule are remembered.
         """
-        if groups is None and (n_atoms, total_charge, multiplicity) == self._shared[0]:
+        if fragments is None and (n_atoms, total_charge, multiplicity) == self._shared[0]:
             return self._shared[1]
-        parts = _parts(n_atoms, total_charge, multiplicity, groups)
+        parts = _parts(n_atoms, total_charge, multiplicity, fragments)
         shares = [
             term.shared(parts.batch, parts.total_charge, parts.multiplicity)
             for term in self._constants
         ]
         constants: Floats = torch.stack(shares).sum(0).numpy()
-        if groups is None:
+        if fragments is None:
             self._shared = (n_atoms, total_charge, multiplicity), constants
         return constants
 
@@ -307,17 +307,17 @@ class _EmbeddedState:
         total_charge: float | Floats,
         multiplicity: int | NDArray[np.int64],
         partial_charges: Floats | None,
-        groups: NDArray[np.int64] | None,
+        fragments: NDArray[np.int64] | None,
     ) -> Floats | None:
         """Return the table (N, 2, C), or None where it is that of the call before.
 
         An array of numbers must not change afterwards.
         """
-        state = [numbers, total_charge, multiplicity, partial_charges, groups]
+        state = [numbers, total_charge, multiplicity, partial_charges, fragments]
         if self._known and all(map(_same, self._known, state)):
             return None
         n_atoms = len(numbers)
-        parts = _parts(n_atoms, total_charge, multiplicity, groups)
+        parts = _parts(n_atoms, total_charge, multiplicity, fragments)
         no_pairs = np.zeros(0, dtype=np.int64)
         graph = make_graph(
             0.0,
@@ -341,14 +341,18 @@ def _parts(
     n_atoms: int,
     total_charge: float | Floats,
     multiplicity: int | NDArray[np.int64],
-    groups: NDArray[np.int64] | None,
+    fragments: NDArray[np.int64] | None,
 ) -> States[Tensor]:
     """Say which atoms share a charge and a multiplicity: those of a group, or all."""
-    batch = torch.zeros(n_atoms, dtype=torch.int64) if groups is None else torch.from_numpy(groups)
+    batch = (
+        torch.zeros(n_atoms, dtype=torch.int64)
+        if fragments is None
+        else torch.from_numpy(fragments)
+    )
     first = (
         np.zeros(min(n_atoms, 1), dtype=np.int64)
-        if groups is None
-        else np.unique(groups, return_index=True)[1]
+        if fragments is None
+        else np.unique(fragments, return_index=True)[1]
     )
     charges, multiplicities = (
         torch.from_numpy(np.broadcast_to(x, n_atoms)[first]) for x in (total_charge, multiplicity)

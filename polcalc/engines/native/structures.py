@@ -51,7 +51,7 @@ class Native(Engine):
             charge if parts is None else parts.total_charge[parts.batch],
             multiplicity if parts is None else parts.multiplicity[parts.batch],
             np.zeros(len(numbers)) if partial_charges is None else partial_charges,
-            groups=None if parts is None else parts.batch,
+            fragments=None if parts is None else parts.batch,
         )
         stress = answer.virial / abs(np.linalg.det(cell)) if structure.has_stress else None
         return Evaluation(
@@ -91,7 +91,7 @@ class Native(Engine):
             np.repeat([float(s.charge) for s in structures], sizes),
             np.repeat([s.multiplicity for s in structures], sizes),
             np.concatenate(charges),
-            groups=np.repeat(np.arange(len(structures)), sizes),
+            fragments=np.repeat(np.arange(len(structures)), sizes),
         )
         energies, forces = (np.split(x, first[1:]) for x in (answer.energies, answer.forces))
         return [
