@@ -328,6 +328,12 @@ def test_the_command_exists(project: dict[str, Any]) -> None:
     assert callable(getattr(importlib.import_module(module), name))
 
 
+def test_the_command_runs_as_a_module(project: dict[str, Any]) -> None:
+    words = [sys.executable, "-m", "md_runs.cli", "--version"]
+    done = subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert project["version"] in done.stdout
+
+
 def test_every_requirement_has_a_tested_version(project: dict[str, Any]) -> None:
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
     needed = {normal(requirement) for requirements in lists for requirement in requirements} - {
