@@ -45,6 +45,7 @@ class TensorNet(nn.Module):
     """
 
     uses_state_factor = True
+    compiled = True
     angular = ""
     for_vectors: ClassVar[dict[str, int]] = {}
     n_silent = 0  # layers before which there is no vector: the embedding sees the neighbours
@@ -160,6 +161,8 @@ class Interaction(nn.Module):
 
 class Mixing(nn.Module):
     """Mix the channels of I, A and S by a matrix each, without bias."""
+
+    channel_axis = 2  # of its weights
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -26,6 +26,8 @@ MAX_MULTIPLICITY = 9  # 2S + 1
 class Species(nn.Module):
     """Embed the element of each atom."""
 
+    compiled = True
+
     def __init__(self, channels: int, max_atomic_number: int = MAX_ATOMIC_NUMBER) -> None:
         super().__init__()
         self.table = nn.Embedding(max_atomic_number, channels)
@@ -47,6 +49,8 @@ class ChargeTable(nn.Module):
     """
 
     state_inputs = looked_up = ("total_charge",)
+
+    compiled = True
 
     def __init__(self, channels: int, max_charge: int = MAX_CHARGE) -> None:
         super().__init__()
@@ -82,6 +86,8 @@ class MultiplicityTable(nn.Module):
 
     state_inputs = looked_up = ("unpaired_electrons",)
 
+    compiled = True
+
     def __init__(self, channels: int, max_multiplicity: int = MAX_MULTIPLICITY) -> None:
         super().__init__()
         # doublet, triplet, …
@@ -106,6 +112,8 @@ class PartialCharges(nn.Module):
     """
 
     state_inputs = ("partial_charges",)
+
+    compiled = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -135,6 +143,8 @@ class Electronic(nn.Module):
     Source: arXiv 2105.00304, electronic embeddings. Differs: the query q_i = W_q z_i + b of an
     element is a row of a table; e is divided by the larger of 1 and its own norm.
     """
+
+    compiled = True
 
     def __init__(self, channels: int, attribute: str) -> None:
         super().__init__()

@@ -59,6 +59,7 @@ class FixedPoints(nn.Module):
     """One point per atom, at the nucleus: M = N."""
 
     reach = 0.0
+    compiled = True
 
     def __init__(self, channels: int = 0, n_layers: int = 0, n_silent: int = 0) -> None:
         super().__init__()
@@ -113,6 +114,8 @@ class MovingPoints(nn.Module):
 
     Source: arXiv 2406.00441, of which no equations are public: the definition is ours.
     """
+
+    channel_axis = 1  # of its weights
 
     def __init__(
         self,

@@ -35,6 +35,7 @@ class Term(nn.Module):
     predicts: tuple[str, ...] = ("energies",)  # names in `QUANTITIES`
     reads: tuple[str, ...] = ()  # quantities that a term before it must predict
     reads_vectors: ClassVar[bool] = False
+    compiled: ClassVar[bool] = False  # whether the native engine has it
 
     def forward(
         self, graph: AtomicGraph, features: Features, predicted: Mapping[str, Tensor]

@@ -23,6 +23,7 @@ class ReferenceEnergies(Term):
     """
 
     name = "reference_energies"
+    compiled = True
     table: Tensor
 
     def __init__(self, channels: int, energies_eV: Mapping[str, float]) -> None:
@@ -51,6 +52,7 @@ class Offset(Term):
     """
 
     name = "offset"
+    compiled = True
     energy: Tensor
 
     def __init__(self, channels: int, energy_eV: float) -> None:
@@ -83,6 +85,7 @@ class StateEnergies(Term):
     """
 
     name = "state_energies"
+    compiled = True
     table: Tensor
 
     def __init__(self, channels: int, energies_eV: Sequence[tuple[int, int, float]]) -> None:

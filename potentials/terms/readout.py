@@ -21,6 +21,7 @@ class Readout(Term):
     """
 
     name = "readout"
+    compiled = True
     scale: Tensor
 
     def __init__(self, channels: int, scale: float = 1.0) -> None:

@@ -23,6 +23,7 @@ class ZBL(Term):
     """
 
     name = "zbl"
+    compiled = True
     radii: Tensor
     screening = ((0.18175, 3.19980), (0.50986, 0.94229), (0.28022, 0.40290), (0.02817, 0.20162))
 

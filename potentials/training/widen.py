@@ -12,13 +12,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from potentials.architectures.tensornet import Mixing, TensorNet
+from potentials.architectures.tensornet import TensorNet
 from potentials.parts.conditioning import Electronic
-from potentials.parts.points import MovingPoints
 from potentials.potential import Potential
 
-# the dimension of a weight that reads channels
-READING: dict[type[nn.Module], int] = {nn.Linear: 1, Mixing: 2, MovingPoints: 1}
 UNEVENNESS = 0.5  # of the weights of two copies: between 1/4 and 3/4
 
 
@@ -53,7 +50,8 @@ def widened(narrow: Potential, wide: Potential) -> dict[str, Tensor]:
     values: dict[str, Tensor] = {}
     shapes = {name: p.shape for name, p in wide.named_parameters()}
     for name, module in narrow.named_modules():
-        inputs = READING.get(type(module))
+        # the dimension of its weights that reads channels, as the module says itself
+        inputs = 1 if isinstance(module, nn.Linear) else getattr(module, "channel_axis", None)
         for part, p in module.named_parameters(recurse=False):
             full = f"{name}.{part}"
             if full not in shapes or not p.numel():

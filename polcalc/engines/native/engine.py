@@ -21,17 +21,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from polcalc.engines.tables import Cells, tabulate_by_cells
-from potentials.architectures.tensornet import TensorNet
 from potentials.experts import Experts
 from potentials.parts.attention import ChargedAttention, shared_out
 from potentials.parts.conditioning import (
-    ChargeTable,
-    Electronic,
-    MultiplicityTable,
-    PartialCharges,
     Species,
 )
-from potentials.parts.points import FixedPoints
 from potentials.parts.radial import RadialFilter
 from potentials.potential import Potential
 from potentials.structure.graph import States, make_graph
@@ -50,8 +44,6 @@ except ImportError:  # no compiler at installation
 Floats = NDArray[np.float64]
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64], Floats | None]
 
-EMBEDDINGS = (Species, ChargeTable, MultiplicityTable, PartialCharges, Electronic)
-TERMS = (Readout, ReferenceEnergies, StateEnergies, Offset, ZBL)
 # Of value and slope, relative to the largest at a length or beyond. Those of float32 keep forces
 # within 0.01 meV/Å of float64, less than what float32 loses in the network.
 TABLE_TOLERANCES = {torch.float32: (3e-8, 3e-7), torch.float64: (1e-9, 1e-8)}
@@ -371,17 +363,17 @@ def _same(before: Any, now: Any) -> bool:
 def check_supported(potential: Potential, dtype: torch.dtype) -> None:
     """Raise `Unsupported` where the engine lacks what a potential has."""
     trunk = potential.trunk
-    embeddings = [e for e in trunk.embeddings if type(e) not in EMBEDDINGS]
-    terms = [t for t in potential.terms if type(t) not in TERMS]
+    embeddings = [e for e in trunk.embeddings if not _is_compiled(e)]
+    terms = [t for t in potential.terms if not _is_compiled(t)]
     reasons = {
         "the extension polcalc.engines.native._native was not compiled at installation, or of"
         " older sources": _native is None,
         f"its dtype must be float32 or float64, not {dtype}": dtype not in TABLE_TOLERANCES,
         f"the architecture is {type(trunk.architecture).__name__}, not TensorNet": (
-            type(trunk.architecture) is not TensorNet
+            not _is_compiled(trunk.architecture)
         ),
         "its states have weights of their own": isinstance(potential, Experts),
-        "the points move": type(trunk.points) is not FixedPoints,
+        "the points move": not _is_compiled(trunk.points),
         "it has no embedding": not trunk.embeddings,
         f"it has an embedding that is not compiled: {_names(embeddings)}": bool(embeddings),
         "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,
@@ -399,6 +391,11 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
             raise Unsupported(
                 f"`engine` must not be native for this potential: {reason}. Use another engine."
             )
+
+
+def _is_compiled(part: object) -> bool:
+    """Ask a part whether compiled code has it; what inherits from it must say so itself."""
+    return bool(vars(type(part)).get("compiled", False))
 
 
 def _names(parts: Sequence[nn.Module]) -> str:
