@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from ase.data import covalent_radii
 
 from potentials.datasets.checksum import checksum
 from potentials.datasets.formats.hdf5 import read_hdf5, write_hdf5
@@ -29,6 +30,7 @@ from potentials.labels.closed_shells.geometries import ENERGY_RANGE, MOST_FORCE
 PURPOSES = ("molecules", "clusters")
 MOST_DISAGREEMENT = 0.3  # eV/Å, root mean square over the components of the forces of a structure
 MOST_ENERGY_DISAGREEMENT = 0.02  # eV/atom
+CLOSEST = 0.68  # of the sum of two covalent radii: nearer the teacher knows no repulsion
 SAMPLE_FRAMES = 400
 OPEN_SHARE, MOST_COPIES = 0.15, 10  # of open shells, compared with the closed ones
 LEAST_OUTLIER = 0.02  # eV, of a difference between two levels of theory
@@ -186,12 +188,28 @@ def _collected(paths: Iterable[Path], counts: Counter[str]) -> dict[str, Array]:
             job["energy_std"] <= MOST_ENERGY_DISAGREEMENT * job["n_atoms"]
         )
         counts["left out: the teacher's networks disagree"] += int((~sure).sum())
+        apart = _closest(job) >= CLOSEST
+        counts["left out: atoms on top of each other"] += int((sure & ~apart).sum())
+        sure &= apart
         of_atoms = np.repeat(sure, job["n_atoms"])
         job = {k: a[of_atoms if k in PER_ATOM else sure] for k, a in job.items()}
         purpose = path.parent.name
         counts.update(f"{purpose}: {scene}" for scene in job["scene"])
         jobs.append(job)
     return {name: np.concatenate([job[name] for job in jobs]) for name in jobs[0]}
+
+
+def _closest(job: dict[str, Array]) -> Array:
+    """Find the shortest distance (S,) of each structure, as a share of two covalent radii."""
+    closest = np.full(len(job["n_atoms"]), np.inf)
+    ends = np.cumsum(job["n_atoms"])
+    for s, (first, end) in enumerate(zip(ends - job["n_atoms"], ends, strict=True)):
+        if end - first > 1:
+            radii = covalent_radii[job["atomic_numbers"][first:end]]
+            i, j = np.triu_indices(end - first, 1)
+            x = job["positions"][first:end]
+            closest[s] = (np.linalg.norm(x[i] - x[j], axis=1) / (radii[i] + radii[j])).min()
+    return closest
 
 
 def _frames(arrays: dict[str, Array]) -> Frames:
@@ -213,7 +231,8 @@ def _card(frames: Frames, counts: Counter[str]) -> dict[str, Any]:
         "checks": (
             f"forces below {MOST_FORCE:g} eV/Å; energy within {ENERGY_RANGE} eV of the first label"
             " of the same atoms in a job; root mean square deviation of the networks below"
-            f" {MOST_DISAGREEMENT:g} eV/Å and {MOST_ENERGY_DISAGREEMENT:g} eV/atom"
+            f" {MOST_DISAGREEMENT:g} eV/Å and {MOST_ENERGY_DISAGREEMENT:g} eV/atom; no two atoms"
+            f" nearer than {CLOSEST:g} of the sum of their covalent radii"
         ),
         "closed shells": len(frames),
         "molecules and clusters": _n_groups(frames),

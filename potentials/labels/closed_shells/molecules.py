@@ -3,7 +3,8 @@
 A job takes some tens of species of much the same size through the same steps, so that the teacher
 sees them as one batch: a conformer, a few steps downhill, dynamics at 300 to 1,000 K (some hotter),
 and from these displaced atoms, a stretched bond, a turned group, two atoms pushed together, a
-hydrogen on its way to another atom.
+hydrogen on its way to another atom. Beside these jobs there are some of many conformers of flexible
+molecules, and some of molecules with their tautomers.
 """
 
 from __future__ import annotations
@@ -19,7 +20,14 @@ from potentials.labels.closed_shells import moves
 from potentials.labels.closed_shells.conformers import Shape, conformer, stiffness
 from potentials.labels.closed_shells.geometries import Geometry, batch, batches, label
 from potentials.labels.closed_shells.paths import downhill, dynamics
-from potentials.labels.closed_shells.substances import SEED, Species, small_species, species
+from potentials.labels.closed_shells.substances import (
+    SEED,
+    Species,
+    flexible_species,
+    small_species,
+    species,
+    tautomers,
+)
 from potentials.labels.method import Failed, Floats
 from potentials.labels.teacher import teacher
 
@@ -30,6 +38,7 @@ LABELS_PER_JOB = 300  # about
 # species by name, each with so many conformers, in so many jobs
 SMALL_PER_JOB, SMALL_COPIES, SMALL_ROUNDS = 8, 6, 2
 EVERY_TEST, EVERY_SMALL = 20, 6  # such jobs lie this far apart
+FLEXIBLE_PER_JOB, FLEXIBLE_COPIES, EVERY_FLEXIBLE, EVERY_TAUTOMERS = 12, 5, 8, 8
 STEPS_DOWNHILL, STEPS_APART, FRAMES = 7, 5, 2
 TEMPERATURES_K, HOT_K, HOT_SHARE = (300.0, 1000.0), (1000.0, 2500.0), 0.1
 SHAKEN_K = (50.0, 900.0)
@@ -45,10 +54,14 @@ class Job(NamedTuple):
 
     species: tuple[Species, ...]
     seed: tuple[int, ...]
+    n_scenes: int = N_SCENES
 
 
 def make_jobs(n_labels: int, seed: int = SEED) -> dict[str, Job]:
-    """Make the jobs for about so many labels: a larger set begins with a smaller one."""
+    """Make the jobs for about so many labels, and some of conformers and of tautomers beside.
+
+    A larger set begins with a smaller one.
+    """
     drawn = species(seed)
     trained = _sorted_by_size([s for s in drawn if not s.test], SPECIES_PER_JOB, seed)
     tested = _sorted_by_size([s for s in drawn if s.test], SPECIES_PER_JOB, seed)
@@ -58,6 +71,14 @@ def make_jobs(n_labels: int, seed: int = SEED) -> dict[str, Job]:
         for _ in range(SMALL_ROUNDS)
         for first in range(0, len(named), SMALL_PER_JOB)
     ]
+    flexible = [
+        tuple(s for s in chosen for _ in range(FLEXIBLE_COPIES))
+        for chosen in _sorted_by_size(flexible_species(seed), FLEXIBLE_PER_JOB, seed)
+    ]
+    beside = {
+        ("flexible", EVERY_FLEXIBLE, 3, 0): iter(flexible),
+        ("tautomers", EVERY_TAUTOMERS, 4, 1): tautomers(SPECIES_PER_JOB, seed),
+    }
     jobs: dict[str, Job] = {}
     sources = {"test": iter(tested), "small": iter(small), "train": iter(trained)}
     for number in range(max(1, round(n_labels / LABELS_PER_JOB))):
@@ -70,6 +91,9 @@ def make_jobs(n_labels: int, seed: int = SEED) -> dict[str, Job]:
             if (chosen := next(sources[kind], None)) is not None:
                 jobs[f"{kind}-{number:05d}"] = Job(chosen, (seed, 2, number))
                 break
+        for n, ((kind, every, turn_of, n_scenes), source) in enumerate(beside.items()):
+            if number % every == turn_of and (chosen := next(source, None)) is not None:
+                jobs[f"{kind}-{number:05d}"] = Job(chosen, (seed, 6 + n, number), n_scenes)
     return jobs
 
 
@@ -86,13 +110,16 @@ def compute(job: Job) -> dict[str, Any]:
     geometries = [
         geometry
         for chosen in batches([len(shape.atomic_numbers) for _, shape in shapes])
-        for geometry in _drawn([shapes[n] for n in chosen], rng, left_out)
+        for geometry in _drawn([shapes[n] for n in chosen], job.n_scenes, rng, left_out)
     ]
     return label(geometries, teacher(), left_out) | {"left_out": np.array(json.dumps(left_out))}
 
 
 def _drawn(
-    shapes: list[tuple[Species, Shape]], rng: np.random.Generator, left_out: Counter[str]
+    shapes: list[tuple[Species, Shape]],
+    n_scenes: int,
+    rng: np.random.Generator,
+    left_out: Counter[str],
 ) -> Iterator[Geometry]:
     """Yield the geometries of the species of one batch."""
     start = [_geometry(*one, one[1].positions, "relaxed") for one in shapes]
@@ -117,7 +144,7 @@ def _drawn(
     for n, (_, shape) in enumerate(shapes):
         for scene in (
             "shaken",
-            *rng.choice(list(SCENES), N_SCENES, replace=False, p=list(SCENES.values())),
+            *rng.choice(list(SCENES), n_scenes, replace=False, p=list(SCENES.values())),
         ):
             base = (relaxed, *frames)[rng.integers(1 + FRAMES)][n]
             try:

@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import rdkit
 from rdkit import Chem, rdBase
-from rdkit.Chem import BRICS
+from rdkit.Chem import BRICS, rdMolDescriptors
+from rdkit.Chem.MolStandardize import rdMolStandardize
 
 from potentials.labels.closed_shells.fragments import (
     AMINO_ACIDS,
     BASES,
+    FLEXIBLE,
     SCAFFOLDS,
     SMALL_IONS,
     SMALL_NEUTRAL,
@@ -61,6 +63,8 @@ SIZE_SHARE = {
     13: 0.3,
     14: 0.25,
 }  # of those that are combined
+LEAST_ROTATABLE = 3  # bonds of what counts as flexible
+MOST_HEAVY_TAUTOMER, MOST_TAUTOMERS = 10, 4
 # chance of a state beside the neutral one, where there is one
 KINDS = {"cation": 0.3, "anion": 0.3, "zwitterion": 0.5}
 
@@ -107,6 +111,39 @@ def species(seed: int = SEED) -> tuple[Species, ...]:
                     state, Species(state, group(smiles), count_atoms(state), smiles in tested)
                 )
     return tuple(found.values())
+
+
+def flexible_species(seed: int = SEED) -> list[Species]:
+    """List flexible molecules: some by name, then the others with rotatable bonds."""
+    drawn = [s for s in species(seed) if not s.test]
+    tested = {s.group for s in species(seed) if s.test}
+    named = (canonical(smiles) for smiles in FLEXIBLE)
+    return [
+        *(Species(s, group(s), count_atoms(s)) for s in named if group(s) not in tested),
+        *(s for s in drawn if _rotatable(s.smiles) >= LEAST_ROTATABLE),
+    ]
+
+
+def tautomers(per_job: int, seed: int = SEED) -> Iterator[tuple[Species, ...]]:
+    """Yield so many species at a time: molecules with tautomers, all of a molecule together."""
+    tested = {s.group for s in species(seed) if s.test}
+    enumerator = rdMolStandardize.TautomerEnumerator()
+    enumerator.SetMaxTautomers(8)
+    enumerator.SetMaxTransforms(40)
+    some: list[Species] = []
+    for one in species(seed):
+        molecule = _parsed(one.smiles)
+        if one.test or molecule.GetNumHeavyAtoms() > MOST_HEAVY_TAUTOMER:
+            continue
+        with rdBase.BlockLogs():
+            found = sorted({_canonical(t) for t in enumerator.Enumerate(molecule)})
+        found = [s for s in found if group(s) not in tested][:MOST_TAUTOMERS]
+        if len(found) < 2:
+            continue
+        some += [Species(s, one.group, count_atoms(s)) for s in found]
+        if len(some) >= per_job:
+            yield tuple(some)
+            some = []
 
 
 def small_species() -> list[Species]:
@@ -228,6 +265,10 @@ def _canonical(molecule: Any) -> str:
         Chem.MolFromSmiles(Chem.MolToSmiles(molecule, isomericSmiles=False))
     )
     return smiles
+
+
+def _rotatable(smiles: str) -> int:
+    return int(rdMolDescriptors.CalcNumRotatableBonds(_parsed(smiles)))
 
 
 @cache
