@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 pytest.importorskip("rdkit", reason="needs RDKit")
 
 from rdkit import Chem
+from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
 from md_runs.cli.reference.labels import app
 from potentials.datasets import load_frames
@@ -136,9 +137,10 @@ def test_what_is_tested_on_is_never_trained_on() -> None:
     jobs = molecules.make_jobs(30_000)
     by_kind = {
         kind: {s.group for key, job in jobs.items() if key.startswith(kind) for s in job.species}
-        for kind in ("train", "small", "test")
+        for kind in ("train", "small", "test", "flexible", "tautomers")
     }
-    assert by_kind["test"] == tested and tested.isdisjoint(by_kind["train"] | by_kind["small"])
+    assert by_kind.pop("test") == tested
+    assert all(groups and tested.isdisjoint(groups) for groups in by_kind.values())
     states = {s.smiles for s in drawn if s.test}
     built = {
         substances.canonical(s)
@@ -155,6 +157,17 @@ def test_a_larger_set_begins_with_a_smaller_one(purpose: Any) -> None:
     assert len(larger) > len(smaller) and list(larger.items())[: len(smaller)] == list(
         smaller.items()
     )
+
+
+def test_tautomers_are_isomers_of_one_substance() -> None:
+    drawn = next(substances.tautomers(12))
+    by_group: dict[tuple[int, int], set[str]] = {}
+    for one in drawn:
+        state = one.group, substances.charge_of(one.smiles)
+        by_group.setdefault(state, set()).add(one.smiles)
+    assert len(drawn) >= 12 and all(len(found) > 1 for found in by_group.values())
+    for found in by_group.values():
+        assert len({CalcMolFormula(Chem.MolFromSmiles(s)) for s in found}) == 1
 
 
 def test_clusters_are_of_all_kinds_and_of_charge_one_at_most() -> None:
@@ -243,15 +256,17 @@ def test_batches_hold_every_structure_once() -> None:
     assert all(sizes[rows].max() * len(rows) <= 800 for rows in shared)
 
 
-def _done(folder: Path, name: str, n: int, disagreement: float = 0.05) -> None:
-    """Write a finished job of water at n geometries."""
+def _done(folder: Path, name: str, n: int, disagreement: float = 0.05, scale: float = 1.0) -> None:
+    """Write a finished job of water at n geometries, the first of them scaled."""
     rng = np.random.default_rng(n)
     folder.mkdir(exist_ok=True)
+    positions = np.tile(WATER, (n, 1)) + 0.05 * rng.normal(size=(3 * n, 3))
+    positions[:3] *= scale
     np.savez(
         folder / f"{name}.npz",
         n_atoms=np.full(n, 3),
         atomic_numbers=np.tile(np.array([8, 1, 1], dtype=np.uint8), n),
-        positions=np.tile(WATER, (n, 1)) + 0.05 * rng.normal(size=(3 * n, 3)),
+        positions=positions,
         energy=rng.normal(size=n),
         forces=rng.normal(size=(3 * n, 3)).astype(np.float32),
         partial_charges=rng.normal(size=3 * n).astype(np.float32),
@@ -270,20 +285,25 @@ def test_the_set_is_what_the_jobs_made_but_for_what_is_not_sure(tmp_path: Path) 
     _done(tmp_path / "molecules", "train-00000", 5, disagreement=9.0)
     _done(tmp_path / "molecules", "test-00001", 4)
     _done(tmp_path / "clusters", "train-00000", 3)
+    _done(tmp_path / "clusters", "train-00001", 2, scale=0.4)
     card = organic_set.write_set(tmp_path)
     train, test = (
         load_frames("organic:train", data=tmp_path),
         load_frames("organic:test", data=tmp_path),
     )
-    assert (len(train), len(test)) == (card["labels"], card["test labels"]) == (7, 4)
-    assert card["left out"] == {"a reason": 4, "the teacher's networks disagree": 1}
-    assert card["labels by scene"] == {"molecules: relaxed": 4, "clusters: relaxed": 3}
+    assert (len(train), len(test)) == (card["labels"], card["test labels"]) == (8, 4)
+    assert card["left out"] == {
+        "a reason": 6,
+        "the teacher's networks disagree": 1,
+        "atoms on top of each other": 1,
+    }
+    assert card["labels by scene"] == {"molecules: relaxed": 4, "clusters: relaxed": 4}
     assert {"theory", "licence", "citation", "programs", "checks", "states"} <= set(card)
     import h5py
 
     with h5py.File(tmp_path / "organic-train.h5") as file:
-        assert len(file["formal_charges"]) == len(file["teacher_charges"]) == 21
-        assert len(file["energy_std"]) == len(file["forces_std"]) == 7
+        assert len(file["formal_charges"]) == len(file["teacher_charges"]) == 24
+        assert len(file["energy_std"]) == len(file["forces_std"]) == 8
     with pytest.raises(ValueError, match="must hold labels of organic"):
         organic_set.write_set(tmp_path / "none")
 
