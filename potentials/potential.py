@@ -30,6 +30,7 @@ from potentials.structure.geometry import (
 )
 from potentials.structure.graph import AtomicGraph
 from potentials.terms.base import Features, Term
+from potentials.terms.field import FIELD, in_field
 
 
 class Trunk(nn.Module):
@@ -191,7 +192,20 @@ class Potential(nn.Module):
     @property
     def inputs(self) -> set[str]:
         """Name the further inputs of `AtomicGraph` that it reads."""
-        return {name for part in self.parts for name in getattr(part, "inputs", ())}
+        read = {name for part in self.parts for name in getattr(part, "inputs", ())}
+        return {*read, FIELD} if self.has_dipole else read
+
+    @property
+    def has_dipole(self) -> bool:
+        """Whether it predicts energies and a dipole: all that an answer to a field takes."""
+        predicted = {name for term in self.terms for name in term.predicts}
+        return {"energies", "dipole"} <= predicted
+
+    @property
+    def adds_field(self) -> bool:
+        """Whether the answer to a field is added here: no part of its own reads the field."""
+        reads = any(FIELD in getattr(part, "inputs", ()) for part in self.parts)
+        return self.has_dipole and not reads
 
     def forward(self, graph: AtomicGraph, encode: Encode = at_pairs) -> Prediction:
         """Return what trunk and terms say, without derivatives."""
@@ -207,7 +221,8 @@ class Potential(nn.Module):
                 predicted[name] = predicted[name] + value if name in predicted else value
         if "energies" in predicted:
             predicted["energies"] = _without_bare_protons(predicted["energies"], graph)
-        return Prediction(**predicted, polarization=polarization)
+        said = Prediction(**predicted, polarization=polarization)
+        return in_field(graph, said) if self.adds_field else said
 
 
 def predict(

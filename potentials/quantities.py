@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Self
 
 DEBYE = 0.20819433  # e Å, CODATA 2018
+VOLUME_A3 = 14.399645  # Å^3 of a polarizability of one e Å^2/V: 1/(4πε0), CODATA 2018
 
 
 class ErrorUnit(NamedTuple):
@@ -84,6 +85,23 @@ QUANTITIES: dict[str, Quantity] = {
             "dipole",
             "dipole",
             ErrorUnit("D", "D", 1 / DEBYE),
+        ),
+        Quantity(
+            "unpaired_electrons",
+            "atom",
+            (),
+            "",
+            "unpaired electrons of each atom",
+            "magmoms",
+            error=ErrorUnit("electrons", "electrons", 1.0),
+        ),
+        Quantity(
+            "polarizability",
+            "structure",
+            (3, 3),
+            "e Å^2/V",
+            "change of the dipole with the electric field",
+            error=ErrorUnit("Å³", "A3", VOLUME_A3),
         ),
         Quantity("polarization", "atom", (3,), "Å", "displacement of the moving points"),
         Quantity(

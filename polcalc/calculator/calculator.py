@@ -31,25 +31,29 @@ from polcalc.calculator import electrons
 from polcalc.calculator import fragments as fragments_module
 from polcalc.calculator.domain import Domain
 from polcalc.calculator.electrons import ElectronicState
+from polcalc.calculator.field import AMBIGUOUS, Vector, as_inputs, field_of, read_field
 from polcalc.calculator.fragments import Fragment
 from polcalc.calculator.hessian import hessian
 from polcalc.calculator.partial_charges import PartialCharges
+from polcalc.calculator.response import by_positions
 from polcalc.calculator.sharing import Shareable, in_turn
 from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Reference
 from polcalc.engines.selector import Chosen, Selector
 from potentials.card import html_table
 from potentials.checkpoint import Model, load
-from potentials.quantities import QUANTITIES, Evaluation
+from potentials.quantities import QUANTITIES, Evaluation, named
 from potentials.shipped import DEFAULT, available
 from potentials.structure.graph import INFO_INPUTS, States, to_device
 from potentials.structure.states import STATE_KEYS
+from potentials.terms.field import FIELD
 
 logger = logging.getLogger("polcalc")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-CHANGEABLE = ("charge", "multiplicity")
+CHANGEABLE = ("charge", "multiplicity", FIELD)
+BORN_CHARGES = "born_effective_charges"  # calculated where they are asked for
 ASE_NAMES = tuple(q.ase for q in QUANTITIES.values())  # in the order of an evaluation
-READ_KEYS = (*STATE_KEYS, *INFO_INPUTS)  # of atoms.info
+READ_KEYS = (*STATE_KEYS, *INFO_INPUTS, *AMBIGUOUS)  # of atoms.info
 Fingerprint = tuple[Any, ...]
 # in a fingerprint, in order
 CHANGES = ("numbers", "positions", "cell", "pbc", "info", "initial_charges", "initial_magmoms")
@@ -73,11 +77,13 @@ class PolarizedCalculator(Shareable, Calculator):
                                             moves; None reads initial_charges
     fragments : list of dict     groups of atoms that know their own state alone, see
                                  `polcalc.calculator.fragments`
+    electric_field_V_per_A : (3,)   uniform field, V/Å, of an open structure: E - μ·F; None reads
+                                    atoms.info
 
     Raises
     ------
-    FileNotFoundError, ValueError   no such model, device, dtype or engine; charges or fragments
-                                    that the model does not see
+    FileNotFoundError, ValueError   no such model, device, dtype or engine; charges, fragments or a
+                                    field that the model does not see
     """
 
     # of a model; each calculator has those of its own
@@ -93,10 +99,11 @@ class PolarizedCalculator(Shareable, Calculator):
         engine: str = "auto",
         partial_charges: str | Sequence[float] | np.ndarray | None = None,
         fragments: Sequence[Mapping[str, Any]] | None = None,
+        electric_field_V_per_A: Sequence[float] | np.ndarray | None = None,
     ) -> None:
         self.results: dict[str, Any] = {}
         self._fingerprint: Fingerprint | None = None
-        self._polarization: Any = None
+        self._evaluation = Evaluation()
         self._info: dict[str, Any] = {}  # what of atoms.info said charge or multiplicity
         self._resolved: tuple[Fingerprint, Resolved] | None = None
         self._device = _device(device)
@@ -122,7 +129,8 @@ class PolarizedCalculator(Shareable, Calculator):
                 " `potentials.potential.predict`."
             )
         named_by_ase = [QUANTITIES[name].ase for name in predicts if QUANTITIES[name].ase]
-        self.implemented_properties = [*named_by_ase, "free_energy"]
+        on_demand = [BORN_CHARGES] if "dipole" in predicts else []
+        self.implemented_properties = [*named_by_ase, "free_energy", *on_demand]
         self._requested_engine = engine
         self._domain = Domain(self.model.card, self.model.potential)
         self.begin()
@@ -147,8 +155,13 @@ class PolarizedCalculator(Shareable, Calculator):
                 else partial_charges
             ),
             fragments=None if fragments is None else [dict(fragment) for fragment in fragments],
+            electric_field_V_per_A=None,
         )
-        self.set(charge=charge, multiplicity=multiplicity)
+        self.set(
+            charge=charge,
+            multiplicity=multiplicity,
+            electric_field_V_per_A=electric_field_V_per_A,
+        )
 
     # what people see
 
@@ -202,18 +215,24 @@ class PolarizedCalculator(Shareable, Calculator):
 
     @in_turn
     def set(self, /, **arguments: Any) -> dict[str, Any]:
-        """Change charge or multiplicity; the next call calculates anew. Return what changed."""
+        """Change charge, multiplicity or field; the next call calculates anew.
+
+        Returns
+        -------
+        what changed
+        """
         for name in arguments:
             if name not in CHANGEABLE:
                 raise ValueError(
                     f"`{name}` must stay as it was given; only {', '.join(CHANGEABLE)} can change."
                     " Make a new calculator."
                 )
+        field = {FIELD: self._field(arguments.pop(FIELD))} if FIELD in arguments else {}
         if self._fragments and any(value is not None for value in arguments.values()):
             raise ValueError(
                 "`charge` and `multiplicity` must be left to the fragments. Make a new calculator."
             )
-        values = {
+        values = field | {
             name: None if value is None else electrons.whole(name, value)
             for name, value in arguments.items()
         }
@@ -240,6 +259,8 @@ class PolarizedCalculator(Shareable, Calculator):
                 self._forget()
                 return None
             self.calculate(atoms)
+        if name == BORN_CHARGES and allow_calculation:
+            self._add_born_charges()
         value = self.results.get(name)
         if value is None and allow_calculation:
             raise PropertyNotImplementedError(
@@ -296,9 +317,11 @@ class PolarizedCalculator(Shareable, Calculator):
         self._domain.check_geometry(structure)
         evaluation = self._engines.evaluate(structure)
         self.results = _results(evaluation)
-        self._polarization = evaluation.polarization
+        self._evaluation = evaluation
         self._fingerprint = fingerprint
         self._info = {key: atoms.info[key] for key in READ_KEYS if key in atoms.info}
+        if BORN_CHARGES in properties:
+            self._add_born_charges()
 
     @in_turn
     def calculate_many(self, structures: Sequence[Atoms]) -> list[dict[str, Any]]:
@@ -310,7 +333,7 @@ class PolarizedCalculator(Shareable, Calculator):
         """
         prepared = []
         for atoms in structures:
-            structure = _structure(atoms, self._resolve(atoms))
+            structure = self._structure_of(atoms, self._resolve(atoms))
             self._domain.check_geometry(structure)
             prepared.append(structure)
         return [_results(evaluation) for evaluation in self._engines.evaluate_many(prepared)]
@@ -323,7 +346,7 @@ class PolarizedCalculator(Shareable, Calculator):
         -------
         (n, 3, n, 3) eV/Å^2, of the moving atoms
         """
-        structure = _structure(atoms, self._resolve(atoms))
+        structure = self._structure_of(atoms, self._resolve(atoms))
         self._domain.check_geometry(structure)
         eager = self._engines.eager
         found = (
@@ -334,18 +357,60 @@ class PolarizedCalculator(Shareable, Calculator):
         n_moving = len(found) // 3
         return found.reshape(n_moving, 3, n_moving, 3)
 
-    # what moving points did
+    @in_turn
+    def get_derivative(self, atoms: Atoms, quantity: str) -> np.ndarray:
+        """Differentiate dipole or polarizability by the positions of the atoms, analytically.
+
+        Parameters
+        ----------
+        quantity : str   a name in `QUANTITIES` that the model predicts for a structure
+
+        Returns
+        -------
+        (N, 3, 3) e, or (N, 3, 3, 3) e Å/V: atom, its coordinate, component
+        """
+        if quantity not in self.model.potential.predicts:
+            raise PropertyNotImplementedError(f"{quantity} is not predicted by this potential")
+        structure = self._structure_of(atoms, self._resolve(atoms))
+        eager = self._engines.eager
+        graph = to_device(eager.graph_of(structure), self._device)
+        return by_positions(eager.potential, graph, quantity).cpu().numpy()
+
+    def _add_born_charges(self) -> None:
+        """Add ∂μ_a/∂r_b (N, 3, 3) e to the results, row a of each atom, as ASE lays it out."""
+        if BORN_CHARGES not in self.results:
+            assert self.atoms is not None
+            by_atom = self.get_derivative(self.atoms, "dipole")  # (N, b, a)
+            self.results[BORN_CHARGES] = by_atom.transpose(0, 2, 1)
+
+    # what the model says beyond ASE's properties
+
+    @property
+    @in_turn
+    def quantities(self) -> dict[str, Any]:
+        """What the model said in the last calculation, by the names of `QUANTITIES`; copies."""
+        return {name: np.copy(value)[()] for name, value in named(self._evaluation).items()}
+
+    @property
+    @in_turn
+    def polarizability(self) -> Any:
+        """Change of the dipole with the electric field in e Å^2/V, (3, 3)."""
+        if self._evaluation.polarizability is None:
+            raise PropertyNotImplementedError(
+                "polarizability is known after a calculation with a model that predicts it"
+            )
+        return self._evaluation.polarizability.copy()
 
     @property
     @in_turn
     def polarization_vectors(self) -> Any:
         """Displacement of the moving points from their nuclei in Å, (N, 3)."""
-        if self._polarization is None:
+        if self._evaluation.polarization is None:
             raise PropertyNotImplementedError(
                 "polarization_vectors are known after a calculation with a model that has moving"
                 " points"
             )
-        return self._polarization.copy()
+        return self._evaluation.polarization.copy()
 
     @property
     @in_turn
@@ -412,7 +477,7 @@ class PolarizedCalculator(Shareable, Calculator):
         self._domain.reset()
 
     def _forget(self) -> None:
-        self._fingerprint, self._polarization = None, None
+        self._fingerprint, self._evaluation = None, Evaluation()
         self.results, self._info = {}, {}
 
     def _is_stale(self, atoms: Atoms | None) -> bool:
@@ -437,7 +502,24 @@ class PolarizedCalculator(Shareable, Calculator):
             resolved = self._resolve(atoms)
             self._domain.check_kept_charge(atoms.numbers, resolved.state)
             self._resolved = decides, resolved
-        return _structure(atoms, self._resolved[1])
+        return self._structure_of(atoms, self._resolved[1])
+
+    def _structure_of(self, atoms: Atoms, resolved: Resolved) -> Structure:
+        field = field_of(atoms, self.parameters[FIELD], self.model.potential.inputs)
+        return Structure(
+            atomic_numbers=atoms.arrays["numbers"],
+            positions=atoms.arrays["positions"],
+            cell=atoms.cell.array,
+            pbc=atoms.pbc,
+            charge=resolved.state.charge,
+            multiplicity=resolved.state.multiplicity,
+            partial_charges=resolved.partial_charges,
+            fragments=resolved.parts,
+            inputs=as_inputs(atoms, field, INFO_INPUTS),
+        )
+
+    def _field(self, given: Any) -> Vector | None:
+        return read_field(given, self.model.potential.inputs)
 
     def _check_inputs(self, atoms: Atoms) -> None:
         """Refuse what the structure says and this model would ignore."""
@@ -522,20 +604,6 @@ def _fragments(
             " out the latter."
         )
     return fragments_module.read_fragments(given)
-
-
-def _structure(atoms: Atoms, resolved: Resolved) -> Structure:
-    return Structure(
-        atomic_numbers=atoms.arrays["numbers"],
-        positions=atoms.arrays["positions"],
-        cell=atoms.cell.array,
-        pbc=atoms.pbc,
-        charge=resolved.state.charge,
-        multiplicity=resolved.state.multiplicity,
-        partial_charges=resolved.partial_charges,
-        fragments=resolved.parts,
-        inputs={name: atoms.info[name] for name in INFO_INPUTS if name in atoms.info},
-    )
 
 
 def _results(evaluation: Evaluation) -> dict[str, Any]:
