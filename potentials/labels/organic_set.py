@@ -21,7 +21,7 @@ from ase.data import covalent_radii
 from potentials.datasets.checksum import checksum
 from potentials.datasets.formats.hdf5 import read_hdf5, write_hdf5
 from potentials.datasets.frames import Array, Frames, join, make_frames
-from potentials.datasets.sets.organic import COMMAND, NAME, ORGANIC, SAMPLE, TEST, TRAIN
+from potentials.datasets.sets.organic import COMMAND, FAR, NAME, ORGANIC, SAMPLE, TEST, TRAIN
 from potentials.datasets.shifts import fit_shifts, shifted
 from potentials.datasets.statistics import states
 from potentials.labels import teacher
@@ -31,8 +31,9 @@ PURPOSES = ("molecules", "clusters")
 MOST_DISAGREEMENT = 0.3  # eV/Å, root mean square over the components of the forces of a structure
 MOST_ENERGY_DISAGREEMENT = 0.02  # eV/atom
 CLOSEST = 0.68  # of the sum of two covalent radii: nearer the teacher knows no repulsion
+NEAR = ("relaxed", "dynamics", "shaken")  # scenes of the test; the others are a test of their own
 SAMPLE_FRAMES = 400
-OPEN_SHARE, MOST_COPIES = 0.15, 10  # of open shells, compared with the closed ones
+OPEN_SHARE, MOST_COPIES = 0.15, 30  # of open shells, compared with the closed ones
 LEAST_OUTLIER = 0.02  # eV, of a difference between two levels of theory
 PER_ATOM = ("atomic_numbers", "positions", "forces", "partial_charges", "formal_charges")
 LABELLED = ("n_atoms", "atomic_numbers", "positions", "energy", "forces")
@@ -79,15 +80,24 @@ def write_set(folder: Path, open_shells: Path | None = None) -> dict[str, Any]:
     write_hdf5(folder / TRAIN, frames, beside)
     if tested:
         arrays = _collected(tested, Counter())
-        test = _frames(arrays)
-        write_hdf5(folder / TEST, test, _beside(arrays))
+        thermal = np.isin(arrays["scene"], NEAR)
+        test, beside = _frames(arrays), _beside(arrays)
+        for name, which in ((TEST, thermal), (FAR, ~thermal)):
+            of_atoms = np.repeat(which, arrays["n_atoms"])
+            chosen = {
+                k: a[of_atoms if len(a) == len(of_atoms) else which] for k, a in beside.items()
+            }
+            write_hdf5(folder / name, test.select(np.flatnonzero(which)), chosen)
         about |= {"test labels": len(test), "test molecules": _n_groups(test)}
+        about |= {"test labels near minima and in dynamics": int(thermal.sum())}
     return about | {
         "labels": len(frames),
         "states": states(frames),
         "command": COMMAND,
         "sha256": {
-            name: checksum(folder / name) for name in (TRAIN, TEST) if (folder / name).is_file()
+            name: checksum(folder / name)
+            for name in (TRAIN, TEST, FAR)
+            if (folder / name).is_file()
         },
     }
 

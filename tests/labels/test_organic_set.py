@@ -276,7 +276,9 @@ def _done(folder: Path, name: str, n: int, disagreement: float = 0.05, scale: fl
         group=np.full(n, n),
         energy_std=np.full(n, 0.001),
         forces_std=np.array([disagreement, *[0.05] * (n - 1)]),
-        scene=np.full(n, "relaxed"),
+        scene=np.array(
+            ["stretched", *["relaxed"] * (n - 1)] if name == "test-00001" else ["relaxed"] * n
+        ),
         left_out=np.array(json.dumps({"a reason": 2})),
     )
 
@@ -291,7 +293,9 @@ def test_the_set_is_what_the_jobs_made_but_for_what_is_not_sure(tmp_path: Path) 
         load_frames("organic:train", data=tmp_path),
         load_frames("organic:test", data=tmp_path),
     )
-    assert (len(train), len(test)) == (card["labels"], card["test labels"]) == (8, 4)
+    far = load_frames("organic:test-far", data=tmp_path)
+    assert (len(train), len(test) + len(far)) == (card["labels"], card["test labels"]) == (8, 4)
+    assert len(far) == 1
     assert card["left out"] == {
         "a reason": 6,
         "the teacher's networks disagree": 1,
@@ -310,7 +314,7 @@ def test_the_set_is_what_the_jobs_made_but_for_what_is_not_sure(tmp_path: Path) 
 
 def test_open_shells_are_met_as_often_as_their_share_says() -> None:
     found = [organic_set.copies_of(n_open, 40_000) for n_open in (10, 1500, 6000, 20_000)]
-    assert found == [10, 4, 1, 1]
+    assert found == [30, 4, 1, 1]
 
 
 def test_open_shells_come_to_the_teachers_scale(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from potentials.datasets.sets.charged import first_with, row
 
 NAME = "organic"
 TRAIN, TEST = f"{NAME}-train.h5", f"{NAME}-test.h5"
+FAR = f"{NAME}-test-far.h5"  # stretched, turned, pushed together, with a hydrogen on its way
 SAMPLE = f"{NAME}-sample"  # comes with the package
 COMMAND = "polcalc labels molecules, polcalc labels clusters, polcalc labels open-shells"
 ABOUT = {
@@ -30,6 +31,7 @@ ORGANIC = row(
     {
         "train": (RemoteFile(TRAIN, "", made_by=COMMAND),),
         "test": (RemoteFile(TEST, "", made_by=COMMAND),),
+        "test-far": (RemoteFile(FAR, "", made_by=COMMAND),),
     },
     first_with(read_hdf5),
     units=EV_ANGSTROM,
