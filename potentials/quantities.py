@@ -105,6 +105,10 @@ QUANTITIES: dict[str, Quantity] = {
         ),
         Quantity("polarization", "atom", (3,), "Å", "displacement of the moving points"),
         Quantity(
+            "shells", "atom", (3,), "Å", "displacement of the shell of electrons of each atom"
+        ),
+        Quantity("shell_charges", "atom", (), "e", "electrons in the shell of each atom"),
+        Quantity(
             "dipole_moment",
             "structure",
             (),

@@ -107,11 +107,16 @@ class Domain:
         if (self._known_errors or self._training_errors) and not parts:
             self._check_known_errors(_formula(atomic_numbers), state)
         if periodic and state.charge:
+            known = (
+                "a uniform background of the opposite charge: energies and pressures depend on its"
+                " size"
+                if "coulomb" in self._terms
+                else "no well defined energy without a background charge"
+            )
             self._tell(
                 "periodic",
-                f"A periodic cell of charge {state.charge:+d} has no well defined energy without a"
-                " background charge. Compare energies of one cell alone, add a counter ion, or set"
-                " pbc=False for a molecule.",
+                f"A periodic cell of charge {state.charge:+d} has {known}. Compare energies of one"
+                " cell alone, add a counter ion, or set pbc=False for a molecule.",
             )
 
     def check_said(self, atomic_numbers: NDArray[np.int64], state: ElectronicState) -> None:

@@ -358,7 +358,11 @@ def test_charged_cell_warns() -> None:
     atoms = crystal()
     atoms.info["charge"] = 1
     atoms.calc = calculator()
-    with pytest.warns(ExtrapolationWarning, match=r"periodic cell of charge \+1"):
+    with pytest.warns(ExtrapolationWarning, match=r"periodic cell of charge \+1 has no well"):
+        atoms.get_potential_energy()
+    charges = [{"name": "readout"}, {"name": "charges"}, {"name": "coulomb"}]
+    atoms.calc = calculator(spec=SPEC | {"terms": charges})
+    with pytest.warns(ExtrapolationWarning, match=r"charge \+1 has a uniform background"):
         atoms.get_potential_energy()
 
 

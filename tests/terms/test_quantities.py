@@ -16,8 +16,7 @@ from potentials.build import ARCHITECTURES, build
 from potentials.potential import Potential, predict
 from potentials.quantities import DEBYE, QUANTITIES, named, unit_key
 from potentials.structure.graph import collate, from_ase
-from potentials.terms import TERMS
-from potentials.terms.base import COULOMB_EV_ANGSTROM, Term
+from potentials.terms.base import Term
 
 SIZES: dict[str, dict[str, Any]] = {"equiformer": {"n_heads": 2, "n_hidden": 8}}
 HEADS: list[dict[str, Any]] = [
@@ -131,18 +130,6 @@ def test_charges_add_up_and_the_dipole_of_an_ion_follows_the_origin() -> None:
     moved.translate((2.0, 0.0, -1.0))
     change = predict(potential, graph_of(moved)).dipole - said.dipole
     assert_close(change, torch.tensor([[2.0, 0.0, -1.0]], dtype=torch.float64))
-
-
-def test_two_charges_attract_as_coulomb_says() -> None:
-    term, apart = TERMS["coulomb"](channels=1, sigma_A=0.5), 6.0
-    graph = from_ase(Atoms("HF", [[0, 0, 0], [0, 0, apart]]), CUTOFF)
-    given = {"charges": torch.tensor([0.5, -0.4], dtype=torch.float64)}
-    energy = float(term(graph, None, given)["energies"].sum())
-    assert energy == pytest.approx(-0.2 * COULOMB_EV_ANGSTROM / apart, rel=1e-12)
-    (x,) = torch.tensor([apart / (2**0.5 * 0.5)]).tolist()
-    assert x > 8  # beyond the damping
-    with pytest.raises(ValueError, match="`coulomb` must be asked of open structures"):
-        term(from_ase(Atoms("H", cell=[5, 5, 5], pbc=True), CUTOFF), None, given)
 
 
 def test_a_term_finds_what_it_reads() -> None:
