@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from potentials.build import build
-from potentials.checkpoint import Card, Model, save
+from potentials.card import Card
+from potentials.checkpoint import Model, save
 from potentials.quantities import QUANTITIES
 from potentials.structure.geometry import structure_sum
 from potentials.structure.graph import AtomicGraph

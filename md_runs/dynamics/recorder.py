@@ -16,12 +16,7 @@ from ase import Atoms, units
 
 from md_runs.dynamics.integrators import Integrator
 from md_runs.dynamics.momenta import kinetic_temperature
-from md_runs.records.structures import (
-    further_quantities,
-    polarization_of,
-    set_polarization,
-    set_state,
-)
+from md_runs.records.structures import further_quantities, set_further, set_state
 from md_runs.records.trajectory import TrajectoryWriter
 from potentials.quantities import QUANTITIES, unit_key
 
@@ -190,7 +185,7 @@ class Recorder:
         atoms: Atoms = self.atoms.copy()
         set_state(atoms, self.trajectory.charge, self.trajectory.multiplicity)
         atoms.info |= {"step": self.step, "time_fs": self.time_fs}
-        set_polarization(atoms, polarization_of(self.atoms))
+        set_further(atoms, further_quantities(self.atoms))
         return atoms
 
     def sync(self) -> dict[str, int]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from ase import Atoms
 
 from md_runs.errors import InputError
-from md_runs.records.structures import set_polarization
+from md_runs.records.structures import set_further
 from md_runs.screen import errors
 from potentials.datasets.formats.labels import is_label
 from potentials.datasets.formats.reader import read_atoms
@@ -40,7 +40,7 @@ def read_file(path: Path) -> list[Atoms]:
 def _forget_results(atoms: Atoms) -> None:
     """Leave energies, forces and moving points of another calculation behind."""
     atoms.calc = None
-    set_polarization(atoms, None)
+    set_further(atoms, {})
     for place in (atoms.info, atoms.arrays):
         for key in [key for key in place if is_label(key, place[key], len(atoms))]:
             del place[key]

@@ -1,13 +1,14 @@
 """Structures as extxyz, each with the charge and multiplicity that it was computed with.
 
 Models with moving points add two vector columns: ``polarization_vectors``, their displacement from
-the nuclei, and ``virtual_points``.
+the nuclei, and ``virtual_points``. Charges, magnetic moments and the dipole are those of ASE; a
+polarizability stands in ``info``.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,10 @@ from potentials.quantities import QUANTITIES
 from potentials.structure.states import SUM_TOLERANCE
 
 USUAL = ("energy", "energies", "forces", "stress")
+# predicted of a structure, neither a property of ASE nor a label of data files
+OF_THE_WHOLE = tuple(
+    q.name for q in QUANTITIES.values() if q.per == "structure" and not (q.ase or q.label)
+)
 VECTORS, POINTS = "polarization_vectors", "virtual_points"  # columns, Å
 
 
@@ -81,14 +86,30 @@ def further_quantities(atoms: Atoms) -> dict[str, Any]:
 
     Results that its calculator holds already, in their own units.
     """
+    if isinstance(atoms.calc, PolarizedCalculator):
+        return {n: x for n, x in atoms.calc.quantities.items() if n not in USUAL}
     results = getattr(atoms.calc, "results", {})
-    further = {
+    return {
         q.name: np.asarray(results[q.ase])
         for q in QUANTITIES.values()
         if q.ase and q.name not in USUAL and results.get(q.ase) is not None
     }
-    moved = polarization_of(atoms)
-    return further if moved is None else further | {"polarization": moved}
+
+
+def set_further(atoms: Atoms, said: Mapping[str, Any]) -> None:
+    """Give a structure what a model said of it and ASE has no property for, in place of all such.
+
+    Moving points are columns, quantities of the whole entries of ``info`` under their names.
+
+    Parameters
+    ----------
+    said : name -> value   by the table of quantities; what ASE has a property for is left alone
+    """
+    set_polarization(atoms, said.get("polarization"))
+    for name in OF_THE_WHOLE:
+        atoms.info.pop(name, None)
+        if name in said:
+            atoms.info[name] = np.asarray(said[name])
 
 
 def to_extxyz(atoms: Atoms) -> str:
@@ -104,7 +125,7 @@ def _with_state(atoms: Atoms) -> Atoms:
     copy: Atoms = atoms.copy()
     is_fresh = not calculator.check_state(atoms)
     state = calculator.state if is_fresh else calculator.state_of(atoms)
-    set_polarization(copy, polarization_of(atoms) if is_fresh else None)
+    set_further(copy, further_quantities(atoms) if is_fresh else {})
     set_state(copy, state.charge, state.multiplicity)
     if is_fresh:
         copy.calc = SinglePointCalculator(copy, **calculator.results)

@@ -28,7 +28,7 @@ from ase.data import chemical_symbols
 from ase.neighborlist import natural_cutoffs, neighbor_list
 
 from md_runs.records.output import reserve
-from md_runs.records.structures import USUAL, further_quantities, set_polarization
+from md_runs.records.structures import USUAL, further_quantities, set_further
 from md_runs.records.superblock import mend_superblock
 from md_runs.records.versions import version_of
 from potentials.files import replacing, sync_file
@@ -232,7 +232,7 @@ def read_trajectory(path: str | Path, index: slice = slice(None)) -> Iterator[At
             atoms.calc = SinglePointCalculator(
                 atoms, energy=energy, free_energy=energy, forces=forces, **further
             )
-            set_polarization(atoms, said.get("polarization"))
+            set_further(atoms, said)
             yield atoms
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,19 +19,38 @@ from md_runs import session
 from md_runs.errors import InputError, NotConverged
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import check_free, recorded
-from md_runs.records.structures import set_state, write_structures
+from md_runs.records.structures import (
+    OF_THE_WHOLE,
+    further_quantities,
+    set_further,
+    set_state,
+    write_structures,
+)
 from md_runs.screen import screen, show, tracked
 from md_runs.session import Frame, ModelOptions
 from polcalc import PolarizedCalculator
 from polcalc.calculator.electrons import ElectronicState
 from potentials.files import write_text
-from potentials.quantities import QUANTITIES
+from potentials.quantities import DEBYE, QUANTITIES, VOLUME_A3, unit_key
 
 SHOWN = 60  # structures listed one by one at most
 HEADER = ("name", "formula", "charge", "charge_from", "multiplicity", "multiplicity_from")
 # by ASE's names: for people, and in names of columns
 UNITS = {quantity.ase: quantity.unit for quantity in QUANTITIES.values() if quantity.ase}
 HIDDEN = {"free_energy", "energies"}  # results that say again what the energy says
+
+
+class Size(NamedTuple):
+    """How large a vector or tensor is, as people tell it."""
+
+    unit: str
+    of: Callable[[np.ndarray], float]
+
+
+SIZES = {
+    "dipole": Size("D", lambda vector: float(np.linalg.norm(vector)) / DEBYE),
+    "polarizability": Size("Å^3", lambda tensor: float(np.trace(tensor)) / 3 * VOLUME_A3),
+}
 
 
 class Point(NamedTuple):
@@ -107,7 +126,8 @@ def evaluate(frame: Frame, calculator: PolarizedCalculator) -> Point:
     except InputError as error:
         return Point(frame, None, {}, str(error))
     results = {name: value for name, value in calculator.results.items() if value is not None}
-    return Point(frame, calculator.state, results)
+    whole = {n: x for n, x in further_quantities(atoms).items() if n in OF_THE_WHOLE}
+    return Point(frame, calculator.state, results | whole)
 
 
 def with_results(point: Point) -> Atoms:
@@ -118,7 +138,8 @@ def with_results(point: Point) -> Atoms:
     set_state(atoms, point.state.charge, point.state.multiplicity)
     known = {name: value for name, value in point.results.items() if name in all_properties}
     atoms.calc = SinglePointCalculator(atoms, **known)
-    for name in point.results.keys() - known.keys():
+    set_further(atoms, point.results)
+    for name in point.results.keys() - known.keys() - set(OF_THE_WHOLE):
         value = np.asarray(point.results[name])
         if value.ndim and len(value) == len(atoms):
             atoms.set_array(name, value)
@@ -179,13 +200,17 @@ def _columns(points: Sequence[Point]) -> list[str]:
 
 
 def _heading(column: str) -> str:
-    unit = UNITS.get(column.removeprefix("largest_"), "")
+    unit = _unit(column)
     return column.replace("_", " ") + (f" ({unit})" if unit else "")
 
 
 def _with_unit(column: str) -> str:
-    unit = UNITS.get(column.removeprefix("largest_"), "").replace("/", "_per_")
-    return f"{column}_{unit}".replace("Å", "A").replace(" ", "_").replace("^", "").rstrip("_")
+    unit = unit_key(_unit(column))
+    return f"{column}_{unit}" if unit else column
+
+
+def _unit(column: str) -> str:
+    return SIZES[column].unit if column in SIZES else UNITS.get(column.removeprefix("largest_"), "")
 
 
 def _values(point: Point) -> dict[str, float]:
@@ -198,7 +223,9 @@ def _values(point: Point) -> dict[str, float]:
         if name in HIDDEN:
             continue
         array = np.asarray(value, dtype=float)
-        if array.ndim == 0:
+        if name in SIZES:
+            values[name] = SIZES[name].of(array)
+        elif array.ndim == 0:
             values[name] = float(array)
         elif array.ndim == 2 and array.shape[1] == 3:
             values[f"largest_{name}"] = float(np.linalg.norm(array, axis=1).max())

@@ -14,6 +14,7 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk, molecule
 from ase.constraints import FixAtoms
+from ase.io import read
 from matplotlib.image import imread
 
 from md_runs.dynamics.driver import Dynamics, DynamicsOptions, Result
@@ -25,6 +26,7 @@ from md_runs.records.trajectory import read_trajectory
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, save
+from tests.polar import polar_model
 from tests.small import SPEC, Springs, sprung
 
 THERMOSTATS = ["langevin", "bussi", "nose-hoover"]
@@ -342,3 +344,32 @@ def test_charges_and_dipole_are_kept(tmp_path):
         assert np.allclose(again.get_dipole_moment(), dipole, rtol=0, atol=1e-10)
         assert np.allclose(again.get_charges(), frame.get_charges(), rtol=0, atol=1e-10)
         assert frame.get_charges().sum() == pytest.approx(0, abs=1e-12)
+
+
+def test_polarizability_and_unpaired_electrons_are_kept(tmp_path):
+    """In the log, the trajectory, and as extxyz."""
+    calculator = PolarizedCalculator(polar_model(), dtype="float64", engine="eager", device="cpu")
+    atoms = molecule("H2O")
+    atoms.rotate(33, (1, 2, 3))
+    atoms.info["multiplicity"] = 3
+    atoms.calc = calculator
+    options = DynamicsOptions(ensemble="nve", steps=2, log_every=2, trajectory_every=2, extxyz=True)
+    dynamics = Dynamics(atoms, options, charge=0, multiplicity=3)
+    claim(tmp_path / "run", {})
+    dynamics.run(tmp_path / "run", {})
+    row, frame = (
+        read_log(tmp_path / "run")[-1],
+        list(read_trajectory(tmp_path / "run/trajectory.h5md"))[-1],
+    )
+    again = frame.copy()
+    again.calc = calculator
+    assert np.allclose(frame.get_magnetic_moments(), again.get_magnetic_moments())
+    assert frame.get_magnetic_moments().sum() == pytest.approx(2)
+    alpha = calculator.polarizability
+    kept = [[row[f"polarizability_{a}{b}_e_A2_per_V"] for b in "xyz"] for a in "xyz"]
+    assert np.allclose(kept, alpha, atol=1e-8) and abs(alpha).min() > 1e-6
+    assert np.allclose(frame.info["polarizability"], alpha)
+    written = read(tmp_path / "run/trajectory.extxyz", -1)
+    assert np.allclose(written.info["polarizability"], alpha)
+    assert np.allclose(written.get_magnetic_moments(), again.get_magnetic_moments())
+    assert np.allclose(read(tmp_path / "run/final.extxyz").info["polarizability"], alpha)

@@ -19,6 +19,7 @@ from md_runs.session import Frame
 from md_runs.surfaces.energy import Point, energy, to_csv, with_results
 from polcalc import PolarizedCalculator
 from polcalc.calculator.electrons import ElectronicState
+from potentials.quantities import DEBYE, VOLUME_A3
 from tests.small import write_small_model
 
 
@@ -76,6 +77,7 @@ def test_every_result_of_a_model_is_written(tmp_path):
         "forces": np.zeros((2, 3)),
         "charges": np.array([0.25, -1.25]),
         "dipole": np.array([0.0, 3.0, -4.0]),
+        "polarizability": np.diag([0.1, 0.2, 0.3]),
         "hardness": np.array([7.0, 8.0]),
     }
     frame = Frame("a", Atoms("OH", [[0, 0, 0], [0, 0, 1]]))
@@ -83,12 +85,14 @@ def test_every_result_of_a_model_is_written(tmp_path):
     header, row = csv.reader(to_csv([point]).splitlines())
     found = dict(zip(header, row, strict=True))
     assert float(found["largest_charges_e"]) == 1.25
-    assert float(found["largest_dipole_e_A"]) == 4.0
+    assert float(found["dipole_D"]) == pytest.approx(5 / DEBYE)
+    assert float(found["polarizability_A3"]) == pytest.approx(0.2 * VOLUME_A3)
     write(tmp_path / "a.extxyz", with_results(point))
     back = read(tmp_path / "a.extxyz")
     assert back.arrays["hardness"].tolist() == [7, 8]
     assert back.get_charges().tolist() == [0.25, -1.25]
     assert back.get_dipole_moment().tolist() == [0, 3, -4]
+    assert back.info["polarizability"].tolist() == np.diag([0.1, 0.2, 0.3]).tolist()
 
 
 def test_energy_is_a_function_too(folder, capsys):
