@@ -94,8 +94,9 @@ def _plane_waves(charges: Tensor, places: Tensor, cell: Tensor, lattice: Lattice
     phases = 2 * math.pi * (places @ inverse) @ waves.T  # (M, G)
     cosines, sines = phases.cos(), phases.sin()
     potential = cosines @ (strength * (charges @ cosines)) + sines @ (strength * (charges @ sines))
-    background: Tensor = math.pi / (volume * alpha**2) * charges.sum()
-    return potential - background
+    background = math.pi / (volume * alpha**2) * charges.sum()
+    total: Tensor = potential - background
+    return total
 
 
 def _of_itself(charges: Tensor, offsets: Tensor, lattice: Lattice, n: int) -> Tensor:
