@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -41,6 +41,7 @@ class ModelOptions:
     multiplicity: int | None = None
     partial_charges: str | list[float] | None = None
     fragments: list[dict[str, Any]] | None = None
+    electric_field_V_per_A: Sequence[float] | None = None
 
 
 def make_calculator(options: ModelOptions) -> PolarizedCalculator:

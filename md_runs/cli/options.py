@@ -24,6 +24,8 @@ BAROSTAT, EQUILIBRATION, FIXED, SEARCH, TRAINING = (
     "Training",
 )
 
+FIELD = "Electric field"
+
 Structure = Annotated[
     Path,
     typer.Argument(
@@ -134,6 +136,19 @@ Fragments = Annotated[
         ),
         show_default=False,
         rich_help_panel=STATE,
+    ),
+]
+ElectricField = Annotated[
+    tuple[float, float, float] | None,
+    typer.Option(
+        "--electric-field-V-per-A",
+        metavar="X Y Z",
+        help=(
+            "Uniform electric field in V/Å, for models with a dipole and structures without a"
+            " cell; a positive charge is pulled along it."
+        ),
+        show_default=False,
+        rich_help_panel=FIELD,
     ),
 ]
 

@@ -18,6 +18,7 @@ from ase import Atoms
 from md_runs.dynamics.constraints import describe_constraints, set_constraints
 from md_runs.errors import InputError
 from potentials.files import replacing, sync_file
+from potentials.structure.graph import INFO_INPUTS
 from potentials.structure.states import STATE_KEYS
 
 Arrays = dict[str, npt.NDArray[Any]]
@@ -33,7 +34,7 @@ class Checkpoint(NamedTuple):
     ----------
     facts : plain values     phase, step, clock, options, generator, sizes of the files, manifest
     atoms : Atoms            with momenta, masses, fixed atoms and bonds, and the entries of
-                             ``info`` that say charge or multiplicity
+                             ``info`` that the calculator reads
     forces : (N, 3)          eV/Å, to be found again
     integrator : arrays      variables of the thermostat and its bath energy
     pairs : arrays or None   positions and cell, in Å, where the pairs of the engine were searched
@@ -129,4 +130,5 @@ def _unpack(arrays: Arrays, info: dict[str, Any], constraints: dict[str, Any]) -
 
 
 def _state_of(atoms: Atoms) -> dict[str, Any]:
-    return {key: np.asarray(atoms.info[key]).item() for key in STATE_KEYS if key in atoms.info}
+    kept = (*STATE_KEYS, *INFO_INPUTS)
+    return {key: np.asarray(atoms.info[key]).tolist() for key in kept if key in atoms.info}

@@ -19,8 +19,10 @@ from md_runs import session
 from md_runs.analysis.statistics import Mean, mean_of
 from md_runs.dynamics.checkpoint import CHECKPOINT, Checkpoint, read_checkpoint
 from md_runs.dynamics.driver import Dynamics, DynamicsOptions
+from md_runs.dynamics.field import field_at
 from md_runs.dynamics.phase import Summary
 from md_runs.dynamics.progress import watch_dynamics
+from md_runs.dynamics.recorder import Clock
 from md_runs.errors import InputError, whole
 from md_runs.records.manifest import make_manifest, now
 from md_runs.records.output import MANIFEST, check_free, claim
@@ -61,6 +63,8 @@ def md(
     multiplicity: int | None = None,
     partial_charges: str | None = None,
     fragments: Path | None = None,
+    electric_field_V_per_A: tuple[float, float, float] | None = None,
+    electric_field_THz: float | None = None,
     device: str = "auto",
     dtype: str = "float32",
     engine: str = "auto",
@@ -103,7 +107,17 @@ def md(
         session.read_partial_charges(partial_charges),
         session.read_fragments(fragments),
     )
-    chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity, charges, groups)
+    chosen = ModelOptions(
+        model,
+        device,
+        dtype,
+        engine,
+        charge,
+        multiplicity,
+        charges,
+        groups,
+        electric_field_V_per_A,
+    )
     dynamics = _prepare(structure, frame, plan, chosen, output)
     if dry_run:
         return screen.print(_plan_table(dynamics, plan, output))
@@ -215,6 +229,10 @@ def _restart(directory: Path, allow_changes: bool, chosen: Mapping[str, Any]) ->
         model = replace(ModelOptions(**manifest["calculator"]), **replaced)
     atoms = checkpoint.atoms
     atoms.calc = session.make_calculator(model)
+    if asked.electric_field_THz is not None and asked.electric_field_V_per_A is not None:
+        moment = Clock(**checkpoint.facts["clock"]).time_fs_at(checkpoint.facts["step"])
+        field = field_at(asked.electric_field_V_per_A, asked.electric_field_THz, moment)
+        atoms.calc.set(electric_field_V_per_A=field)
     changes = _changes(checkpoint, atoms.calc)
     if changes and not allow_changes:
         listed = "; ".join(f"{name}: {change}" for name, change in changes.items())

@@ -20,6 +20,7 @@ from ase.calculators.calculator import CalculatorError
 from md_runs.analysis.statistics import average, fit_line
 from md_runs.dynamics.barostats import INTEGRATORS
 from md_runs.dynamics.checkpoint import CHECKPOINT, Checkpoint, write_checkpoint
+from md_runs.dynamics.field import Oscillation
 from md_runs.dynamics.guards import EVERY, Alarm, Alarmed, Guards
 from md_runs.dynamics.integrators import Bath
 from md_runs.dynamics.momenta import kinetic_temperature
@@ -145,6 +146,11 @@ class Run:
             trajectory,
             lambda: self.target_K,
         )
+        self.oscillation = None
+        if options.electric_field_THz is not None and options.electric_field_V_per_A is not None:
+            self.oscillation = Oscillation(
+                atoms, options.electric_field_V_per_A, options.electric_field_THz, clock
+            )
         self.guards = self._guards()
         self.guards.restore_bonds(bonds)
         self.checkpointed: int | None = None  # step of the last checkpoint
@@ -183,6 +189,8 @@ class Run:
 
     def _go(self) -> None:
         self._attach()
+        if self.oscillation is not None:
+            self.oscillation.start(self.step)
         if self.checkpointed is None:
             self.started = time.perf_counter()
         try:
@@ -205,6 +213,9 @@ class Run:
             integrator.dynamics.attach(lambda: None if self.step == self.resumed else work(), every)
 
         attach(lambda: self.guards.look(self.step))  # the first: nothing wrong is recorded
+        if self.oscillation is not None:
+            oscillation = self.oscillation
+            attach(lambda: oscillation.advance(self.step, integrator))
         attach(lambda: self.guards.inspect(self.step, self._conserved_energy()), every=EVERY)
         if self.phase.heats:
             attach(lambda: integrator.heat(self.target_K))

@@ -7,6 +7,7 @@ checkpoint.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,6 +19,7 @@ Barostat = Literal["isotropic", "full"]
 
 THERMOSTAT_TIME_FS, BAROSTAT_TIME_FS = 100.0, 1000.0
 PRESSURE_GPA = 1e-4  # 1 bar
+STEPS_PER_PERIOD = 20  # of a field at least, or steps would not follow it
 THERMOSTATS_WITH_BAROSTAT = ("langevin", "nose-hoover")
 
 
@@ -93,6 +95,9 @@ class DynamicsOptions:
     seed: int = 0
     velocities: Literal["thermal", "structure"] = "thermal"
     rigid_motion: Literal["start", "always", "never"] | None = None
+    # of the calculator; the amplitude where it oscillates
+    electric_field_V_per_A: Sequence[float] | None = None
+    electric_field_THz: float | None = None
     fix_atoms: str | None = None
     fix_bonds: str | None = None
     relax_first: bool = False
@@ -110,6 +115,7 @@ class DynamicsOptions:
         self._fill_in()
         self._check_temperatures()
         self._check_times()
+        self._check_field()
         if self.ensemble == "npt" and self.fix_atoms:
             raise InputError(
                 "`--fix-atoms` must be left out with --ensemble npt, where the cell moves every"
@@ -247,4 +253,20 @@ class DynamicsOptions:
             raise InputError(
                 f"`--equilibrate-ps` must be at least one time step; got {self.equilibrate_ps} ps."
                 " Take picoseconds."
+            )
+
+    def _check_field(self) -> None:
+        if self.electric_field_THz is None:
+            return
+        if self.electric_field_V_per_A is None:
+            raise InputError(
+                "`--electric-field-THz` must come with --electric-field-V-per-A, its amplitude. Say"
+                " how strong."
+            )
+        fastest = 1000 / (STEPS_PER_PERIOD * self.timestep_fs)
+        if not 0 < self.electric_field_THz <= fastest:
+            raise InputError(
+                f"`--electric-field-THz` must be positive, and at most {fastest:g} THz with steps"
+                f" of {self.timestep_fs:g} fs; got {self.electric_field_THz:g} THz. Take a slower"
+                " field or shorter steps."
             )

@@ -86,6 +86,7 @@ def relax_files(
     multiplicity: int | None = None,
     partial_charges: str | None = None,
     fragments: Path | None = None,
+    electric_field_V_per_A: tuple[float, float, float] | None = None,
     device: str = "auto",
     dtype: str = "float64",
     engine: str = "auto",
@@ -115,12 +116,27 @@ def relax_files(
         session.read_partial_charges(partial_charges),
         session.read_fragments(fragments),
     )
-    chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity, charges, groups)
+    chosen = ModelOptions(
+        model,
+        device,
+        dtype,
+        engine,
+        charge,
+        multiplicity,
+        charges,
+        groups,
+        electric_field_V_per_A,
+    )
     if not resume:
         check_free(output)
     frames = session.read_named_frames(structures)
     tasks = [Task(number, frame, chosen, search) for number, frame in enumerate(frames)]
-    asked = {"charge": charge, "multiplicity": multiplicity, "fragments": groups}
+    asked = {
+        "charge": charge,
+        "multiplicity": multiplicity,
+        "fragments": groups,
+        "electric_field_V_per_A": electric_field_V_per_A,
+    }
     manifest = make_manifest(
         "relax",
         search | asked | {"partial_charges": charges},

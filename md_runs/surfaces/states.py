@@ -38,6 +38,7 @@ def states(
     steps: int = 500,
     allow_saddle: bool = False,
     partial_charges: str | None = None,
+    electric_field_V_per_A: tuple[float, float, float] | None = None,
     device: str = "auto",
     dtype: str = "float64",
     engine: str = "auto",
@@ -59,7 +60,14 @@ def states(
     frames = session.read_frames(structures)
     given = session.read_partial_charges(partial_charges)
     calculator = session.make_calculator(
-        ModelOptions(model, device, dtype, engine, partial_charges=given)
+        ModelOptions(
+            model,
+            device,
+            dtype,
+            engine,
+            partial_charges=given,
+            electric_field_V_per_A=electric_field_V_per_A,
+        )
     )
     found = [lv.choose(atoms, calculator.model.card, *asked) for atoms in frames]
     _check_some(found, pair)
@@ -75,6 +83,7 @@ def states(
         "relax": relax,
         "crossing": crossing,
         "steps": steps,
+        "electric_field_V_per_A": electric_field_V_per_A,
     }
     about = session.describe(calculator) | {
         "structures": [session.fingerprint(path) for path in structures],

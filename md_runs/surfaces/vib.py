@@ -68,6 +68,7 @@ def vib(
     multiplicity: int | None = None,
     partial_charges: str | None = None,
     fragments: Path | None = None,
+    electric_field_V_per_A: tuple[float, float, float] | None = None,
     device: str = "auto",
     dtype: str = "float64",
     output: Path = Path("polcalc-vib"),
@@ -82,7 +83,17 @@ def vib(
         session.read_partial_charges(partial_charges),
         session.read_fragments(fragments),
     )
-    chosen = ModelOptions(model, device, dtype, "auto", charge, multiplicity, charges, groups)
+    chosen = ModelOptions(
+        model,
+        device,
+        dtype,
+        "auto",
+        charge,
+        multiplicity,
+        charges,
+        groups,
+        electric_field_V_per_A,
+    )
     check_positive(
         temperature_K=temperature_K, pressure_bar=pressure_bar, fmax_eV_per_A=fmax_eV_per_A
     )
@@ -102,6 +113,7 @@ def vib(
         "fix_atoms": fix_atoms,
         "relax_first": relax_first,
         "fmax_eV_per_A": fmax_eV_per_A,
+        "electric_field_V_per_A": electric_field_V_per_A,
     }
     manifest = make_manifest(
         "vib", asked, structures=[session.fingerprint(structure)], **session.describe(calculator)

@@ -238,9 +238,16 @@ class PolarizedCalculator(Shareable, Calculator):
         }
         changed = {name: value for name, value in values.items() if self.parameters[name] != value}
         self.parameters.update(changed)
-        if changed:
+        if changed.keys() - {FIELD}:
             self.reset()
+        elif field:  # which may have been aimed elsewhere since
+            self._forget()
         return changed
+
+    @in_turn
+    def aim_field(self, electric_field_V_per_A: Sequence[float]) -> None:
+        """Put the next structure into another field (V/Å); what is known of the last one stays."""
+        self.parameters[FIELD] = self._field(electric_field_V_per_A)
 
     # what ASE asks
 

@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from md_runs.cli import options as opt
 from md_runs.cli.commands import does
+
+ElectricFieldTHz = Annotated[
+    float | None,
+    typer.Option(
+        "--electric-field-THz",
+        help="Let the field oscillate, as a cosine of the time; the other option is its amplitude.",
+        show_default=False,
+        rich_help_panel=opt.FIELD,
+    ),
+]
 
 
 @does("dynamics.md", "md")
@@ -36,6 +49,8 @@ def command(
     multiplicity: opt.Multiplicity = None,
     partial_charges: opt.PartialCharges = None,
     fragments: opt.Fragments = None,
+    electric_field_V_per_A: opt.ElectricField = None,
+    electric_field_THz: ElectricFieldTHz = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float32",
     engine: opt.Engine = "auto",

@@ -60,6 +60,7 @@ def command(
     steps: opt.RelaxSteps = 500,
     allow_saddle: opt.AllowSaddle = False,
     partial_charges: opt.PartialCharges = None,
+    electric_field_V_per_A: opt.ElectricField = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float64",
     engine: opt.Engine = "auto",

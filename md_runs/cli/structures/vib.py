@@ -52,6 +52,7 @@ def command(
     multiplicity: opt.Multiplicity = None,
     partial_charges: opt.PartialCharges = None,
     fragments: opt.Fragments = None,
+    electric_field_V_per_A: opt.ElectricField = None,
     device: opt.Device = "auto",
     dtype: opt.Dtype = "float64",
     output: opt.Output = Path("polcalc-vib"),
