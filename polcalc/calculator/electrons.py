@@ -14,7 +14,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
-from potentials.structure.states import CHARGE_KEYS, MULTIPLICITY_KEYS, SPIN_KEY, SUM_TOLERANCE
+from potentials.structure.states import (
+    CHARGE_KEYS,
+    MULTIPLICITY_KEYS,
+    SPIN_KEY,
+    SUM_TOLERANCE,
+    fits,
+    is_spin_of,
+    multiplicity_of_spin,
+)
 
 DEFAULT_SOURCE = "default"  # of a charge that nobody gave
 
@@ -122,11 +130,6 @@ def check(atoms: Atoms, state: ElectronicState) -> None:
     )
 
 
-def fits(multiplicity: int, n_electrons: int) -> bool:
-    """Say whether this many electrons can have this multiplicity."""
-    return 1 <= multiplicity <= n_electrons + 1 and (multiplicity + n_electrons) % 2 == 1
-
-
 def whole(name: str, value: Any) -> int:
     """Read a whole number of any type: int, numpy integer, 1.0, an array of one."""
     try:
@@ -171,15 +174,15 @@ def _spin(atoms: Atoms, n_electrons: int) -> Given | None:
         return None
     spin = atoms.info[SPIN_KEY]
     number = whole(f'atoms.info["{SPIN_KEY}"]', spin)
-    if fits(number, n_electrons):
-        return Given(number, f'info["{SPIN_KEY}"], read as 2S + 1')
-    if number == 0 and fits(1, n_electrons):
-        return Given(1, f'info["{SPIN_KEY}"], no unpaired electrons')
-    raise ValueError(
-        f'`atoms.info["{SPIN_KEY}"]` means 2S + 1 to some programs and 2S to others, and must fit'
-        f' {n_electrons} electrons as 2S + 1; got {spin!r}. Set atoms.info["multiplicity"] (2S + 1)'
-        " instead."
-    )
+    multiplicity = multiplicity_of_spin(number, n_electrons)
+    if multiplicity is None:
+        raise ValueError(
+            f'`atoms.info["{SPIN_KEY}"]` means 2S + 1 to some programs and 2S to others, and must'
+            f" fit {n_electrons} electrons as 2S + 1; got {spin!r}. Set"
+            ' atoms.info["multiplicity"] (2S + 1) instead, or the charge that is missing.'
+        )
+    how = "read as 2S + 1" if number else "no unpaired electrons"
+    return Given(multiplicity, f'info["{SPIN_KEY}"], {how}')
 
 
 def _check_spin(atoms: Atoms, state: ElectronicState) -> None:
@@ -187,8 +190,7 @@ def _check_spin(atoms: Atoms, state: ElectronicState) -> None:
     spin = atoms.info.get(SPIN_KEY)
     if spin is None or not state.multiplicity_source.startswith("info"):
         return
-    meanings = (state.multiplicity, state.multiplicity - 1, (state.multiplicity - 1) / 2)
-    if float(np.asarray(spin).item()) not in meanings:
+    if not is_spin_of(state.multiplicity, float(np.asarray(spin).item())):
         raise ValueError(
             f"`atoms.info` must say one thing; got {SPIN_KEY}={spin} and multiplicity"
             f" {state.multiplicity} ({state.multiplicity_source}). Keep one of these keys."

@@ -117,7 +117,6 @@ def test_extxyz_with_stress_and_cells(tmp_path: Path) -> None:
         ({"total_charge": np.int64(-1), "spin_multiplicity": 4}, (-1, 4)),
         ({"unpaired_electrons": 2}, (0, 3)),
         ({"spin": 3}, (0, 3)),  # ten electrons: 2S + 1
-        ({"spin": 2}, (0, 3)),  # ten electrons: 2S
         ({"spin": 0}, (0, 1)),
     ],
 )

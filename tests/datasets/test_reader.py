@@ -51,6 +51,23 @@ def molfile(codes: list[int], properties: str = "") -> str:
     return f"acetate\n\n\n  7  0  0  0  0  0  0  0  0  0999 V2000\n{atoms}{properties}M  END\n"
 
 
+def cif(text: str) -> str:
+    cell = "".join(
+        f"_cell_length_{x} 6\n_cell_angle_{y} 90\n" for x, y in zip("abc", ANGLES, strict=True)
+    )
+    return f"data_a\n{cell}_symmetry_space_group_name_H-M 'P 1'\n{text}"
+
+
+ANGLES = ("alpha", "beta", "gamma")
+SITES = (
+    "loop_\n_atom_site_label\n_atom_site_type_symbol\n_atom_site_fract_x\n_atom_site_fract_y\n"
+    "_atom_site_fract_z\nO1 {} 0 0 0\nH1 {} 0 0 0.16\n"
+)
+OXIDATION = "loop_\n_atom_type_symbol\n_atom_type_oxidation_number\n"
+OXIDE, SODIUM = f"{OXIDATION}O2- -2\nH+ 1\n", f"{OXIDATION}O -2\nH 2\n"
+COLUMNS = "Properties=species:S:1:pos:R:3:{}:R:1"
+
+
 V3000 = (
     "acetate\n\n\n  0  0  0  0  0  0  0  0  0  0999 V3000\nM  V30 BEGIN CTAB\n"
     "M  V30 COUNTS 2 0 0 0 0\nM  V30 BEGIN ATOM\nM  V30 1 O 0 0 0 0 CHG=-1 MASS=18\n"
@@ -128,6 +145,9 @@ def test_databases_and_compressed_files_say_it_too(tmp_path: Path) -> None:
         with connect(tmp_path / name) as database:
             database.write(hydroxide, charge=-1, spin=1)
         assert state(read_atoms(tmp_path / name)) == (-1, 1)
+    with connect(tmp_path / "c.db") as database:
+        database.write(hydroxide, data={"info": {"charge": -1, "spin": 1}})
+    assert state(read_atoms(tmp_path / "c.db")) == (-1, 1)
     with gzip.open(tmp_path / "a.xyz.gz", "wt") as file:
         file.write(f"2\n-1 1\n{HYDROXIDE}")
     assert state(read_atoms(tmp_path / "a.xyz.gz")) == (-1, 1)
@@ -140,7 +160,11 @@ def test_databases_and_compressed_files_say_it_too(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "comment",
-    ["an anion", "-1", "Properties=species:S:1:pos:R:3 ion_charge_state=-1", "triplet oxygen"],
+    [
+        *("an anion", "-1", "Properties=species:S:1:pos:R:3 ion_charge_state=-1", "triplet oxygen"),
+        *("[OH-]", "OH^-", "radical C6H6+", "spin_state=singlet", "n_electrons=10", "S=0"),
+        'smiles="[OH-]"',
+    ],
 )
 def test_what_looks_like_a_state_is_named(reading, comment: str) -> None:  # type: ignore[no-untyped-def]
     found = reading("a.xyz", f"2\n{comment}\n{HYDROXIDE}")
@@ -149,7 +173,15 @@ def test_what_looks_like_a_state_is_named(reading, comment: str) -> None:  # typ
 
 
 def test_comments_that_say_nothing(reading) -> None:  # type: ignore[no-untyped-def]
-    for comment in ("", "water", "frame 12 of 40", "E = -76.4 converged", "2 3 5", "1"):
+    for comment in (
+        "",
+        "water",
+        "frame 12 of 40",
+        "E = -76.4 converged",
+        "2 3 5",
+        "1",
+        "PBE-D3 SVP+aug",
+    ):
         found = reading("a.xyz", f"3\n{comment}\nO 0 0 0\nH 0 0 1\nH 0 1 0\n")
         assert (state(found), found.remarks) == ((None, None), []), comment
 
@@ -167,6 +199,63 @@ def test_comments_that_say_nothing(reading) -> None:  # type: ignore[no-untyped-
 def test_contradictions_are_refused(reading, comment: str, message: str) -> None:  # type: ignore[no-untyped-def]
     with pytest.raises(ValueError, match=message):
         reading("a.xyz", f"3\n{comment}\nO 0 0 0\nH 0 0 1\nH 0 1 0\n")
+
+
+@pytest.mark.parametrize(
+    ("text", "charge", "n_remarks"),
+    [
+        (cif(OXIDE + SITES.format("O2-", "H+")), -1, 1),
+        (cif(SITES.format("O2-", "H1+")), -1, 1),
+        (cif("_chemical_formula_moiety 'H O 1-'\n" + SITES.format("O", "H")), -1, 0),
+        (cif(SODIUM + SITES.format("O", "H")), None, 0),
+        (cif(SITES.format("O", "H")), None, 0),
+        (cif("_formula_charge -1\n" + SITES.format("O", "H")), None, 1),
+    ],
+)
+def test_a_cif_says_its_charge_by_moieties_or_oxidation_numbers(  # type: ignore[no-untyped-def]
+    reading, text: str, charge: int | None, n_remarks: int
+) -> None:
+    found = reading("a.cif", text)
+    assert (state(found)[0], len(found.remarks)) == (charge, n_remarks)
+
+
+@pytest.mark.parametrize("name", ["charge", "q", "formal_charges", "mulliken", "oxidation"])
+def test_columns_of_charges_add_up_to_the_charge(reading, name: str) -> None:  # type: ignore[no-untyped-def]
+    rows = "O 0 0 0 {}\nH 0 0 0.96 0.2\n"
+    found = reading("a.xyz", f"2\n{COLUMNS.format(name)}\n{rows.format(-1.2)}")
+    assert state(found)[0] == -1 and "is the sum of its" in found.remarks[0]
+    found = reading("b.xyz", f"2\n{COLUMNS.format(name)}\n{rows.format(-0.2)}")
+    assert (state(found)[0], found.remarks) == (None, [])
+    found = reading("c.xyz", f"2\n{COLUMNS.format(name)}\n{rows.format(-0.7)}")
+    assert state(found)[0] is None and "add up to -0.50, no charge" in found.remarks[0]
+
+
+@pytest.mark.parametrize("name", ["magmom", "spins", "mulliken_spin", "unpaired_electrons"])
+def test_columns_of_spins_add_up_to_the_multiplicity(reading, name: str) -> None:  # type: ignore[no-untyped-def]
+    text = f"2\n{COLUMNS.format(name)} charge=-1\nO 0 0 0 1.9\nH 0 0 0.96 0.1\n"
+    found = reading("a.xyz", text)
+    assert state(found) == (-1, 3) and len(found.remarks) == 1
+
+
+@pytest.mark.parametrize("comment", ["spin=1", "charge=0 spin=1", "charge=-1 spin=2"])
+def test_a_bare_spin_that_fits_as_2S_alone_is_refused(reading, comment: str) -> None:  # type: ignore[no-untyped-def]
+    """As often the charge is missing: hydroxide with spin=1 would become the radical."""
+    with pytest.raises(ValueError, match=r"`spin` means 2S \+ 1 to some programs and 2S to others"):
+        reading("a.xyz", f"2\n{comment}\n{HYDROXIDE}")
+
+
+def test_inputs_of_several_jobs_and_outputs_are_refused(reading) -> None:  # type: ignore[no-untyped-def]
+    one, other = (f"* xyz {state}\n{HYDROXIDE}*\n" for state in ("-1 1", "0 2"))
+    assert state(reading("a.inp", one + "$new_job\n" + one)) == (-1, 1)
+    with pytest.raises(ValueError, match="one structure in one state; got 2 jobs that differ"):
+        reading("b.inp", one + "$new_job\n" + other)
+    with pytest.raises(ValueError, match=r"c\.out. must"):  # its last geometry is another one
+        reading("c.out", f"Welcome to Q-Chem\n$molecule\n-1 1\n{HYDROXIDE}$end\n")
+
+
+def test_columns_without_a_name_are_named(reading) -> None:  # type: ignore[no-untyped-def]
+    found = reading("a.xyz", "2\n\nO 0 0 0 0.1 0 0\nH 0 0 0.96 0 0 0\n")
+    assert "its columns after the positions have no names" in found.remarks[0]
 
 
 def test_every_frame_is_read_whatever_lies_between(reading) -> None:  # type: ignore[no-untyped-def]
@@ -187,6 +276,10 @@ def test_isotopes_are_masses(reading) -> None:  # type: ignore[no-untyped-def]
     assert atoms.get_masses() == pytest.approx([15.999, 2.014, 3.016], abs=1e-3)
     (atoms,) = reading("b.xyz", f"2\n{columns}\nO 0 0 0 17.999\nH 0 0 1 2.014\n").frames
     assert atoms.get_masses() == pytest.approx([17.999, 2.014])
+    (atoms,) = reading(
+        "b.com", "#p hf\n\nt\n\n-1 1\nO 0.0 0.0 0.0\nH(Iso=2) 0.0 0.0 1.0\n\n"
+    ).frames
+    assert atoms.get_masses() == pytest.approx([15.999, 2.014], abs=1e-3)
     (atoms,) = reading("c.mol", V3000).frames
     assert atoms.get_masses() == pytest.approx([17.999, 2.014], abs=1e-3)
     (atoms,) = reading("d.mol", molfile([0] * 7, "M  ISO  1   1  13\n")).frames

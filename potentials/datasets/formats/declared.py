@@ -66,7 +66,6 @@ SUSPECT = re.compile(
     r"[+-]?\d+(?:\.0*)?[\"']?\s*$",
     re.IGNORECASE | re.MULTILINE,
 )
-MOIETY = re.compile(r"_chemical_formula_moiety\s+'?([^'\n]+)")
 
 
 def declared(text: str, form: str, name: str) -> tuple[Said, list[str]]:
@@ -82,7 +81,8 @@ def declared(text: str, form: str, name: str) -> tuple[Said, list[str]]:
     ValueError              several states
     """
     if form in OWN:
-        return OWN[form](text, name), []
+        said = OWN[form](text, name)
+        return said, [] if said else _suspects(text)
     if form not in PATTERNS:
         return {}, _suspects(text)
     said = {}
@@ -131,23 +131,9 @@ def _cjson(text: str, name: str) -> Said:
     return {"formal_charge": sum(formal)} | said if formal else said
 
 
-def _cif(text: str, name: str) -> Said:
-    """Read the charges of the moieties, as in 'C2 H3 O2 1-'; those that balance say nothing."""
-    moieties = MOIETY.search(text)
-    if moieties is None:
-        return {}
-    charges = []
-    for moiety in moieties[1].split(","):
-        times = re.match(r"\s*(\d+)\s*\(", moiety)
-        for size, sign in re.findall(r"(?<![\w.])(\d*)([+-])(?=[\s)]|$)", moiety):
-            charges.append((int(times[1]) if times else 1) * int(f"{sign}{size or 1}"))
-    return {"charge": sum(charges)} if sum(charges) else {}
-
-
 OWN: dict[str, Callable[[str, str], Said]] = {
     "gaussian-in": _gaussian_input,
     "cjson": _cjson,
-    "cif": _cif,
 }
 
 

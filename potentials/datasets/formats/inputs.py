@@ -17,6 +17,8 @@ ATOMS = re.compile(
     re.IGNORECASE | re.MULTILINE | re.DOTALL,
 )
 BESIDE = re.compile(r"^\s*\*\s*xyzfile\s+([+-]?\d+)\s+(\d+)\s+(\S+)", re.IGNORECASE | re.MULTILINE)
+# outputs repeat their input, and end elsewhere
+OUTPUT = re.compile(r"Welcome to Q-Chem|Psi4: An Open-Source|\*\s+O\s+R\s+C\s+A\s+\*")
 BOHR = re.compile(r"^\s*!.*\bbohrs\b|input_bohr\s+true|units\s+(?:bohr|au)", re.I | re.M)
 
 
@@ -25,12 +27,20 @@ def read_input(text: str, path: Path) -> Atoms | None:
 
     Raises
     ------
-    ValueError   lengths in bohr, lines that are no atoms
+    ValueError   lengths in bohr, lines that are no atoms, several jobs that differ
     """
+    if OUTPUT.search(text):
+        return None
     beside = BESIDE.search(text)
     block = ATOMS.search(text)
     if beside is None and block is None:
         return None
+    jobs = {match.groups() for pattern in (ATOMS, BESIDE) for match in pattern.finditer(text)}
+    if len(jobs) > 1:
+        raise ValueError(
+            f"`{path.name}` must hold one structure in one state; got {len(jobs)} jobs that"
+            " differ. Split it."
+        )
     if BOHR.search(text):
         raise ValueError(
             f"`{path.name}` must be in Å; its lengths are in bohr. Write the structure as extxyz."

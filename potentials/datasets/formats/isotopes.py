@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import numpy as np
 from ase import Atoms
 
 HYDROGEN = {"D": 2, "T": 3}  # symbol -> mass number
+GAUSSIAN_ATOM = re.compile(r"\s*[A-Z][a-z]?(?:-\w+)*(?:\([^)]*\))?[\s,]+-?\d+\.\d", re.I)
+GAUSSIAN_ISOTOPE = re.compile(r"\([^)]*\biso=(\d+)", re.I)
 # (atomic number, mass number) -> u, AME 2020; others weigh their mass number, off by 0.1 %
 MASSES_U = {
     (1, 1): 1.00782503,
@@ -36,6 +39,13 @@ def set_isotopes(atoms: Atoms, mass_numbers: Mapping[int, int]) -> None:
     for place, number in mass_numbers.items():
         masses[place] = MASSES_U.get((int(atoms.numbers[place]), number), float(number))
     atoms.set_masses(masses)
+
+
+def isotopes_of_gaussian(text: str) -> dict[int, int]:
+    """Read mass numbers of the atom lines of a Gaussian input, as in H(Iso=2), by place."""
+    lines = [line for line in text.splitlines() if GAUSSIAN_ATOM.match(line)]
+    found = (GAUSSIAN_ISOTOPE.search(line) for line in lines)
+    return {place: int(match[1]) for place, match in enumerate(found) if match}
 
 
 def keep_masses(atoms: Atoms) -> list[str]:

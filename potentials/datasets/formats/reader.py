@@ -25,12 +25,23 @@ from ase.io.formats import (
 )
 
 from potentials.datasets.formats import xyz
+from potentials.datasets.formats.cif import read_cif
 from potentials.datasets.formats.declared import declared
 from potentials.datasets.formats.inputs import read_input
-from potentials.datasets.formats.isotopes import HYDROGEN, keep_masses
+from potentials.datasets.formats.isotopes import (
+    HYDROGEN,
+    isotopes_of_gaussian,
+    keep_masses,
+    set_isotopes,
+)
 from potentials.datasets.formats.molfile import read_molfile
 from potentials.datasets.formats.pdb import read_pdb
-from potentials.datasets.formats.states import is_state, read_state
+from potentials.datasets.formats.states import (
+    is_state,
+    may_be_state,
+    read_state,
+    says_charge,
+)
 
 Frames = list[tuple[Atoms, list[str]]]
 DATABASES = (".db", ".json", ".aselmdb")
@@ -116,7 +127,9 @@ def _database(path: Path) -> Frames:
         # row.charge would be the sum of initial charges
         atoms.info |= {key: vars(row)[key] for key in row.key_value_pairs}
         if isinstance(row.get("data"), dict):
-            atoms.info |= {key: value for key, value in row.data.items() if is_state(key)}
+            nested = row.data.get("info")
+            data = row.data if not isinstance(nested, dict) else {**nested, **row.data}
+            atoms.info |= {key: value for key, value in data.items() if may_be_state(key)}
         if isinstance(asked := row.get("calculator_parameters"), dict):
             atoms.info |= {
                 key: value
@@ -141,12 +154,18 @@ def _other(path: Path) -> Frames:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of ASE's readers, about what is no matter here
         if form == "proteindatabank" and text is not None:
-            images = read_pdb(text)
+            frames: Frames = [(atoms, []) for atoms in read_pdb(text)]
+        elif form == "cif" and text is not None:
+            frames = read_cif(text)
         else:
-            images = list(read(str(path), index=":", format=form))
-    for atoms in images:
+            frames = [(atoms, []) for atoms in read(str(path), index=":", format=form)]
+    for atoms, _ in frames:
         atoms.info |= said
-    return [(atoms, told if number == 0 else []) for number, atoms in enumerate(images)]
+        if form == "gaussian-in" and text is not None:
+            set_isotopes(atoms, isotopes_of_gaussian(text))
+    if frames and not says_charge(frames[0][0]) and "initial_magmoms" not in frames[0][0].arrays:
+        frames[0][1].extend(told)  # lines that were not used
+    return frames
 
 
 def _text(path: Path) -> str | None:

@@ -8,13 +8,20 @@ calculator reads itself are those of `potentials.structure.states`.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 
-from potentials.structure.states import CHARGE_KEYS, MULTIPLICITY_KEYS, SPIN_KEY, SUM_TOLERANCE
+from potentials.structure.states import (
+    CHARGE_KEYS,
+    MULTIPLICITY_KEYS,
+    SPIN_KEY,
+    SUM_TOLERANCE,
+    is_spin_of,
+    multiplicity_of_spin,
+)
 
 PARTIAL_CHARGE_KEYS = (
     "partial_charges",
@@ -27,11 +34,12 @@ PARTIAL_CHARGE_KEYS = (
 CHARGE_NAMES = {
     *("charge", "totalcharge", "netcharge", "molecularcharge", "moleculecharge", "molcharge"),
     *("systemcharge", "formalcharge", "totalformalcharge", "chargetotal", "totcharge", "chrg"),
-    *("ioncharge", "icharg", "q", "qtot", "qtotal", "totalq"),
+    *("ioncharge", "ioniccharge", "chargestate", "chg", "icharg", "q", "qtot", "qtotal", "totalq"),
 }
 MULTIPLICITY_NAMES = {
     **{name.replace("_", ""): add for name, add in MULTIPLICITY_KEYS.items()},
     **dict.fromkeys(("spinmult", "totalspinmultiplicity", "totalmultiplicity", "multip", "2s1"), 0),
+    **dict.fromkeys(("molecularmultiplicity", "moleculemultiplicity", "systemmultiplicity"), 0),
     **dict.fromkeys(("unpaired", "nunpaired", "nunpairedelectrons", "twos", "2s"), 1),
     "numberofunpairedelectrons": 1,
 }
@@ -42,10 +50,21 @@ WORDS = {
     )
 }
 PREFIXES = ("pubchem", "ref", "dft", "xtb", "input")
-LOOKS_LIKE = re.compile(r"charge|chrg|multiplicit|spin|unpaired|magmom|magnetization")
+LOOKS_LIKE = re.compile(
+    r"charge|chrg|multiplicit|spin|unpaired|magmom|magnetization|oxidation|^(?:m|s|ms|sz)$"
+)
 NO_STATE = re.compile(
     r"energy|source|orbit|partial|density|transfer|polari[sz]ed|smiles|model|calc"
 )
+ELECTRONS = re.compile(r"n(?:um(?:ber)?(?:of)?)?elec(?:trons?)?")  # a plain name
+ION = re.compile(r"\[[^\]\d]*\d*[^\]]*?([+-]+)(\d*)\]")  # an atom of a SMILES
+# columns that are charges, or unpaired electrons, of the atoms
+CHARGES_OF_ATOMS = re.compile(
+    r"(?!.*(?:spin|magmom|volume|error|std))"
+    r".*(?:charge|^q$|mulliken|hirshfeld|bader|npa|chelpg|resp|l[oö]wdin|cm5|oxidation)",
+    re.I,
+)
+SPINS_OF_ATOMS = re.compile(r"(?!.*(?:error|std)).*(?:magmom|spin|unpaired)", re.I)
 
 
 class State(NamedTuple):
@@ -95,10 +114,11 @@ def read_state(atoms: Atoms, where: str) -> list[str]:
         remarks += of_atoms
     total = _sum(atoms, "initial_charges", where) if charge is None else charge
     electrons = int(atoms.numbers.sum()) - total
+    remarks += _not_counted(said, electrons, says_charge(atoms) or charge is not None)
     multiplicity = _agreed(said, MULTIPLICITY_NAMES, where)
     multiplicity = _with_spin(said, multiplicity, electrons, where)
     if multiplicity is None and "initial_magmoms" not in atoms.arrays:
-        multiplicity, of_atoms = _multiplicity_of_results(atoms, electrons)
+        multiplicity, of_atoms = _multiplicity_of_atoms(atoms, electrons)
         remarks += of_atoms
     forget_state(atoms.info)
     if charge is not None:
@@ -118,6 +138,12 @@ def is_state(key: str) -> bool:
     """Say whether a name is understood as that of a charge or a multiplicity."""
     name = plain(key)
     return name in CHARGE_NAMES or name in MULTIPLICITY_NAMES or name == SPIN_KEY
+
+
+def may_be_state(key: str) -> bool:
+    """Say whether a name looks like that of a charge or a multiplicity."""
+    name = plain(key)
+    return is_state(key) or bool(LOOKS_LIKE.search(name) and not NO_STATE.search(name))
 
 
 def plain(key: str) -> str:
@@ -145,13 +171,28 @@ def _of_calculator(atoms: Atoms) -> dict[str, Any]:
 
 def _not_understood(said: dict[str, Any]) -> Iterator[str]:
     for key, value in said.items():
-        name = plain(key)
-        looks = LOOKS_LIKE.search(name) and not NO_STATE.search(name) and np.size(value) == 1
-        if looks and not _known(name):
+        looks = may_be_state(key) and np.size(value) == 1
+        if (looks or str(value).lower() in WORDS) and not is_state(key):
             yield (
                 f"{key}={value} looks like a charge or a spin and was not used. Write charge= and"
                 " multiplicity= (2S+1)"
             )
+
+
+def _not_counted(said: dict[str, Any], electrons: int, says_charge: bool) -> Iterator[str]:
+    """Name numbers of electrons, and SMILES, that would mean another charge."""
+    for key, value in said.items():
+        name = plain(key)
+        if ELECTRONS.fullmatch(name) and isinstance(value, int | float | np.number):
+            if value != electrons:
+                yield (
+                    f"{key}={value} is not the number of electrons of its charge, {electrons}, and"
+                    " was not used. Write charge="
+                )
+        elif "smiles" in name and isinstance(value, str) and not says_charge:
+            ions = (int(f"{sign[0]}{size or len(sign)}") for sign, size in ION.findall(value))
+            if total := sum(ions):
+                yield f"{key}={value} has the charge {total:+d}, which was not used. Write charge="
 
 
 def _agreed(said: dict[str, Any], names: dict[str, int], where: str) -> int | None:
@@ -171,19 +212,20 @@ def _agreed(said: dict[str, Any], names: dict[str, int], where: str) -> int | No
 def _with_spin(
     said: dict[str, Any], multiplicity: int | None, electrons: int, where: str
 ) -> int | None:
-    """Read a bare spin, or see that it does not contradict the multiplicity.
-
-    2S + 1 where the number of electrons allows it, else 2S: their parities differ, so one alone can
-    fit.
-    """
+    """Read a bare spin, or see that it does not contradict the multiplicity."""
     key = next((key for key in said if plain(key) == SPIN_KEY), None)
     if key is None or _is_missing(said[key]):
         return multiplicity
     if multiplicity is None:
-        spin = _whole(key, said[key], where)
-        return spin if spin > 0 and (spin + electrons) % 2 == 1 else spin + 1
-    number = _number(key, said[key], where)
-    if multiplicity not in (number, number + 1, 2 * number + 1):
+        read = multiplicity_of_spin(_whole(key, said[key], where), electrons)
+        if read is None:
+            raise ValueError(
+                f"`{key}` means 2S + 1 to some programs and 2S to others, and must fit {electrons}"
+                f" electrons as 2S + 1; got {said[key]} in {where}. Write multiplicity= (2S+1)"
+                " instead, or the charge= that is missing."
+            )
+        return read
+    if not is_spin_of(multiplicity, _number(key, said[key], where)):
         raise ValueError(
             f"`multiplicity` and `{key}` must agree; got {multiplicity} (2S+1) and"
             f" {key}={said[key]}, which is neither 2S+1, 2S nor S of it, in {where}. Keep one of"
@@ -193,25 +235,35 @@ def _with_spin(
 
 
 def _charge_of_atoms(atoms: Atoms) -> tuple[int | None, list[str]]:
-    """Add up the charges of the atoms that a file holds as results."""
-    results = {} if atoms.calc is None else atoms.calc.results
-    for name in PARTIAL_CHARGE_KEYS:
-        charges = atoms.arrays.get(name, results.get(name))
-        if charges is None or np.shape(charges) != (len(atoms),):
-            continue
-        total = float(np.sum(charges))
-        if round(total) and abs(total - round(total)) <= SUM_TOLERANCE:
+    """Add up the charges of the atoms that a file holds, whatever their name."""
+    remarks = []
+    for name, total in _sums(atoms, CHARGES_OF_ATOMS, PARTIAL_CHARGE_KEYS):
+        if abs(total - round(total)) > SUM_TOLERANCE:
+            remarks.append(f"its {name} add up to {total:+.2f}, no charge, and were not used")
+        elif round(total):
             return round(total), [f"the charge {round(total):+d} is the sum of its {name}"]
-    return None, []
+    return None, remarks
 
 
-def _multiplicity_of_results(atoms: Atoms, electrons: int) -> tuple[int | None, list[str]]:
+def _sums(
+    atoms: Atoms, names: re.Pattern[str], first: Sequence[str]
+) -> Iterator[tuple[str, float]]:
+    """Add up the columns of some names, those of an earlier calculation among them."""
+    columns = {**({} if atoms.calc is None else atoms.calc.results), **atoms.arrays}
+    likely = [name for name in columns if names.match(name) and not name.startswith("initial_")]
+    for name in sorted(likely, key=lambda name: name not in first):
+        values = np.asarray(columns[name])
+        if values.shape == (len(atoms),) and values.dtype.kind in "fiu":
+            yield name, float(values.sum())
+
+
+def _multiplicity_of_atoms(atoms: Atoms, electrons: int) -> tuple[int | None, list[str]]:
     """Read the magnetic moment of an earlier calculation where it fits the electrons."""
     results = {} if atoms.calc is None else atoms.calc.results
     moment = results.get("magmom")
-    if moment is None and "magmoms" in results and np.ndim(results["magmoms"]) == 1:
-        moment = np.sum(results["magmoms"])
     if moment is None or np.size(moment) != 1:
+        moment = next((total for _, total in _sums(atoms, SPINS_OF_ATOMS, ("magmoms",))), None)
+    if moment is None:
         return None, []
     size = abs(float(np.asarray(moment).item()))
     multiplicity = 1 + round(size)

@@ -17,15 +17,18 @@ from ase.data import chemical_symbols
 
 from potentials.datasets.formats.labels import Labels, Wanted, find_labels
 from potentials.datasets.formats.reader import read_atoms
-from potentials.datasets.formats.states import PARTIAL_CHARGE_KEYS, says_charge, state_of
+from potentials.datasets.formats.states import (
+    CHARGES_OF_ATOMS,
+    PARTIAL_CHARGE_KEYS,
+    says_charge,
+    state_of,
+)
 from potentials.datasets.formats.units import EV_ANGSTROM, Units
 from potentials.datasets.frames import Frames, make_frames
 
 Array = npt.NDArray[Any]
 
 ISOLATED = {"isolatedatom", "isolatedatoms", "isolated", "freeatom", "singleatom", "atom", "e0"}
-# columns that may be charges of the atoms, under names that are not read
-CHARGES = re.compile(r"charge|^q$|mulliken|hirshfeld|bader|npa|chelpg|resp|l[oö]wdin|cm5", re.I)
 SAME_EV = 1e-3  # energies of one free atom that differ by less agree
 
 
@@ -182,7 +185,7 @@ def _partial_charges(images: list[Atoms]) -> tuple[Array | None, list[str]]:
         name
         for atoms in images
         for name, values in atoms.arrays.items()
-        if CHARGES.search(name)
+        if CHARGES_OF_ATOMS.match(name)
         and name not in (*PARTIAL_CHARGE_KEYS, "initial_charges")
         and np.shape(values) == (len(atoms),)
     }

@@ -29,14 +29,20 @@ TWO_NUMBERS = re.compile(r"\s*([+-]?\d+)[\s,;]+(\d+)\s*(?=$|[^\d\s.,+-])")
 # a name, perhaps of two words, and a value: charge -1, total charge: +1, mult=2
 NAMED = re.compile(
     r"(?<![\w.])((?:(?:total|net|spin|molecular|formal)[ _]?)?"
-    r"(?:charge|chrg|q|multiplicity|mult|uhf|spin))"
+    r"(?:charge|chrg|chg|q|multiplicity|mult|uhf|spin))"
     r"\s*(?:=|:|\s)\s*([+-]?\d+(?:\.0*)?[+-]?|[a-z]+tet|singlet|doublet)(?![\w.])",
     re.IGNORECASE,
 )
+ION = re.compile(r"\[[A-Z][^\]\s]*[+-]\d*\]|(?<!\S)(?:[A-Z][a-z]?\d*)+\^?\d*[+-](?!\S)")
 HINTS = re.compile(
     r"\b(?:di|tri)?(?:cation|anion|radical|singlet|doublet|triplet|quartet|quintet)s?\b|"
     r"^\s*[+-]\d+\s*$|charge|multiplicity",
     re.IGNORECASE,
+)
+
+NAMELESS = (
+    "its columns after the positions have no names and were not read. Name them in the comment, as"
+    " in Properties=species:S:1:pos:R:3:momenta:R:3"
 )
 
 
@@ -79,7 +85,7 @@ def state_of_comment(comment: str, electrons: int) -> tuple[dict[str, Any], list
     for key, value in NAMED.findall(comment):
         if _is_name(key) and (value.lower() in WORDS or value[-1:] in "0123456789+-."):
             said.setdefault(key, value)
-    if not said and HINTS.search(comment):
+    if not said and (HINTS.search(comment) or ION.search(comment)):  # ION: [OH-], C6H6+
         return {}, [
             f"its comment {comment.strip()[:60]!r} looks like a charge or a spin and was not used."
             " Write charge= and multiplicity= (2S+1)"
@@ -157,6 +163,8 @@ def _frame(block: Block, name: str) -> tuple[Atoms, list[str]]:
         spaced, _ = state_of_comment(re.sub(r'"[^"]*"', " ", block.comment), 0)
         said = {key: value for key, value in spaced.items() if plain(key) not in known}
     atoms.info |= {key: value for key, value in said.items() if plain(key) not in known}
+    if "Properties" not in comment and any(len(line.split()) > 4 for line in block.atoms):
+        remarks = [*remarks, NAMELESS]
     return atoms, remarks
 
 
