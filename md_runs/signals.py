@@ -62,20 +62,13 @@ def interruptible() -> Iterator[None]:
         writer.close()
 
 
-@contextmanager
-def silent_end() -> Iterator[None]:
-    """Let Ctrl-C end the process at once, while libraries are imported that nothing depends on yet.
+def end_quietly() -> None:
+    """Let both signals end the process at once, while nothing depends on it.
 
-    Some of them would swallow a KeyboardInterrupt.
+    Libraries that are being imported would print a traceback, or swallow a KeyboardInterrupt.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
+    for number in HEARD:
+        signal.signal(number, lambda *_: os._exit(INTERRUPTED))
 
 
 def _listen(reader: socket.socket, heard: threading.Event) -> None:

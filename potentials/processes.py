@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
@@ -14,12 +15,18 @@ from threading import Thread
 def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
     """Start processes that begin as new ones, whatever threads run here.
 
-    An exception, also of Ctrl-C, ends them at once.
+    An exception, also of Ctrl-C, ends them at once; they do not hear Ctrl-C themselves.
     """
     others = set(active_children())
     pool = ProcessPoolExecutor(
         processes, mp_context=get_context("spawn"), initializer=_end_with_parent
     )
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for _ in range(processes):
+            pool.submit(int)  # starts a process, which inherits what is blocked
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     try:
         yield pool
     except BaseException:

@@ -15,7 +15,6 @@ from typer.core import TyperCommand
 
 from md_runs.cli.config import ConfigFile
 from md_runs.errors import InputError, clear_endings
-from md_runs.signals import silent_end
 
 Declaration = Callable[..., None]
 PLAIN: dict[str, Any] = {  # every Typer: help without rich, which takes as long as all the rest
@@ -39,8 +38,7 @@ def does(module: str, function: str) -> Callable[[Declaration], Declaration]:
         def command(context: typer.Context, defaults_file: Path | None, **options: Any) -> None:
             with clear_endings():
                 check_numbers(options)
-            with silent_end():
-                work = getattr(import_module(f"md_runs.{module}"), function)
+            work = getattr(import_module(f"md_runs.{module}"), function)
             if "given" in inspect.signature(work).parameters:
                 options["given"] = given(context)
             with clear_endings():

@@ -61,12 +61,62 @@ def test_a_signal_ends_the_work_and_the_manifest_says_so(
     assert json.loads((tmp_path / "out" / "manifest.json").read_text())["status"] == "interrupted"
 
 
+COMMAND = """
+import sys
+from md_runs.cli.__main__ import main
+print("ready", flush=True)
+sys.argv = ["polcalc", "relax", "nothing.xyz"]
+main()
+"""
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_imports_end_without_a_traceback(number: signal.Signals, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "md_runs.cli.app", "relax", "nothing.xyz"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
-        time.sleep(1.0)  # torch takes longer
+@pytest.mark.parametrize("after_s", [0.05, 0.3, 0.6])  # torch takes longer
+def test_imports_end_without_a_traceback(
+    number: signal.Signals, after_s: float, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", COMMAND],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        time.sleep(after_s)
         process.send_signal(number)
-        process.wait(timeout=20)
-        assert process.stderr is not None
-        assert "Traceback" not in process.stderr.read()
+        assert process.wait(timeout=20) == 130
+        said = process.stderr.read()
+    assert said == "" or (said.startswith("interrupted") and len(said.splitlines()) == 1)
+
+
+POOL = """
+import os, signal, sys, time
+from md_runs.errors import clear_endings
+from potentials.processes import process_pool
+if __name__ == "__main__":
+    with clear_endings(), process_pool(2) as pool:
+        print("ready", flush=True)
+        pool.submit(time.sleep, 60).result()
+"""
+
+
+def test_processes_that_begin_do_not_hear_ctrl_c_themselves(tmp_path: Path) -> None:
+    """A terminal sends it to all of them; each would print a traceback."""
+    (tmp_path / "pool.py").write_text(POOL)
+    with subprocess.Popen(
+        [sys.executable, "pool.py"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+        start_new_session=True,
+    ) as process:
+        assert process.stdout is not None and process.stderr is not None
+        assert process.stdout.readline() == "ready\n"
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(timeout=20) == 130
+        assert process.stderr.read().splitlines() == [
+            "interrupted: the files hold everything up to here"
+        ]
