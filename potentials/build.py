@@ -18,6 +18,7 @@ from potentials.experts import Experts
 from potentials.parts.angular import ANGULAR
 from potentials.parts.attention import ATTENTION
 from potentials.parts.conditioning import EMBEDDINGS, StateFactor
+from potentials.parts.electrons import ELECTRONS
 from potentials.parts.points import POINTS
 from potentials.parts.radial import RADIAL
 from potentials.potential import Potential, Trunk
@@ -32,12 +33,9 @@ ARCHITECTURES: dict[str, Any] = {
     "dimenetpp": DimeNetPP,
     "equiformer": Equiformer,
 }
-DOORS = {"architecture", "radial", "angular", "points", "attention", "embeddings", "terms"}
-KNOWN = DOORS | {"cutoff", "envelope", "state_factor", "experts"}
-
-
-TABLES = DOORS - {"embeddings", "terms"} | {"state_factor"}
 LISTS = {"embeddings", "terms"}
+TABLES = {"architecture", "radial", "angular", "points", "attention", "electrons", "state_factor"}
+KNOWN = LISTS | TABLES | {"cutoff", "envelope", "experts"}
 EXAMPLES = {
     "architecture": '{ name = "tensornet", channels = 64, n_layers = 2 }',
     "embeddings": '[{ name = "species" }, { name = "total_charge" }]',
@@ -53,7 +51,8 @@ def build(spec: Mapping[str, Any]) -> Potential:
     ----------
     spec : dict
         ``cutoff`` (Å); ``envelope`` ("cosine" or "polynomial"); ``architecture``, ``radial``,
-        ``angular``, ``points``, ``attention``: a name and constructor arguments each;
+        ``angular``, ``points``, ``attention``, ``electrons``: a name and constructor arguments
+        each;
         ``embeddings`` and ``terms``: lists of those; ``state_factor``: arguments of `StateFactor`;
         ``experts``: list of [charge, multiplicity] with weights of their own.
 
@@ -111,10 +110,18 @@ def build(spec: Mapping[str, Any]) -> Potential:
             n_layers=architecture.n_layers,
             n_invariants=architecture.n_invariants,
         ),
+        electrons=_make(
+            ELECTRONS,
+            "electrons",
+            spec.get("electrons", {"name": "global"}),
+            channels=channels,
+            n_invariants=architecture.n_invariants,
+        ),
         architecture=architecture,
     )
+    _check_electrons(trunk)
     terms = [_term(term, channels, architecture.n_vectors) for term in asked]
-    _check_order(terms)
+    _check_order(terms, trunk.electrons.predicts)
     shared = {name: value for name, value in spec.items() if name != "experts"}
     potential = Potential(trunk, terms, shared)
     if "experts" not in spec:
@@ -184,9 +191,21 @@ def _term(entry: Mapping[str, Any], channels: int, n_vectors: int) -> Term:
     return term
 
 
-def _check_order(terms: Sequence[Term]) -> None:
+def _check_electrons(trunk: Trunk) -> None:
+    """See that no other part shows the totals to every atom where they are shared out."""
+    others = [*trunk.embeddings, trunk.attention]
+    seen = {name for part in others for name in getattr(part, "state_inputs", ())}
+    if both := sorted(seen.intersection(trunk.electrons.hides)):
+        raise ValueError(
+            "`electrons` must be global where an embedding or attention reads the"
+            f" {' and '.join(both)} of the whole molecule; got local. Remove those, or take"
+            ' electrons = { name = "global" }.'
+        )
+
+
+def _check_order(terms: Sequence[Term], predicted_before: Sequence[str]) -> None:
     """See that every term finds the quantities that it reads."""
-    predicted: set[str] = set()
+    predicted = set(predicted_before)
     for term in terms:
         if missing := [name for name in term.reads if name not in predicted]:
             raise ValueError(

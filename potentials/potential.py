@@ -1,4 +1,4 @@
-"""The one place where the four doors meet.
+"""The one place where the doors meet.
 
 Embeddings, points, encoding, layers, energy terms, and their derivatives.
 """
@@ -18,6 +18,7 @@ from potentials.parts.angular import AngularEncoding, Triplets
 from potentials.parts.architecture import Architecture
 from potentials.parts.attention import ChargedAttention, NoAttention
 from potentials.parts.conditioning import StateFactor
+from potentials.parts.electrons import GlobalElectrons, LocalElectrons
 from potentials.parts.points import PointsModel
 from potentials.quantities import Prediction, named
 from potentials.structure.geometry import (
@@ -46,6 +47,7 @@ class Trunk(nn.Module):
     factor : StateFactor  graph -> (L, N, 1 or C)
     points : PointsModel
     attention : Module    between the layers, over the atoms of a molecule
+    electrons : Module    what each atom knows of charge and unpaired electrons
     architecture : Architecture
     """
 
@@ -59,6 +61,7 @@ class Trunk(nn.Module):
         factor: StateFactor,
         points: PointsModel,
         attention: NoAttention | ChargedAttention,
+        electrons: GlobalElectrons | LocalElectrons,
         architecture: Architecture,
     ) -> None:
         super().__init__()
@@ -66,7 +69,7 @@ class Trunk(nn.Module):
         self.radial, self.angular = radial, angular
         self.embeddings: Any = nn.ModuleList(embeddings)
         self.factor = factor
-        self.points, self.attention = points, attention
+        self.points, self.attention, self.electrons = points, attention, electrons
         self.architecture: Any = architecture  # a module
         self.nodes = Nodes(
             cutoff + points.reach,
@@ -75,15 +78,16 @@ class Trunk(nn.Module):
 
     def forward(
         self, graph: AtomicGraph, pairs: Tensor, encode: Encode
-    ) -> tuple[Features, Tensor | None]:
-        """Return the features of the atoms and the displacement (N, 3) Å of moving points, if any.
+    ) -> tuple[Features, dict[str, Tensor]]:
+        """Return the features of the atoms, and what the trunk predicts by itself.
 
         Pairs (P, 3) Å are r_ij of the pairs of atoms.
         """
-        scalars = self.embeddings[0](graph)
+        electrons = self.electrons.start(graph)
+        scalars = self.embeddings[0](electrons.graph)
         for embedding in self.embeddings[1:]:
-            scalars = scalars + embedding(graph)
-        factors = self.points.spread(self.factor(graph))
+            scalars = scalars + embedding(electrons.graph)
+        factors = self.points.spread(self.factor(electrons.graph))
         states = graph.states._replace(batch=self.points.spread(graph.states.batch[:, None])[:, 0])
         points = self.points.start(graph, pairs, self.envelope(safe_norm(pairs), self.cutoff))
         triplets = self.angular.triplets(points)
@@ -95,12 +99,23 @@ class Trunk(nn.Module):
                 points, edges = moved, self.edges_of(moved, triplets, scalars.dtype, encode)
             hidden = self.attention(n, self.architecture, hidden, states)
             hidden = layer(hidden, edges, factors[n])
+            settled = self.electrons.settle(electrons, graph, n, partial(self._invariants, hidden))
+            if settled is not electrons:
+                assert settled.scalars is not None
+                electrons, factors = settled, self.points.spread(self.factor(settled.graph))
+                hidden = self.architecture.add(hidden, self.points.spread(settled.scalars))
 
         def vectors(weights: Tensor) -> Tensor:
             return self.points.gather(self.architecture.vectors(hidden, edges, weights))
 
         scalars = self.points.gather(self.architecture.scalars(hidden))
-        return Features(pairs, scalars, vectors), self.points.polarization(points)
+        predicted = dict(electrons.predicted)
+        if (displacement := self.points.polarization(points)) is not None:
+            predicted["polarization"] = displacement
+        return Features(pairs, scalars, vectors), predicted
+
+    def _invariants(self, hidden: Any) -> Tensor:
+        return self.points.gather(self.architecture.invariants(hidden))
 
     def edges_of(
         self, points: Points, triplets: Triplets | None, dtype: torch.dtype, encode: Encode
@@ -169,12 +184,13 @@ class Potential(nn.Module):
     def parts(self) -> list[nn.Module]:
         """Everything that may read the electronic state or an input: embeddings to terms."""
         trunk = self.trunk
-        return [*trunk.embeddings, trunk.factor, trunk.attention, *self.terms]
+        return [*trunk.embeddings, trunk.factor, trunk.attention, trunk.electrons, *self.terms]
 
     @property
     def predicts(self) -> tuple[str, ...]:
         """Name the quantities that it predicts, and those that follow from an energy."""
-        names = dict.fromkeys(name for term in self.terms for name in term.predicts)
+        parts = (self.trunk.electrons, *self.terms)
+        names = dict.fromkeys(name for part in parts for name in part.predicts)
         follow = ("energy", "forces", "stress") if "energies" in names else ()
         moving = ("polarization",) if self.trunk.points.reach else ()
         return (*follow, *names, *moving)
@@ -214,14 +230,13 @@ class Potential(nn.Module):
                 f"`graph.cutoff` must be at least the potential's {self.cutoff} Å; got"
                 f" {graph.cutoff} Å. Build the graph with the larger cutoff."
             )
-        features, polarization = self.trunk(graph, pair_vectors(graph), encode)
-        predicted: dict[str, Tensor] = {}
+        features, predicted = self.trunk(graph, pair_vectors(graph), encode)
         for term in self.terms:
             for name, value in term(graph, features, predicted).items():
                 predicted[name] = predicted[name] + value if name in predicted else value
         if "energies" in predicted:
             predicted["energies"] = _without_bare_protons(predicted["energies"], graph)
-        said = Prediction(**predicted, polarization=polarization)
+        said = Prediction(**predicted)
         return in_field(graph, said) if self.adds_field else said
 
 

@@ -49,7 +49,6 @@ class DimeNetPP(nn.Module):
     """
 
     uses_state_factor = False
-    n_invariants = 0
     angular = "spherical_bessel"
     for_vectors: ClassVar[dict[str, int]] = {}
     n_silent = 0  # layers before which there is no vector: the embedded messages have directions
@@ -70,7 +69,7 @@ class DimeNetPP(nn.Module):
         n_dense: int = 3,
     ) -> None:
         super().__init__()
-        self.channels = self.n_vectors = channels
+        self.channels = self.n_vectors = self.n_invariants = channels
         self.n_layers = n_layers
         n_interaction, n_output = n_interaction or channels // 2, n_output or 2 * channels
         self.embedding = Embedding(channels, n_radial)
@@ -99,6 +98,14 @@ class DimeNetPP(nn.Module):
     def scalars(self, hidden: Hidden) -> Tensor:
         """Return (M, C)."""
         return hidden.scalars
+
+    def invariants(self, hidden: Hidden) -> Tensor:
+        """Return the scalars (M, C)."""
+        return hidden.scalars
+
+    def add(self, hidden: Hidden, scalars: Tensor) -> Hidden:
+        """Add to the scalars."""
+        return hidden._replace(scalars=hidden.scalars + scalars)
 
     def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the messages by weights (C,) along their directions: (M, 3)."""

@@ -59,7 +59,6 @@ class Equiformer(nn.Module):
     """
 
     uses_state_factor = False
-    n_invariants = 0
     angular = ""
     for_vectors: ClassVar[dict[str, int]] = {"last_degree": 1}
     n_silent = 0  # layers before which there is no vector: the embedding sees the neighbours
@@ -91,7 +90,8 @@ class Equiformer(nn.Module):
                 f"`n_heads` must divide the channels of every degree, {sizes}; got {n_heads}."
                 " Correct the spec."
             )
-        self.channels, self.n_layers, self.n_vectors = channels, n_layers, sizes[1]
+        self.channels = self.n_invariants = channels
+        self.n_layers, self.n_vectors = n_layers, sizes[1]
         self.embedding = Embedding(sizes, n_radial, n_hidden)
         last = [sizes] * (n_layers - 1) + [sizes[: 1 + last_degree]]
         self.layers = nn.ModuleList(
@@ -106,6 +106,15 @@ class Equiformer(nn.Module):
     def scalars(self, hidden: Hidden) -> Tensor:
         """Return (M, C)."""
         return self.norm(hidden.features[0][:, 0])  # type: ignore[no-any-return]
+
+    def invariants(self, hidden: Hidden) -> Tensor:
+        """Return the features of degree 0: (M, C)."""
+        return hidden.features[0][:, 0]
+
+    def add(self, hidden: Hidden, scalars: Tensor) -> Hidden:
+        """Add to the features of degree 0."""
+        first, *others = hidden.features
+        return Hidden((first + scalars[:, None], *others))
 
     def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the features of degree 1 by weights (C_1,): (M, 3)."""

@@ -43,7 +43,6 @@ class EquivariantTransformer(nn.Module):
     """
 
     uses_state_factor = False
-    n_invariants = 0
     angular = ""
     for_vectors: ClassVar[dict[str, int]] = {}
     n_silent = 1  # layers before which there is no vector
@@ -54,7 +53,7 @@ class EquivariantTransformer(nn.Module):
             raise ValueError(
                 f"`n_heads` must divide {channels} channels; got {n_heads}. Correct the spec."
             )
-        self.channels = self.n_vectors = channels
+        self.channels = self.n_vectors = self.n_invariants = channels
         self.n_layers = n_layers
         self.embedding = NeighborEmbedding(channels, n_radial)
         mixing = [NoVectors(), *(Mixing(channels) for _ in range(n_layers - 1))]
@@ -70,6 +69,14 @@ class EquivariantTransformer(nn.Module):
     def scalars(self, hidden: Hidden) -> Tensor:
         """Return (M, C)."""
         return self.norm(hidden.scalars)  # type: ignore[no-any-return]
+
+    def invariants(self, hidden: Hidden) -> Tensor:
+        """Return the scalars (M, C)."""
+        return hidden.scalars
+
+    def add(self, hidden: Hidden, scalars: Tensor) -> Hidden:
+        """Add to the scalars."""
+        return hidden._replace(scalars=hidden.scalars + scalars)
 
     def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the vectors by weights (C,): (M, 3)."""

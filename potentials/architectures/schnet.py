@@ -38,14 +38,13 @@ class SchNet(nn.Module):
     """
 
     uses_state_factor = False
-    n_invariants = 0
     angular = ""
     for_vectors: ClassVar[dict[str, int]] = {}
     n_silent = 1  # layers before which there is no vector: nothing has looked at the neighbours
 
     def __init__(self, channels: int, n_layers: int, n_radial: int) -> None:
         super().__init__()
-        self.channels = self.n_vectors = channels
+        self.channels = self.n_vectors = self.n_invariants = channels
         self.n_layers = n_layers
         self.layers = nn.ModuleList(Interaction(channels, n_radial) for _ in range(n_layers))
 
@@ -56,6 +55,14 @@ class SchNet(nn.Module):
     def scalars(self, hidden: Hidden) -> Tensor:
         """Return (M, C)."""
         return hidden.scalars
+
+    def invariants(self, hidden: Hidden) -> Tensor:
+        """Return the scalars (M, C)."""
+        return hidden.scalars
+
+    def add(self, hidden: Hidden, scalars: Tensor) -> Hidden:
+        """Add to the scalars."""
+        return hidden._replace(scalars=hidden.scalars + scalars)
 
     def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the messages of the last layer by weights (C,) along their directions: (M, 3)."""

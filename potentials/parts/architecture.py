@@ -21,7 +21,7 @@ class Architecture(Protocol):
     n_layers: int
     n_vectors: int  # V
     n_silent: int  # first layers before which it has no vectors yet
-    n_invariants: int  # that attention may read; 0: it offers none
+    n_invariants: int  # I
     uses_state_factor: bool  # whether its layers have products to scale
     angular: str  # name of the encoding of angles unless told otherwise; "": it sees none
     for_vectors: dict[str, Any]  # arguments with which vectors are there after the last layer
@@ -32,6 +32,12 @@ class Architecture(Protocol):
 
     def scalars(self, hidden: Any) -> Tensor:
         """Read out scalars (M, C)."""
+
+    def invariants(self, hidden: Any) -> Tensor:
+        """Tell what attention and electrons read between the layers (M, I)."""
+
+    def add(self, hidden: Any, scalars: Tensor) -> Any:
+        """Add scalars (M, C) to the features of the points."""
 
     def vectors(self, hidden: Any, edges: Edges, weights: Tensor) -> Tensor:
         """Read out one vector for each point (M, 3), mixed by weights (V,)."""

@@ -54,11 +54,6 @@ class ChargedAttention(nn.Module):
         self, channels: int, n_layers: int, n_invariants: int, n_heads: int = 8, n_values: int = 8
     ) -> None:
         super().__init__()
-        if not n_invariants:
-            raise ValueError(
-                "`attention` must be none for this architecture: it tells no invariants of its"
-                " atoms. Take tensornet."
-            )
         if n_layers < 2:
             raise ValueError(
                 f"`n_layers` must be at least 2 for attention between layers; got {n_layers}."

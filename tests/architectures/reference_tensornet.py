@@ -136,6 +136,8 @@ def energies(
     cell: Tensor | None = None,
     pbc: tuple[bool, bool, bool] = (False, False, False),
     amount: float = 0.0,
+    totals: tuple[float, float] = (0.0, 0.0),
+    strengths: Tensor | None = None,
 ) -> Tensor:
     """Compute the bare network energy ε_i of each atom.
 
@@ -151,6 +153,9 @@ def energies(
     cell : (3, 3)         Å, rows are lattice vectors
     amount : float        |charge| + unpaired electrons, for the attention between layers, where
                           weights are given for it
+    totals : floats       total charge and unpaired electrons, shared out after the first layer
+                          where weights are given for that
+    strengths : (L, 2, 1 or C)   λ of both shares in the state factor of the layers after it
 
     Returns
     -------
@@ -175,6 +180,14 @@ def energies(
         if "attend.own.weight" in of_layer:
             x = _attend(x, of_layer, amount)
         x = _interact(x, neighbors, of_layer, cutoff, encode, group, factor)
+        if layer == 0 and "share.3.weight" in w:
+            shares = share_out(x, w, *totals)
+            x = [_told(matrix, share, w) for matrix, share in zip(x, shares, strict=True)]
+            factors = torch.stack(
+                [1 + sum(t * share[k] for k, t in enumerate(strengths.unbind(1)))  # type: ignore[union-attr]
+                 for share in shares],
+                dim=1,
+            ) if strengths is not None and strengths.shape[1] else None  # fmt: skip
     return torch.stack([_read_out(matrix, w) for matrix in x])
 
 
@@ -319,6 +332,47 @@ def _attend(x: list[Tensor], w: Weights, amount: float) -> list[Tensor]:
         matrix + t[:, None, None] / math.sqrt(3.0) * _UNIT
         for matrix, t in zip(x, told, strict=True)
     ]
+
+
+def share_out(
+    x: list[Tensor], w: Weights, charge: float, unpaired: float
+) -> list[tuple[Tensor, Tensor]]:
+    """Compute x_i = f_i + e_i and s_i of each atom, from its matrices after the first layer.
+
+    f = P(u), δ = Q - Σ f, t = P(δ) within ±1, e_i = δ exp(a_i + b_i t) / Σ_j exp(a_j + b_j t) and
+    s_i = 2S exp(c_i + d_i t) / Σ_j exp(c_j + d_j t).
+    """
+    said = []
+    for matrix in x:
+        invariants = torch.cat([_norm(part) for part in _decompose(matrix)])
+        n = layer_norm(invariants, invariants.shape, w["share.0.weight"], w["share.0.bias"])
+        said.append(w["share.3.weight"] @ silu(w["share.1.weight"] @ n + w["share.1.bias"]))
+    formal = [plateaus(numbers[0]) for numbers in said]
+    left = charge - sum(formal)
+    sign = plateaus(left) if abs(left.item()) < 1 else torch.sign(left)  # type: ignore[arg-type]
+    wanted = [torch.exp(numbers[1] + numbers[2] * sign) for numbers in said]
+    spins = [torch.exp(numbers[3] + numbers[4] * sign) for numbers in said]
+    return [
+        (f + left * e / sum(wanted), unpaired * s / sum(spins))
+        for f, e, s in zip(formal, wanted, spins, strict=True)
+    ]
+
+
+def plateaus(u: Tensor) -> Tensor:
+    """P(u): the nearest integer within ¼ of it, between them a quintic."""
+    nearest = torch.round(u.detach())
+    beyond = u - nearest  # -½ … ½
+    if abs(beyond.item()) <= 0.25:
+        return nearest + 0 * u
+    side = torch.sign(beyond.detach())
+    t = 2 * (side * beyond - 0.25)
+    return nearest + side * (6 * t**5 - 15 * t**4 + 10 * t**3)
+
+
+def _told(matrix: Tensor, share: tuple[Tensor, Tensor], w: Weights) -> Tensor:
+    """Add to the isotropic part what the shares of an atom embed as."""
+    added = w["told.2.weight"] @ silu(w["told.0.weight"] @ torch.stack(share))
+    return matrix + added[:, None, None] / math.sqrt(3.0) * _UNIT
 
 
 def _read_out(matrix: Tensor, w: Weights) -> Tensor:

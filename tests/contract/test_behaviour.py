@@ -25,7 +25,13 @@ from tests.contract.structures import (
     tiny_crystal,
     triclinic_crystal,
 )
-from tests.contract.variants import DOORS, REFERENCES, VARIANTS, Variant
+from tests.contract.variants import (
+    DOORS,
+    REFERENCES,
+    VARIANTS,
+    Variant,
+    without_formal_charges,
+)
 
 
 def test_shapes_and_dtypes(potential: Potential) -> None:
@@ -90,6 +96,7 @@ def test_an_isolated_atom_has_its_reference_energy(variant: Variant, potential: 
     A charge that is shared out over the molecule is the exception: there a neutral singlet is
     taken.
     """
+    potential = without_formal_charges(potential)
     state = (0, 1) if variant.shared_state else (-1, 3)
     bare = build(
         variant.spec
@@ -122,6 +129,7 @@ def test_far_copies_add(variant: Variant, potential: Potential) -> None:
 
     A total charge or spin acts on every atom however far, and there it must be seen to fail.
     """
+    potential = without_formal_charges(potential)
     one = chiral_molecule()
     two = one + one
     two.positions[len(one) :] += 80.0
@@ -136,9 +144,9 @@ def test_far_copies_add(variant: Variant, potential: Potential) -> None:
 
 def test_a_neutral_singlet_is_the_plain_network(variant: Variant, potential: Potential) -> None:
     """Bit for bit: energy, forces and stress of the same weights without a state factor."""
-    plain = _with_weights_of(
-        potential, variant._replace(state="blind", embeddings="species", attention="none")
-    )
+    potential = without_formal_charges(potential)
+    blind = {"state": "blind", "embeddings": "species", "attention": "none", "electrons": "global"}
+    plain = _with_weights_of(potential, variant._replace(**blind))
     for make in (chiral_molecule, tiny_crystal):
         atoms = make()
         atoms.set_initial_charges(None)

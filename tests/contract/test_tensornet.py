@@ -87,6 +87,7 @@ def _reference_energies(
     potential: Potential, atoms: Atoms, positions: Tensor, graph: AtomicGraph
 ) -> Tensor:
     architecture = potential.spec["architecture"]
+    local = potential.spec["electrons"]["name"] == "local"
     per_atom = torch.ones(len(atoms), 1, dtype=torch.float64)
     partial_charges = torch.as_tensor(atoms.get_initial_charges())[:, None]
     state = {
@@ -95,7 +96,8 @@ def _reference_energies(
         "partial_charges": partial_charges,
     }
     factors = torch.ones(architecture["n_layers"], len(atoms), 1, dtype=torch.float64)
-    for k, name in enumerate(potential.spec["state_factor"]["attributes"]):
+    known = () if local else potential.spec["state_factor"]["attributes"]
+    for k, name in enumerate(known):
         factors = factors + potential.trunk.factor.strengths.detach()[:, k, None] * state[name]
     return reference.energies(
         _weights(potential),
@@ -108,6 +110,8 @@ def _reference_energies(
         cell=torch.as_tensor(atoms.cell.array),
         pbc=tuple(atoms.pbc.tolist()),
         amount=3.0,
+        totals=(-1.0, 2.0),
+        strengths=potential.trunk.factor.strengths.detach(),
     )
 
 
@@ -159,6 +163,12 @@ def _weights(potential: Potential) -> dict[str, Tensor]:
         for n in range(n_layers - 1)
         for name, weight in own.items()
         if name.startswith(prefix := f"trunk.attention.layers.{n}.")
+    }
+    weights |= {
+        name.replace(f"trunk.electrons.{ours}", theirs): weight
+        for name, weight in own.items()
+        for ours, theirs in (("network", "share"), ("embedding", "told"))
+        if name.startswith(f"trunk.electrons.{ours}.")
     }
     weights["species"] = own["trunk.embeddings.0.table.weight"]
     for part, name in enumerate("IAS"):

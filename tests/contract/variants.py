@@ -7,6 +7,7 @@ table here.
 
 from __future__ import annotations
 
+import copy
 import itertools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 
 from potentials.build import build
+from potentials.parts.electrons import LocalElectrons
 from potentials.potential import Potential
 
 CUTOFF = 3.0  # Å
@@ -103,6 +105,10 @@ ATTENTION: dict[str, dict[str, Any]] = {
     "none": {"name": "none"},
     "charged": {"name": "charged", "n_heads": 2, "n_values": 3},
 }
+ELECTRONS: dict[str, dict[str, Any]] = {
+    "global": {"name": "global"},
+    "local": {"name": "local"},
+}
 READOUT: list[dict[str, Any]] = [
     {"name": "readout", "scale": 0.7},
     {"name": "reference_energies", "energies_eV": REFERENCES},
@@ -123,6 +129,7 @@ class Variant(NamedTuple):
     embeddings: str
     terms: str
     attention: str
+    electrons: str
 
     def __str__(self) -> str:
         plain = (next(iter(table)) for table in DOORS.values())
@@ -141,6 +148,7 @@ class Variant(NamedTuple):
             "embeddings": EMBEDDINGS[self.embeddings],
             "terms": TERMS[self.terms],
             "attention": ATTENTION[self.attention],
+            "electrons": ELECTRONS[self.electrons],
         }
 
     @property
@@ -159,7 +167,11 @@ class Variant(NamedTuple):
     @property
     def shared_state(self) -> bool:
         """Whether the state of a structure is shared out over its atoms."""
-        return self.embeddings == "electronic" or self.attention == "charged"
+        return (
+            self.embeddings == "electronic"
+            or self.attention == "charged"
+            or self.electrons == "local"
+        )
 
     def build(self) -> Potential:
         """Build it with random weights, none of them at a special value."""
@@ -175,6 +187,15 @@ class Variant(NamedTuple):
         return potential
 
 
+def without_formal_charges(potential: Potential) -> Potential:
+    """Copy a potential and let it know no charged groups: all formal charges are 0."""
+    found = copy.deepcopy(potential)
+    if isinstance(found.trunk.electrons, LocalElectrons):
+        with torch.no_grad():
+            found.trunk.electrons.network[-1].weight[0] = 0.0  # of u
+    return found
+
+
 DOORS: dict[str, Mapping[str, Any]] = {
     "radial": RADIAL,
     "points": POINTS,
@@ -182,13 +203,16 @@ DOORS: dict[str, Mapping[str, Any]] = {
     "embeddings": EMBEDDINGS,
     "terms": TERMS,
     "attention": ATTENTION,
+    "electrons": ELECTRONS,
 }
+LAST = {"electrons": "global"}  # of the doors whose last option excludes those of others
 
 
 COMBINATIONS: tuple[dict[str, str], ...] = (
     {},
     {"radial": "learned", "points": "moving-paired", "embeddings": "partial_charges"},
     {"points": "moving-full", "embeddings": "tables", "terms": "zbl"},
+    {"points": "moving-paired", "electrons": "local"},
 )
 
 
@@ -205,7 +229,11 @@ def _one_at_a_time() -> list[Variant]:
             for door, table in DOORS.items()
             for name in list(table)[1:]
         ]
-        found.append(Variant(architecture, *(list(table)[-1] for table in DOORS.values())))
+        last = {door: LAST.get(door, list(table)[-1]) for door, table in DOORS.items()}
+        found += [
+            Variant(architecture, **last),
+            plain._replace(electrons="local", state="charge+spin-per_channel"),
+        ]
     return found
 
 
@@ -218,7 +246,9 @@ def _product() -> list[Variant]:
     for architecture, radial, points in itertools.product(
         ARCHITECTURES, ("exp_normal", "learned"), POINTS
     ):
-        plain = Variant(architecture, radial, points, "blind", "species", "readout", "none")
+        plain = Variant(
+            architecture, radial, points, "blind", "species", "readout", "none", "global"
+        )
         found += [plain, plain._replace(embeddings="tables")]
         found += [plain._replace(state="charge+spin")] if architecture in SCALED else []
     return found

@@ -374,6 +374,7 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
         ),
         "its states have weights of their own": isinstance(potential, Experts),
         "the points move": not _is_compiled(trunk.points),
+        "it shares out charge and spin over the atoms": not _is_compiled(trunk.electrons),
         "it has no embedding": not trunk.embeddings,
         f"it has an embedding that is not compiled: {_names(embeddings)}": bool(embeddings),
         "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,
