@@ -133,7 +133,8 @@ def _read_ours(file: h5py.File, path: Path) -> Frames:
 def _declared(file: h5py.File, path: Path) -> Units:
     """Read the units of energy, positions and forces, and see that cell and stress follow them."""
     unit = {name: str(file[name].attrs.get("unit", "")) for name in UNITS if name in file}
-    if missing := [name for name, text in unit.items() if not text]:
+    required = [name for name in unit if name not in MORE]  # other labels have one unit
+    if missing := [name for name in required if not unit[name]]:
         raise ValueError(
             f"`unit` must be an attribute of {', '.join(missing)} in {path.name}; got none. Add it."
         )
