@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from ase import Atoms, units
+from ase import Atoms
 from ase.constraints import FixAtoms
 from ase.io.jsonio import encode
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
-from rich.table import Table
 
 from md_runs import session
 from md_runs.dynamics.constraints import constrain
 from md_runs.errors import InputError, NotConverged
-from md_runs.records.figures import BLUE, GREY, LEGEND, ORANGE
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import check_free, recorded, to_json, write_figure
 from md_runs.records.structures import set_state, write_structures
 from md_runs.screen import errors, screen
 from md_runs.session import ModelOptions
+from md_runs.spectra.vibrational import (
+    INFRARED,
+    RAMAN,
+    check_predicted,
+    write_spectrum,
+)
 from md_runs.structures.symmetry import find_symmetry
 from md_runs.surfaces.relax import relax, remarks
+from md_runs.surfaces.vib_report import (
+    animate,
+    facts_table,
+    modes_csv,
+    modes_table,
+    plot_modes,
+    with_vectors,
+)
 from md_runs.surfaces.vibrations import (
     MONATOMIC,
+    Array,
     Gas,
     Geometry,
-    Mode,
     Vibrations,
     analyse,
     free_atoms,
@@ -44,13 +51,6 @@ from potentials.files import write_text
 from potentials.shipped import DEFAULT
 
 AT_REST_EV_PER_A = 0.01  # a larger force belongs to no minimum
-SOFT_PER_CM = (
-    100.0  # below it a mode is no harmonic vibration, and thermochemistry depends on it most
-)
-AMPLITUDE_A = 0.3  # of the atom that moves most in an animation
-FRAMES = 24  # of an animation
-WIDTH_PER_CM = 10.0  # of the lines in the density of modes
-SHOWN = 30  # modes listed one by one at most
 
 
 def vib(
@@ -62,6 +62,8 @@ def vib(
     symmetry_number: int | None = None,
     geometry: Geometry | Literal["auto"] = "auto",
     relax_first: bool = False,
+    infrared: bool = False,
+    raman: bool = False,
     fmax_eV_per_A: float = 0.0001,
     fix_atoms: str | None = None,
     charge: int | None = None,
@@ -76,7 +78,8 @@ def vib(
     """Find normal modes, zero-point energy and thermochemistry.
 
     Writes modes.csv, modes.extxyz (vectors), animations/, spectrum.png, hessian.json (for ASE's
-    VibrationsData) and vib.json. A structure that is not at a minimum is announced, not refused.
+    VibrationsData) and vib.json; with ``infrared`` and ``raman`` also infrared and raman.csv and
+    .png. A structure that is not at a minimum is announced, not refused.
     Fixed atoms of the structure file stay fixed, too.
     """
     charges, groups = (
@@ -103,6 +106,8 @@ def vib(
     constrain(atoms, fix_atoms, None)
     check_structure(atoms, shape)
     calculator = session.make_calculator(chosen)
+    kinds = [kind for kind, wanted in ((INFRARED, infrared), (RAMAN, raman)) if wanted]
+    check_predicted(calculator, kinds)
     atoms.calc = calculator
     session.evaluate_first(atoms)
     asked = {
@@ -112,6 +117,8 @@ def vib(
         "geometry": geometry,
         "fix_atoms": fix_atoms,
         "relax_first": relax_first,
+        "infrared": infrared,
+        "raman": raman,
         "fmax_eV_per_A": fmax_eV_per_A,
         "electric_field_V_per_A": electric_field_V_per_A,
     }
@@ -128,13 +135,22 @@ def vib(
         symmetry = find_symmetry(atoms)
         turns = symmetry_number or symmetry.symmetry_number
         gas = Gas(temperature_K, pressure_bar, turns, state.multiplicity)
+        intensities = {
+            name: column
+            for kind in kinds
+            for name, column in kind.columns(atoms, calculator, found.modes).items()
+        }
         facts = summary(atoms, found, gas) | {
+            **{name: column.tolist() for name, column in intensities.items()},
             "point_group": symmetry.point_group if found.geometry else None,
             "warnings": told,
         }
         set_state(atoms, state.charge, state.multiplicity)
-        write(output, atoms, found, facts, f"{atoms.get_chemical_formula()}, {model or DEFAULT}")
-    screen.print(modes_table(found.modes))
+        title = f"{atoms.get_chemical_formula()}, {model or DEFAULT}"
+        write(output, atoms, found, intensities, facts, title)
+        for kind in kinds:
+            write_spectrum(output, kind.lines(found.modes, intensities), title)
+    screen.print(modes_table(found.modes, intensities))
     screen.print(facts_table(facts))
     for text in told:
         errors.print(f"warning: {text}")
@@ -225,11 +241,18 @@ def summary(atoms: Atoms, found: Vibrations, gas: Gas) -> dict[str, Any]:
     }
 
 
-def write(output: Path, atoms: Atoms, found: Vibrations, facts: dict[str, Any], title: str) -> None:
+def write(
+    output: Path,
+    atoms: Atoms,
+    found: Vibrations,
+    intensities: Mapping[str, Array],
+    facts: dict[str, Any],
+    title: str,
+) -> None:
     """Write every file of a result."""
     write_text(output / "vib.json", to_json(facts))
     write_text(output / "hessian.json", encode(found.data))
-    write_text(output / "modes.csv", modes_csv(found.modes))
+    write_text(output / "modes.csv", modes_csv(found.modes, intensities))
     write_structures(
         output / "modes.extxyz",
         [with_vectors(atoms, number, mode) for number, mode in enumerate(found.modes, start=1)],
@@ -239,145 +262,3 @@ def write(output: Path, atoms: Atoms, found: Vibrations, facts: dict[str, Any], 
     animations.mkdir(exist_ok=True)
     for number, mode in enumerate(found.modes, start=1):
         write_structures(animations / f"mode-{number:03d}.extxyz", animate(atoms, mode))
-
-
-def modes_csv(modes: Sequence[Mode]) -> str:
-    """List the modes; an imaginary one is negative."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["mode", "frequency_per_cm", "energy_meV", "reduced_mass_u", "imaginary"])
-    for number, mode in enumerate(modes, start=1):
-        energy = 1000 * mode.per_cm * units.invcm
-        writer.writerow(
-            [
-                number,
-                f"{mode.per_cm:.4f}",
-                f"{energy:.6f}",
-                f"{mode.reduced_mass_u:.6f}",
-                int(mode.energy.imag > 0),
-            ]
-        )
-    return text.getvalue()
-
-
-def with_vectors(atoms: Atoms, number: int, mode: Mode) -> Atoms:
-    """Copy a structure with one mode as vectors, in Å for a mass-weighted amplitude of one."""
-    frame: Atoms = atoms.copy()
-    frame.info |= {"mode": number, "frequency_per_cm": mode.per_cm}
-    frame.set_array("mode_vectors", mode.vectors)
-    return frame
-
-
-def animate(atoms: Atoms, mode: Mode) -> list[Atoms]:
-    """Animate one period of a mode; the atom that moves most moves by the same in every mode."""
-    step = mode.vectors * AMPLITUDE_A / np.linalg.norm(mode.vectors, axis=1).max()
-    frames = []
-    for phase in np.linspace(0, 2 * np.pi, FRAMES, endpoint=False):
-        frames.append(atoms.copy())
-        frames[-1].set_constraint()
-        frames[-1].positions += np.sin(phase) * step
-        frames[-1].info["frequency_per_cm"] = mode.per_cm
-    return frames
-
-
-def plot_modes(modes: Sequence[Mode], title: str) -> Figure:
-    """Sticks of equal height and the density of modes.
-
-    Without dipoles there are no infrared intensities.
-    """
-    figure = Figure(figsize=(9, 4), layout="constrained")
-    axes = figure.subplots()
-    axes.set_title(title, loc="left", pad=14)
-    places = np.array([mode.per_cm for mode in modes])
-    for chosen, colour, name in (
-        (places >= 0, BLUE, "modes"),
-        (places < 0, ORANGE, "imaginary modes"),
-    ):
-        if chosen.any():
-            axes.vlines(places[chosen], 0, 1, color=colour, lw=1.2, label=name)
-    if len(modes):
-        grid = np.arange(min(0.0, places.min() - 100), places.max() + 200, 1.0)
-        density = np.sum(
-            WIDTH_PER_CM**2 / ((grid[:, None] - places) ** 2 + WIDTH_PER_CM**2), axis=1
-        )
-        axes.plot(
-            grid,
-            density,
-            color=GREY,
-            lw=0.9,
-            label=f"density of modes, half width {WIDTH_PER_CM:g} cm$^{{-1}}$",
-        )
-        axes.set_xlim(grid[0], grid[-1])
-        axes.legend(**LEGEND)
-    else:
-        axes.text(0.5, 0.5, "no vibrations", ha="center", va="center", transform=axes.transAxes)
-    axes.set_ylim(0, None)
-    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("wave number (cm$^{-1}$); heights are no intensities, these would need dipoles")
-    axes.set_ylabel("number of modes")
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure
-
-
-def modes_table(modes: Sequence[Mode]) -> Table:
-    """List the modes for people."""
-    table = Table(box=None, pad_edge=False)
-    for name in ("mode", "1/cm", "meV", "reduced mass (u)"):
-        table.add_column(name, justify="right")
-    for number, mode in enumerate(modes[:SHOWN], start=1):
-        size = f"{abs(mode.per_cm):.1f}" + ("i" if mode.energy.imag > 0 else "")
-        table.add_row(
-            str(number), size, f"{1000 * abs(mode.energy):.2f}", f"{mode.reduced_mass_u:.3f}"
-        )
-    if len(modes) > SHOWN:
-        table.add_row("…", f"{len(modes) - SHOWN} more in modes.csv")
-    return table
-
-
-def facts_table(facts: dict[str, Any]) -> Table:
-    """Lay out what is not a list."""
-    table = Table.grid(padding=(0, 2))
-    table.add_column(style="bold")
-    thermal = facts["thermochemistry"]
-    rigid = ", ".join(f"{x:.1f}" for x in facts["rigid_motions_per_cm"])
-    rows = {
-        "potential energy": f"{facts['potential_energy_eV']:.6f} eV",
-        "largest force": f"{facts['largest_force_eV_per_A']:.2g} eV/Å",
-        "rigid motions": (
-            f"{facts['n_rigid_motions']} projected out (before: {rigid} 1/cm)" if rigid else "none"
-        ),
-        "zero-point energy": f"{facts['zero_point_energy_eV']:.4f} eV",
-        "thermochemistry": f"{thermal['model']}, {thermal['temperature_K']:g} K",
-    }
-    if facts["geometry"]:
-        rows["thermochemistry"] += (
-            f", {thermal['pressure_bar']:g} bar, {facts['geometry']}, point group"
-            f" {facts['point_group']}, symmetry number {thermal['symmetry_number']}"
-            f", electronic degeneracy {thermal['multiplicity']}"
-        )
-    for key, name in ENERGIES.items():
-        if key in thermal:
-            rows[name] = (
-                f"{thermal[key]:.4f} eV ({thermal[key] - facts['potential_energy_eV']:+.4f} over"
-                " the potential energy)"
-            )
-    entropy = thermal["entropy_eV_per_K"]
-    rows["entropy S"] = (
-        f"{1000 * entropy:.4f} meV/K ({1000 * entropy / units.kJ * units.mol:.1f} J/mol/K)"
-    )
-    soft = [f"{x:.0f}" for x in facts["frequencies_per_cm"] if 0 <= x < SOFT_PER_CM]
-    if soft:
-        rows["soft modes"] = (
-            f"{', '.join(soft)} 1/cm: not harmonic, and the entropy depends on them most"
-        )
-    for name, text in rows.items():
-        table.add_row(name, text)
-    return table
-
-
-ENERGIES = {
-    "internal_energy_eV": "internal energy U",
-    "enthalpy_eV": "enthalpy H",
-    "helmholtz_energy_eV": "Helmholtz energy F",
-    "gibbs_energy_eV": "Gibbs energy G",
-}

@@ -35,6 +35,17 @@ FmaxEvPerA = Annotated[
     ),
 ]
 
+Infrared = Annotated[
+    bool,
+    typer.Option("--infrared", help="Intensities and spectrum, with a model that has a dipole."),
+]
+Raman = Annotated[
+    bool,
+    typer.Option(
+        "--raman", help="Activities and spectrum, with a model that has a polarizability."
+    ),
+]
+
 
 @does("surfaces.vib", "vib")
 def command(
@@ -46,6 +57,8 @@ def command(
     symmetry_number: SymmetryNumber = None,
     geometry: Shape = "auto",
     relax_first: RelaxFirst = False,
+    infrared: Infrared = False,
+    raman: Raman = False,
     fmax_eV_per_A: FmaxEvPerA = 1e-4,
     fix_atoms: opt.FixAtoms = None,
     charge: opt.Charge = None,
@@ -60,6 +73,7 @@ def command(
     """Find normal modes, zero-point energy and thermochemistry.
 
     Writes modes.csv, modes.extxyz (vectors), animations/, spectrum.png, hessian.json (for ASE's
-    VibrationsData) and vib.json. A structure that is not at a minimum is announced, not refused.
+    VibrationsData) and vib.json; with --infrared and --raman also infrared and raman.csv and .png.
+    A structure that is not at a minimum is announced, not refused.
     Fixed atoms of the structure file stay fixed, too.
     """

@@ -1,0 +1,1 @@
+"""Infrared and Raman spectra: intensities of modes and the lines that they make."""
