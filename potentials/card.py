@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from html import escape
 from types import NoneType, UnionType
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from ase.data import chemical_symbols
+
+# what tables show -> how ``limits`` names it
+NAMED = {
+    "ionisation": re.compile(r"\bioni[sz]ation energ|\bionization potential|\bIPs?\b", re.I),
+    "affinity": re.compile(r"\belectron affinit|\bEAs?\b", re.I),
+    "gap": re.compile(r"\bgaps?\b", re.I),
+    "barrier": re.compile(r"\bbarriers?\b", re.I),
+}
 
 
 @dataclass(repr=False)
@@ -61,6 +70,12 @@ class Card:
             "elements": " ".join(chemical_symbols[z] for z in self.elements) or "not told",
             "states": ", ".join(f"{row[0]:+d}/{row[1]}" for row in self.states) or "not told",
         }
+
+    def caveats(self, shown: Iterable[str]) -> list[str]:
+        """Return the sentences of ``limits`` that speak of what is shown, names in `NAMED`."""
+        asked = [NAMED[name] for name in shown]
+        sentences = re.split(r"(?<=[.!?])\s+(?=[A-Z])", self.limits)
+        return [text for text in sentences if any(name.search(text) for name in asked)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return plain values, whatever subclass of str or float they came as.

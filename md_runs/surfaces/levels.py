@@ -87,6 +87,16 @@ class Levels:
         pairs = [(self.lowest(q), self.lowest(q + 1)) for q in charges if q + 1 in charges]
         return [{"from": list(a), "to": list(b), **self._difference(a, b)} for a, b in pairs]
 
+    def shown(self) -> list[str]:
+        """Name the kinds of differences that there are, as `Card.caveats` knows them."""
+        charges = {charge for charge, _ in self.states}
+        kinds = {
+            "gap": len(charges) < len(self.states),
+            "ionisation": any({q, q + 1} <= charges for q in charges if q >= 0),
+            "affinity": any({q, q + 1} <= charges for q in charges if q < 0),
+        }
+        return [kind for kind, there in kinds.items() if there]
+
     def lowest(self, charge: int) -> State:
         """Find the lowest state of a charge: of the minima where they are known."""
         return min(

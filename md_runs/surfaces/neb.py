@@ -7,6 +7,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -113,11 +114,14 @@ def neb(
         found = find_path(first, last, calculator, search)
         for image in found.images:
             set_state(image, state.charge, state.multiplicity)
-        facts = summary(found) | {"remarks": told}
+        caveats = calculator.model.card.caveats(["barrier"])
+        facts = summary(found) | {"remarks": told, "caveats": caveats}
         write(output, found, facts, f"{first.get_chemical_formula()}, {model or DEFAULT}")
     screen.print(table_of(found, facts))
     for text in told:
         errors.print(f"warning: {text}")
+    if caveats:
+        screen.print(Text.assemble(("the card of the model: ", "yellow"), " ".join(caveats)))
     screen.print(f"Results in {output}")
     if not all(end.converged for end in relaxed.values()):
         raise NotConverged(f"an end did not reach {fmax_eV_per_A} eV/Å in {steps} steps.")
@@ -172,7 +176,7 @@ def write(output: Path, found: Band, facts: dict[str, Any], title: str) -> None:
     write_structures(output / "path.extxyz", found.images)
     if found.saddle is not None:
         write_structures(output / "saddle.extxyz", [found.images[found.saddle]])
-    write_figure(output / "barrier.png", plot_barrier(found, fit, title))
+    write_figure(output / "barrier.png", plot_barrier(found, fit, title, facts["caveats"]))
 
 
 def path_csv(found: Band, fit: ForceFit) -> str:
@@ -218,7 +222,7 @@ def search_csv(steps: Sequence[Step]) -> str:
     return text.getvalue()
 
 
-def plot_barrier(found: Band, fit: ForceFit, title: str) -> Figure:
+def plot_barrier(found: Band, fit: ForceFit, title: str, caveats: Sequence[str] = ()) -> Figure:
     """Energy along the path; the curve follows the slopes that the forces give."""
     figure = Figure(figsize=(7, 4.5), layout="constrained")
     axes = figure.subplots()
@@ -234,6 +238,9 @@ def plot_barrier(found: Band, fit: ForceFit, title: str) -> Figure:
             f"{top[1]:.4f} eV", top, (0, 9), textcoords="offset points", ha="center", color=ORANGE
         )
     axes.margins(y=0.15)
+    if caveats:
+        words = "The card of the model: " + " ".join(caveats)
+        figure.supxlabel("\n".join(wrap(words, 100)), fontsize="small")
     axes.set_xlabel("path (Å)")
     axes.set_ylabel("energy - start (eV)")
     axes.spines[["top", "right"]].set_visible(False)

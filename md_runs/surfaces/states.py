@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ase import Atoms
+from rich.text import Text
 
 from md_runs import session
 from md_runs.errors import InputError, NotConverged
@@ -95,11 +96,15 @@ def states(
             "states", options | {"fmax_eV_per_A": fmax_eV_per_A}, **about, **{"status": "finished"}
         ),
     )
-    _write(output, found, pair, about["model"])
+    shown = {kind for levels in found for kind in levels.shown()}
+    caveats = calculator.model.card.caveats(sorted(shown))
+    _write(output, found, pair, about["model"], caveats)
     for table in states_tables(found):
         show(table)
     for line in states_lines(found, pair):
         screen.print(line)
+    if caveats:
+        screen.print(Text.assemble(("the card of the model: ", "yellow"), " ".join(caveats)))
     if theory := calculator.model.card.dataset.get("theory"):
         screen.print(
             f"Energies are learnt from {theory}; how far to trust them: polcalc info"
@@ -148,12 +153,17 @@ def crossing_facts(levels: Levels, charge: int, pair: tuple[int, int]) -> dict[s
 
 
 def _write(
-    output: Path, found: Sequence[Levels], pair: tuple[int, int] | None, model: dict[str, Any]
+    output: Path,
+    found: Sequence[Levels],
+    pair: tuple[int, int] | None,
+    model: dict[str, Any],
+    caveats: Sequence[str],
 ) -> None:
     collected = [facts(number, levels, pair) for number, levels in enumerate(found)]
-    write_text(output / "states.json", to_json({"model": model, "structures": collected}))
+    said = {"model": model, "caveats": list(caveats), "structures": collected}
+    write_text(output / "states.json", to_json(said))
     write_text(output / "states.csv", _csv(collected))
-    write_figure(output / "levels.png", plot_levels(found[:DRAWN], pair))
+    write_figure(output / "levels.png", plot_levels(found[:DRAWN], pair, caveats))
     if any(levels.minima for levels in found):
         write_structures(output / "relaxed.extxyz", _minima(found))
     if pair:

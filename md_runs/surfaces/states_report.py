@@ -6,6 +6,8 @@ Levels, gaps, ionisations, crossings and what was refused.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
+from textwrap import wrap
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -164,60 +166,91 @@ def _table(*names: str) -> Table:
     return table
 
 
-def plot_levels(found: Sequence[Levels], pair: tuple[int, int] | None) -> Figure:
-    """Energies of electronic states, one panel per structure.
+def plot_levels(
+    found: Sequence[Levels], pair: tuple[int, int] | None, caveats: Sequence[str] = ()
+) -> Figure:
+    """Energies of electronic states: a panel for each charge of each structure.
 
-    At the given geometry, relaxed, and where two multiplicities cross.
+    At the given geometry, relaxed, and where two multiplicities cross. Each panel has a scale of
+    its own, for an ionisation energy is a hundred gaps; caveats of the model stand below.
     """
-    n_columns = min(len(found), 4)
-    n_rows = -(-len(found) // n_columns)
-    figure = Figure(figsize=(1.5 + 3.2 * n_columns, 0.6 + 4.2 * n_rows), layout="constrained")
-    panels = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    for axes, levels in zip(panels, found, strict=False):
-        _draw_levels(axes, levels, pair)
-    for axes in panels[len(found) :]:
-        axes.set_visible(False)
+    rows = [[(levels, q) for q in sorted({q for q, _ in levels.states})] for levels in found]
+    if all(len(row) == 1 for row in rows):
+        panels = list(chain.from_iterable(rows))
+        rows = [panels[n : n + 4] for n in range(0, len(panels), 4)]
+    n_columns = max(map(len, rows))
+    width = 1.5 + 3.0 * n_columns
+    figure = Figure(figsize=(width, 0.6 + 3.8 * len(rows)), layout="constrained")
+    grid = figure.subplots(len(rows), n_columns, squeeze=False)
+    for axes_row, row in zip(grid, rows, strict=True):
+        for axes, (levels, charge) in zip(axes_row, row, strict=False):
+            _draw_levels(axes, levels, charge, pair)
+        for axes in axes_row[len(row) :]:
+            axes.set_visible(False)
+    if caveats:
+        words = "\n".join(wrap("The card of the model: " + " ".join(caveats), int(15 * width)))
+        figure.supxlabel(words, fontsize="small")
     return figure
 
 
-def _draw_levels(axes: Axes, levels: Levels, pair: tuple[int, int] | None) -> None:
-    """One column per state.
+def _draw_levels(axes: Axes, levels: Levels, charge: int, pair: tuple[int, int] | None) -> None:
+    """One column per multiplicity.
 
     A thin line to the level that it relaxes to, a cross where two states meet.
     """
-    zero = min([*levels.energies_eV.values(), *(levels.at_minima_eV[s][s] for s in levels.minima)])
-    for n, state in enumerate(levels.states):
-        vertical, relaxed = levels.energies_eV[state] - zero, levels.relaxed_eV(state)
-        axes.plot(
-            [n - 0.38, n - 0.02],
-            [vertical] * 2,
-            color=BLUE,
-            lw=2.5,
-            label="given geometry" if n == 0 else None,
-        )
-        if relaxed is not None:
-            axes.plot(
-                [n + 0.02, n + 0.38],
-                [relaxed - zero] * 2,
-                color=ORANGE,
-                lw=2.5,
-                label="own minimum" if n == 0 else None,
-            )
-            axes.plot([n - 0.02, n + 0.02], [vertical, relaxed - zero], color=GREY, lw=0.8)
+    states = [state for state in levels.states if state[0] == charge]
+    given = {state: levels.energies_eV[state] for state in states}
+    relaxed = {s: energy for s in states if (energy := levels.relaxed_eV(s)) is not None}
+    zero = min(*given.values(), *relaxed.values(), float("inf"))
+    for n, state in enumerate(states):
+        level = given[state] - zero
+        _draw_level(axes, (n - 0.38, n - 0.02), level, BLUE, "given geometry" if n == 0 else None)
+        if state in relaxed:
+            minimum = relaxed[state] - zero
+            name = "own minimum" if n == 0 else None
+            _draw_level(axes, (n + 0.02, n + 0.38), minimum, ORANGE, name)
+            axes.plot([n - 0.02, n + 0.02], [level, minimum], color=GREY, lw=0.8)
             if levels.on_saddle(state):
-                axes.annotate("saddle", (n + 0.2, relaxed - zero), ha="center", va="top")
-    for charge, crossing in levels.crossings.items() if pair else ():
-        first, second = (levels.states.index((charge, m)) for m in pair or ())
-        heights = [levels.at_minima_eV[charge, m][charge, m] - zero for m in pair or ()]
+                axes.annotate("saddle", (n + 0.2, minimum), ha="center", va="top")
+    if pair and (crossing := levels.crossings.get(charge)) is not None:
+        first, second = (states.index((charge, m)) for m in pair)
         top = (first + second + 0.4) / 2, float(crossing.energies.mean()) - zero
-        way = [(first + 0.38, heights[0]), top, (second + 0.02, heights[1])]
+        ends = [relaxed[charge, m] - zero for m in pair]
+        way = [(first + 0.38, ends[0]), top, (second + 0.02, ends[1])]
         axes.plot(*zip(*way, strict=True), color=GREEN, lw=1, ls="--")
-        axes.plot(*top, "x", color=GREEN, ms=8, mew=2, label=f"crossing, charge {charge:+d}")
-    axes.set_xticks(range(len(levels.states)), [f"{q:+d}, {m}" for q, m in levels.states])
-    axes.set_xlim(-0.6, len(levels.states) - 0.4)
-    axes.set_xlabel("charge, multiplicity")
-    axes.set_title(levels.atoms.get_chemical_formula(), pad=30)
+        axes.plot(*top, "x", color=GREEN, ms=8, mew=2, label="crossing")
+    axes.set_xticks(range(len(states)), [str(m) for _, m in states])
+    axes.set_xlim(-0.6, len(states) - 0.4)
+    axes.set_xlabel("multiplicity")
+    axes.set_title(_title(levels, charge), pad=36, fontsize="medium")
     axes.set_ylabel("energy above the lowest (eV)")
     axes.spines[["top", "right"]].set_visible(False)
-    axes.margins(y=0.1)
+    axes.margins(y=0.15)
     axes.legend(**LEGEND | {"bbox_to_anchor": (1, 1.0), "fontsize": "small"})
+
+
+def _draw_level(
+    axes: Axes, ends: tuple[float, float], energy_eV: float, colour: str, name: str | None
+) -> None:
+    axes.plot(ends, [energy_eV] * 2, color=colour, lw=2.5, label=name)
+    axes.annotate(
+        f"{energy_eV:.3f}",
+        (sum(ends) / 2, energy_eV),
+        (0, 3),
+        textcoords="offset points",
+        ha="center",
+        fontsize="x-small",
+        color=colour,
+    )
+
+
+def _title(levels: Levels, charge: int) -> str:
+    """Name a panel, and how far its lowest state is above that of the charge before."""
+    title = f"{levels.atoms.get_chemical_formula()}, charge {charge:+d}"
+    for entry in levels.ionisations():
+        if entry["to"][0] == charge:
+            energy = entry["adiabatic_eV"]
+            kind = "vertical" if energy is None else "adiabatic"
+            energy = entry["vertical_eV"] if energy is None else energy
+            title += f"\n{energy:+.2f} eV from charge {charge - 1:+d} ({kind})"
+    return title

@@ -113,7 +113,9 @@ class Config:
     # With a start, what it leaves open is taken from there.
     potential: dict[str, Any] = field(default_factory=dict)
     description: str = ""
-    limits: str = ""  # where the model will fail, and what to take instead: for its card
+    # where the model will fail, and what to take instead: for its card; sentences that name
+    # ionisation energies, electron affinities, gaps or barriers are shown beside such numbers
+    limits: str = ""
     seed: int = 0
     loss: LossConfig = LossConfig()
     optimizer: OptimizerConfig = OptimizerConfig()

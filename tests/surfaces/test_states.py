@@ -18,13 +18,19 @@ from typer.testing import CliRunner
 from md_runs.cli import app as cli
 from md_runs.surfaces.levels import choose, evaluate, in_state, relax
 from md_runs.surfaces.relax import relax as relax_one
-from md_runs.surfaces.states_report import states_lines
+from md_runs.surfaces.states_report import plot_levels, states_lines
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, save
 from tests.small import SPEC
 
-CARD = Card(name="many", elements=[1, 6, 8], states=[[0, 1, 9], [0, 3, 9], [-1, 2, 9], [1, 2, 9]])
+CARD = Card(
+    name="many",
+    elements=[1, 6, 8],
+    states=[[0, 1, 9], [0, 3, 9], [-1, 2, 9], [1, 2, 9]],
+    limits="Its forces are good. Its ionisation energies are 4 eV too high. Gaps err by 9 kcal/mol."
+    " Its electron affinities are wrong, e.g. of water. Barriers are low.",
+)
 
 
 @pytest.fixture(scope="module")
@@ -177,6 +183,8 @@ def test_states_of_two_structures(polcalc, tmp_path):
     minimum = content["structures"][0]["states"][1]["relaxed_energy_eV"]
     assert crossing["heights_eV"][0] == pytest.approx(crossing["energy_eV"] - minimum, abs=1e-9)
     assert imread(folder / "levels.png").std() > 0.01
+    said = CARD.limits.split(". ", 1)[1].removesuffix(" Barriers are low.")
+    assert " ".join(content["caveats"]) == said and said in result.stdout
     assert json.loads((folder / "manifest.json").read_text())["status"] == "finished"
     assert (
         "E(3) - E(1)" in result.stdout
@@ -226,6 +234,31 @@ def test_bad_input_writes_nothing(words, message, polcalc, tmp_path):
     assert result.exit_code == 2, result.output
     assert message in result.stderr and len(result.stderr.splitlines()) == 1
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_a_gap_is_drawn_on_a_scale_of_its_own():
+    """An ionisation energy of 12 eV would squeeze a gap of 0.5 eV into a line."""
+    levels = choose(plain("CH2_s1A1d"), CARD, None, None)
+    levels.energies_eV = {(-1, 2): -1.0, (0, 1): 0.5, (0, 3): 0.0, (1, 2): 12.0}
+    figure = plot_levels([levels], None, CARD.caveats(["ionisation"]))
+    anion, neutral, cation = figure.axes
+    assert neutral.get_ylim()[1] - neutral.get_ylim()[0] < 1.0
+    assert {"0.000", "0.500"} == {text.get_text() for text in neutral.texts}
+    assert "+12.00 eV from charge +0 (vertical)" in cation.get_title()
+    assert "+1.00 eV from charge -1 (vertical)" in neutral.get_title()
+    assert (
+        figure.get_supxlabel()
+        == "The card of the model: Its ionisation energies are 4 eV too high."
+    )
+    assert [len(axes.get_xticks()) for axes in (anion, neutral, cation)] == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("charges", "multiplicities", "shown"),
+    [([0], None, ["gap"]), ([0, 1], [1, 2], ["ionisation"]), ([-1, 0], [1, 2], ["affinity"])],
+)
+def test_caveats_are_those_of_what_is_shown(charges, multiplicities, shown):
+    assert choose(plain("CH2_s1A1d"), CARD, charges, multiplicities).shown() == shown
 
 
 def test_a_molecule_that_fell_apart_on_the_way_is_named():
