@@ -19,6 +19,10 @@ def errors_table(metrics: Mapping[str, Any]) -> Table:
     for name in ("frames", "quantity", "MAE", "RMSE", "max"):
         table.add_column(name, justify="left" if name in ("frames", "quantity") else "right")
     _add_errors(table, "all", metrics)
+    if without := metrics.get("without_offsets"):
+        for quantity, key in named_errors(without).items():
+            values = (f"{without[key.format(kind)]:.3f}" for kind in ("mae", "rmse", "max"))
+            table.add_row("  without offsets of elements", quantity, *values)
     for state in metrics["by_state"] if len(metrics["by_state"]) > 1 else ():
         _add_errors(
             table, f"charge {state['charge']:+d}, multiplicity {state['multiplicity']}", state
@@ -33,6 +37,17 @@ def errors_table(metrics: Mapping[str, Any]) -> Table:
         )
         table.add_row("", "half the mean gap (meV)", f"{gap['blind_floor_meV']:.3f}", "", "")
     return table
+
+
+def offsets_line(metrics: Mapping[str, Any]) -> str:
+    """Say which offsets were removed for the errors without them; nothing where none were."""
+    if not (without := metrics.get("without_offsets")):
+        return ""
+    offsets = ", ".join(f"{symbol} {x:+.4f}" for symbol, x in without["offsets_eV"].items())
+    return (
+        f"without offsets of elements: {offsets} eV, predicted − reference, fitted by least squares"
+        " and removed; methods count energies from zeros of their own"
+    )
 
 
 def _add_errors(table: Table, name: str, metrics: Mapping[str, Any]) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 
 from md_runs import session
 from md_runs.errors import InputError, as_input_error
-from md_runs.models.errors_table import errors_table
+from md_runs.models.errors_table import errors_table, offsets_line
 from md_runs.models.reactions import (
     entries_table,
     errors_by_set,
@@ -46,7 +46,8 @@ def validate(
     """Compare a model with reference energies and forces, or with energies of reactions.
 
     Prints mean absolute, root mean square and largest errors, overall and by charge and
-    multiplicity; of reactions set by set.
+    multiplicity, and those of energies without the offsets of elements that fit best; of reactions
+    set by set.
     """
     charges, groups = (
         session.read_partial_charges(partial_charges),
@@ -68,6 +69,8 @@ def validate(
     found = {"data": data, "model": session.describe(calculator)["model"]} | verdict.numbers
     for table in verdict.tables:
         screen.print(table)
+    if verdict.remark:
+        screen.print(verdict.remark)
     if json is not None:
         write_text(json, to_json(found))
     if output is not None:
@@ -86,6 +89,7 @@ class Verdict(NamedTuple):
 
     numbers: dict[str, Any]
     tables: list[Table]
+    remark: str  # below the tables
     write: Callable[[Path], object]  # figures and tables into a directory
 
 
@@ -96,6 +100,7 @@ def _judge_frames(data: str, calculator: PolarizedCalculator) -> Verdict:
     return Verdict(
         numbers,
         [errors_table(numbers)],
+        offsets_line(numbers),
         lambda output: plot_states(comparisons, output, title),
     )
 
@@ -109,5 +114,6 @@ def _judge_reactions(data: str, calculator: PolarizedCalculator, entries: bool) 
     return Verdict(
         {"sets": sets, "entries": listed},
         tables,
+        "",
         lambda output: write_csv(output, results, sets),
     )

@@ -1,7 +1,8 @@
 """Errors of a model against reference energies and forces, overall and by electronic state.
 
-Energies are compared as they are, per molecule, without any shift. Units: meV, meV/atom, meV/Å (per
-force component).
+Energies are compared as they are, per molecule, and once more without the offsets of elements that
+fit the differences best: methods count energies from zeros of their own. Units: meV, meV/atom,
+meV/Å (per force component).
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
+from ase.data import chemical_symbols
 
 from md_runs.errors import InputError, as_input_error
 from md_runs.records.figures import plot_parity
@@ -40,6 +42,7 @@ class Comparison(NamedTuple):
     # the same for frames that differ in their state alone; empty where that is not asked
     geometry: bytes = b""
     others: Mapping[str, tuple[Array, Array]] = {}  # further quantities, reference and predicted
+    atomic_numbers: tuple[int, ...] = ()  # empty where offsets of elements are not asked
 
 
 def read_labelled(data: str) -> list[Atoms]:
@@ -92,18 +95,27 @@ def compare(
                 if q.ase in labels and q.ase in results and q.name not in ("energy", "forces")
             }
             yield Comparison(
-                state.charge, state.multiplicity, energies, forces, len(atoms), geometry, others
+                state.charge,
+                state.multiplicity,
+                energies,
+                forces,
+                len(atoms),
+                geometry,
+                others,
+                tuple(atoms.numbers.tolist()),
             )
 
 
 def metrics(comparisons: Sequence[Comparison]) -> dict[str, Any]:
     """Sum up errors overall, ``by_state`` (charge and multiplicity) and of ``gaps``, if any.
 
-    A gap needs several multiplicities of one geometry.
+    A gap needs several multiplicities of one geometry. ``without_offsets`` has the errors of
+    energies that `without_offsets` leaves.
     """
     states = sorted({(c.charge, c.multiplicity) for c in comparisons})
     placed = [c for c in comparisons if c.geometry]
     return _metrics(comparisons) | {
+        "without_offsets": without_offsets(comparisons),
         "gaps": gap_errors(
             [c.geometry for c in placed],
             [c.charge for c in placed],
@@ -117,6 +129,29 @@ def metrics(comparisons: Sequence[Comparison]) -> dict[str, Any]:
             )
             for charge, multiplicity in states
         ],
+    }
+
+
+def without_offsets(comparisons: Sequence[Comparison]) -> dict[str, Any] | None:
+    """Sum up errors of energies less an offset for each element, fitted by least squares.
+
+    Returns
+    -------
+    errors as in `metrics`, and ``offsets_eV`` by symbol, predicted minus reference; None where
+    there are no more frames than offsets
+    """
+    elements = sorted({z for c in comparisons for z in c.atomic_numbers})
+    counts = np.array([[c.atomic_numbers.count(z) for z in elements] for c in comparisons])
+    differences = np.array([c.energies[1] - c.energies[0] for c in comparisons])
+    if not elements or len(comparisons) <= np.linalg.matrix_rank(counts):
+        return None
+    offsets = np.linalg.lstsq(counts, differences, rcond=None)[0]
+    left = summary(
+        {"energy": differences - counts @ offsets}, np.array([c.n_atoms for c in comparisons])
+    )
+    symbols = [chemical_symbols[z] for z in elements]
+    return {name: value for name, value in left.items() if name.startswith("energy_")} | {
+        "offsets_eV": dict(zip(symbols, offsets.tolist(), strict=True))
     }
 
 

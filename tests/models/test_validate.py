@@ -12,7 +12,7 @@ from matplotlib.image import imread
 from rich.console import Console
 
 from md_runs.errors import InputError
-from md_runs.models.errors_table import errors_table
+from md_runs.models.errors_table import errors_table, offsets_line
 from md_runs.models.validation import Comparison, compare, metrics, plot_states, read_labelled
 from polcalc import PolarizedCalculator
 from potentials.build import build
@@ -62,6 +62,29 @@ def test_errors_overall_and_by_state():
         neutral["n_frames"],
         neutral["energy_mae_meV"],
     ) == (0, 1, 2, pytest.approx(2))
+
+
+def test_another_zero_of_energies_is_removed_element_by_element():
+    """Water, methane and hydrogen of a method with other atoms, and 3, -3, 3, … meV beside."""
+    compositions = [(8, 1, 1), (6, 1, 1, 1, 1), (1, 1), (6, 8), (8, 8), (6, 1, 1, 8)] * 4
+    shifts = {1: -0.5, 6: 45.0, 8: 10.0}
+    comparisons = [
+        Comparison(
+            0, 1, (0.0, sum(shifts[z] for z in numbers) + error), None, len(numbers)
+        )._replace(atomic_numbers=numbers)
+        for numbers, error in zip(compositions, [0.003] * 6 + [-0.003] * 6 + [0] * 12, strict=True)
+    ]
+    found = metrics(comparisons)
+    left = found["without_offsets"]
+    assert found["energy_mae_meV"] > 10_000
+    assert left["energy_mae_meV"] == pytest.approx(1.5, abs=1e-6)
+    assert left["energy_max_meV"] == pytest.approx(3, abs=1e-6)
+    assert left["offsets_eV"] == pytest.approx({"H": -0.5, "C": 45.0, "O": 10.0}, abs=1e-9)
+    assert "C +45.0000" in offsets_line(found) and "fitted by least squares" in offsets_line(found)
+    assert metrics(comparisons[:3])["without_offsets"] is None  # they would fit anything
+    console = Console(file=io.StringIO(), width=100)
+    console.print(errors_table(found))
+    assert "without offsets of elements" in console.file.getvalue()
 
 
 def test_without_reference_forces_there_are_no_force_errors(tmp_path):
