@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from md_runs.cli.config import ConfigFile
 from md_runs.errors import InputError, clear_endings
@@ -105,6 +105,18 @@ class QuickHelp:
         if option is not None:
             option.default = False
         return option
+
+
+class Group(QuickHelp, TyperGroup):
+    """Commands under one name, each listed with its whole first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """List the commands; what is longer than a line is wrapped, not cut."""
+        commands: dict[str, Any] = {n: self.get_command(ctx, n) for n in self.list_commands(ctx)}
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, command.get_short_help_str(10_000)) for name, command in commands.items()]
+            )
 
 
 class Command(QuickHelp, TyperCommand):

@@ -135,7 +135,7 @@ class PolarizedCalculator(Shareable, Calculator):
         self._domain = Domain(self.model.card, self.model.potential)
         self.begin()
         if asked is None:
-            _announce(DEFAULT, self.model.card.description)
+            _announce(DEFAULT)
         seen = self.model.potential.state_inputs
         self._partial_charges = PartialCharges(partial_charges, "partial_charges" in seen)
         self._fragments = _fragments(fragments, charge, multiplicity, seen)
@@ -563,9 +563,9 @@ def _default() -> str:
 
 
 @cache
-def _announce(name: str, description: str) -> None:
+def _announce(name: str) -> None:
     """Say once in a process which model answers those who named none."""
-    logger.warning("no model was named; this is %s: %s", name, description)
+    logger.warning("no model was named; %s answers (polcalc info %s)", name, name)
 
 
 class Resolved(NamedTuple):

@@ -79,6 +79,11 @@ def test_options_stand_under_what_the_command_does(polcalc, command: str, panel:
     ]
 
 
+def test_what_a_command_of_several_does_is_not_cut(polcalc) -> None:
+    shown = " ".join(polcalc("labels --help").output.split())
+    assert "singlet and triplet at every geometry." in shown and "..." not in shown.split("-h,")[1]
+
+
 def test_options_name_their_units(polcalc):
     """A number with a unit says so in its name."""
     names = {
@@ -289,7 +294,7 @@ def test_relax(polcalc, tmp_path):
         " --output out"
     )
     assert result.exit_code == 0, result.output
-    assert "C2H6O" in result.stdout
+    assert "ethanol.xyz" in result.stdout
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         "relaxed.extxyz",
         "relax.csv",

@@ -131,7 +131,19 @@ def test_numbers_keep_four_decimals_whatever_their_length(capsys):
     row = Row(0, "x" * 70, "C60H60", [0, 1, "a", "b"], steps, converged=True)
     show(table_of([row]))
     assert screen.width < 100
-    assert "-123456.7891  -123456.9123      -0.1232" in capsys.readouterr().out
+    assert "-123456.9123  -0.1232  0.0010  yes" in capsys.readouterr().out
+
+
+def test_the_table_fits_a_terminal(capsys):
+    """Of a drug with its name, and of a protein's energy."""
+    steps = [[0, -10815.78911, 1.0], [437, -10817.91234, 0.0099]]
+    row = Row(0, "paracetamol.xyz:1", "C8H9NO2", [0, 1, "a", "b"], steps, converged=True)
+    show(table_of([row, Row(1, "bad.xyz", "CH3Cl", problem="Cl is not known")]))
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert lines[2].split() == [
+        "paracetamol.xyz:1", "+0", "1", "437", "-10817.9123", "-2.1232", "0.0099", "yes"
+    ]  # fmt: skip
 
 
 def test_atoms_on_top_of_each_other_cost_their_row(folder):

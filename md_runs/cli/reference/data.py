@@ -7,10 +7,13 @@ from typing import Annotated
 
 import typer
 
-from md_runs.cli.commands import PLAIN, Command, does
+from md_runs.cli.commands import PLAIN, Command, Group, does
 
 app = typer.Typer(
-    help="Reference data: list known sets, fetch them, check a file.", no_args_is_help=True, **PLAIN
+    help="Reference data: list known sets, fetch them, check a file.",
+    no_args_is_help=True,
+    cls=Group,
+    **PLAIN,
 )
 
 Name = Annotated[

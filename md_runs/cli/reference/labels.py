@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from md_runs.cli import options as opt
-from md_runs.cli.commands import PLAIN, Command, does
+from md_runs.cli.commands import PLAIN, Command, Group, does
 
 app = typer.Typer(
     help="Compute reference data: known sets of ours, and cheap labels of any molecule.",
     no_args_is_help=True,
+    cls=Group,
     **PLAIN,
 )
 
