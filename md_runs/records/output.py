@@ -9,14 +9,15 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from md_runs.errors import InputError
 from md_runs.records.manifest import now
 from md_runs.signals import last_words
 from potentials.files import replacing, write_text
+
+if TYPE_CHECKING:  # the command that draws imports it; the others start without
+    from matplotlib.figure import Figure
 
 MANIFEST = "manifest.json"
 

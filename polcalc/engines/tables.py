@@ -81,14 +81,23 @@ def tabulate_filter(
     radial, network = copy.deepcopy(radial).double(), copy.deepcopy(network).double()
     device = next(network.parameters()).device
     intervals = 512
+
+    def filter_at(length: Tensor) -> Tensor:
+        values: Tensor = network(radial(length))
+        return values
+
+    knots = torch.linspace(0.0, cutoff, intervals + 1, dtype=torch.float64, device=device)
+    samples = _sample(filter_at, knots)
     while True:
-        knots = torch.linspace(0.0, cutoff, intervals + 1, dtype=torch.float64, device=device)
-        cubics = _cubics(lambda length: network(radial(length)), knots[:-1], knots[1:])
+        spacing = cutoff / intervals
+        middles = spacing * (torch.arange(intervals, dtype=torch.float64, device=device) + 0.5)
+        samples = _woven(samples, _sample(filter_at, middles))
+        cubics = _cubics(samples, spacing)
         error = TableError(intervals, *(cubics.errors.amax(0) / cubics.largest.amax(0)).tolist())
         if (
             error.value <= tolerance[0] and error.slope <= tolerance[1]
         ) or intervals >= MAX_INTERVALS:
-            return Table(cubics.coefficients, cutoff / intervals, error)
+            return Table(cubics.coefficients, spacing, error)
         intervals *= 2
 
 
@@ -139,14 +148,20 @@ def tabulate_by_cells(
     others may be, and fine there alone, what is read in a run stays small enough for the caches.
     """
     counts = [1] * CELLS
-    known: list[dict[int, _Cubics]] = [{} for _ in functions]  # by cell
+    ends = torch.arange(CELLS + 1, dtype=torch.float64) / CELLS * cutoff
+    at_ends = [_sample(function, ends) for function in functions]
+    # of each function and cell
+    sampled = [[_Samples(*(x[c : c + 2] for x in both)) for c in range(CELLS)] for both in at_ends]
+    known: list[dict[int, _Cubics]] = [{} for _ in functions]
     coarse = list(range(CELLS))
     while True:
-        left, right = _intervals(coarse, counts, cutoff)
         sizes = [counts[cell] for cell in coarse]
-        for cubics, function in zip(known, functions, strict=True):
-            new = _cubics(function, left, right)
-            cubics.update(zip(coarse, _split(new, sizes), strict=True))
+        middles = torch.cat([_middles(cell, counts[cell], cutoff) for cell in coarse])
+        for samples, cubics, function in zip(sampled, known, functions, strict=True):
+            new = (x.split(sizes) for x in _sample(function, middles))
+            for cell, *both in zip(coarse, *new, strict=True):
+                samples[cell] = _woven(samples[cell], _Samples(*both))
+                cubics[cell] = _cubics(samples[cell], cutoff / CELLS / counts[cell])
         joined = [_join([cubics[cell] for cell in range(CELLS)]) for cubics in known]
         errors = torch.stack([_relative(cubics) for cubics in joined]).amax(0)  # (K, 2)
         cell_of = torch.arange(CELLS).repeat_interleave(torch.tensor(counts))  # (K,)
@@ -159,6 +174,13 @@ def tabulate_by_cells(
             counts[cell] *= 2
 
 
+class _Samples(NamedTuple):
+    """A function at the ends and in the middle of K intervals, or at the ends alone."""
+
+    values: Tensor  # (2 K + 1, F), or (K + 1, F)
+    slopes: Tensor  # likewise
+
+
 class _Cubics(NamedTuple):
     """Cubics between two knots each, their errors in the middle, and what these are relative to."""
 
@@ -167,17 +189,23 @@ class _Cubics(NamedTuple):
     largest: Tensor  # (K, 2) value and slope in the middle
 
 
-def _intervals(cells: Sequence[int], counts: Sequence[int], cutoff: float) -> tuple[Tensor, Tensor]:
-    """Return where the intervals of some cells begin and end (K,)."""
-    ends = [
-        (cell + torch.arange(counts[cell] + 1, dtype=torch.float64) / counts[cell]) / CELLS * cutoff
-        for cell in cells
-    ]
-    return torch.cat([end[:-1] for end in ends]), torch.cat([end[1:] for end in ends])
+def _middles(cell: int, count: int, cutoff: float) -> Tensor:
+    """Return the middles of the intervals of a cell (K,)."""
+    within = (torch.arange(count, dtype=torch.float64) + 0.5) / count
+    return (cell + within) / CELLS * cutoff
 
 
-def _split(cubics: _Cubics, sizes: list[int]) -> list[_Cubics]:
-    return [_Cubics(*part) for part in zip(*(field.split(sizes) for field in cubics), strict=True)]
+def _woven(ends: _Samples, middles: _Samples) -> _Samples:
+    """Put samples in the middle of intervals between those at their ends.
+
+    They are the ends of intervals half as wide: nothing is evaluated twice.
+    """
+    woven = []
+    for old, new in zip(ends, middles, strict=True):
+        both = old.new_empty(len(old) + len(new), old.shape[1])
+        both[::2], both[1::2] = old, new
+        woven.append(both)
+    return _Samples(*woven)
 
 
 def _join(parts: Sequence[_Cubics]) -> _Cubics:
@@ -189,13 +217,12 @@ def _relative(cubics: _Cubics) -> Tensor:
     return cubics.errors / cubics.largest.flip(0).cummax(0).values.flip(0)
 
 
-def _cubics(function: Function, begin: Tensor, end: Tensor) -> _Cubics:
-    """Fit cubics to values and slopes of a function at both ends of intervals (K,)."""
-    spacing = (end - begin)[:, None]  # (K, 1)
-    values, slopes = _sample(function, torch.cat([begin, end, 0.5 * (begin + end)]))
-    left, right, exact = values.chunk(3)  # (K, F) each
-    left_slope, right_slope, exact_slope = slopes.chunk(3)
-    left_slope, right_slope = spacing * left_slope, spacing * right_slope
+def _cubics(samples: _Samples, spacing: float) -> _Cubics:
+    """Fit cubics to values and slopes at both ends of intervals of one width in Å."""
+    values, slopes = samples
+    left, exact, right = values[:-1:2], values[1::2], values[2::2]  # (K, F) each
+    left_slope, exact_slope = spacing * slopes[:-1:2], slopes[1::2]
+    right_slope = spacing * slopes[2::2]
     c2 = 3 * (right - left) - 2 * left_slope - right_slope
     c3 = 2 * (left - right) + left_slope + right_slope
     middle = left + 0.5 * left_slope + 0.25 * c2 + 0.125 * c3
@@ -208,7 +235,7 @@ def _cubics(function: Function, begin: Tensor, end: Tensor) -> _Cubics:
     )
 
 
-def _sample(function: Function, lengths: Tensor) -> tuple[Tensor, Tensor]:
+def _sample(function: Function, lengths: Tensor) -> _Samples:
     """Return values and slopes (N, F), these as the derivative of a backward pass by its input."""
     with torch.enable_grad():
         lengths = lengths.detach().requires_grad_()
@@ -216,4 +243,4 @@ def _sample(function: Function, lengths: Tensor) -> tuple[Tensor, Tensor]:
         cotangent = torch.zeros_like(values, requires_grad=True)
         (pulled,) = torch.autograd.grad(values, lengths, cotangent, create_graph=True)
         (slopes,) = torch.autograd.grad(pulled, cotangent, torch.ones_like(pulled))
-    return values.detach(), slopes
+    return _Samples(values.detach(), slopes)

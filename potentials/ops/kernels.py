@@ -20,6 +20,7 @@ works without.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -33,11 +34,24 @@ try:
 except ImportError:  # no compiler at installation
     _kernels = None
 
+OPERATORS = library.Library("polcalc", "FRAGMENT")
 STENCIL = 8  # nodes that a value between them is made of
 # which filter acts on each of the nine components: I, A (3), S (5)
 PART = (0, 1, 1, 1, 2, 2, 2, 2, 2)
 # parity of the components under u -> -u, and under transposition
 ODD = (1.0, -1.0, -1.0, -1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+
+
+def _operator(function: Callable[..., Tensor]) -> Any:
+    """Make an operator of torch of a function without side effects.
+
+    `library.custom_op` would import the compiler of torch at the first call, half a second.
+    """
+    name = function.__name__.removeprefix("_")
+    schema = name + library.infer_schema(function, mutates_args=())
+    OPERATORS.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
+    OPERATORS.impl(name, function, "CompositeExplicitAutograd")
+    return getattr(torch.ops.polcalc, name).default
 
 
 def convolve(
@@ -60,7 +74,7 @@ def convolve(
     return result
 
 
-@library.custom_op("polcalc::convolve_slot", mutates_args=())
+@_operator
 def _convolve_slot(k: int, a: Tensor, b: Tensor, c: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
     """Differentiate Σ φ f (x_j g_i + x_i g_j) by slot k of (φ, f, x, g), given the others in order.
 
@@ -131,7 +145,7 @@ def interpolate(first: Tensor, weights: Tensor, nodes: Tensor) -> Tensor:
     return result
 
 
-@library.custom_op("polcalc::embed_slot", mutates_args=())
+@_operator
 def _embed_slot(
     k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_points: int
 ) -> Tensor:
@@ -150,7 +164,7 @@ def _embed_slot(
     return _EMBED_SLOTS[k](slots[0], slots[1], slots[2], slots[3], idx_i, idx_j)
 
 
-@library.custom_op("polcalc::interpolate_slot", mutates_args=())
+@_operator
 def _interpolate_slot(k: int, left: Tensor, right: Tensor, first: Tensor, n_nodes: int) -> Tensor:
     """Differentiate Σ w_pk t_(first_p + k) g_p by slot k of (w, t, g), given the other two."""
     shape = _interpolate_shape(k, right, len(first), n_nodes)
@@ -169,7 +183,7 @@ def _interpolate_slot(k: int, left: Tensor, right: Tensor, first: Tensor, n_node
     return right.new_zeros(shape).index_add_(0, rows.flatten(), spread.flatten(0, 1))
 
 
-@library.custom_op("polcalc::product", mutates_args=())
+@_operator
 def _product(x: Tensor, y: Tensor, symmetric: bool, transposed: int) -> Tensor:
     """Compute XY (transposed = 0), XᵀY (1) or XYᵀ (2), with the other order added if symmetric."""
     if _compiled(x, y):
@@ -186,23 +200,21 @@ def _product(x: Tensor, y: Tensor, symmetric: bool, transposed: int) -> Tensor:
 # Shapes, for compilation, and derivatives: slots of the same forms.
 
 
-@_convolve_slot.register_fake
-def _(k: int, a: Tensor, b: Tensor, c: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
+def _convolve_fake(k: int, a: Tensor, b: Tensor, c: Tensor, idx_i: Tensor, idx_j: Tensor) -> Tensor:
     return c.new_empty(_convolve_shape(k, c, len(idx_i)))
 
 
-@_embed_slot.register_fake
-def _(k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_points: int) -> Tensor:
+def _embed_fake(
+    k: int, others: list[Tensor], idx_i: Tensor, idx_j: Tensor, n_points: int
+) -> Tensor:
     return others[0].new_empty(_embed_shape(k, others, len(idx_i), n_points))
 
 
-@_interpolate_slot.register_fake
-def _(k: int, left: Tensor, right: Tensor, first: Tensor, n_nodes: int) -> Tensor:
+def _interpolate_fake(k: int, left: Tensor, right: Tensor, first: Tensor, n_nodes: int) -> Tensor:
     return right.new_empty(_interpolate_shape(k, right, len(first), n_nodes))
 
 
-@_product.register_fake
-def _(x: Tensor, y: Tensor, symmetric: bool, transposed: int) -> Tensor:
+def _product_fake(x: Tensor, y: Tensor, symmetric: bool, transposed: int) -> Tensor:
     return x.new_empty(x.shape)
 
 
@@ -278,10 +290,18 @@ def _product_gradient(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     return (_product(grad, y, symmetric, 0), _product(grad, x, symmetric, 1), None, None)
 
 
-_convolve_slot.register_autograd(_convolve_gradient, setup_context=_keep_convolve)
-_embed_slot.register_autograd(_embed_gradient, setup_context=_keep_embed)
-_interpolate_slot.register_autograd(_interpolate_gradient, setup_context=_keep_interpolate)
-_product.register_autograd(_product_gradient, setup_context=_keep_product)
+library.register_fake(_convolve_slot, _convolve_fake, lib=OPERATORS)
+library.register_fake(_embed_slot, _embed_fake, lib=OPERATORS)
+library.register_fake(_interpolate_slot, _interpolate_fake, lib=OPERATORS)
+library.register_fake(_product, _product_fake, lib=OPERATORS)
+library.register_autograd(
+    _convolve_slot, _convolve_gradient, setup_context=_keep_convolve, lib=OPERATORS
+)
+library.register_autograd(_embed_slot, _embed_gradient, setup_context=_keep_embed, lib=OPERATORS)
+library.register_autograd(
+    _interpolate_slot, _interpolate_gradient, setup_context=_keep_interpolate, lib=OPERATORS
+)
+library.register_autograd(_product, _product_gradient, setup_context=_keep_product, lib=OPERATORS)
 
 
 # The compiled extension works on contiguous arrays, and checks shapes and indices.
