@@ -83,18 +83,22 @@ def vibrations(runs: Sequence[Run]) -> Section | None:
                 axes.plot(
                     curve.x, curve.mean, color=colour(1 + elements.index(name)), lw=0.8, label=name
                 )
-        fastest = highest_wavenumber(run.trajectory.interval_fs)
+        interval_fs = run.trajectory.velocity_interval_fs
+        fastest = highest_wavenumber(interval_fs)
         if fastest < FASTEST_PER_CM:
             warnings.append(
-                f"{run.name}: frames every {run.trajectory.interval_fs:g} fs show motion up to"
-                f" {fastest:.0f} cm⁻¹ only; faster vibrations are folded back into the picture. Run"
-                " with a smaller --trajectory-every, a frame every 4 fs or less, for a true"
-                " spectrum."
+                f"{run.name}: velocities every {interval_fs:g} fs show motion up to {fastest:.0f}"
+                " cm⁻¹ only; faster vibrations are folded back into the picture. Run with a"
+                " smaller --velocities-every, 4 fs or less, for a true spectrum."
             )
     axes.set_xlabel("wavenumber (cm⁻¹)")
     axes.set_ylabel("modes per cm⁻¹")
     axes.set_xlim(
-        0, min(FASTEST_PER_CM, max(highest_wavenumber(run.trajectory.interval_fs) for run in runs))
+        0,
+        min(
+            FASTEST_PER_CM,
+            max(highest_wavenumber(run.trajectory.velocity_interval_fs) for run in runs),
+        ),
     )
     axes.set_ylim(bottom=0)
     if len(runs) == 1:
@@ -187,9 +191,10 @@ def _blocks(run: Run) -> list[slice]:
 def _correlation_curve(run: Run) -> Curve:
     masses, velocities = run.atoms.get_masses(), _velocities(run)
     values = [velocity_autocorrelation(velocities[block], masses) for block in _blocks(run)]
-    shown = min(len(values[0]) // 2, int(SHOWN_FS / run.trajectory.interval_fs) + 1)
+    shown = min(len(values[0]) // 2, int(SHOWN_FS / run.trajectory.velocity_interval_fs) + 1)
     return Curve(
-        np.arange(shown) * run.trajectory.interval_fs, *over_blocks(np.array(values)[:, :shown])
+        np.arange(shown) * run.trajectory.velocity_interval_fs,
+        *over_blocks(np.array(values)[:, :shown]),
     )
 
 
@@ -201,7 +206,7 @@ def _density_curves(run: Run, elements: Sequence[str]) -> dict[str, Curve]:
     )
     spectra = [
         vibrational_density(
-            velocities[block], masses, run.trajectory.interval_fs, run.degrees_of_freedom
+            velocities[block], masses, run.trajectory.velocity_interval_fs, run.degrees_of_freedom
         )
         for block in _blocks(run)
     ]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import h5py
 import numpy as np
 from ase import Atoms, units
 
@@ -23,6 +24,8 @@ from md_runs.records.trajectory import (
     PARTICLES,
     STEP,
     TIME,
+    VELOCITIES,
+    VELOCITY_SERIES,
     group_of,
     open_trajectory,
 )
@@ -43,7 +46,8 @@ class Trajectory(NamedTuple):
 
     time_fs: Floats  # (F,)
     positions: Floats  # (F, N, 3) Å
-    velocities: Floats  # (F, N, 3) Å/fs
+    velocity_time_fs: Floats  # (V,) of velocities alone, more often than frames
+    velocities: Floats  # (V, N, 3) Å/fs
     cells: Floats | None  # (F, 3, 3) Å
     polarization: Floats | None  # (F, N, 3) Å
 
@@ -54,18 +58,28 @@ class Trajectory(NamedTuple):
         ------
         ValueError
         """
-        shape = (len(self.time_fs), n_atoms, 3)
-        for name in ("positions", "velocities"):
-            values = getattr(self, name)
-            if values.shape != shape or not np.isfinite(values).all():
+        for name, moments, values in (
+            ("positions", self.time_fs, self.positions),
+            ("velocities", self.velocity_time_fs, self.velocities),
+        ):
+            if values.shape != (len(moments), n_atoms, 3) or not np.isfinite(values).all():
                 raise ValueError(f"{name} are not finite numbers of every atom in every frame")
-        if not np.isfinite(self.time_fs).all() or (np.diff(self.time_fs) <= 0).any():
-            raise ValueError("time does not go on")
+            if not np.isfinite(moments).all() or (np.diff(moments) <= 0).any():
+                raise ValueError("time does not go on")
 
     @property
     def interval_fs(self) -> float:
         """Time between frames."""
-        return float((self.time_fs[-1] - self.time_fs[0]) / (len(self.time_fs) - 1))
+        return _interval(self.time_fs)
+
+    @property
+    def velocity_interval_fs(self) -> float:
+        """Time between velocities."""
+        return _interval(self.velocity_time_fs)
+
+
+def _interval(moments: Floats) -> float:
+    return float((moments[-1] - moments[0]) / (len(moments) - 1))
 
 
 class Run(NamedTuple):
@@ -193,10 +207,14 @@ def _read_trajectory(path: Path, start_fs: float, every: int) -> tuple[Atoms, Tr
             )
         has_cell, box = "edges" in particles["box"], particles["box"]
         moved = group_of("polarization")
+        velocity_time_fs, velocities = _read_velocities(file, start_fs)
+        if len(velocity_time_fs) < MIN_FRAMES:  # there are only those of frames
+            velocity_time_fs, velocities = moments[wanted], particles["velocity/value"][wanted]
         trajectory = Trajectory(
             time_fs=moments[wanted],
             positions=particles["position/value"][wanted],
-            velocities=particles["velocity/value"][wanted],
+            velocity_time_fs=velocity_time_fs,
+            velocities=velocities,
             cells=box["edges/value"][wanted] if has_cell else None,
             polarization=file[moved]["value"][wanted] if moved in file else None,
         )
@@ -204,11 +222,21 @@ def _read_trajectory(path: Path, start_fs: float, every: int) -> tuple[Atoms, Tr
             numbers=particles["species"][()],
             positions=trajectory.positions[0],
             masses=particles["mass"][()],
-            velocities=trajectory.velocities[0] * A_PER_FS,
+            velocities=particles["velocity/value"][first] * A_PER_FS,
             cell=trajectory.cells[0] if trajectory.cells is not None else None,
             pbc=[flag == b"periodic" for flag in box.attrs["boundary"]],
         )
     return atoms, trajectory
+
+
+def _read_velocities(file: h5py.File, start_fs: float) -> tuple[Floats, Floats]:
+    """Read times (V,) fs and velocities (V, N, 3) Å/fs that are kept alone; none in older files."""
+    if VELOCITIES not in file:
+        return np.zeros(0), np.zeros((0, 0, 3))
+    _, moments, values = (file[name] for name in VELOCITY_SERIES)
+    count = min(len(moments), len(values))  # the writer may have been killed between the two
+    first = int(np.searchsorted(moments[:count], start_fs))
+    return moments[first:count], values[first:count]
 
 
 def _names(directories: Sequence[Path]) -> list[str]:

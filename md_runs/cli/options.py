@@ -390,6 +390,16 @@ MaybeOutput = Annotated[
         rich_help_panel=FILES,
     ),
 ]
+VelocitiesEvery = Annotated[
+    int | None,
+    typer.Option(
+        "--velocities-every",
+        min=0,
+        show_default=False,
+        help="Steps between velocities kept alone, for spectra. Default: 2 fs; 0 keeps none.",
+        rich_help_panel=FILES,
+    ),
+]
 TrajectoryEvery = Annotated[
     int,
     typer.Option(

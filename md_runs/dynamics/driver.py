@@ -207,6 +207,7 @@ class Dynamics:
             self.atoms,
             charge=self.charge,
             multiplicity=self.multiplicity,
+            interval_fs=self.options.trajectory_every * self.options.timestep_fs,
         )
         columns = (*phase.columns, *further_columns(self.atoms))
         records = Records(
@@ -236,8 +237,10 @@ class Dynamics:
                 output / files.trajectory,
                 self.atoms,
                 facts["n_frames"],
+                facts["n_velocities"],
                 charge=self.charge,
                 multiplicity=self.multiplicity,
+                interval_fs=self.options.trajectory_every * self.options.timestep_fs,
             )
             log = Log.cut_back(output / files.log, facts["log_bytes"])
             write_text(output / MANIFEST, to_json(manifest))

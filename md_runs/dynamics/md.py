@@ -32,6 +32,7 @@ from polcalc import PolarizedCalculator
 
 # options that a restart takes
 FRAME_BYTES_PER_ATOM = 72  # positions, velocities and forces in double precision
+VELOCITY_BYTES_PER_ATOM = 12  # in single precision
 N_TIMED = 5  # evaluations of a dry run
 WITH_RESTART = {"restart", "allow_changes", "steps", "model", "device", "dtype", "engine"}
 
@@ -70,6 +71,7 @@ def md(
     engine: str = "auto",
     output: Path = Path("polcalc-md"),
     trajectory_every: int = 20,
+    velocities_every: int | None = None,
     log_every: int = 10,
     extxyz: bool = False,
     checkpoint_every: int = 10000,
@@ -171,7 +173,9 @@ def _plan_table(dynamics: Dynamics, plan: DynamicsOptions, output: Path) -> Tabl
         for phase in phases
     ]
     frames = steps[-1] // plan.trajectory_every + 1
-    megabytes = frames * len(atoms) * FRAME_BYTES_PER_ATOM / 1e6
+    alone = steps[-1] // plan.velocities_every + 1 if plan.velocities_every else 0
+    per_atom = frames * FRAME_BYTES_PER_ATOM + alone * VELOCITY_BYTES_PER_ATOM
+    megabytes = len(atoms) * per_atom / 1e6
     seconds = _seconds_per_step(atoms)
     table = Table.grid(padding=(0, 2))
     table.add_column(style="bold")

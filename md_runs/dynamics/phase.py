@@ -225,6 +225,8 @@ class Run:
             attach(integrator.settle, SETTLE_EVERY)
         attach(self.recorder.sample, self.options.log_every)
         attach(self.recorder.frame, self.options.trajectory_every)
+        if self.options.velocities_every:
+            attach(self.recorder.velocities, self.options.velocities_every)
         # the last: it tells how far the records go
         attach(self.save, self.options.checkpoint_every)
 
@@ -269,7 +271,7 @@ class Run:
 
     def drop(self) -> None:
         """Leave the records as they are: the disk does not take more."""
-        self.recorder.trajectory.frames.clear()
+        self.recorder.trajectory.drop()
         with suppress(OSError):
             self.log.file.close()
 

@@ -20,6 +20,7 @@ Barostat = Literal["isotropic", "full"]
 THERMOSTAT_TIME_FS, BAROSTAT_TIME_FS = 100.0, 1000.0
 PRESSURE_GPA = 1e-4  # 1 bar
 STEPS_PER_PERIOD = 20  # of a field at least, or steps would not follow it
+VELOCITIES_FS = 2.0  # between velocities; 8 fs is half a period of the fastest bond, O–H
 THERMOSTATS_WITH_BAROSTAT = ("langevin", "nose-hoover")
 
 
@@ -102,6 +103,7 @@ class DynamicsOptions:
     fix_bonds: str | None = None
     relax_first: bool = False
     trajectory_every: int = 20
+    velocities_every: int | None = None
     log_every: int = 10
     extxyz: bool = False
     checkpoint_every: int = 10_000
@@ -112,6 +114,7 @@ class DynamicsOptions:
     def __post_init__(self) -> None:
         """Refuse what contradicts itself; fill in what the ensemble needs."""
         self._refuse_what_has_no_use()
+        self._check_timestep()
         self._fill_in()
         self._check_temperatures()
         self._check_times()
@@ -205,7 +208,8 @@ class DynamicsOptions:
 
     def _fill_in(self) -> None:
         defaults: dict[str, object] = {
-            "rigid_motion": "start" if self.velocities == "thermal" else "never"
+            "rigid_motion": "start" if self.velocities == "thermal" else "never",
+            "velocities_every": max(1, round(VELOCITIES_FS / self.timestep_fs)),
         }
         if self.equilibrate_ps:
             defaults["equilibrate_thermostat"] = "langevin"
@@ -235,12 +239,14 @@ class DynamicsOptions:
             if value is not None and (not value >= 0 or cold):
                 raise InputError(f"`--{name}` must be positive; got {value} K. Use kelvin.")
 
-    def _check_times(self) -> None:
+    def _check_timestep(self) -> None:
         if not self.timestep_fs > 0:
             raise InputError(
                 f"`--timestep-fs` must be positive; got {self.timestep_fs} fs. Take 0.5 with"
                 " hydrogen."
             )
+
+    def _check_times(self) -> None:
         for name, value, usual in (
             ("thermostat-time-fs", self.thermostat_time_fs, THERMOSTAT_TIME_FS),
             ("barostat-time-fs", self.barostat_time_fs, BAROSTAT_TIME_FS),

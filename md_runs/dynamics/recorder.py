@@ -119,7 +119,7 @@ class Log:
 
 
 class Recorder:
-    """Observers of a run: `sample` writes the log, `frame` the trajectory.
+    """Observers of a run: `sample` writes the log, `frame` and `velocities` the trajectory.
 
     ``target_K`` tells what the thermostat aims at.
     """
@@ -180,6 +180,10 @@ class Recorder:
         """Hand a frame to the trajectory."""
         self.trajectory.append(self.step, self.time_fs, self.atoms)
 
+    def velocities(self) -> None:
+        """Hand velocities alone to the trajectory."""
+        self.trajectory.append_velocities(self.step, self.time_fs, self.atoms)
+
     def snapshot(self) -> Atoms:
         """Copy the structure as it is, with what is needed to go on from it."""
         atoms: Atoms = self.atoms.copy()
@@ -190,7 +194,7 @@ class Recorder:
 
     def sync(self) -> dict[str, int]:
         """Wait until the disk has everything; return how far the files go."""
-        return {"log_bytes": self.log.sync(), "n_frames": self.trajectory.sync()}
+        return {"log_bytes": self.log.sync(), **self.trajectory.sync()}
 
     def close(self) -> None:
         """Write what is still in memory."""

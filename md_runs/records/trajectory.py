@@ -5,6 +5,11 @@
 What a model predicts beyond energy and forces is there under its name in the table of quantities:
 ``polarization`` of moving points, charges of atoms, the dipole. Every dataset carries its unit.
 Forces are in kJ/mol/Å, because readers of H5MD know no eV; `read_trajectory` gives ASE units back.
+``observables/dt`` is the time between frames in ps, where MDAnalysis looks for it.
+
+``parameters/velocities`` holds velocities alone, in single precision and more often than frames:
+spectra need them every 2 fs. Readers take what is below ``particles`` for frames, so they are not
+there.
 
 Frames are collected in memory and written in blocks. The file is open for a millisecond per block,
 in HDF5's single-writer mode, which orders the writes so that the file is readable whenever the
@@ -39,8 +44,10 @@ Array = npt.NDArray[Any]
 PARTICLES, OBSERVABLES = "particles/trajectory", "observables"
 # shared by all, through hard links
 STEP, TIME = f"{PARTICLES}/position/step", f"{PARTICLES}/position/time"
+VELOCITIES = "parameters/velocities"
 EV_PER_A = units.kJ / units.mol  # eV/Å of one kJ/mol/Å
 A_PER_FS = 1 / units.fs  # ASE velocity of one Å/fs
+VELOCITY_SERIES = tuple(f"{VELOCITIES}/{name}" for name in ("step", "time", "value"))
 FORMAT = ("v110", "v110")  # the oldest HDF5 format with single-writer mode
 CHUNK_BYTES = 2**18
 BOND = 1.25  # of the sum of covalent radii
@@ -62,34 +69,56 @@ class TrajectoryWriter:
     atoms : Atoms        species, masses, pbc; positions in Å
     charge : float       total charge in e
     multiplicity : int   2S + 1
+    interval_fs : float  between frames
     author : str
     """
 
     def __init__(
-        self, path: Path, atoms: Atoms, *, charge: int, multiplicity: int, author: str = "polcalc"
+        self,
+        path: Path,
+        atoms: Atoms,
+        *,
+        charge: int,
+        multiplicity: int,
+        interval_fs: float,
+        author: str = "polcalc",
     ) -> None:
         self.path, self.charge, self.multiplicity = path, charge, multiplicity
+        self.interval_fs = interval_fs
         self.has_cell = bool(atoms.cell.rank == 3)
         self.further = tuple(further_quantities(atoms))
         self.block = max(1, min(1000, CHUNK_BYTES // (24 * len(atoms))))  # frames in memory at most
+        self.velocity_block = max(1, min(1000, CHUNK_BYTES // (12 * len(atoms))))
         self.frames: list[dict[str, Any]] = []
-        self.last_flush, self.n_frames = time.monotonic(), 0
+        self.velocities: list[tuple[int, float, Array]] = []
+        self.per_mass = 1 / (A_PER_FS * atoms.get_masses()[:, None])  # momenta to Å/fs
+        self.last_flush, self.n_frames, self.n_velocities = time.monotonic(), 0, 0
         if path.exists():
             raise FileExistsError(f"{path} exists.")
         # for the largest block: two chunks of everything
         self.room = 2 * self.block * 24 * (4 * len(atoms) + 3) + ROOM_BYTES
+        self.room += 2 * self.velocity_block * (12 * len(atoms) + 16)
         with replacing(path) as temporary:
             with temporary.open("xb") as empty:
                 reserve(empty.fileno(), self.room)
             with h5py.File(temporary, "w", libver=FORMAT) as file:
                 _write_header(file, author)
                 _make_datasets(file, atoms, self.block, self.has_cell, self.further)
+                _make_velocities(file, len(atoms), self.velocity_block)
 
     @classmethod
     def cut_back(
-        cls, path: Path, atoms: Atoms, n_frames: int, *, charge: int, multiplicity: int
+        cls,
+        path: Path,
+        atoms: Atoms,
+        n_frames: int,
+        n_velocities: int,
+        *,
+        charge: int,
+        multiplicity: int,
+        interval_fs: float,
     ) -> TrajectoryWriter:
-        """Go on with a file after its first frames; what follows them is dropped.
+        """Go on with a file after its first frames and velocities; what follows is dropped.
 
         The frames are copied to a new file, which takes the place of the old one: a file that was
         killed within a write may hold anything behind its last whole frame.
@@ -101,19 +130,30 @@ class TrajectoryWriter:
         new = path.with_name(f".{path.name}.cut")
         new.unlink(missing_ok=True)
         try:
-            writer = cls(new, atoms, charge=charge, multiplicity=multiplicity)
+            writer = cls(
+                new, atoms, charge=charge, multiplicity=multiplicity, interval_fs=interval_fs
+            )
             writer._make_room(path.stat().st_size)
             with _opened(path) as old, h5py.File(new, "r+", libver=FORMAT) as file:
                 if (found := min(len(values) for values in _along_time(old))) < n_frames:
                     raise ValueError(f"{path} must hold at least {n_frames} frames; got {found}.")
-                for name in writer.datasets:
-                    for start in range(0, n_frames, writer.block):
-                        _extend(file[name], old[name][start : min(start + writer.block, n_frames)])
+                series = [old[name] for name in VELOCITY_SERIES]
+                if (found := min(len(values) for values in series)) < n_velocities:
+                    raise ValueError(
+                        f"{path} must hold velocities at {n_velocities} times; got {found}."
+                    )
+                for names, count, block in (
+                    (writer.datasets, n_frames, writer.block),
+                    (VELOCITY_SERIES, n_velocities, writer.velocity_block),
+                ):
+                    for name in names:
+                        for start in range(0, count, block):
+                            _extend(file[name], old[name][start : min(start + block, count)])
             sync_file(new)
             os.replace(new, path)
         finally:
             new.unlink(missing_ok=True)
-        writer.path, writer.n_frames = path, n_frames
+        writer.path, writer.n_frames, writer.n_velocities = path, n_frames, n_velocities
         return writer
 
     @property
@@ -121,7 +161,7 @@ class TrajectoryWriter:
         """Names of everything that has a row per frame."""
         observables = [
             f"{OBSERVABLES}/{name}/value"
-            for name in ("potential_energy", "kinetic_energy", "charge", "multiplicity")
+            for name in ("potential_energy", "kinetic_energy", "charge", "multiplicity", "dt")
         ]
         box = [f"{PARTICLES}/box/edges/value"] if self.has_cell else []
         further = [f"{group_of(name)}/value" for name in self.further]
@@ -146,6 +186,7 @@ class TrajectoryWriter:
             f"{OBSERVABLES}/kinetic_energy/value": atoms.get_kinetic_energy(),
             f"{OBSERVABLES}/charge/value": self.charge,
             f"{OBSERVABLES}/multiplicity/value": self.multiplicity,
+            f"{OBSERVABLES}/dt/value": self.interval_fs / 1000,
         }
         if self.has_cell:
             frame[f"{PARTICLES}/box/edges/value"] = atoms.cell.array.copy()
@@ -156,23 +197,40 @@ class TrajectoryWriter:
         if len(self.frames) >= self.block or time.monotonic() - self.last_flush > FLUSH_SECONDS:
             self.flush()
 
+    def append_velocities(self, step: int, time_fs: float, atoms: Atoms) -> None:
+        """Take velocities alone."""
+        momenta = atoms.arrays["momenta"]
+        self.velocities.append((step, time_fs, (momenta * self.per_mass).astype(np.float32)))
+        self.n_velocities += 1
+        if len(self.velocities) >= self.velocity_block:
+            self.flush()
+
     def flush(self) -> None:
         """Write what is in memory."""
         self.last_flush = time.monotonic()
-        if not self.frames:
+        if not (self.frames or self.velocities):
             return
         self._make_room(self.room)
         with h5py.File(self.path, "r+", libver=FORMAT) as file:
             file.swmr_mode = True
-            for name in self.frames[0]:
+            for name in self.frames[0] if self.frames else ():
                 _extend(file[name], np.array([frame[name] for frame in self.frames]))
-        self.frames.clear()
+            for name, rows in zip(
+                VELOCITY_SERIES, zip(*self.velocities, strict=True), strict=False
+            ):
+                _extend(file[name], np.array(rows))
+        self.drop()
 
-    def sync(self) -> int:
-        """Wait until the disk has every frame; return how many there are."""
+    def drop(self) -> None:
+        """Forget what is in memory."""
+        self.frames.clear()
+        self.velocities.clear()
+
+    def sync(self) -> dict[str, int]:
+        """Wait until the disk has everything; return how many frames and velocities there are."""
         self.flush()
         sync_file(self.path)
-        return self.n_frames
+        return {"n_frames": self.n_frames, "n_velocities": self.n_velocities}
 
     def _make_room(self, n_bytes: int) -> None:
         """Take the space of the next writes from the disk: HDF5 does not survive a full one.
@@ -311,6 +369,25 @@ def _make_datasets(
     add(f"{OBSERVABLES}/kinetic_energy", (), "f8", "eV")
     add(f"{OBSERVABLES}/charge", (), "f8", "e")
     add(f"{OBSERVABLES}/multiplicity", (), "i8", None)
+    add(f"{OBSERVABLES}/dt", (), "f8", "ps")
+
+
+def _make_velocities(file: h5py.File, n_atoms: int, block: int) -> None:
+    """Create the series of velocities alone, empty."""
+    for name, shape, dtype, unit in (
+        ("step", (), "i8", None),
+        ("time", (), "f8", "fs"),
+        ("value", (n_atoms, 3), "f4", "Angstrom fs-1"),
+    ):
+        made = file.create_dataset(
+            f"{VELOCITIES}/{name}",
+            (0, *shape),
+            maxshape=(None, *shape),
+            chunks=(block if shape else 1024, *shape),
+            dtype=dtype,
+        )
+        if unit:
+            made.attrs["unit"] = unit
 
 
 def _describe_atoms(file: h5py.File, atoms: Atoms) -> None:

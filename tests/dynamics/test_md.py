@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -179,6 +180,24 @@ def test_velocities_of_the_structure_go_on(tmp_path):
     run(halves, tmp_path / "first", ensemble="nve", steps=50, seed=5)
     run(halves, tmp_path / "second", ensemble="nve", steps=50, velocities="structure")
     assert np.abs(whole.positions - halves.positions).max() < 1e-12
+
+
+@pytest.mark.parametrize(
+    ("timestep_fs", "steps"), [(0.5, 4), (0.25, 8), (1.0, 2), (2.0, 1), (3.0, 1)]
+)
+def test_velocities_are_kept_every_2_fs(timestep_fs, steps):
+    assert DynamicsOptions(timestep_fs=timestep_fs).velocities_every == steps
+    assert DynamicsOptions(timestep_fs=timestep_fs, velocities_every=0).velocities_every == 0
+
+
+def test_a_run_keeps_velocities_between_frames(tmp_path):
+    run(sprung(), tmp_path / "run", steps=40)
+    with h5py.File(tmp_path / "run" / "trajectory.h5md") as file:
+        assert file["parameters/velocities/time"][()].tolist() == [2.0 * n for n in range(11)]
+        frames = file["particles/trajectory/velocity"]
+        assert frames["time"][()].tolist() == [0.0, 10.0, 20.0]
+        alone = file["parameters/velocities/value"][::5]
+        np.testing.assert_allclose(alone, frames["value"][()], rtol=1e-6)
 
 
 # ---- what is refused

@@ -511,7 +511,7 @@ def test_a_read_only_place_is_told_before_anything_is_done(polcalc, tmp_path, mo
 def test_killed_between_opening_and_single_writer_mode(tmp_path):
     """HDF5 alone cannot open such a file again."""
     path, atoms = tmp_path / "t.h5md", sprung()
-    writer = TrajectoryWriter(path, atoms, charge=0, multiplicity=1)
+    writer = TrajectoryWriter(path, atoms, charge=0, multiplicity=1, interval_fs=5.0)
     for n in range(5):
         writer.append(n, float(n), atoms)
     writer.flush()
@@ -524,7 +524,7 @@ def test_killed_between_opening_and_single_writer_mode(tmp_path):
 
 def test_killed_between_making_room_and_writing(tmp_path):
     path, atoms = tmp_path / "t.h5md", sprung()
-    writer = TrajectoryWriter(path, atoms, charge=0, multiplicity=1)
+    writer = TrajectoryWriter(path, atoms, charge=0, multiplicity=1, interval_fs=5.0)
     for n in range(5):
         writer.append(n, float(n), atoms)
         writer.flush()

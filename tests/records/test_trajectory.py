@@ -35,7 +35,7 @@ def frames_of(atoms: Atoms, number: int) -> list[Atoms]:
 
 
 def write(path: Path, frames: list[Atoms], flush_each: int = 1000) -> None:
-    writer = TrajectoryWriter(path, frames[0], charge=-1, multiplicity=3)
+    writer = TrajectoryWriter(path, frames[0], charge=-1, multiplicity=3, interval_fs=5.0)
     for n, frame in enumerate(frames):
         writer.append(10 * n, 5.0 * n, frame)
         if n % flush_each == flush_each - 1:
@@ -68,6 +68,31 @@ def test_frames_come_back(make, flush_each, tmp_path):
         assert np.allclose(old.get_forces(), new.get_forces(), rtol=1e-14)
         assert new.get_potential_energy() == old.get_potential_energy()
         assert new.info == {"charge": -1, "multiplicity": 3, "step": 10 * n, "time_fs": 5.0 * n}
+
+
+def test_velocities_alone_come_back_and_frames_do_not_change(tmp_path):
+    """Those of five times as many moments, in Å/fs, also after the file was cut back."""
+    path, frames = tmp_path / "t.h5md", frames_of(sprung(), 50)
+    writer = TrajectoryWriter(path, frames[0], charge=0, multiplicity=1, interval_fs=10.0)
+    for n, frame in enumerate(frames):
+        writer.append_velocities(4 * n, 2.0 * n, frame)
+        if n % 5 == 0:
+            writer.append(4 * n, 2.0 * n, frame)
+    assert writer.sync() == {"n_frames": 10, "n_velocities": 50}
+    assert len(list(read_trajectory(path))) == 10
+    TrajectoryWriter.cut_back(
+        path, frames[0], 3, 11, charge=0, multiplicity=1, interval_fs=10.0
+    ).append_velocities(44, 22.0, frames[11])
+    with h5py.File(path) as file:
+        series = file["parameters/velocities"]
+        assert series["time"][()].tolist() == [2.0 * n for n in range(11)]
+        expected = [frame.get_velocities() * units.fs for frame in frames[:11]]
+        np.testing.assert_allclose(series["value"][()], expected, rtol=1e-6)
+        assert len(file["particles/trajectory/velocity/value"]) == 3
+    with pytest.raises(ValueError, match="velocities at 12 times; got 11"):
+        TrajectoryWriter.cut_back(
+            path, frames[0], 3, 12, charge=0, multiplicity=1, interval_fs=10.0
+        )
 
 
 def test_some_frames(tmp_path):
@@ -111,6 +136,7 @@ def test_mdanalysis_reads_it(make, tmp_path):
         assert np.allclose(step.velocities, old.get_velocities() * units.fs * 1000, rtol=1e-5)
         assert np.allclose(step.forces, old.get_forces() / (units.kJ / units.mol), rtol=1e-5)
         assert step.time == pytest.approx(0.005 * step.frame)
+        assert step.dt == universe.trajectory.dt == pytest.approx(0.005)
         assert step.data["potential_energy"] == old.get_potential_energy()
         assert (step.data["charge"], step.data["multiplicity"], step.data["step"]) == (
             -1,
@@ -134,7 +160,7 @@ def test_few_writes(tmp_path, monkeypatch):
 
 def test_elements_and_bonds_stand_where_vmd_looks(tmp_path):
     atoms = molecule("CH3OH")
-    TrajectoryWriter(tmp_path / "t.h5md", atoms, charge=0, multiplicity=1)
+    TrajectoryWriter(tmp_path / "t.h5md", atoms, charge=0, multiplicity=1, interval_fs=5.0)
     with h5py.File(tmp_path / "t.h5md") as file:
         said = {name: values[()] for name, values in file["parameters/vmd_structure"].items()}
     assert said["atomicnumber"].tolist() == said["indexOfSpecies"].tolist() == [1, 6, 8]
@@ -148,7 +174,7 @@ def test_elements_and_bonds_stand_where_vmd_looks(tmp_path):
 def test_a_file_is_not_overwritten(tmp_path):
     write(tmp_path / "t.h5md", frames_of(sprung(), 2))
     with pytest.raises(FileExistsError):
-        TrajectoryWriter(tmp_path / "t.h5md", sprung(), charge=0, multiplicity=1)
+        TrajectoryWriter(tmp_path / "t.h5md", sprung(), charge=0, multiplicity=1, interval_fs=5.0)
 
 
 def test_extxyz_of_a_trajectory(tmp_path):
@@ -179,7 +205,7 @@ def write_until_killed(path, writes):
     trajectory._extend = extend_or_die
     frame = molecule("CH3CH2OH")
     frame.calc = SinglePointCalculator(frame, energy=1.0, forces=frame.positions)
-    writer = trajectory.TrajectoryWriter(path, frame, charge=0, multiplicity=1)
+    writer = trajectory.TrajectoryWriter(path, frame, charge=0, multiplicity=1, interval_fs=5.0)
     for n in range(100):
         writer.append(n, float(n), frame)
         if n % 5 == 4:
@@ -196,14 +222,14 @@ for writes in map(int, sys.argv[2:]):
 
 
 def test_killed_within_a_write_it_is_readable(tmp_path):
-    """Nine datasets grow in each block of five frames.
+    """Ten datasets grow in each block of five frames.
 
     The process dies before each of these writes in turn.
     """
-    writes = range(9, 28)
+    writes = range(10, 31)
     command = [sys.executable, "-c", WRITER, str(tmp_path), *map(str, writes)]
     subprocess.run(command, check=True, cwd=Path(__file__).parents[2], env=os.environ)
     for n in writes:
         frames = list(read_trajectory(tmp_path / f"{n}.h5md"))
-        assert [f.info["step"] for f in frames] == list(range(5 * (n // 9)))
+        assert [f.info["step"] for f in frames] == list(range(5 * (n // 10)))
         assert all(np.abs(f.get_forces()).max() > 0 for f in frames)

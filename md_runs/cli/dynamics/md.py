@@ -56,6 +56,7 @@ def command(
     engine: opt.Engine = "auto",
     output: opt.Output = Path("polcalc-md"),
     trajectory_every: opt.TrajectoryEvery = 20,
+    velocities_every: opt.VelocitiesEvery = None,
     log_every: opt.LogEvery = 10,
     extxyz: opt.Extxyz = False,
     checkpoint_every: opt.CheckpointEvery = 10_000,
