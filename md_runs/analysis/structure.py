@@ -56,20 +56,24 @@ class Kind(NamedTuple):
     values: Values
     bins: int
     whole_circle: bool
+    named: str  # how like ones are told
 
 
-BONDS = Kind("bonds", "Bonds", "length (Å)", "A", bond_lengths, 80, False)
-ANGLES = Kind("angles", "Angles", "angle (°)", "degrees", angles_degrees, 80, False)
-DIHEDRALS = Kind("dihedrals", "Dihedrals", "dihedral (°)", "degrees", dihedrals_degrees, 72, True)
+BY_ENVIRONMENT = "environment (in parentheses: what else is bonded to an atom)"
+BONDS = Kind("bonds", "Bonds", "length (Å)", "A", bond_lengths, 80, False, BY_ENVIRONMENT)
+ANGLES = Kind("angles", "Angles", "angle (°)", "degrees", angles_degrees, 80, False, BY_ENVIRONMENT)
+DIHEDRALS = Kind(
+    "dihedrals", "Dihedrals", "dihedral (°)", "degrees", dihedrals_degrees, 72, True, "elements"
+)
 
 
 def bonds(runs: Sequence[Run]) -> Section | None:
-    """Bond lengths by elements."""
+    """Bond lengths by environment: C=O apart from C–O."""
     return _internal(runs, BONDS, lambda topology: topology.bonds)
 
 
 def angles(runs: Sequence[Run]) -> Section | None:
-    """Angles by elements."""
+    """Angles by elements, and by what else is bonded to the atom in the middle."""
     return _internal(runs, ANGLES, lambda topology: topology.angles)
 
 
@@ -220,7 +224,7 @@ def polarization(runs: Sequence[Run]) -> Section | None:
 def _internal(
     runs: Sequence[Run], kind: Kind, terms_of: Callable[[Topology], list[Term]]
 ) -> Section | None:
-    """Plot distributions of one kind of internal coordinate, a panel for each set of elements."""
+    """Plot distributions of one kind of internal coordinate, a panel for each set of like ones."""
     all_terms = {run.name: terms_of(find_topology(run.atoms)) for run in runs}
     names = sorted({term.name for terms in all_terms.values() for term in terms})
     if not names:
@@ -264,23 +268,23 @@ def _internal(
             axes.set_xticks([-180, -90, 0, 90, 180])
     add_legend(made, len(runs))
     text = (
-        f"Distribution of {kind.title.lower()} by elements, as they are bonded in the first frame."
-        " Bands are two standard errors, from ten blocks."
+        f"Distribution of {kind.title.lower()} by {kind.named}, as they are bonded in the first"
+        " frame. Bands are two standard errors, from ten blocks."
     )
     header = (
-        ("run", "elements", "how many", f"mean {kind.axis.split(' ')[1]}", "spread", "range")
+        ("run", "kind", "how many", f"mean {kind.axis.split(' ')[1]}", "spread", "range")
         if rows
         else ()
     )
     columns = (
         "run",
-        "elements",
+        "kind",
         f"{kind.axis.split(' ')[0]}_{kind.unit}",
         f"density_per_{kind.unit}",
         "error",
     )
     more = (
-        [f"{len(names) - len(shown)} more combinations of elements are in {kind.key}.csv."]
+        [f"{len(names) - len(shown)} more kinds are in {kind.key}.csv."]
         if len(names) > len(shown)
         else []
     )

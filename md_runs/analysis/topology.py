@@ -6,6 +6,7 @@ frame.
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import combinations, pairwise
 from typing import NamedTuple
 
@@ -26,7 +27,12 @@ BENT_DEGREES = 89.0  # from a right angle; a dihedral along straight bonds is no
 
 
 class Term(NamedTuple):
-    """A bond, angle or dihedral: the bonds that it walks along, and its name by elements."""
+    """A bond, angle or dihedral: the bonds that it walks along, and its name.
+
+    Bonds and angles are named by environment, for a mean over C=O and C–O is neither: in
+    parentheses stands what else is bonded to both atoms of a bond, and to the middle of an angle.
+    The C=O of an amide is C(CN)–O, a methyl C–H C(CH2)–H. Dihedrals are named by elements.
+    """
 
     name: str
     steps: Steps
@@ -63,9 +69,25 @@ def find_topology(atoms: Atoms) -> Topology:
         for b in leaving[middle[1]]
         if a[1] != middle[1] and b[1] != middle[0] and a[1] != b[1]
     ]
+
+    def environment(atom: int, *others: int) -> str:
+        """Name an atom, and what is bonded to it besides some others."""
+        left = Counter(symbols[bond[1]] for bond in leaving[atom])
+        left.subtract(symbols[other] for other in others)
+        words = (f"{symbol}{n if n > 1 else ''}" for symbol, n in sorted(left.items()) if n > 0)
+        around = "".join(words)
+        return f"{symbols[atom]}({around})" if around else symbols[atom]
+
     return Topology(
-        [Term(_name(symbols, (bond,)), (bond,)) for bond in forward],
-        [Term(_name(symbols, steps), steps) for steps in angles],
+        [
+            Term(_joined([environment(a, b), environment(b, a)]), ((a, b, s),))
+            for a, b, s in forward
+        ],
+        [
+            Term(_joined([symbols[a], environment(middle, a, b), symbols[b]]), steps)
+            for steps in angles
+            for (a, middle, _), (_, b, _) in [steps]
+        ],
         [Term(_name(symbols, steps), steps) for steps in torsions],
         molecules.astype(np.int64),
     )
@@ -97,7 +119,7 @@ def dihedrals_degrees(terms: list[Term], positions: Floats, cells: Floats | None
 
 
 def by_name(terms: list[Term]) -> dict[str, list[int]]:
-    """Group terms that have the same elements."""
+    """Group terms that have the same name."""
     groups: dict[str, list[int]] = {}
     for number, term in enumerate(terms):
         groups.setdefault(term.name, []).append(number)
@@ -121,6 +143,10 @@ def _back(bond: tuple[int, int, tuple[float, ...]]) -> tuple[int, int, tuple[flo
 
 
 def _name(symbols: list[str], steps: Steps) -> str:
-    """Elements along the way, from the end that comes first in the alphabet."""
-    elements = [symbols[steps[0][0]], *(symbols[step[1]] for step in steps)]
-    return "–".join(min(elements, elements[::-1]))
+    """Elements along the way."""
+    return _joined([symbols[steps[0][0]], *(symbols[step[1]] for step in steps)])
+
+
+def _joined(names: list[str]) -> str:
+    """Join names from the end that comes first in the alphabet."""
+    return "–".join(min(names, names[::-1]))

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms, units
@@ -18,6 +19,7 @@ from matplotlib.image import imread
 from typer.testing import CliRunner
 
 from md_runs.analysis import analyse, dynamics, structure, thermodynamics
+from md_runs.analysis.motion import PER_CM
 from md_runs.analysis.runs import read_runs
 from md_runs.analysis.section import with_error
 from md_runs.cli.app import app
@@ -87,7 +89,9 @@ def make_run(
     (directory / "manifest.json").write_text(to_json(manifest))
     frame: Atoms = atoms.copy()
     frame.calc = Springs(atoms)
-    writer = TrajectoryWriter(directory / "trajectory.h5md", frame, charge=0, multiplicity=1)
+    writer = TrajectoryWriter(
+        directory / "trajectory.h5md", frame, charge=0, multiplicity=1, interval_fs=5.0
+    )
     lines = [",".join(COLUMNS)]
     for n in range(n_frames):
         frame.positions = atoms.positions + 0.05 * rng.normal(size=(len(atoms), 3))
@@ -120,6 +124,30 @@ def make_run(
 def only(monkeypatch):
     """Return a function that leaves some sections in the report, since figures take their time."""
     return lambda *sections: monkeypatch.setattr(analyse, "SECTIONS", sections)
+
+
+def test_velocities_alone_make_the_spectrum_and_nothing_is_folded_back(tmp_path):
+    """Frames every 10 fs, as by default, show motion up to 1668 cm⁻¹; velocities every 2 fs all."""
+    run = make_run(tmp_path / "run", molecule("H2O"), interval_fs=10.0)
+    rare = dynamics.vibrations(read_runs([run], None, 1))
+    assert "velocities every 10 fs" in rare.warnings[0] and "1668 cm⁻¹" in rare.warnings[0]
+    atoms = molecule("H2O")
+    moments = 2.0 * np.arange(1000)  # fs
+    with h5py.File(run / "trajectory.h5md", "r+") as file:
+        for name, rows in (
+            ("step", 4 * np.arange(1000)),
+            ("time", moments),
+            ("value", np.cos(2 * np.pi * 3000 / PER_CM * moments)[:, None, None] * np.ones((3, 3))),
+        ):
+            file[f"parameters/velocities/{name}"].resize(1000, axis=0)
+            file[f"parameters/velocities/{name}"][:] = rows
+    [found] = read_runs([run], 0.0, 1)
+    assert found.trajectory.velocity_interval_fs == 2.0 and found.trajectory.interval_fs == 10.0
+    section = dynamics.vibrations([found])
+    assert not section.warnings
+    peak = max((row for row in section.data.rows if row[1] == "all"), key=lambda row: float(row[3]))
+    assert peak[2] == pytest.approx(3000, abs=170)  # ten blocks of 0.2 ps
+    assert len(found.trajectory.positions) == 200 and len(found.atoms) == len(atoms)
 
 
 def invoke(*words: Any) -> Any:
@@ -177,18 +205,19 @@ def test_numbers_are_those_of_the_run(only, tmp_path):
     assert float(drift["drift (meV/atom/ps)"].split("\u00a0")[0]) == pytest.approx(
         1 / 0.004 / 9, rel=1e-3
     )
-    bonds = {row["elements"]: row for row in rows_of(tmp_path / "report" / "bonds_summary.csv")}
+    bonds = {row["kind"]: row for row in rows_of(tmp_path / "report" / "bonds_summary.csv")}
     assert {name: int(row["how many"]) for name, row in bonds.items()} == {
-        "C–C": 1,
-        "C–H": 5,
-        "C–O": 1,
-        "H–O": 1,
+        "C(H2O)–C(H3)": 1,
+        "C(CH2)–H": 3,
+        "C(CHO)–H": 2,
+        "C(CH2)–O(H)": 1,
+        "H–O(C)": 1,
     }
     (seen,) = read_runs([run], 0.2, 1)
     lengths = np.linalg.norm(
         seen.trajectory.positions[:, 1] - seen.trajectory.positions[:, 0], axis=1
     )
-    assert float(bonds["C–C"]["mean (Å)"].split("\u00a0")[0]) == pytest.approx(
+    assert float(bonds["C(H2O)–C(H3)"]["mean (Å)"].split("\u00a0")[0]) == pytest.approx(
         lengths.mean(), abs=5e-4
     )
     (temperature,) = rows_of(tmp_path / "report" / "temperature_summary.csv")

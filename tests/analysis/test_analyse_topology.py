@@ -22,12 +22,21 @@ from md_runs.analysis.topology import (
 def test_ethanol_has_its_bonds():
     topology = find_topology(molecule("CH3CH2OH"))
     assert {name: len(found) for name, found in by_name(topology.bonds).items()} == {
-        "C–C": 1,
-        "C–H": 5,
-        "C–O": 1,
-        "H–O": 1,
+        "C(H2O)–C(H3)": 1,
+        "C(CH2)–H": 3,
+        "C(CHO)–H": 2,
+        "C(CH2)–O(H)": 1,
+        "H–O(C)": 1,
     }
-    assert len(topology.angles) == 13
+    assert {name: len(found) for name, found in by_name(topology.angles).items()} == {
+        "C–C(H2)–O": 1,
+        "C–C(H2)–H": 3,
+        "C–C(HO)–H": 2,
+        "H–C(CH)–H": 3,
+        "H–C(CO)–H": 1,
+        "H–C(CH)–O": 2,
+        "C–O–H": 1,
+    }
     assert {name: len(found) for name, found in by_name(topology.dihedrals).items()} == {
         "C–C–O–H": 1,
         "H–C–C–H": 6,
@@ -35,6 +44,17 @@ def test_ethanol_has_its_bonds():
         "H–C–O–H": 2,
     }
     assert set(topology.molecules.tolist()) == {0}
+
+
+def test_a_double_bond_is_not_averaged_with_a_single_one():
+    """Of acetic acid, C=O 1.20 and C–O 1.35 Å; a mean of both is no length of any bond."""
+    atoms = molecule("CH3COOH")
+    topology = find_topology(atoms)
+    lengths = bond_lengths(topology.bonds, atoms.positions[None], None)[0]
+    found = {name: lengths[members] for name, members in by_name(topology.bonds).items()}
+    assert found["C(CO)–O"] == pytest.approx([1.20], abs=0.02)
+    assert found["C(CO)–O(H)"] == pytest.approx([1.35], abs=0.02)
+    assert all(np.ptp(values) < 0.02 for values in found.values())
 
 
 def test_values_are_those_of_ase():
