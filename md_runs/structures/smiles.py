@@ -216,19 +216,51 @@ def _relax(molecule: Any, conformer: int, smiles: str) -> float:
 
 
 def _different(molecule: Any, order: list[int], n_wanted: int) -> list[int]:
-    """Pick the first conformers of an order that are not like one before, symmetry considered."""
+    """Pick the first conformers of an order that are not like one before, symmetry considered.
+
+    Of a molecule that is its own mirror image, a conformer and its reflection are alike: they have
+    the same energy and the same spectra.
+    """
     from rdkit.Chem import rdMolAlign
 
     if n_wanted == 1:
         return order[:1]
-    seen = _without_carbon_hydrogens(molecule)
+    images = [_without_carbon_hydrogens(molecule)]
+    if _is_achiral(molecule):
+        images.append(_reflected(images[0]))
     kept: list[int] = []
     for number in order:
-        if all(rdMolAlign.GetBestRMS(seen, seen, number, other) > DIFFERENT_A for other in kept):
+        distances = (
+            rdMolAlign.GetBestRMS(image, images[0], number, other)
+            for other in kept
+            for image in images
+        )
+        if all(distance > DIFFERENT_A for distance in distances):
             kept.append(number)
             if len(kept) == n_wanted:
                 break
     return kept
+
+
+def _is_achiral(molecule: Any) -> bool:
+    """Whether a molecule is its own mirror image: without or with open centres, or meso."""
+    from rdkit import Chem
+
+    mirrored = Chem.Mol(molecule)
+    for atom in mirrored.GetAtoms():
+        atom.InvertChirality()
+    same: bool = Chem.MolToSmiles(mirrored) == Chem.MolToSmiles(molecule)
+    return same
+
+
+def _reflected(molecule: Any) -> Any:
+    """Copy a molecule with its conformers reflected."""
+    from rdkit import Chem
+
+    mirrored = Chem.Mol(molecule)
+    for conformer in mirrored.GetConformers():
+        conformer.SetPositions(conformer.GetPositions() * [-1.0, 1.0, 1.0])
+    return mirrored
 
 
 def _without_carbon_hydrogens(molecule: Any) -> Any:

@@ -13,7 +13,7 @@ from md_runs.cli.app import app
 from md_runs.errors import InputError
 
 pytest.importorskip("rdkit", reason="needs RDKit")
-from md_runs.structures.smiles import CONTACT, build
+from md_runs.structures.smiles import CONTACT, _is_achiral, _read, build
 
 
 @pytest.mark.parametrize(
@@ -59,6 +59,32 @@ def test_conformers_are_counted_once_they_differ() -> None:
     assert len(build("CCCCCCCC", conformers=25).frames) == 25  # of ten embedded at once
     assert len(build("O=C=O", conformers=5).frames) == 1
     assert len(build("CC(=O)Nc1ccc(O)cc1", conformers=9).frames) > 1  # its hydroxyl group turns
+
+
+@pytest.mark.parametrize(
+    ("smiles", "number"),
+    [
+        ("CCCC", 2),  # anti, and one of the two gauche forms
+        ("CCCCC", 4),
+        ("OO", 1),  # twisted to one side or to the other
+    ],
+)
+def test_mirror_images_of_achiral_molecules_are_one_conformer(smiles: str, number: int) -> None:
+    assert len(build(smiles, conformers=20).frames) == number
+
+
+@pytest.mark.parametrize(
+    ("smiles", "achiral"),
+    [
+        ("CCCC", True),
+        ("C[C@H](F)Cl", False),
+        ("CC(F)Cl", True),  # open: both are meant
+        ("C[C@H](O)[C@@H](C)O", True),  # meso
+        ("C[C@H](O)[C@H](C)O", False),
+    ],
+)
+def test_what_is_its_own_mirror_image(smiles: str, achiral: bool) -> None:
+    assert _is_achiral(_read(smiles)) is achiral
 
 
 @pytest.mark.parametrize(("smiles", "degrees"), [("[CH2]", 109.5), ("F[C]F", 109.5)])
