@@ -95,12 +95,43 @@ class FixedPoints(nn.Module):
         return 0.0
 
 
-class MovingPoints(nn.Module):
+class SecondPoint(nn.Module):
+    """A point for each atom that moves away from the nucleus by mixtures of vectors.
+
+    d ← clip(d + Σ_c w_c v_c), with clip(x) = x/√(1 + |x|²/d_max²) and weights for each step.
+
+    Parameters
+    ----------
+    n_vectors : int           that the architecture knows of each point
+    n_steps : int
+    max_displacement : float  d_max, Å
+    """
+
+    channel_axis = 1  # of its weights
+
+    def __init__(self, n_vectors: int, n_steps: int, max_displacement: float) -> None:
+        super().__init__()
+        if not max_displacement > 0:
+            raise ValueError(
+                f"`max_displacement` must be positive; got {max_displacement} Å. Use fixed points"
+                " to move nothing."
+            )
+        self.max_displacement = max_displacement
+        self.weights = nn.Parameter(INITIAL_WEIGHT * torch.randn(n_steps, n_vectors))
+
+    def moved(self, displacement: Tensor, vectors: Reader, step: int) -> Tensor:
+        """Return the displacement (N, 3) Å after a step."""
+        new = displacement + vectors(self.weights[step]).to(displacement.dtype)
+        squared = (new * new).sum(-1, keepdim=True)  # (N, 1)
+        return new * (1 + squared / self.max_displacement**2).rsqrt()
+
+
+class MovingPoints(SecondPoint):
     """Two points per atom, M = 2N: first all nuclei, then all points that move.
 
     A moving point starts at its nucleus. Before each layer it moves by a learned mixture of its
-    vector features, d ← clip(d + Σ_c w_c v_c) with clip(x) = x/√(1 + |x|²/d_max²). The two points
-    of an atom see each other; their features are averaged in the end.
+    vector features. The two points of an atom see each other; their features are averaged in the
+    end.
 
     Parameters
     ----------
@@ -115,8 +146,6 @@ class MovingPoints(nn.Module):
     Source: arXiv 2406.00441, of which no equations are public: the definition is ours.
     """
 
-    channel_axis = 1  # of its weights
-
     def __init__(
         self,
         channels: int,
@@ -126,15 +155,9 @@ class MovingPoints(nn.Module):
         max_displacement: float = 0.5,
         penalty: float = 0.0,
     ) -> None:
-        super().__init__()
         if links not in LINKS:
             raise ValueError(
                 f"`links` must be one of {', '.join(LINKS)}; got {links!r}. Correct the spec."
-            )
-        if not max_displacement > 0:
-            raise ValueError(
-                f"`max_displacement` must be positive; got {max_displacement} Å. Use fixed points"
-                " to move nothing."
             )
         if penalty < 0:
             raise ValueError(f"`penalty` must not be negative; got {penalty}. Correct the spec.")
@@ -143,9 +166,9 @@ class MovingPoints(nn.Module):
                 f"`n_layers` must be at least {n_silent + 1} for points that move; got {n_layers}."
                 " Correct the spec."
             )
-        self.blocks, self.max_displacement, self.strength = LINKS[links], max_displacement, penalty
+        super().__init__(channels, n_layers - n_silent, max_displacement)
+        self.blocks, self.strength = LINKS[links], penalty
         self.reach, self.n_silent = 2 * max_displacement, n_silent
-        self.weights = nn.Parameter(INITIAL_WEIGHT * torch.randn(n_layers - n_silent, channels))
 
     def start(self, graph: AtomicGraph, vectors: Tensor, envelope: Tensor) -> Points:
         """Double the atoms, link points as atoms are, and each nucleus with its own point."""
@@ -171,8 +194,8 @@ class MovingPoints(nn.Module):
         if layer < self.n_silent:
             return points
         nuclei, moving = points.displacement.chunk(2)
-        step = vectors(self.weights[layer - self.n_silent]).chunk(2)[1].to(moving.dtype)
-        new = torch.cat([nuclei, self._clip(moving + step)])
+        moved = self.moved(moving, lambda w: vectors(w).chunk(2)[1], layer - self.n_silent)
+        new = torch.cat([nuclei, moved])
         change = new - points.displacement
         return points._replace(
             displacement=new,
@@ -196,10 +219,6 @@ class MovingPoints(nn.Module):
         """Return λ_d ⟨|d|²⟩."""
         assert displacement is not None
         return self.strength * displacement.square().sum(-1).mean()
-
-    def _clip(self, displacement: Tensor) -> Tensor:
-        squared = (displacement * displacement).sum(-1, keepdim=True)  # (N, 1)
-        return displacement * (1 + squared / self.max_displacement**2).rsqrt()
 
 
 # which point of atom i sees which of atom j: 0 the nucleus, 1 the moving point
