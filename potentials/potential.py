@@ -89,7 +89,8 @@ class Trunk(nn.Module):
             scalars = scalars + embedding(electrons.graph)
         factors = self.points.spread(self.factor(electrons.graph))
         states = graph.states._replace(batch=self.points.spread(graph.states.batch[:, None])[:, 0])
-        points = self.points.start(graph, pairs, self.envelope(safe_norm(pairs), self.cutoff))
+        envelope = self.envelope(safe_norm(pairs), self.cutoff)
+        points = self.points.start(graph, pairs, envelope)
         triplets = self.angular.triplets(points)
         edges = self.edges_of(points, triplets, scalars.dtype, encode)
         hidden = self.architecture.start(self.points.spread(scalars), edges)
@@ -108,11 +109,14 @@ class Trunk(nn.Module):
         def vectors(weights: Tensor) -> Tensor:
             return self.points.gather(self.architecture.vectors(hidden, edges, weights))
 
+        def tensors(weights: Tensor) -> Tensor:
+            return self.points.gather(self.architecture.tensors(hidden, edges, weights))
+
         scalars = self.points.gather(self.architecture.scalars(hidden))
         predicted = dict(electrons.predicted)
         if (displacement := self.points.polarization(points)) is not None:
             predicted["polarization"] = displacement
-        return Features(pairs, scalars, vectors), predicted
+        return Features(pairs, envelope, scalars, vectors, tensors), predicted
 
     def _invariants(self, hidden: Any) -> Tensor:
         return self.points.gather(self.architecture.invariants(hidden))

@@ -129,6 +129,13 @@ QUANTITIES: dict[str, Quantity] = {
             "change of the dipole with the electric field",
             error=ErrorUnit("Å³", "A3", VOLUME_A3),
         ),
+        Quantity(
+            "atomic_polarizabilities",
+            "atom",
+            (3, 3),
+            "e Å^2/V",
+            "share of each atom in the polarizability",
+        ),
         Quantity("polarization", "atom", (3,), "Å", "displacement of the moving points"),
         Quantity(
             "shells", "atom", (3,), "Å", "displacement of the shell of electrons of each atom"

@@ -21,7 +21,14 @@ import torch
 from torch import Tensor, nn
 
 from potentials.parts.radial import RadialFilter, both_ways
-from potentials.structure.geometry import Edges, angle_sum, at, neighbor_sum, neighbor_vectors
+from potentials.structure.geometry import (
+    Edges,
+    angle_sum,
+    at,
+    neighbor_sum,
+    neighbor_tensors,
+    neighbor_vectors,
+)
 
 
 class Hidden(NamedTuple):
@@ -110,6 +117,10 @@ class DimeNetPP(nn.Module):
     def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the messages by weights (C,) along their directions: (M, 3)."""
         return neighbor_vectors(hidden.messages, weights, edges)
+
+    def tensors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
+        """Mix the messages by weights (C,) with the shapes of their directions: (M, 3, 3)."""
+        return neighbor_tensors(hidden.messages, weights, edges)
 
 
 class Embedding(nn.Module):

@@ -17,7 +17,13 @@ import torch
 from torch import Tensor, nn
 
 from potentials.parts.radial import RadialFilter, both_ways
-from potentials.structure.geometry import Edges, at, neighbor_sum, neighbor_vectors
+from potentials.structure.geometry import (
+    Edges,
+    at,
+    neighbor_sum,
+    neighbor_tensors,
+    neighbor_vectors,
+)
 
 
 class Hidden(NamedTuple):
@@ -70,6 +76,10 @@ class EGNN(nn.Module):
         Equation 4 moves coordinates so.
         """
         return neighbor_vectors(hidden.messages, weights, edges)
+
+    def tensors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
+        """Mix the messages by weights (C,) with the shapes of their directions: (M, 3, 3)."""
+        return neighbor_tensors(hidden.messages, weights, edges)
 
 
 class Layer(nn.Module):

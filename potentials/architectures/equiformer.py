@@ -26,7 +26,7 @@ import torch
 from torch import Tensor, nn
 
 from potentials.parts.radial import RadialFilter, both_ways
-from potentials.structure.geometry import Edges, at, neighbor_softmax, neighbor_sum
+from potentials.structure.geometry import Edges, at, neighbor_softmax, neighbor_sum, traceless
 
 Features = tuple[Tensor, ...]  # by degree: (rows, 2l+1, C_l)
 # of a norm; with the 1e-5 of the public code features that fade with the last neighbour do so just
@@ -119,6 +119,10 @@ class Equiformer(nn.Module):
     def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the features of degree 1 by weights (C_1,): (M, 3)."""
         return hidden.features[1] @ weights
+
+    def tensors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
+        """Mix the shapes v vᵀ of the features of degree 1 by weights (C_1,): (M, 3, 3)."""
+        return traceless((hidden.features[1] * weights) @ hidden.features[1].mT)
 
 
 class Embedding(nn.Module):

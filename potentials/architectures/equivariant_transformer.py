@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from potentials.parts.radial import RadialFilter, both_ways
-from potentials.structure.geometry import Edges, at, neighbor_sum
+from potentials.structure.geometry import Edges, at, neighbor_sum, traceless
 
 
 class Hidden(NamedTuple):
@@ -81,6 +81,10 @@ class EquivariantTransformer(nn.Module):
     def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the vectors by weights (C,): (M, 3)."""
         return hidden.vectors @ weights
+
+    def tensors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
+        """Mix the shapes v vᵀ of the vectors by weights (C,): (M, 3, 3)."""
+        return traceless((hidden.vectors * weights) @ hidden.vectors.mT)
 
 
 class NeighborEmbedding(nn.Module):

@@ -17,7 +17,13 @@ from typing import ClassVar, NamedTuple
 from torch import Tensor, nn
 
 from potentials.parts.radial import RadialFilter, both_ways
-from potentials.structure.geometry import Edges, at, neighbor_sum, neighbor_vectors
+from potentials.structure.geometry import (
+    Edges,
+    at,
+    neighbor_sum,
+    neighbor_tensors,
+    neighbor_vectors,
+)
 
 
 class Hidden(NamedTuple):
@@ -67,6 +73,10 @@ class SchNet(nn.Module):
     def vectors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
         """Mix the messages of the last layer by weights (C,) along their directions: (M, 3)."""
         return neighbor_vectors(hidden.messages, weights, edges)
+
+    def tensors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
+        """Mix the messages by weights (C,) with the shapes of their directions: (M, 3, 3)."""
+        return neighbor_tensors(hidden.messages, weights, edges)
 
 
 class Interaction(nn.Module):

@@ -84,6 +84,10 @@ class TensorNet(nn.Module):
         """Mix the vectors of the antisymmetric parts by weights (C,): (M, 3)."""
         return (hidden.tensors[1:4] @ weights).T
 
+    def tensors(self, hidden: Hidden, edges: Edges, weights: Tensor) -> Tensor:
+        """Mix the symmetric traceless parts by weights (C,): (M, 3, 3)."""
+        return symmetric_matrices((hidden.tensors[4:] @ weights).T)
+
 
 class Embedding(nn.Module):
     """X_i = Σ_j Z_ij (f^I·1 + f^A·[u]_× + f^S·(u uᵀ - ⅓)), gated by its norms.
@@ -197,6 +201,18 @@ def tensor_harmonics(direction: Tensor) -> Tensor:
         ],
         dim=-1,
     )
+
+
+def symmetric_matrices(components: Tensor) -> Tensor:
+    """Make matrices (M, 3, 3) of the last five components (M, 5) of `tensor_harmonics`."""
+    root2, root6 = math.sqrt(2.0), math.sqrt(6.0)
+    xy, yz, zz, xz, xx_yy = components.unbind(-1)
+    rows = [
+        [xx_yy / root2 - zz / root6, xy / root2, xz / root2],
+        [xy / root2, -xx_yy / root2 - zz / root6, yz / root2],
+        [xz / root2, yz / root2, 2 * zz / root6],
+    ]
+    return torch.stack([torch.stack(row, dim=-1) for row in rows], dim=-2)
 
 
 def _symmetric(y: Tensor, m: Tensor, factor: Tensor) -> Tensor:

@@ -41,3 +41,6 @@ class Architecture(Protocol):
 
     def vectors(self, hidden: Any, edges: Edges, weights: Tensor) -> Tensor:
         """Read out one vector for each point (M, 3), mixed by weights (V,)."""
+
+    def tensors(self, hidden: Any, edges: Edges, weights: Tensor) -> Tensor:
+        """Read out a symmetric traceless tensor for each point (M, 3, 3), by weights (V,)."""

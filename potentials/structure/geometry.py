@@ -186,6 +186,19 @@ def neighbor_vectors(messages: Tensor, weights: Tensor, edges: Edges) -> Tensor:
     return neighbor_sum(edges.directions * (messages @ weights)[:, None], edges)
 
 
+def neighbor_tensors(messages: Tensor, weights: Tensor, edges: Edges) -> Tensor:
+    """Sum u uᵀ - ⅓ of the directions times their messages (2P, C), mixed by weights: (M, 3, 3)."""
+    shapes = traceless(edges.directions[:, :, None] * edges.directions[:, None, :])
+    return neighbor_sum(shapes * (messages @ weights)[:, None, None], edges)
+
+
+def traceless(tensors: Tensor) -> Tensor:
+    """Take a third of the trace off the diagonal: (..., 3, 3)."""
+    identity = torch.eye(3, dtype=tensors.dtype, device=tensors.device)
+    third = tensors.diagonal(dim1=-2, dim2=-1).mean(-1)
+    return tensors - third[..., None, None] * identity
+
+
 def angle_sum(messages: Tensor, edges: Edges) -> Tensor:
     """Sum over the messages k -> j that end where a message j -> i begins, with envelope of k-j.
 

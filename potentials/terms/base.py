@@ -12,7 +12,7 @@ from potentials.structure.graph import AtomicGraph, States
 
 COULOMB_EV_ANGSTROM = 14.399645  # e²/(4πε0), eV Å, CODATA 2018
 
-# weights (V,) -> (N, 3), a mixture of the vectors that the architecture knows of each atom
+# weights (V,) -> (N, 3) or (N, 3, 3), a mixture of what the architecture knows of each atom
 Reader = Callable[[Tensor], Tensor]
 
 
@@ -20,8 +20,10 @@ class Features(NamedTuple):
     """What a trunk knows of a structure, for terms to read."""
 
     pairs: Tensor  # (P, 3) Å, float64, r_ij of every pair within the cutoff
+    envelope: Tensor  # (P,) float64, of the pairs: 0 at the cutoff
     scalars: Tensor  # (N, C), in the dtype of the network
     vectors: Reader
+    tensors: Reader  # symmetric, without trace
 
 
 class Term(nn.Module):
@@ -34,7 +36,7 @@ class Term(nn.Module):
     name: ClassVar[str] = ""  # in specs
     predicts: tuple[str, ...] = ("energies",)  # names in `QUANTITIES`
     reads: tuple[str, ...] = ()  # quantities that a term before it must predict
-    reads_vectors: ClassVar[bool] = False
+    reads_vectors: ClassVar[bool] = False  # or tensors
     compiled: ClassVar[bool] = False  # whether the native engine has it
 
     def forward(

@@ -41,3 +41,27 @@ class Dipole(Term):
         own = features.vectors(self.weights).double()  # (N, 3)
         charges = predicted["charges"][:, None] * graph.positions
         return {"dipole": structure_sum(charges + own, graph)}
+
+
+class ShellDipole(Term):
+    """μ = Σ_i q_i r_i - Σ_i n_i d_i, of cores and shells, about the origin of the coordinates.
+
+    Parameters
+    ----------
+    channels : int   not read
+    """
+
+    name = "shell_dipole"
+    predicts = ("dipole",)
+    reads = ("charges", "shells", "shell_charges")
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+
+    def forward(
+        self, graph: AtomicGraph, features: Features, predicted: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the dipole (S, 3) e Å."""
+        charges, electrons = predicted["charges"], predicted["shell_charges"]
+        of_atoms = charges[:, None] * graph.positions - electrons[:, None] * predicted["shells"]
+        return {"dipole": structure_sum(of_atoms, graph)}

@@ -40,7 +40,9 @@ class Given(nn.Module):
 def answer(head: Any, values: list[float], atoms: Atoms, charge: float = 0) -> float:
     head.network = Given(values)
     graph = from_ase(atoms, 4.0, charge=charge)
-    features = Features(torch.zeros(0, 3), torch.zeros(len(atoms), 4), lambda weights: weights)
+    features = Features(
+        *[torch.zeros(0, 3)] * 2, torch.zeros(len(atoms), 4), *[lambda weights: weights] * 2
+    )
     (found,) = head(graph, features, {}).values()
     assert found.shape == (1,) and found.dtype == torch.float64
     return float(found)

@@ -31,10 +31,18 @@ HEADS: list[dict[str, Any]] = [
     {"name": "dipole_moment"},
     {"name": "spatial_extent"},
 ]
+ELECTRONS: list[dict[str, Any]] = [
+    {"name": "readout"},
+    {"name": "split_charges"},
+    {"name": "shells"},
+    {"name": "shell_dipole"},
+    {"name": "polarizability"},
+    {"name": "coulomb"},
+]
 CUTOFF = 4.0
 
 
-def potential_of(architecture: str, points: str = "fixed") -> Potential:
+def potential_of(architecture: str, points: str = "fixed", electrons: str = "global") -> Potential:
     if architecture == "equiformer":
         pytest.importorskip("e3nn")
     torch.manual_seed(1)
@@ -43,7 +51,8 @@ def potential_of(architecture: str, points: str = "fixed") -> Potential:
         "cutoff": CUTOFF,
         "architecture": {"name": architecture} | sizes,
         "points": {"name": points},
-        "terms": HEADS,
+        "electrons": {"name": electrons},
+        "terms": ELECTRONS if electrons == "local" else HEADS,
     }
     potential = build(spec).double()
     for p in potential.parameters():  # no weight is at a special value
@@ -69,14 +78,17 @@ def turned_by(matrix: Tensor, values: Tensor, rank: int) -> Tensor:
     return values
 
 
-VARIANTS = [(name, "fixed") for name in ARCHITECTURES] + [("tensornet", "moving")]
+VARIANTS = [
+    (name, "fixed", electrons) for name in ARCHITECTURES for electrons in ("global", "local")
+]
+VARIANTS += [("tensornet", "moving", electrons) for electrons in ("global", "local")]
 
 
-@pytest.mark.parametrize(("architecture", "points"), VARIANTS)
+@pytest.mark.parametrize(("architecture", "points", "electrons"), VARIANTS)
 def test_every_quantity_turns_and_mirrors_with_the_structure(
-    architecture: str, points: str
+    architecture: str, points: str, electrons: str
 ) -> None:
-    potential, atoms = potential_of(architecture, points), cation()
+    potential, atoms = potential_of(architecture, points, electrons), cation()
     rng = np.random.default_rng(0)
     matrix = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     matrix *= -np.sign(np.linalg.det(matrix))  # a reflection among it
@@ -93,10 +105,10 @@ def test_every_quantity_turns_and_mirrors_with_the_structure(
             assert float(values.abs().max()) > 1e-6, f"{name} is zero: nothing was tested"
 
 
-@pytest.mark.parametrize(("architecture", "points"), VARIANTS)
-def test_shapes_and_batches(architecture: str, points: str) -> None:
+@pytest.mark.parametrize(("architecture", "points", "electrons"), VARIANTS)
+def test_shapes_and_batches(architecture: str, points: str, electrons: str) -> None:
     """A batch says of each structure what it says of it alone."""
-    potential = potential_of(architecture, points)
+    potential = potential_of(architecture, points, electrons)
     graphs = [graph_of(cation()), graph_of(molecule("H2O"), 0), graph_of(Atoms("O"), 0)]
     batch, n_atoms = predict(potential, collate(graphs)), [9, 3, 1]
     singles = [predict(potential, graph) for graph in graphs]
@@ -108,9 +120,11 @@ def test_shapes_and_batches(architecture: str, points: str) -> None:
         assert_close(values, joined, rtol=1e-9, atol=1e-10, msg=name)
 
 
-@pytest.mark.parametrize(("architecture", "points"), VARIANTS)
-def test_forces_are_minus_the_gradient_with_every_term(architecture: str, points: str) -> None:
-    potential, atoms = potential_of(architecture, points), cation()
+@pytest.mark.parametrize(("architecture", "points", "electrons"), VARIANTS)
+def test_forces_are_minus_the_gradient_with_every_term(
+    architecture: str, points: str, electrons: str
+) -> None:
+    potential, atoms = potential_of(architecture, points, electrons), cation()
     forces, step = predict(potential, graph_of(atoms)).forces, 1e-4
     for atom, axis in ((0, 1), (4, 2)):
         energies = []

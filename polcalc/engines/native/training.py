@@ -202,7 +202,7 @@ class NativeGradients:
             _native.Structure(**structure), signs[graph.batch].numpy()
         )
         nothing = graph.positions.new_zeros(0)
-        features = Features(nothing, nothing, lambda weights: nothing)
+        features = Features(*[nothing] * 3, lambda weights: nothing, lambda weights: nothing)
         constants = sum(term(graph, features, {})["energies"] for term in self._constants)
         return structure_sum(torch.from_numpy(energies) + constants, graph), torch.from_numpy(
             forces
