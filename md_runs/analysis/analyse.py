@@ -16,7 +16,7 @@ from md_runs.analysis import dynamics, html, structure, thermodynamics
 from md_runs.analysis.runs import Run, read_runs
 from md_runs.analysis.section import STYLE, Section, Table
 from md_runs.records.manifest import make_manifest, now
-from md_runs.records.output import MANIFEST, check_free, claim, to_json
+from md_runs.records.output import check_free, recorded
 from md_runs.screen import errors, screen
 from potentials.files import write_bytes, write_text
 
@@ -55,27 +55,21 @@ def analyse(
     found = read_runs(runs, skip_ps, frames_every)
     chosen = {"runs": [str(run) for run in runs], "skip_ps": skip_ps, "frames_every": frames_every}
     manifest = make_manifest("analyse", chosen)
-    with matplotlib.rc_context(STYLE):
+    with recorded(output, manifest), matplotlib.rc_context(STYLE):
         answers = [
             fill(found)
             for fill in track(SECTIONS, description="analysing", console=errors, transient=True)
         ]
         sections = [answer for answer in answers if isinstance(answer, Section)]
         left_out = [answer for answer in answers if isinstance(answer, str)]
-        claim(output, manifest)
         images = {section.key: write_section(section, output) for section in sections}
-    write_text(
-        output / REPORT,
-        html.render(_title(found), _subtitle(found), overview(found), sections, images, left_out),
-    )
-    warnings = [warning for section in sections for warning in section.warnings]
-    write_text(
-        output / MANIFEST,
-        to_json(
-            manifest | {"status": "finished", "ended": now(), "warnings": [*left_out, *warnings]}
-        ),
-    )
-    for warning in (*left_out, *warnings):
+        report = html.render(
+            _title(found), _subtitle(found), overview(found), sections, images, left_out
+        )
+        write_text(output / REPORT, report)
+        warnings = [warning for section in sections for warning in section.warnings]
+        manifest["warnings"] = [*left_out, *warnings]
+    for warning in manifest["warnings"]:
         errors.print(f"warning: {warning}")
     screen.print(f"Report in {output / REPORT}")
 

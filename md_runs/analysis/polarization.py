@@ -20,7 +20,7 @@ from rich.table import Table
 from md_runs import session
 from md_runs.errors import InputError
 from md_runs.records.figures import GREY, ORANGE
-from md_runs.records.output import to_json, write_figure
+from md_runs.records.output import check_new, to_json, write_figure
 from md_runs.records.structures import polarization_of
 from md_runs.screen import screen
 from md_runs.session import ModelOptions
@@ -67,7 +67,7 @@ def polarization(
     Only models with moving points have them. They are latent: nothing ties them to a dipole moment
     unless a model was trained on dipoles.
     """
-    check_new(output, json)
+    check_pictures(output, json)
     if magnify is not None and not 0 < magnify < float("inf"):
         raise InputError(
             f"`--magnify` must be positive; got {magnify}. Leave it out to see all arrows."
@@ -97,7 +97,7 @@ def polarization(
     screen.print(f"{output}: {LATENT}, drawn {factor:g} times as long")
 
 
-def check_new(picture: Path, json: Path | None) -> None:
+def check_pictures(picture: Path, json: Path | None) -> None:
     """Refuse names of files that are there, before any work is done.
 
     Raises
@@ -107,10 +107,8 @@ def check_new(picture: Path, json: Path | None) -> None:
     if picture.suffix.lower() != ".png":
         raise InputError(f"`--output` must end in .png; got {picture}. Rename it.")
     for option, path in (("--output", picture), ("--json", json)):
-        if path is not None and path.exists():
-            raise InputError(
-                f"`{option}` must be a new file; got {path}, which exists. Choose another name."
-            )
+        if path is not None:
+            check_new(path, option)
 
 
 def read_charges(text: str | None) -> list[int]:

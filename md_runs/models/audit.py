@@ -28,11 +28,11 @@ from md_runs.screen import screen
 from md_runs.surfaces.levels import in_state
 from md_runs.surfaces.lockstep import Floats
 from polcalc import PolarizedCalculator
-from polcalc.calculator import electrons
 from polcalc.calculator.domain import ExtrapolationWarning
 from potentials.card import Card
 from potentials.checkpoint import store_card
 from potentials.structure.graph import State
+from potentials.structure.states import fits
 
 APART_A = 30.0  # between the nearest atoms of two molecules
 ADDITIVE_EV = 1e-3  # far molecules add to within this
@@ -115,7 +115,7 @@ class Subject:
             (q, m)
             for q, m, *_ in self.card.states
             if ((q and sees["charge"]) or (m > 1 and sees["spin"]))
-            and electrons.fits(m, int(self.a.numbers.sum()) - q)
+            and fits(m, int(self.a.numbers.sum()) - q)
         ]
 
     def results(
@@ -160,7 +160,7 @@ def choose(calculator: PolarizedCalculator, given: Sequence[Atoms] | None) -> Su
             )
     a, b = given[0].copy(), given[min(1, len(given) - 1)].copy()
     for atoms in (a, b):
-        if not electrons.fits(1, int(atoms.numbers.sum())) or atoms.pbc.any():
+        if not fits(1, int(atoms.numbers.sum())) or atoms.pbc.any():
             raise InputError(
                 "`--structure` must be a molecule with an even number of electrons when neutral;"
                 f" got {atoms.symbols}."
@@ -388,7 +388,7 @@ def _known_molecules(card: Card) -> list[Atoms]:
         atoms = g2[name]
         numbers = set(atoms.numbers.tolist())
         known = not card.elements or numbers <= set(card.elements)
-        closed = not atoms.get_initial_magnetic_moments().any() and electrons.fits(
+        closed = not atoms.get_initial_magnetic_moments().any() and fits(
             1, int(atoms.numbers.sum())
         )
         if known and closed and 2 < len(atoms) <= N_ATOMS:

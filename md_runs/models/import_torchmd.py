@@ -11,6 +11,7 @@ import typer
 from ase.data import atomic_numbers
 
 from md_runs.errors import as_input_error
+from md_runs.records.output import check_new
 from potentials import checkpoint
 from potentials.import_torchmd import convert, read
 
@@ -27,11 +28,8 @@ def import_torchmd(
 
     Nothing in the file is executed.
     """
+    check_new(output)
     with as_input_error():
-        if output.exists():
-            raise FileExistsError(
-                f"`output` must be a new file; {output} exists. Remove it, or choose another name."
-            )
         content = read(source)
         numbers = parse_elements(elements)
         potential, card = convert(

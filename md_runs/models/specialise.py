@@ -10,6 +10,7 @@ import torch
 
 from md_runs.errors import InputError, as_input_error
 from md_runs.models.errors_table import errors_table
+from md_runs.records.output import check_writable
 from md_runs.screen import screen
 from polcalc.engines.native.training import GRADIENTS
 from potentials.checkpoint import load
@@ -33,6 +34,7 @@ def specialise(
     that of MODEL. Where MODEL has experts, theirs go on. Interrupted, the same command goes on.
     Writes model.pt, and a folder for each state.
     """
+    check_writable(output)
     line = shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]])
     with as_input_error():
         chosen, text, start = read_config(config), config.read_text(encoding="utf-8"), load(base)
@@ -48,7 +50,6 @@ def specialise(
             f"`--state` must be a state that the base was trained on, {known}; got {unknown}. Leave"
             " it out."
         )
-    output.mkdir(parents=True, exist_ok=True)
     screen.print(
         f"{len(wanted)} experts, {processes} at a time; each writes log.csv in its folder of"
         f" {output}",

@@ -20,13 +20,12 @@ from rich.table import Table
 from md_runs.errors import InputError, RunFailed, as_input_error
 from md_runs.models.errors_table import errors_table
 from md_runs.models.template import template as configuration
-from md_runs.records.manifest import make_manifest, now
-from md_runs.records.output import MANIFEST, check_free, claim, to_json, write_figure
+from md_runs.records.manifest import make_manifest
+from md_runs.records.output import MANIFEST, check_free, claim, ending, write_figure
 from md_runs.screen import errors, screen
 from polcalc.engines.native.training import GRADIENTS
 from potentials.build import build
 from potentials.deviations import named_errors
-from potentials.files import write_text
 from potentials.training import Training, override, prepare, read_config, write_model
 from potentials.training.preparation import TrainingTask
 
@@ -59,22 +58,20 @@ def train(
             "`CONFIG.toml` must be given; got none. polcalc train --template FILE > train.toml"
             " writes one for a file of labels."
         )
-    with as_input_error():
-        chosen = override(
-            read_config(config), max_epochs=max_epochs, time_budget_min=time_budget_min, seed=seed
-        )
-        text = config.read_text(encoding="utf-8")
     # the processes of the other devices run this command too
     leads = os.environ.get("LOCAL_RANK", "0") == "0"
     if leads:
         _check_output(output, resume)
     with as_input_error():
+        chosen = override(
+            read_config(config), max_epochs=max_epochs, time_budget_min=time_budget_min, seed=seed
+        )
+        text = config.read_text(encoding="utf-8")
+    with as_input_error():
         task = prepare(chosen, data)
         if dry_run:
             return screen.print(_plan_table(task, output))
     manifest = make_manifest("train", chosen.to_dict(), seed=chosen.seed)
-    if leads and not resume:
-        claim(output, manifest)
     with as_input_error():
         training = Training(
             task,
@@ -86,24 +83,23 @@ def train(
             gradients=GRADIENTS,
         )
     if leads and not resume:
+        claim(output, manifest)
         for remark in task.remarks:
             errors.print(f"warning: {remark}")
     if leads and not resume and task.start is not None:
         made = f"; made fresh: {', '.join(training.fresh)}" if training.fresh else ""
         screen.print(f"{chosen.name} starts from {chosen.training.start}{made}")
-    with _watch(training):
-        try:
-            training.run()
-        except FloatingPointError as error:
-            raise RunFailed(str(error)) from error
-    if not training.fabric.is_global_zero:
-        return
-    report = write_model(training, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), text)
-    write_figure(output / CURVE, plot_history(report["history"], chosen.name))
-    write_text(
-        output / MANIFEST,
-        to_json(manifest | {"status": "finished", "ended": now(), "sha256": report["sha256"]}),
-    )
+    with ending(output, manifest) if leads else nullcontext():
+        with _watch(training):
+            try:
+                training.run()
+            except FloatingPointError as error:
+                raise RunFailed(str(error)) from error
+        if not training.fabric.is_global_zero:
+            return
+        report = write_model(training, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), text)
+        write_figure(output / CURVE, plot_history(report["history"], chosen.name))
+        manifest["sha256"] = report["sha256"]
     kind = "test" if "test" in report["errors"] else "validation"
     screen.print(f"{chosen.name}: errors on the {kind} structures")
     screen.print(errors_table(report["errors"][kind]))

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from rich.table import Table
 
 from md_runs import session
-from md_runs.errors import InputError, as_input_error
+from md_runs.errors import as_input_error
 from md_runs.models.errors_table import errors_table, offsets_line
 from md_runs.models.reactions import (
     entries_table,
@@ -23,7 +23,7 @@ from md_runs.models.reactions import (
 )
 from md_runs.models.validation import compare, metrics, plot_states, read_labelled
 from md_runs.records.manifest import make_manifest
-from md_runs.records.output import check_free, claim, to_json
+from md_runs.records.output import check_free, check_new, claim, to_json
 from md_runs.screen import screen, tracked
 from md_runs.session import ModelOptions
 from polcalc import PolarizedCalculator
@@ -54,10 +54,8 @@ def validate(
         session.read_fragments(fragments),
     )
     chosen = ModelOptions(model, device, dtype, engine, partial_charges=charges, fragments=groups)
-    if json is not None and json.exists():
-        raise InputError(
-            f"`--json` must be a new file; got {json}, which exists. Choose another name."
-        )
+    if json is not None:
+        check_new(json, "--json")
     if output is not None:
         check_free(output)
     calculator = session.make_calculator(chosen)

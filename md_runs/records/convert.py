@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.io.trajectory import TrajectoryWriter
 
 from md_runs.errors import InputError, as_input_error
+from md_runs.records.output import check_new
 from md_runs.records.structures import write_structures
 from md_runs.records.trajectory import read_trajectory
 from md_runs.screen import screen
@@ -37,10 +38,7 @@ def convert(source: Path, target: Path, every: int = 1) -> None:
         )
     if target.suffix.lower() not in FORMATS:
         raise InputError(f"`OUT` must end in {', '.join(FORMATS)}; got {target}. Rename it.")
-    if target.exists():
-        raise InputError(
-            f"`OUT` must be a new file; got {target}, which exists. Choose another name."
-        )
+    check_new(target, "OUT")
     count = 0
 
     def counted() -> Iterator[Atoms]:

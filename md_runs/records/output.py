@@ -6,9 +6,10 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from md_runs.errors import InputError
@@ -27,7 +28,7 @@ def check_free(directory: Path) -> None:
 
     Raises
     ------
-    InputError   the directory is in use
+    InputError   the directory is in use, or cannot be written to
     """
     if directory.exists() and not directory.is_dir():
         raise InputError(
@@ -38,6 +39,45 @@ def check_free(directory: Path) -> None:
             f"`--output` must be a new or empty directory; got {directory}, which is in use. Choose"
             " another name."
         )
+    check_writable(directory)
+
+
+def check_new(file: Path, option: str = "--output") -> None:
+    """Refuse a file that is there, or cannot be written, before any work is done.
+
+    Raises
+    ------
+    InputError
+    """
+    if file.exists():
+        raise InputError(
+            f"`{option}` must be a new file; got {file}, which exists. Choose another name."
+        )
+    check_writable(file.parent, option)
+
+
+def check_writable(directory: Path, option: str = "--output") -> None:
+    """Refuse a directory that cannot be made or written to; leave everything as it is.
+
+    Raises
+    ------
+    InputError
+    """
+    missing: list[Path] = []
+    try:
+        missing += [place for place in (directory, *directory.parents) if not place.exists()]
+        directory.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=directory):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"`{option}` must be writable; got {directory} ({error.strerror}). Choose another"
+            " place."
+        ) from error
+    finally:
+        for place in missing:
+            with suppress(OSError):
+                place.rmdir()
 
 
 def claim(directory: Path, manifest: Mapping[str, Any]) -> None:

@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from md_runs.errors import as_input_error
-from md_runs.records.output import to_json
+from md_runs.records.output import check_writable, to_json
 from md_runs.screen import errors, screen
 from potentials.datasets.catalogue import RECIPES, data_folders, find_file, load_frames, part_of
 from potentials.datasets.checks.lint import Report, lint
@@ -48,6 +48,7 @@ def fetch_set(
 ) -> None:
     """Download the files of a known set; files that are there already are left as they are."""
     folder = output or data_folders()[0]
+    check_writable(folder)
     with as_input_error():
         recipe, part = part_of(name)
         with _progress() as watch:

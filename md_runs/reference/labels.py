@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.progress import track
 
 from md_runs.errors import InputError, as_input_error
-from md_runs.records.output import to_json
+from md_runs.records.output import check_writable, to_json
 from md_runs.screen import errors, screen
 from md_runs.session import read_structure
 from polcalc.calculator import electrons
@@ -38,6 +38,7 @@ def toy(
     limit: int = 0,
 ) -> None:
     """Compute toy-charge-A or toy-charge-B with GFN2-xTB."""
+    check_writable(output)
     name = f"toy-charge-{which.upper()}"
     if name not in toy_charge.SETS:
         raise InputError(f"`which` must be A or B; got {which}. Pass one of these.")
@@ -52,6 +53,7 @@ def carbenes_st(
     limit: int = 0,
 ) -> None:
     """Compute carbenes-st with PySCF: singlet and triplet at every geometry."""
+    check_writable(output)
     _need("pyscf")
     _need("rdkit")
     name = carbenes.NAME
@@ -77,6 +79,7 @@ def organic_open_shells(
     Seconds a label; the more jobs are done the larger the set. What is there is collected,
     whatever the limit.
     """
+    check_writable(output)
     _need("pyscf")
     _need("rdkit")
     _need("tblite")
@@ -128,6 +131,7 @@ def one_molecule(
     Train on STRUCTURE.h5 first, then on your own labels with `training.start` naming the model that
     came of it.
     """
+    check_writable(output)
     _need("tblite")
     atoms = read_structure(structure, frame)
     with as_input_error():
@@ -161,6 +165,7 @@ def _closed_shells(
     seed: int,
 ) -> None:
     """Run one purpose, and write the set of all that is there."""
+    check_writable(output)
     _need("rdkit")
     if not is_installed():
         raise InputError(

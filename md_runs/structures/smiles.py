@@ -18,6 +18,7 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from md_runs.errors import InputError, as_input_error
+from md_runs.records.output import check_new
 from md_runs.records.structures import write_structures
 from md_runs.screen import screen
 from polcalc.calculator.electrons import resolve
@@ -68,10 +69,7 @@ def build_file(
             f"`--output` must end in {' or '.join(FORMATS)}, which keep charge and multiplicity;"
             f" got {output}. Rename it."
         )
-    if output.exists():
-        raise InputError(
-            f"`--output` must be a new file; got {output}, which exists. Choose another name."
-        )
+    check_new(output)
     frames, n_open, n_parts = build(smiles, conformers, seed, multiplicity)
     with as_input_error():
         output.parent.mkdir(parents=True, exist_ok=True)

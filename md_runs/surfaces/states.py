@@ -14,7 +14,7 @@ from rich.text import Text
 from md_runs import session
 from md_runs.errors import InputError, NotConverged
 from md_runs.records.manifest import make_manifest
-from md_runs.records.output import check_free, claim, to_json, write_figure
+from md_runs.records.output import check_free, recorded, to_json, write_figure
 from md_runs.records.structures import write_structures
 from md_runs.screen import screen, show
 from md_runs.session import ModelOptions
@@ -73,11 +73,6 @@ def states(
     found = [lv.choose(atoms, calculator.model.card, *asked) for atoms in frames]
     _check_some(found, pair)
     lv.evaluate(calculator, found)
-    if relax or pair:
-        saddles: Saddles = "keep" if allow_saddle else "leave"
-        lv.relax(calculator, found, fmax_eV_per_A, steps, saddles)
-    if pair:
-        lv.cross(calculator, found, pair, fmax_eV_per_A, steps)
     options = {
         "charges": charges,
         "multiplicities": multiplicities,
@@ -90,15 +85,16 @@ def states(
         "structures": [session.fingerprint(path) for path in structures],
         "state": None,
     }
-    claim(
-        output,
-        make_manifest(
-            "states", options | {"fmax_eV_per_A": fmax_eV_per_A}, **about, **{"status": "finished"}
-        ),
-    )
-    shown = {kind for levels in found for kind in levels.shown()}
-    caveats = calculator.model.card.caveats(sorted(shown))
-    _write(output, found, pair, about["model"], caveats)
+    manifest = make_manifest("states", options | {"fmax_eV_per_A": fmax_eV_per_A}, **about)
+    with recorded(output, manifest):
+        if relax or pair:
+            saddles: Saddles = "keep" if allow_saddle else "leave"
+            lv.relax(calculator, found, fmax_eV_per_A, steps, saddles)
+        if pair:
+            lv.cross(calculator, found, pair, fmax_eV_per_A, steps)
+        shown = {kind for levels in found for kind in levels.shown()}
+        caveats = calculator.model.card.caveats(sorted(shown))
+        _write(output, found, pair, about["model"], caveats)
     for table in states_tables(found):
         show(table)
     for line in states_lines(found, pair):

@@ -102,11 +102,7 @@ class Training:
         self.progress = Progress(config=self.config.to_dict())
         if resume and (output / CHECKPOINT).exists():
             self._resume()
-        self.logs = (
-            Logs(output, self.progress.history, self.progress.step)
-            if self.fabric.is_global_zero
-            else None
-        )
+        self.logs: Logs | None = None  # nothing is written before `run`
         self._step = self._make_step({**GRADIENTS, **gradients})
         self._order = (-1, torch.empty(0))
         self.done = 0.0  # fraction of the training, for those who watch
@@ -118,6 +114,8 @@ class Training:
 
     def run(self) -> None:
         """Train to the end of the schedule; leave the averaged weights in the potential."""
+        if self.fabric.is_global_zero:
+            self.logs = Logs(self.output, self.progress.history, self.progress.step)
         self._warm_up()
         clock = saved = time.perf_counter()
         while not self.progress.stopped and self._advance() < 1:

@@ -60,6 +60,22 @@ def test_a_killed_training_resumes_to_the_same_weights_bit_for_bit(tmp_path):
     assert all(torch.equal(killed[name], whole[name]) for name in whole)
 
 
+def test_an_interrupted_training_says_so_and_goes_on(tmp_path):
+    config = toy.write_config(tmp_path, epochs=100_000)
+    process = start(config, "--output", tmp_path / "run", "--device", "cpu")
+    deadline = time.monotonic() + 300
+    while not (tmp_path / "run" / CHECKPOINT).exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=30)
+    assert process.returncode == 130 and "Traceback" not in said
+    manifest = tmp_path / "run" / "manifest.json"
+    assert json.loads(manifest.read_text())["status"] == "interrupted"
+    words = ["--output", tmp_path / "run", "--device", "cpu", "--max-epochs", 1, "--resume"]
+    complete(config, *words)
+    assert json.loads(manifest.read_text())["status"] == "finished"
+
+
 @pytest.mark.slow
 def test_two_processes_find_what_one_finds(tmp_path):
     """Each takes half of every batch; only rounding differs."""
