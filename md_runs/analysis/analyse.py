@@ -14,7 +14,7 @@ from rich.progress import track
 
 from md_runs.analysis import dynamics, html, structure, thermodynamics
 from md_runs.analysis.runs import Run, read_runs
-from md_runs.analysis.section import STYLE, Section, Table
+from md_runs.analysis.section import STYLE, Section, Table, shown
 from md_runs.records.manifest import make_manifest, now
 from md_runs.records.output import check_free, recorded
 from md_runs.screen import errors, screen
@@ -103,7 +103,7 @@ def overview(runs: Sequence[Run]) -> Table:
             run.atoms.get_chemical_formula(),
             _model(run),
             _ensemble(run.options),
-            f"{run.options.get('timestep_fs', float('nan')):g}",
+            shown(run.options.get("timestep_fs", float("nan")), "g"),
             f"{run.log['time_ps'][-1]:g}",
             f"{run.log['time_ps'][run.first_row]:g}",
             len(run.trajectory.time_fs),

@@ -124,6 +124,11 @@ def curve_rows(run: str, group: str, curve: Curve) -> list[Row]:
     ]
 
 
+def shown(value: float, form: str) -> str:
+    """Write a number in a form of floats; a dash where it is not known."""
+    return f"{value:{form}}" if np.isfinite(value) else "–"
+
+
 def with_error(value: float, error: float) -> str:
     """Write a number with its standard error, whose first two digits decide how many are shown."""
     if not np.isfinite(value):

@@ -24,6 +24,7 @@ from md_runs.analysis.section import (
     add_legend,
     colour,
     panels,
+    shown,
     with_error,
 )
 from md_runs.analysis.series import fit_drift
@@ -151,11 +152,17 @@ def drift(runs: Sequence[Run]) -> Section:
     (axes,) = made.axes
     rows: list[Row] = []
     data: list[Row] = []
+    warnings = []
     for number, run in enumerate(runs):
         moments = run.log["time_ps"]
         values = run.log["conserved_energy_eV"] * MEV / len(run.atoms)
         values = values - values[0]
         slope, line = fit_drift(moments, values), fit_line(moments, values)
+        if np.isnan(slope.value):
+            warnings.append(
+                f"{run.name}: too short for a drift, {len(moments)} rows in its log; three are the"
+                " least."
+            )
         axes.plot(_thinned(moments), _thinned(values), color=colour(number), lw=0.4, alpha=0.6)
         axes.plot(
             moments,
@@ -164,7 +171,7 @@ def drift(runs: Sequence[Run]) -> Section:
             lw=1.5,
             label=run.name,
         )
-        rows.append((run.name, with_error(*slope), f"{line.residual:.3g}"))
+        rows.append((run.name, with_error(*slope), shown(line.residual, ".3g")))
         data += [(run.name, float(t), float(v)) for t, v in zip(moments, values, strict=True)]
     axes.set_xlabel("time (ps)")
     axes.set_ylabel("conserved energy − start (meV/atom)")
@@ -182,6 +189,7 @@ def drift(runs: Sequence[Run]) -> Section:
         made.figure,
         Table(header, rows),
         Table(("run", "time_ps", "conserved_energy_meV_per_atom"), data),
+        warnings,
     )
 
 
@@ -223,7 +231,13 @@ def ensemble_pairs(runs: Sequence[Run]) -> Section | None:
         axes.set_title(f"{cold.bath_K:g} and {hot.bath_K:g} K")
         axes.legend(loc="upper left", handlelength=1)
         rows.append(
-            (cold.name, hot.name, with_error(*test.slope), f"{test.expected:.3f}", f"{test.p:.2g}")
+            (
+                cold.name,
+                hot.name,
+                with_error(*test.slope),
+                f"{test.expected:.3f}",
+                shown(test.p, ".2g"),
+            )
         )
         data += [
             (f"{cold.name} / {hot.name}", float(x), float(y), float(e))
@@ -308,11 +322,11 @@ def _thinned(values: np.ndarray) -> np.ndarray:
 
 
 def _test_cells(test: KineticTest) -> Row:
-    p_values = (f"{p:.2g}" for p in (test.p_distribution, test.p_mean, test.p_variance))
+    p_values = (shown(p, ".2g") for p in (test.p_distribution, test.p_mean, test.p_variance))
     return (
         with_error(*test.temperature),
         with_error(*test.variance),
-        f"{test.distance:.3f}",
+        shown(test.distance, ".3f"),
         *p_values,
     )
 

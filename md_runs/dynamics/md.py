@@ -360,7 +360,7 @@ def dynamics_table(summary: Summary) -> Table:
         "energy drift",
         f"{drift:+.3g} meV/atom/ps (fluctuation {summary.fluctuation_meV_per_atom:.3g} meV/atom)"
         if drift == drift
-        else "– (fewer than three rows in the log)",
+        else "too short to tell: fewer than three rows in the log",
     )
     table.add_row(
         "wall time",

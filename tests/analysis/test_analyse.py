@@ -159,6 +159,16 @@ def rows_of(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+def test_what_a_short_run_cannot_tell_is_a_dash(only, tmp_path):
+    only(thermodynamics.temperatures, thermodynamics.drift)
+    run = make_run(tmp_path / "short", molecule("H2O"), n_frames=2)
+    done = invoke(run, "--output", tmp_path / "report")
+    assert done.exit_code == 0, done.output
+    assert "short: too short for a drift, 2 rows in its log; three are the least." in done.stderr
+    page = Outline((tmp_path / "report" / "report.html").read_text(encoding="utf-8"))
+    assert "–" in page.found["td"] and not {"nan", "inf", "+nan"} & set(page.found["td"])
+
+
 def test_the_report_needs_no_other_file(tmp_path):
     run = make_run(tmp_path / "ethanol", molecule("CH3CH2OH"))
     done = invoke(run, "--output", tmp_path / "report")
