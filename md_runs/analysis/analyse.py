@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.figure import Figure
 from rich.progress import track
 
-from md_runs.analysis import dynamics, html, structure, thermodynamics
+from md_runs.analysis import dynamics, html, spectra, structure, thermodynamics
 from md_runs.analysis.runs import Run, read_runs
 from md_runs.analysis.section import STYLE, Section, Table, shown
 from md_runs.records.manifest import make_manifest, now
@@ -35,6 +35,8 @@ SECTIONS: tuple[Callable[[Sequence[Run]], Section | str | None], ...] = (
     structure.radial,
     dynamics.autocorrelation,
     dynamics.vibrations,
+    spectra.infrared,
+    spectra.raman,
     dynamics.diffusion,
     structure.polarization,
 )

@@ -40,7 +40,7 @@ N_DIFFUSION_BLOCKS = 5  # longer and fewer than elsewhere: a displacement needs 
 
 def autocorrelation(runs: Sequence[Run]) -> Section | None:
     """Velocity autocorrelation."""
-    runs = [run for run in runs if _blocks(run)]
+    runs = [run for run in runs if blocks_for_spectra(run)]
     if not runs:
         return None
     made = panels(1, 2.4)
@@ -66,14 +66,14 @@ def autocorrelation(runs: Sequence[Run]) -> Section | None:
 
 def vibrations(runs: Sequence[Run]) -> Section | None:
     """Vibrational density of states, all atoms and by element."""
-    runs = [run for run in runs if _blocks(run)]
+    runs = [run for run in runs if blocks_for_spectra(run)]
     if not runs:
         return None
     elements = sorted({symbol for run in runs for symbol in run.atoms.get_chemical_symbols()})
     made = panels(1, 2.8)
     (axes,) = made.axes
     data: list[Row] = []
-    warnings = []
+    warnings: list[str] = []
     for number, run in enumerate(runs):
         curves = _density_curves(run, elements)
         draw(axes, curves["all"], number, run.name if len(runs) > 1 else "all atoms")
@@ -83,14 +83,7 @@ def vibrations(runs: Sequence[Run]) -> Section | None:
                 axes.plot(
                     curve.x, curve.mean, color=colour(1 + elements.index(name)), lw=0.8, label=name
                 )
-        interval_fs = run.trajectory.velocity_interval_fs
-        fastest = highest_wavenumber(interval_fs)
-        if fastest < FASTEST_PER_CM:
-            warnings.append(
-                f"{run.name}: velocities every {interval_fs:g} fs show motion up to {fastest:.0f}"
-                " cm⁻¹ only; faster vibrations are folded back into the picture. Run with a"
-                " smaller --velocities-every, 4 fs or less, for a true spectrum."
-            )
+        warnings += folded(run)
     axes.set_xlabel("wavenumber (cm⁻¹)")
     axes.set_ylabel("modes per cm⁻¹")
     axes.set_xlim(
@@ -178,7 +171,20 @@ def diffusion(runs: Sequence[Run]) -> Section | None:
     )
 
 
-def _blocks(run: Run) -> list[slice]:
+def folded(run: Run) -> list[str]:
+    """Warn where frames are too far apart for the fastest vibrations."""
+    interval_fs = run.trajectory.velocity_interval_fs
+    fastest = highest_wavenumber(interval_fs)
+    if fastest >= FASTEST_PER_CM:
+        return []
+    return [
+        f"{run.name}: velocities every {interval_fs:g} fs show motion up to {fastest:.0f} cm⁻¹"
+        " only; faster vibrations are folded back into the picture. Run with a smaller"
+        " --velocities-every, 4 fs or less, for a true spectrum."
+    ]
+
+
+def blocks_for_spectra(run: Run) -> list[slice]:
     """Blocks long enough for a spectrum, at most ten."""
     n_frames = len(run.trajectory.velocities)
     return (
@@ -190,7 +196,9 @@ def _blocks(run: Run) -> list[slice]:
 
 def _correlation_curve(run: Run) -> Curve:
     masses, velocities = run.atoms.get_masses(), _velocities(run)
-    values = [velocity_autocorrelation(velocities[block], masses) for block in _blocks(run)]
+    values = [
+        velocity_autocorrelation(velocities[block], masses) for block in blocks_for_spectra(run)
+    ]
     shown = min(len(values[0]) // 2, int(SHOWN_FS / run.trajectory.velocity_interval_fs) + 1)
     return Curve(
         np.arange(shown) * run.trajectory.velocity_interval_fs,
@@ -208,7 +216,7 @@ def _density_curves(run: Run, elements: Sequence[str]) -> dict[str, Curve]:
         vibrational_density(
             velocities[block], masses, run.trajectory.velocity_interval_fs, run.degrees_of_freedom
         )
-        for block in _blocks(run)
+        for block in blocks_for_spectra(run)
     ]
     densities = np.stack([spectrum.density for spectrum in spectra])  # (B, K, N)
     curves = {"all": Curve(spectra[0].wavenumber, *over_blocks(densities.sum(axis=2)))}

@@ -21,11 +21,11 @@ from md_runs.errors import InputError, whole
 from md_runs.records.output import MANIFEST
 from md_runs.records.trajectory import (
     A_PER_FS,
+    OBSERVABLES,
     PARTICLES,
     STEP,
     TIME,
     VELOCITIES,
-    VELOCITY_SERIES,
     group_of,
     open_trajectory,
 )
@@ -50,6 +50,8 @@ class Trajectory(NamedTuple):
     velocities: Floats  # (V, N, 3) Å/fs
     cells: Floats | None  # (F, 3, 3) Å
     polarization: Floats | None  # (F, N, 3) Å
+    dipoles: Floats | None = None  # (V, 3) e Å, about the centre of mass
+    polarizabilities: Floats | None = None  # (V, 3, 3) e Å^2/V
 
     def check(self, n_atoms: int) -> None:
         """See that there is a finite number wherever there must be one.
@@ -206,17 +208,20 @@ def _read_trajectory(path: Path, start_fs: float, every: int) -> tuple[Atoms, Tr
                 " it run on, or skip less."
             )
         has_cell, box = "edges" in particles["box"], particles["box"]
+        alone = _read_velocities(file, start_fs)
+        if len(alone["time"]) < MIN_FRAMES:  # there are only those of frames
+            alone = {"time": moments[wanted], "value": particles["velocity/value"][wanted]}
+            alone |= _about_centre(file, wanted)
         moved = group_of("polarization")
-        velocity_time_fs, velocities = _read_velocities(file, start_fs)
-        if len(velocity_time_fs) < MIN_FRAMES:  # there are only those of frames
-            velocity_time_fs, velocities = moments[wanted], particles["velocity/value"][wanted]
         trajectory = Trajectory(
             time_fs=moments[wanted],
             positions=particles["position/value"][wanted],
-            velocity_time_fs=velocity_time_fs,
-            velocities=velocities,
+            velocity_time_fs=alone["time"],
+            velocities=alone["value"],
             cells=box["edges/value"][wanted] if has_cell else None,
             polarization=file[moved]["value"][wanted] if moved in file else None,
+            dipoles=alone.get("dipole"),
+            polarizabilities=alone.get("polarizability"),
         )
         atoms = Atoms(
             numbers=particles["species"][()],
@@ -229,14 +234,29 @@ def _read_trajectory(path: Path, start_fs: float, every: int) -> tuple[Atoms, Tr
     return atoms, trajectory
 
 
-def _read_velocities(file: h5py.File, start_fs: float) -> tuple[Floats, Floats]:
-    """Read times (V,) fs and velocities (V, N, 3) Å/fs that are kept alone; none in older files."""
+def _read_velocities(file: h5py.File, start_fs: float) -> dict[str, Floats]:
+    """Read what is kept more often than frames: "time" (V,) fs, "value" (V, N, 3) Å/fs, and more.
+
+    Dipoles are about the centre of mass. No times in older files.
+    """
     if VELOCITIES not in file:
-        return np.zeros(0), np.zeros((0, 0, 3))
-    _, moments, values = (file[name] for name in VELOCITY_SERIES)
-    count = min(len(moments), len(values))  # the writer may have been killed between the two
-    first = int(np.searchsorted(moments[:count], start_fs))
-    return moments[first:count], values[first:count]
+        return {"time": np.zeros(0)}
+    series = {name: values for name, values in file[VELOCITIES].items() if name != "step"}
+    count = min(len(values) for values in series.values())  # killed between two of them
+    first = int(np.searchsorted(series["time"][:count], start_fs))
+    return {name: values[first:count] for name, values in series.items()}
+
+
+def _about_centre(file: h5py.File, wanted: slice) -> dict[str, Floats]:
+    """Read dipoles about the centre of mass, and polarizabilities, of frames that have them."""
+    observables, particles = file[OBSERVABLES], file[PARTICLES]
+    names = [name for name in ("dipole", "polarizability") if name in observables]
+    said = {name: observables[name]["value"][wanted] for name in names}
+    if "dipole" in said:
+        masses = particles["mass"][()]
+        centre = masses @ particles["position/value"][wanted] / masses.sum()  # (F, 3)
+        said["dipole"] = said["dipole"] - observables["charge/value"][wanted][:, None] * centre
+    return said
 
 
 def _names(directories: Sequence[Path]) -> list[str]:

@@ -30,6 +30,7 @@ from md_runs.analysis.section import (
 from md_runs.analysis.series import fit_drift
 from md_runs.analysis.statistics import FEW, average, fit_line
 from md_runs.dynamics.momenta import kinetic_temperature
+from potentials.quantities import QUANTITIES, unit_key
 
 MEV = 1000.0
 POINTS = 1500  # of a series that are drawn; more cannot be seen
@@ -303,18 +304,27 @@ def further_columns(runs: Sequence[Run]) -> Section | None:
                 for t, v in zip(run.log["time_ps"], run.log[name], strict=True)
             ]
         axes.set_xlabel("time (ps)")
-        quantity, _, unit = name.rpartition("_")
-        axes.set_ylabel(f"{quantity.replace('_', ' ')} ({unit})" if quantity else name)
+        axes.set_ylabel(_label(name))
     add_legend(made, len(runs))
     text = "What else was logged, over time."
     return Section(
         "more",
-        "Cell and pressure",
+        "Further columns of the log",
         text,
         made.figure,
         Table(("run", "quantity", "mean"), rows),
         Table(("run", "quantity", "time_ps", "value"), data),
     )
+
+
+def _label(column: str) -> str:
+    """Write a column as people read it: dipole_x_e_A is "dipole x (e Å)"."""
+    for quantity in QUANTITIES.values():
+        unit = f"_{unit_key(quantity.unit)}"
+        if column.startswith(f"{quantity.name}_") and column.endswith(unit):
+            return f"{column.removesuffix(unit).replace('_', ' ')} ({quantity.unit})"
+    name, _, unit = column.rpartition("_")
+    return f"{name.replace('_', ' ')} ({unit})" if name else column
 
 
 def _thinned(values: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ Forces are in kJ/mol/Å, because readers of H5MD know no eV; `read_trajectory` g
 ``observables/dt`` is the time between frames in ps, where MDAnalysis looks for it.
 
 ``parameters/velocities`` holds velocities alone, in single precision and more often than frames:
-spectra need them every 2 fs. Readers take what is below ``particles`` for frames, so they are not
-there.
+spectra need them every 2 fs. Beside them is what the model predicts of the whole structure, the
+dipole about the centre of mass. Readers take what is below ``particles`` for frames, so they are
+not there.
 
 Frames are collected in memory and written in blocks. The file is open for a millisecond per block,
 in HDF5's single-writer mode, which orders the writes so that the file is readable whenever the
@@ -18,6 +19,7 @@ process dies.
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Iterator, Sequence
@@ -37,7 +39,7 @@ from md_runs.records.structures import USUAL, further_quantities, set_further
 from md_runs.records.superblock import mend_superblock
 from md_runs.records.versions import version_of
 from potentials.files import replacing, sync_file
-from potentials.quantities import QUANTITIES
+from potentials.quantities import QUANTITIES, Quantity
 
 Array = npt.NDArray[Any]
 
@@ -90,21 +92,23 @@ class TrajectoryWriter:
         self.block = max(1, min(1000, CHUNK_BYTES // (24 * len(atoms))))  # frames in memory at most
         self.velocity_block = max(1, min(1000, CHUNK_BYTES // (12 * len(atoms))))
         self.frames: list[dict[str, Any]] = []
-        self.velocities: list[tuple[int, float, Array]] = []
+        self.velocities: list[tuple[Any, ...]] = []
+        self.of_whole = [name for name in self.further if QUANTITIES[name].per == "structure"]
         self.per_mass = 1 / (A_PER_FS * atoms.get_masses()[:, None])  # momenta to Å/fs
         self.last_flush, self.n_frames, self.n_velocities = time.monotonic(), 0, 0
         if path.exists():
             raise FileExistsError(f"{path} exists.")
         # for the largest block: two chunks of everything
         self.room = 2 * self.block * 24 * (4 * len(atoms) + 3) + ROOM_BYTES
-        self.room += 2 * self.velocity_block * (12 * len(atoms) + 16)
+        n_numbers = sum(math.prod(QUANTITIES[name].shape) for name in self.of_whole)
+        self.room += 2 * self.velocity_block * (12 * len(atoms) + 16 + 8 * n_numbers)
         with replacing(path) as temporary:
             with temporary.open("xb") as empty:
                 reserve(empty.fileno(), self.room)
             with h5py.File(temporary, "w", libver=FORMAT) as file:
                 _write_header(file, author)
                 _make_datasets(file, atoms, self.block, self.has_cell, self.further)
-                _make_velocities(file, len(atoms), self.velocity_block)
+                _make_velocities(file, len(atoms), self.velocity_block, self.of_whole)
 
     @classmethod
     def cut_back(
@@ -137,14 +141,14 @@ class TrajectoryWriter:
             with _opened(path) as old, h5py.File(new, "r+", libver=FORMAT) as file:
                 if (found := min(len(values) for values in _along_time(old))) < n_frames:
                     raise ValueError(f"{path} must hold at least {n_frames} frames; got {found}.")
-                series = [old[name] for name in VELOCITY_SERIES]
+                series = [old[name] for name in writer.velocity_series]
                 if (found := min(len(values) for values in series)) < n_velocities:
                     raise ValueError(
                         f"{path} must hold velocities at {n_velocities} times; got {found}."
                     )
                 for names, count, block in (
                     (writer.datasets, n_frames, writer.block),
-                    (VELOCITY_SERIES, n_velocities, writer.velocity_block),
+                    (writer.velocity_series, n_velocities, writer.velocity_block),
                 ):
                     for name in names:
                         for start in range(0, count, block):
@@ -155,6 +159,11 @@ class TrajectoryWriter:
             new.unlink(missing_ok=True)
         writer.path, writer.n_frames, writer.n_velocities = path, n_frames, n_velocities
         return writer
+
+    @property
+    def velocity_series(self) -> list[str]:
+        """Names of everything that has a row per time of velocities alone."""
+        return [*VELOCITY_SERIES, *(f"{VELOCITIES}/{name}" for name in self.of_whole)]
 
     @property
     def datasets(self) -> list[str]:
@@ -198,9 +207,12 @@ class TrajectoryWriter:
             self.flush()
 
     def append_velocities(self, step: int, time_fs: float, atoms: Atoms) -> None:
-        """Take velocities alone."""
-        momenta = atoms.arrays["momenta"]
-        self.velocities.append((step, time_fs, (momenta * self.per_mass).astype(np.float32)))
+        """Take velocities alone, and what the model said of the whole structure."""
+        velocities = (atoms.arrays["momenta"] * self.per_mass).astype(np.float32)
+        said = further_quantities(atoms) if self.of_whole else {}
+        if "dipole" in said and self.charge:
+            said["dipole"] = said["dipole"] - self.charge * atoms.get_center_of_mass()
+        self.velocities.append((step, time_fs, velocities, *(said[n] for n in self.of_whole)))
         self.n_velocities += 1
         if len(self.velocities) >= self.velocity_block:
             self.flush()
@@ -216,7 +228,7 @@ class TrajectoryWriter:
             for name in self.frames[0] if self.frames else ():
                 _extend(file[name], np.array([frame[name] for frame in self.frames]))
             for name, rows in zip(
-                VELOCITY_SERIES, zip(*self.velocities, strict=True), strict=False
+                self.velocity_series, zip(*self.velocities, strict=True), strict=False
             ):
                 _extend(file[name], np.array(rows))
         self.drop()
@@ -364,7 +376,7 @@ def _make_datasets(
     for name in further:
         quantity = QUANTITIES[name]
         shape = (n_atoms, *quantity.shape) if quantity.per == "atom" else quantity.shape
-        add(group_of(name), shape, "f8", quantity.unit.replace("Å", "Angstrom"))
+        add(group_of(name), shape, "f8", _h5md_unit(quantity))
     add(f"{OBSERVABLES}/potential_energy", (), "f8", "eV")
     add(f"{OBSERVABLES}/kinetic_energy", (), "f8", "eV")
     add(f"{OBSERVABLES}/charge", (), "f8", "e")
@@ -372,13 +384,17 @@ def _make_datasets(
     add(f"{OBSERVABLES}/dt", (), "f8", "ps")
 
 
-def _make_velocities(file: h5py.File, n_atoms: int, block: int) -> None:
-    """Create the series of velocities alone, empty."""
-    for name, shape, dtype, unit in (
+def _make_velocities(file: h5py.File, n_atoms: int, block: int, of_whole: Sequence[str]) -> None:
+    """Create the series of velocities alone, empty, and those of the whole structure."""
+    quantities = [QUANTITIES[name] for name in of_whole]
+    further = [(q.name, q.shape, "f8", _h5md_unit(q)) for q in quantities]
+    series: list[tuple[str, tuple[int, ...], str, str | None]] = [
         ("step", (), "i8", None),
         ("time", (), "f8", "fs"),
         ("value", (n_atoms, 3), "f4", "Angstrom fs-1"),
-    ):
+        *further,
+    ]
+    for name, shape, dtype, unit in series:
         made = file.create_dataset(
             f"{VELOCITIES}/{name}",
             (0, *shape),
@@ -388,6 +404,10 @@ def _make_velocities(file: h5py.File, n_atoms: int, block: int) -> None:
         )
         if unit:
             made.attrs["unit"] = unit
+
+
+def _h5md_unit(quantity: Quantity) -> str:
+    return quantity.unit.replace("Å", "Angstrom")
 
 
 def _describe_atoms(file: h5py.File, atoms: Atoms) -> None:

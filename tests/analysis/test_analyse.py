@@ -412,6 +412,6 @@ def test_what_else_was_logged_is_shown(only, tmp_path):
     assert set(means) == {"volume_A3", "pressure_GPa"}
     assert float(means["volume_A3"].split("\u00a0")[0]) == pytest.approx(1000.5, abs=0.1)
     assert (
-        "Cell and pressure"
+        "Further columns of the log"
         in Outline((tmp_path / "report" / "report.html").read_text(encoding="utf-8")).found["h2"]
     )

@@ -18,6 +18,7 @@ from ase.constraints import FixAtoms
 from ase.io import read
 from matplotlib.image import imread
 
+from md_runs.analysis.runs import _about_centre
 from md_runs.dynamics.driver import Dynamics, DynamicsOptions, Result
 from md_runs.dynamics.momenta import count_degrees_of_freedom, start_thermal
 from md_runs.dynamics.recorder import COLUMNS
@@ -369,6 +370,7 @@ def test_polarizability_and_unpaired_electrons_are_kept(tmp_path):
     """In the log, the trajectory, and as extxyz."""
     calculator = PolarizedCalculator(polar_model(), dtype="float64", engine="eager", device="cpu")
     atoms = molecule("H2O")
+    atoms.translate((5, 6, 7))
     atoms.rotate(33, (1, 2, 3))
     atoms.info["multiplicity"] = 3
     atoms.calc = calculator
@@ -392,3 +394,25 @@ def test_polarizability_and_unpaired_electrons_are_kept(tmp_path):
     assert np.allclose(written.info["polarizability"], alpha)
     assert np.allclose(written.get_magnetic_moments(), again.get_magnetic_moments())
     assert np.allclose(read(tmp_path / "run/final.extxyz").info["polarizability"], alpha)
+
+
+def test_dipoles_of_an_ion_are_kept_about_its_centre_of_mass(tmp_path):
+    """More often than frames, and as analyse reads them from either."""
+    atoms = molecule("H2O")
+    atoms.translate((5, 6, 7))
+    calculator = PolarizedCalculator(
+        polar_model(), dtype="float64", engine="eager", device="cpu", charge=1
+    )
+    atoms.calc = calculator
+    options = DynamicsOptions(
+        ensemble="nve", steps=8, log_every=8, trajectory_every=4, velocities_every=2
+    )
+    claim(tmp_path / "run", {"options": {}})
+    Dynamics(atoms, options, charge=1, multiplicity=2).run(tmp_path / "run", {"options": {}})
+    with h5py.File(tmp_path / "run/trajectory.h5md") as file:
+        kept = file["parameters/velocities/dipole"][()]
+        frames = read_trajectory(tmp_path / "run/trajectory.h5md")
+        about = [frame.get_dipole_moment() - frame.get_center_of_mass() for frame in frames]
+        assert kept.shape == (5, 3) and np.allclose(kept[::2], about, atol=1e-9)
+        assert np.allclose(_about_centre(file, slice(None))["dipole"], about, atol=1e-9)
+        assert file["parameters/velocities/polarizability"].attrs["unit"] == "e Angstrom^2/V"
