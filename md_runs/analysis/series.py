@@ -15,7 +15,7 @@ Floats = npt.NDArray[Any]
 
 # of curves: enough for an error bar that is right to a quarter, few enough that blocks are long
 N_BLOCKS = 10
-WINDOW = 5.0  # correlation times that are summed over, see `inefficiency`
+WINDOW = 5.0  # correlation times that are summed over, see `correlation_time`
 
 
 class Curve(NamedTuple):
@@ -44,10 +44,11 @@ def correlation(series: Floats) -> Floats:
     return np.asarray(sums / np.arange(n, 0, -1).reshape(-1, *(1,) * (series.ndim - 1)))
 
 
-def inefficiency(series: npt.ArrayLike) -> float:
-    """Count the samples that say as much as one independent sample.
+def correlation_time(series: npt.ArrayLike) -> Mean:
+    """Sum the correlations of a series over all lags: its correlation time τ in samples.
 
-    1 + 2 sum of correlations, at least 1.
+    1/2 for samples without memory. Two correlation times make one independent sample. The error is
+    τ √(2 (2 W + 1) / F), of F samples and a sum that ends at lag W.
 
     Source: Sokal, in Functional Integration (1997), sec. 3: correlations are summed up to the first
     lag that is `WINDOW` times the correlation time found so far, since what follows is noise.
@@ -55,12 +56,19 @@ def inefficiency(series: npt.ArrayLike) -> float:
     values = np.asarray(series, dtype=np.float64)
     deviations = values - values.mean()
     if len(values) < 2 or not deviations.any():
-        return 1.0
+        return Mean(0.5, float("nan"))
     rho = correlation(deviations)
     rho /= rho[0]
-    times = np.cumsum(rho) - 0.5  # correlation time in samples, summed up to each lag
+    times = np.cumsum(rho) - 0.5  # summed up to each lag
     enough = np.nonzero(np.arange(len(times)) >= WINDOW * times)[0]
-    return max(1.0, 2 * float(times[enough[0] if len(enough) else -1]))
+    last = int(enough[0]) if len(enough) else len(times) - 1
+    time = max(0.5, float(times[last]))
+    return Mean(time, time * float(np.sqrt(2 * (2 * last + 1) / len(values))))
+
+
+def inefficiency(series: npt.ArrayLike) -> float:
+    """Count the samples that say as much as one independent sample: at least 1."""
+    return 2 * correlation_time(series).value
 
 
 def blocks_of(length: int, n_blocks: int = N_BLOCKS) -> list[slice]:

@@ -27,7 +27,7 @@ from md_runs.analysis.section import (
     shown,
     with_error,
 )
-from md_runs.analysis.series import fit_drift
+from md_runs.analysis.series import correlation_time, fit_drift
 from md_runs.analysis.statistics import FEW, average, fit_line
 from md_runs.dynamics.momenta import kinetic_temperature
 from potentials.quantities import QUANTITIES, unit_key
@@ -58,11 +58,19 @@ def energies(runs: Sequence[Run]) -> Section:
     add_legend(made, len(runs))
     for run in runs:
         means = [average(run.sampled(column)).mean for column in columns]
-        rows.append((run.name, *(with_error(mean.value, mean.error) for mean in means)))
-    header = ("run", "potential (eV)", "kinetic (eV)", "total (eV)")
+        moments = run.log["time_ps"]
+        interval_fs = 1000 * float(moments[-1] - moments[0]) / (len(moments) - 1)
+        memories = [correlation_time(run.sampled(column)) for column in columns[:2]]
+        in_fs = (with_error(*(interval_fs * x for x in memory)) for memory in memories)
+        rows.append((run.name, *(with_error(mean.value, mean.error) for mean in means), *in_fs))
+    header = (
+        *("run", "potential (eV)", "kinetic (eV)", "total (eV)"),
+        *("memory of the potential (fs)", "memory of the kinetic energy (fs)"),
+    )
     text = (
         "Energies over time. Dotted lines: the averages, here and below, start there. Errors come"
         " from the slowest fluctuations of a run: of three repetitions, two lie within them."
+        " Memory: the correlation time; twice as long makes one independent sample."
     )
     data: list[Row] = [
         (run.name, *(float(run.log[name][n]) for name in ("time_ps", *columns)))

@@ -27,7 +27,14 @@ from md_runs.analysis.motion import (
     vibrational_density,
     without_drift,
 )
-from md_runs.analysis.series import blocks_of, correlation, fit_drift, inefficiency, over_blocks
+from md_runs.analysis.series import (
+    blocks_of,
+    correlation,
+    correlation_time,
+    fit_drift,
+    inefficiency,
+    over_blocks,
+)
 from md_runs.analysis.statistics import ONE_SIGMA, average
 
 WATER_LIKE = np.array([16.0, 1.0, 1.0])
@@ -65,6 +72,18 @@ def test_correlations_are_averages_over_all_origins():
         np.testing.assert_allclose(
             found[lag], (series[: 40 - lag] * series[lag:]).mean(axis=0), atol=1e-12
         )
+
+
+@pytest.mark.parametrize("memory", [0.5, 0.8, 0.95])
+def test_a_correlation_time_is_known_as_well_as_it_says(memory):
+    """(1 + a) / (1 - a) / 2; of 200 series about two thirds within the error."""
+    true = 0.5 * (1 + memory) / (1 - memory)
+    found = [correlation_time(autoregressive(memory, 8000, seed)) for seed in range(200)]
+    errors = np.array([time.error for time in found])
+    values = np.array([time.value for time in found])
+    assert values.mean() == pytest.approx(true, rel=0.1)
+    assert 0.55 < np.mean(abs(values - true) < errors) < 0.85
+    assert np.isnan(correlation_time(np.ones(10)).error)
 
 
 @pytest.mark.parametrize("memory", [0.0, 0.5, 0.9, 0.98])
