@@ -18,6 +18,7 @@ from ase import Atoms, units
 from md_runs.analysis.series import Floats
 from md_runs.dynamics.driver import EQUILIBRATION, LOG, TRAJECTORY
 from md_runs.errors import InputError, whole
+from md_runs.readable import readable
 from md_runs.records.output import MANIFEST
 from md_runs.records.trajectory import (
     A_PER_FS,
@@ -41,6 +42,7 @@ NEEDED = (
 )
 
 
+@readable
 class Trajectory(NamedTuple):
     """Frames after the equilibration; positions are not wrapped."""
 
@@ -52,6 +54,14 @@ class Trajectory(NamedTuple):
     polarization: Floats | None  # (F, N, 3) Å
     dipoles: Floats | None = None  # (V, 3) e Å, about the centre of mass
     polarizabilities: Floats | None = None  # (V, 3, 3) e Å^2/V
+
+    def summary(self) -> dict[str, str]:
+        """Say how much there is."""
+        return {
+            "frames": f"{len(self.time_fs)} frames of {self.positions.shape[1]} atoms",
+            "every": f"{self.interval_fs:g} fs",
+            "velocities every": f"{self.velocity_interval_fs:g} fs",
+        }
 
     def check(self, n_atoms: int) -> None:
         """See that there is a finite number wherever there must be one.
@@ -84,6 +94,7 @@ def _interval(moments: Floats) -> float:
     return float((moments[-1] - moments[0]) / (len(moments) - 1))
 
 
+@readable
 class Run(NamedTuple):
     """One directory of ``polcalc md``."""
 
@@ -93,6 +104,18 @@ class Run(NamedTuple):
     first_row: int  # of the log, after the equilibration
     atoms: Atoms  # the first frame after it
     trajectory: Trajectory
+
+    def summary(self) -> dict[str, str]:
+        """Say what ran, and for how long."""
+        bath_K = self.bath_K
+        return {
+            "name": self.name,
+            "formula": self.atoms.get_chemical_formula(),
+            "ensemble": str(self.options.get("ensemble", "")),
+            "thermostat at": "" if bath_K is None else f"{bath_K:g} K",
+            "ends at": f"{self.log['time_ps'][-1]:g} ps",
+            "frames": str(len(self.trajectory.time_fs)),
+        }
 
     @property
     def options(self) -> dict[str, Any]:

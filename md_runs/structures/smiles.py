@@ -18,6 +18,7 @@ from scipy.spatial.distance import cdist
 from scipy.spatial.transform import Rotation
 
 from md_runs.errors import InputError, as_input_error
+from md_runs.readable import readable
 from md_runs.records.output import check_new
 from md_runs.records.structures import write_structures
 from md_runs.screen import screen
@@ -36,12 +37,25 @@ CONTACT = 0.85  # of the sum of van der Waals radii: between hydrogen bonds, ion
 TURNS = 200  # places and orientations tried for each part beside the first
 
 
+@readable
 class Built(NamedTuple):
     """What became of a SMILES."""
 
     frames: list[Atoms]  # the lowest first; charge, multiplicity and SMILES in ``info``
     n_open: int  # stereocentres and double bonds that the SMILES leaves open
     n_parts: int  # molecules and ions that no bond connects
+
+    def summary(self) -> dict[str, str]:
+        """Say what was built."""
+        first = self.frames[0]
+        return {
+            "formula": first.get_chemical_formula("hill"),
+            "charge": f"{first.info['charge']:+d}",
+            "multiplicity": str(first.info["multiplicity"]),
+            "conformers": str(len(self.frames)),
+            "parts": str(self.n_parts),
+            "open stereocentres": str(self.n_open) if self.n_open else "",
+        }
 
 
 FORMATS = (".xyz", ".extxyz")

@@ -25,6 +25,7 @@ from ase.neighborlist import natural_cutoffs, neighbor_list
 
 from md_runs.dynamics.constraints import fixed_atoms
 from md_runs.errors import InputError
+from md_runs.readable import readable
 from md_runs.surfaces.relax import OPTIMIZERS, choose_optimizer
 from polcalc import PolarizedCalculator
 
@@ -64,6 +65,7 @@ class Step(NamedTuple):
     climbing: bool
 
 
+@readable
 class Band(NamedTuple):
     """What was found."""
 
@@ -71,6 +73,19 @@ class Band(NamedTuple):
     converged: bool
     steps: list[Step]
     band_forces: Array  # (I,) eV/Å, largest on each image, springs included; zero at the ends
+
+    def summary(self) -> dict[str, str]:
+        """Say how high the barrier is, and whether that is settled."""
+        barrier = "none" if self.saddle is None else f"{self.energies[self.saddle]:.4f} eV"
+        search = "converged" if self.converged else "not converged"
+        return {
+            "formula": self.images[0].get_chemical_formula(),
+            "images": str(len(self.images)),
+            "barrier": barrier,
+            "end": f"{self.energies[-1]:+.4f} eV",
+            "search": f"{search} in {len(self.steps)} steps",
+            "largest force": f"{self.band_forces.max():.3g} eV/Å",
+        }
 
     @property
     def energies(self) -> Array:

@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import minimize_rotation_and_translation
 
+from md_runs.readable import readable
 from md_runs.surfaces.lockstep import Floats, Place, largest, search
 
 STIFFNESS = 70.0  # eV/Å^2, the curvature that ASE's BFGS begins with
@@ -41,12 +42,22 @@ class Surfaces(NamedTuple):
 Pair = Callable[[Sequence[Atoms]], Sequence[Surfaces]]
 
 
+@readable
 class Crossing(NamedTuple):
     """Where a search ended."""
 
     atoms: Atoms
     energies: Floats  # (2,) eV
     converged: bool
+
+    def summary(self) -> dict[str, str]:
+        """Say where two states meet, if they do."""
+        return {
+            "formula": self.atoms.get_chemical_formula(),
+            "energy": f"{float(self.energies.mean()):.4f} eV",
+            "apart": f"{abs(float(self.energies[1] - self.energies[0])):.4f} eV",
+            "search": "converged" if self.converged else "not converged",
+        }
 
 
 def find_crossings(

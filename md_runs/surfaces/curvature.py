@@ -16,6 +16,7 @@ import numpy.typing as npt
 from ase import Atoms
 from ase.constraints import FixAtoms
 
+from md_runs.readable import readable
 from md_runs.surfaces.vibrations import free_atoms, rigid_motions, shape_of
 
 Floats = npt.NDArray[np.float64]
@@ -27,11 +28,19 @@ BEND_eV_per_A2 = -0.02  # below this a structure is no minimum; above it is roun
 KICK_A = 0.15  # of the atom that moves most, to leave a saddle
 
 
+@readable
 class Curvature(NamedTuple):
     """The way along which a surface curves least upwards, or most downwards."""
 
     eV_per_A2: float
     direction: Floats  # (N, 3), of length 1; zero for fixed atoms
+
+    def summary(self) -> dict[str, str]:
+        """Say how much, and what that means."""
+        return {
+            "lowest": f"{self.eV_per_A2:.4f} eV/Å²",
+            "of a": "minimum" if self.is_minimum else "saddle",
+        }
 
     @property
     def is_minimum(self) -> bool:

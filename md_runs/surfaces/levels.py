@@ -18,6 +18,7 @@ import numpy as np
 from ase import Atoms
 
 from md_runs.errors import as_input_error
+from md_runs.readable import readable
 from md_runs.structures.bonds import BondChanges, changed_bonds
 from md_runs.surfaces.crossing import Crossing, Surfaces, find_crossings
 from md_runs.surfaces.curvature import Curvature, beside, lowest_curvature
@@ -40,6 +41,7 @@ class Refused(NamedTuple):
     why: str
 
 
+@readable
 @dataclass
 class Levels:
     """What was found for one structure."""
@@ -54,6 +56,22 @@ class Levels:
     # minimum -> state -> energy there
     at_minima_eV: dict[State, dict[State, float]] = field(default_factory=dict)
     crossings: dict[int, Crossing] = field(default_factory=dict)  # charge ->
+
+    def summary(self) -> dict[str, str]:
+        """Say what is known of each state, charge/multiplicity."""
+        said = {"formula": self.atoms.get_chemical_formula()}
+        for q, m in self.states:
+            energy, relaxed = self.energies_eV.get((q, m)), self.relaxed_eV((q, m))
+            words = ["not computed" if energy is None else f"{energy:.4f} eV"]
+            if relaxed is not None:
+                words.append(f"minimum {relaxed:.4f} eV")
+            if (q, m) in self.converged and not self.converged[q, m]:
+                words.append("not converged")
+            if self.on_saddle((q, m)):
+                words.append("a saddle")
+            said[f"{q:+d}/{m}"] = " ".join(words)
+        refused = {f"{r.charge:+d}/{r.multiplicity or 'any'}" for r in self.refused}
+        return said | {"refused": " ".join(sorted(refused))}
 
     def relaxed_eV(self, state: State) -> float | None:
         """Energy of a state at its own minimum."""

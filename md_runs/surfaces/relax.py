@@ -12,6 +12,7 @@ from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 
 from md_runs.errors import InputError, NotConverged
+from md_runs.readable import readable
 from md_runs.structures.bonds import BondChanges, changed_bonds
 from md_runs.surfaces.curvature import Curvature, beside, lowest_curvature
 
@@ -34,6 +35,7 @@ class Step(NamedTuple):
     fmax_eV_per_A: float  # with the cell: of forces and stress together, as the optimizer sees them
 
 
+@readable
 class Relaxation(NamedTuple):
     """What became of one frame."""
 
@@ -43,6 +45,21 @@ class Relaxation(NamedTuple):
     curvature: Curvature | None  # lowest; None where it was not looked at
     bonds: BondChanges
     hopeless: str  # why it was given up early; empty otherwise
+
+    def summary(self) -> dict[str, str]:
+        """Say where it ended."""
+        ended = "in a minimum" if self.curvature is not None else "at rest"
+        ended = "on a saddle" if self.on_saddle else ended
+        return {
+            "formula": self.atoms.get_chemical_formula(),
+            "energy": f"{self.energy_eV:.4f} eV",
+            "largest force": f"{self.fmax_eV_per_A:.4f} eV/Å",
+            "steps": str(self.steps[-1].step),
+            "ended": ended if self.converged else "before it converged",
+            "lowest curvature": "" if self.curvature is None else f"{lowest(self.curvature)} eV/Å²",
+            "bonds": str(self.bonds),
+            "given up:": self.hopeless,
+        }
 
     @property
     def energy_eV(self) -> float:

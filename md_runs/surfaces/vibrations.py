@@ -20,6 +20,7 @@ from ase.thermochemistry import HarmonicThermo, IdealGasThermo
 from ase.vibrations import VibrationsData
 
 from md_runs.dynamics.constraints import fixed_atoms
+from md_runs.readable import readable
 from polcalc import PolarizedCalculator
 
 Array = npt.NDArray[np.float64]
@@ -63,6 +64,7 @@ class Mode(NamedTuple):
         return float(1 / np.sum(self.vectors**2))
 
 
+@readable
 class Vibrations(NamedTuple):
     """What was found of one structure."""
 
@@ -71,6 +73,17 @@ class Vibrations(NamedTuple):
     modes: list[Mode]  # ascending, rigid motions left out
     # of the rigid motions before they were projected out: zero at a minimum
     rigid_per_cm: list[float]
+
+    def summary(self) -> dict[str, str]:
+        """Say what the modes are like."""
+        ends = [mode.per_cm for mode in (*self.modes[:1], *self.modes[-1:])]
+        return {
+            "formula": self.data.get_atoms().get_chemical_formula(),
+            "modes": str(len(self.modes)),
+            "from": " to ".join(f"{end:.0f}" for end in ends) + " 1/cm" if ends else "",
+            "imaginary": str(len(self.imaginary)),
+            "zero-point energy": f"{self.zero_point_energy_eV:.4f} eV",
+        }
 
     @property
     def imaginary(self) -> list[Mode]:
