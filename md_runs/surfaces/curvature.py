@@ -17,7 +17,7 @@ from ase import Atoms
 from ase.constraints import FixAtoms
 
 from md_runs.readable import readable
-from md_runs.surfaces.vibrations import free_atoms, rigid_motions, shape_of
+from md_runs.structures.rigid import free_atoms, rigid_motions, shape_of
 
 Floats = npt.NDArray[np.float64]
 Forces = Callable[[Sequence[Atoms]], Sequence[Floats]]  # (N, 3) eV/Å of each, constraints left out

@@ -25,6 +25,7 @@ from md_runs.spectra.vibrational import (
     check_predicted,
     write_spectrum,
 )
+from md_runs.structures.rigid import MONATOMIC, Geometry, free_atoms, shape_of
 from md_runs.structures.symmetry import find_symmetry
 from md_runs.surfaces.relax import relax, remarks
 from md_runs.surfaces.vib_report import (
@@ -36,15 +37,11 @@ from md_runs.surfaces.vib_report import (
     with_vectors,
 )
 from md_runs.surfaces.vibrations import (
-    MONATOMIC,
     Array,
     Gas,
-    Geometry,
     Vibrations,
     analyse,
-    free_atoms,
     largest_force,
-    shape_of,
     thermochemistry,
 )
 from potentials.files import write_text

@@ -19,10 +19,11 @@ from ase.vibrations import VibrationsData
 from typer.testing import CliRunner, Result
 
 from md_runs.cli.app import app
+from md_runs.structures.rigid import shape_of
 from md_runs.surfaces.relax import relax
 from md_runs.surfaces.vib import complaints
 from md_runs.surfaces.vib_report import animate
-from md_runs.surfaces.vibrations import Gas, Vibrations, analyse, shape_of, thermochemistry
+from md_runs.surfaces.vibrations import Gas, Vibrations, analyse, thermochemistry
 from polcalc import PolarizedCalculator
 from tests.small import Springs, sprung, write_small_model
 
