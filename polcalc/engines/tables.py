@@ -236,11 +236,14 @@ def _cubics(samples: _Samples, spacing: float) -> _Cubics:
 
 
 def _sample(function: Function, lengths: Tensor) -> _Samples:
-    """Return values and slopes (N, F), these as the derivative of a backward pass by its input."""
+    """Return values and slopes (N, F), these as the derivative of a backward pass by its input.
+
+    Sums need no gradients of outputs, for which torch would import its algebra of shapes.
+    """
     with torch.enable_grad():
         lengths = lengths.detach().requires_grad_()
         values = function(lengths)
         cotangent = torch.zeros_like(values, requires_grad=True)
-        (pulled,) = torch.autograd.grad(values, lengths, cotangent, create_graph=True)
-        (slopes,) = torch.autograd.grad(pulled, cotangent, torch.ones_like(pulled))
+        (pulled,) = torch.autograd.grad((values * cotangent).sum(), lengths, create_graph=True)
+        (slopes,) = torch.autograd.grad(pulled.sum(), cotangent)
     return _Samples(values.detach(), slopes)

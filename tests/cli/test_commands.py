@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ase.build import molecule
 from typer.testing import CliRunner
 
 from md_runs.cli.app import COMMANDS, app
+from tests.small import write_small_model
 
 REPOSITORY = Path(__file__).parents[2]
 HEAVY = ("torch", "ase", "numpy", "matplotlib", "rich", "h5py", "scipy")
@@ -78,6 +80,26 @@ def test_info_needs_no_torch() -> None:
     heavy = done.stderr.splitlines()[-1].split()
     assert heavy[0] == "heavy:" and not {"torch", "matplotlib", "h5py", "scipy"} & set(heavy)
     assert "where it fails" in done.stdout or "architecture" in done.stdout
+
+
+def test_a_relaxation_draws_and_compiles_nothing(tmp_path: Path) -> None:
+    """Not to be imported: half a second each, of three."""
+    large = ("matplotlib", "torch._dynamo", "sympy")
+    molecule("H2O").write(tmp_path / "water.xyz")
+    write_small_model(tmp_path / "m.pt")
+    script = IMPORTED.replace(repr(HEAVY), repr(large))
+    line = "relax water.xyz --model m.pt --fmax-eV-per-A 50 --output out"
+    done = subprocess.run(
+        [sys.executable, "-c", script, *line.split()],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.stderr.splitlines()[-1] == "heavy:"
+    assert (tmp_path / "out" / "relaxed.extxyz").is_file()
 
 
 @pytest.mark.parametrize(("name", "declared"), list(declarations()))
