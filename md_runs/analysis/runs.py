@@ -235,7 +235,7 @@ def _read_trajectory(path: Path, start_fs: float, every: int) -> tuple[Atoms, Tr
         if len(alone["time"]) < MIN_FRAMES:  # there are only those of frames
             alone = {"time": moments[wanted], "value": particles["velocity/value"][wanted]}
             alone |= _about_centre(file, wanted)
-        moved = group_of("polarization")
+        moved = next((x for x in map(group_of, ("shells", "polarization")) if x in file), "nowhere")
         trajectory = Trajectory(
             time_fs=moments[wanted],
             positions=particles["position/value"][wanted],

@@ -40,7 +40,9 @@ COMMANDS = {
     ),
     "vib": Entry("structures.vib", STRUCTURES, "Normal modes, zero-point energy, thermochemistry."),
     "states": Entry("structures.states", STRUCTURES, "Energies and gaps of the electronic states."),
-    "polarization": Entry("structures.polarization", STRUCTURES, "Where moving points went."),
+    "polarization": Entry(
+        "structures.polarization", STRUCTURES, "Draw charges, dipole, moving points."
+    ),
     "md": Entry("dynamics.md", DYNAMICS, "Run molecular dynamics, or go on with a run."),
     "convert": Entry("dynamics.convert", DYNAMICS, "Trajectory to extxyz, xyz or traj."),
     "analyse": Entry("dynamics.analyse", DYNAMICS, "Report on one or several runs."),

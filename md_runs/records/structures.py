@@ -30,6 +30,9 @@ USUAL = ("energy", "energies", "forces", "stress")
 OF_THE_WHOLE = tuple(
     q.name for q in QUANTITIES.values() if q.per == "structure" and not (q.ase or q.label)
 )
+OF_ATOMS = tuple(  # numbers of atoms likewise; vectors are those of moving points
+    q.name for q in QUANTITIES.values() if q.per == "atom" and not (q.ase or q.label or q.shape)
+)
 VECTORS, POINTS = "polarization_vectors", "virtual_points"  # columns, Å
 
 
@@ -99,17 +102,22 @@ def further_quantities(atoms: Atoms) -> dict[str, Any]:
 def set_further(atoms: Atoms, said: Mapping[str, Any]) -> None:
     """Give a structure what a model said of it and ASE has no property for, in place of all such.
 
-    Moving points are columns, quantities of the whole entries of ``info`` under their names.
+    Moving points and numbers of atoms are columns, quantities of the whole entries of ``info``
+    under their names.
 
     Parameters
     ----------
     said : name -> value   by the table of quantities; what ASE has a property for is left alone
     """
-    set_polarization(atoms, said.get("polarization"))
+    set_polarization(atoms, said.get("shells", said.get("polarization")))
     for name in OF_THE_WHOLE:
         atoms.info.pop(name, None)
         if name in said:
             atoms.info[name] = np.asarray(said[name])
+    for name in OF_ATOMS:
+        atoms.arrays.pop(name, None)
+        if name in said:
+            atoms.set_array(name, np.asarray(said[name]))
 
 
 def to_extxyz(atoms: Atoms) -> str:

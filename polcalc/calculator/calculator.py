@@ -411,13 +411,18 @@ class PolarizedCalculator(Shareable, Calculator):
     @property
     @in_turn
     def polarization_vectors(self) -> Any:
-        """Displacement of the moving points from their nuclei in Å, (N, 3)."""
-        if self._evaluation.polarization is None:
+        """Displacement of the moving points from their nuclei in Å, (N, 3).
+
+        Of shells of electrons where the model has them.
+        """
+        said = self._evaluation
+        vectors = said.polarization if said.shells is None else said.shells
+        if vectors is None:
             raise PropertyNotImplementedError(
                 "polarization_vectors are known after a calculation with a model that has moving"
                 " points"
             )
-        return self._evaluation.polarization.copy()
+        return vectors.copy()
 
     @property
     @in_turn

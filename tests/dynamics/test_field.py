@@ -60,7 +60,7 @@ def test_the_conserved_energy_stays(
             tmp_path / f"{steps}",
             charge,
             steps=steps,
-            timestep_fs=20.0 / steps,
+            timestep_fs=10.0 / steps,
             electric_field_THz=frequency_THz,
         )
         for steps in (40, 80)

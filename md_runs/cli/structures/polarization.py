@@ -1,4 +1,4 @@
-"""``polcalc polarization``: draw and list where the moving points of a model went."""
+"""``polcalc polarization``: draw and list where a model says that the electrons are."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Picture = Annotated[
 ]
 
 
-@does("analysis.polarization", "polarization")
+@does("electrons.polarization", "polarization")
 def command(
     structure: opt.Structure,
     model: opt.Model = None,
@@ -53,8 +53,8 @@ def command(
     json: opt.JsonFile = None,
     output: Picture = Path("polarization.png"),
 ) -> None:
-    """Draw a molecule and the displacements of its moving points.
+    """Draw a molecule with its charges, its dipole, and the points that moved from its nuclei.
 
-    Only models with moving points have them. They are latent: nothing ties them to a dipole moment
-    unless a model was trained on dipoles.
+    What the model predicts of them. Moving points are latent: nothing ties them to a dipole unless
+    they are the shells of electrons of which the model makes its dipole.
     """

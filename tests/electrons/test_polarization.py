@@ -13,20 +13,16 @@ from ase.build import molecule
 from ase.io import read, write
 from typer.testing import CliRunner, Result
 
-from md_runs.analysis.polarization import (
-    Polarized,
-    draw,
-    magnification,
-    principal_axes,
-    turned_degrees,
-)
 from md_runs.cli.app import app
+from md_runs.electrons.drawing import DIPOLE_A, Polarized, draw, principal_axes
+from md_runs.electrons.polarization import magnification, turned_degrees
 from md_runs.records.structures import write_structures
 from md_runs.records.trajectory import read_trajectory
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, save
 from potentials.training import prepare, read_config
+from tests.polar import write_polar_model
 from tests.small import write_small_model
 
 
@@ -240,6 +236,43 @@ def test_fixed_points_cannot_be_drawn_and_files_are_kept(
     done = polcalc("polarization", methanol, "--model", model, "--output", tmp_path / "p.png")
     assert done.exit_code == 2 and "exists" in done.stderr
     assert (tmp_path / "p.png").read_bytes() == b"mine"
+
+
+def test_shells_charges_and_the_dipole_are_drawn(methanol: Path, tmp_path: Path) -> None:
+    """Of an ion about its centre of mass: where it lies does not matter."""
+    write_polar_model(tmp_path / "m.pt")
+    moved = read(methanol)
+    moved.translate((5, 6, 7))
+    write(tmp_path / "moved.xyz", moved)
+    facts = []
+    for name in ("methanol", "moved"):
+        picture, numbers = tmp_path / f"{name}.png", tmp_path / f"{name}.json"
+        done = polcalc(
+            "polarization", tmp_path / f"{name}.xyz", "--model", tmp_path / "m.pt", "--charges",
+            "0,1", "--output", picture, "--json", numbers,
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        assert "shells of electrons" in done.output and "about the centre of mass" in done.output
+        facts.append(json.loads(numbers.read_text())["states"])
+    for here, there in zip(*facts, strict=True):
+        assert here["dipole_D"] == pytest.approx(there["dipole_D"]) and here["dipole_D"] > 0.1
+        assert sum(here["charges_e"]) == pytest.approx(here["charge"])
+        assert f"dipole {here['dipole_D']:.2f} D" in done.output
+    atoms = molecule("CH3OH")
+    atoms.calc = PolarizedCalculator(str(tmp_path / "m.pt"), dtype="float64")
+    atoms.get_potential_energy()
+    vectors = np.array(facts[0][0]["polarization_vectors_A"])
+    assert np.allclose(vectors, atoms.calc.quantities["shells"], atol=1e-12)
+    assert np.allclose(atoms.calc.virtual_points, atoms.positions + vectors)
+
+
+def test_arrows_of_the_dipole_are_to_scale() -> None:
+    atoms = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
+    dipole = np.array([0.2, 0.3, 0.0])
+    figure = draw(atoms, [Polarized(0, 1, None, charges=np.zeros(3), dipole=dipole)], 1.0, "water")
+    (arrow,) = [text for text in figure.axes[0].texts if text.arrow_patch is not None]
+    axes = principal_axes(atoms.positions)
+    assert np.subtract(arrow.xy, arrow.xyann) == pytest.approx((axes @ dipole * DIPOLE_A)[:2])
 
 
 def test_angles_between_vectors() -> None:
