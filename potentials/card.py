@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from html import escape
 from types import NoneType, UnionType
@@ -147,6 +147,36 @@ class Card:
         ]
         if wrong:
             raise ValueError(f"`card` must hold complete entries; {', '.join(wrong)} is not.")
+
+
+def joint_domain(cards: Sequence[Card]) -> dict[str, Any]:
+    """Put together what several models know: elements, distances, ranges, sizes, by the entries.
+
+    What one of them does not tell, all of them do not.
+    """
+    ranges = [card.energy_range_eV for card in cards if card.energy_range_eV]
+    forces = [card.force_max_eV_per_A for card in cards if card.force_max_eV_per_A is not None]
+    atoms = [card.n_atoms_max for card in cards]
+    bonded = all(card.longest_bonds_A for card in cards)
+    return {
+        "elements": sorted({element for card in cards for element in card.elements}),
+        "closest_distances_A": _by_pair(min, [card.closest_distances_A for card in cards]),
+        "longest_bonds_A": _by_pair(max, [card.longest_bonds_A for card in cards if bonded]),
+        "energy_range_eV": [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [],
+        "force_max_eV_per_A": max(forces, default=None),
+        "n_atoms_max": None if None in atoms else max(n for n in atoms if n is not None),
+        "periodic": None
+        if any(c.periodic is None for c in cards)
+        else any(c.periodic for c in cards),
+    }
+
+
+def _by_pair(
+    choose: Callable[[list[float]], float], tables: Sequence[Mapping[str, float]]
+) -> dict[str, float]:
+    """Choose among the distances of each pair of elements."""
+    pairs = sorted({pair for table in tables for pair in table})
+    return {pair: choose([table[pair] for table in tables if pair in table]) for pair in pairs}
 
 
 def html_table(rows: Mapping[str, str]) -> str:

@@ -51,6 +51,7 @@ LAYERS = (
         "potentials.datasets",
         "potentials.labels",
         "potentials.training",
+        "potentials.finetuning",
     ),
     ("polcalc.engines",),
     ("polcalc", "polcalc.calculator"),

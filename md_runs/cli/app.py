@@ -51,6 +51,7 @@ COMMANDS = {
     "audit": Entry("models.audit", MODELS, "Does a model behave as physics asks?"),
     "validate": Entry("models.validate", MODELS, "Compare a model with reference data."),
     "train": Entry("models.train", MODELS, "Train a model on labelled structures."),
+    "finetune": Entry("models.finetune", MODELS, "Make a model right for your own structures."),
     "specialise": Entry("models.specialise", MODELS, "Give each state weights of its own."),
     "encodings": Entry("models.encodings", MODELS, "What a model learned of distances and angles."),
     "import-torchmd": Entry("models.import_torchmd", MODELS, "Convert a TorchMD-NET checkpoint."),

@@ -61,7 +61,7 @@ def train(
     # the processes of the other devices run this command too
     leads = os.environ.get("LOCAL_RANK", "0") == "0"
     if leads:
-        _check_output(output, resume)
+        check_output(output, resume, "train")
     with as_input_error():
         chosen = override(
             read_config(config), max_epochs=max_epochs, time_budget_min=time_budget_min, seed=seed
@@ -79,7 +79,7 @@ def train(
             device=device,
             devices=devices,
             resume=resume,
-            on_validation=_print_row,
+            on_validation=print_row,
             gradients=GRADIENTS,
         )
     if leads and not resume:
@@ -90,11 +90,7 @@ def train(
         made = f"; made fresh: {', '.join(training.fresh)}" if training.fresh else ""
         screen.print(f"{chosen.name} starts from {chosen.training.start}{made}")
     with ending(output, manifest) if leads else nullcontext():
-        with _watch(training):
-            try:
-                training.run()
-            except FloatingPointError as error:
-                raise RunFailed(str(error)) from error
+        watched_run(training)
         if not training.fabric.is_global_zero:
             return
         report = write_model(training, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]), text)
@@ -164,7 +160,8 @@ def plot_history(history: Sequence[Mapping[str, Any]], title: str) -> Figure:
     return figure
 
 
-def _check_output(output: Path, resume: bool) -> None:
+def check_output(output: Path, resume: bool, command: str) -> None:
+    """See that a directory is free, or holds what a command left unfinished there."""
     if not resume:
         return check_free(output)
     try:
@@ -174,7 +171,7 @@ def _check_output(output: Path, resume: bool) -> None:
             f"`--resume` must find a training in {output}; got no {MANIFEST}. Start without"
             " --resume."
         ) from error
-    if manifest.get("command") != "train":
+    if manifest.get("command") != command:
         raise InputError(
             f"`--resume` must find a training in {output}; got a run of {manifest.get('command')}."
             " Choose its directory."
@@ -184,7 +181,7 @@ def _check_output(output: Path, resume: bool) -> None:
     return None
 
 
-def _print_row(row: Mapping[str, Any]) -> None:
+def print_row(row: Mapping[str, Any]) -> None:
     """Print a line per validation where no one watches the bar."""
     if not errors.is_terminal:
         print(
@@ -202,6 +199,20 @@ def _errors_of(row: Mapping[str, Any]) -> str:
         if row[name.format("mae")] is not None and not name.endswith("_per_atom")
     ]
     return "validation " + ", ".join(parts)
+
+
+def watched_run(training: Training) -> None:
+    """Train, and show how far it is.
+
+    Raises
+    ------
+    RunFailed   numbers that are not finite
+    """
+    with _watch(training):
+        try:
+            training.run()
+        except FloatingPointError as error:
+            raise RunFailed(str(error)) from error
 
 
 def _watch(training: Training) -> AbstractContextManager[object]:

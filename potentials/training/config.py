@@ -84,7 +84,8 @@ class ScheduleConfig:
         None  # of training steps and validations; compilation does not count
     )
     warm_up_steps: int = 200
-    patience_epochs: int | None = None  # stop when the validation loss did not fall for so long
+    # stop when the validation loss did not fall for so long; the weights are those of the best
+    patience_epochs: int | None = None
 
 
 @dataclass(frozen=True)

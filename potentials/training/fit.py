@@ -113,7 +113,10 @@ class Training:
         return self.progress.step // self.steps_per_epoch
 
     def run(self) -> None:
-        """Train to the end of the schedule; leave the averaged weights in the potential."""
+        """Train to the end of the schedule; leave the averaged weights in the potential.
+
+        Those of the best validation where the schedule has patience.
+        """
         if self.fabric.is_global_zero:
             self.logs = Logs(self.output, self.progress.history, self.progress.step)
         self._warm_up()
@@ -135,7 +138,8 @@ class Training:
         if not self.progress.history or self.progress.history[-1]["step"] != self.progress.step:
             self._validate()
         self.save()
-        self.average.set(self.progress.best if self.progress.stopped else self.average.values)
+        if self.config.schedule.patience_epochs is not None:
+            self.average.set(self.progress.best)
         with torch.no_grad():
             for p, value in zip(self.params, self.average.values, strict=True):
                 p.copy_(value)

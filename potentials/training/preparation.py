@@ -46,8 +46,15 @@ class TrainingTask(NamedTuple):
     spec: dict[str, Any]
     start: Model | None = None  # whose weights the training starts from
     n_rehearsed: int = 0  # of the structures to train on, the last ones: labelled by a model
+    repeats: int = 1  # times that each of the others stands among the structures to train on
     spreads: Mapping[str, float] = {}  # σ of the loss for each quantity beyond energy and forces
     remarks: tuple[str, ...] = ()  # what of data and spec may not be meant
+
+    @property
+    def labelled(self) -> Frames:
+        """The structures to train on that have labels of their own, each once."""
+        n_labelled = (len(self.train) - self.n_rehearsed) // self.repeats
+        return self.train.select(slice(0, n_labelled))
 
 
 def prepare(config: Config, data: str | Path | None = None) -> TrainingTask:
@@ -244,14 +251,19 @@ def _of_states(frames: Frames, states: list[list[int]]) -> Frames:
 
 
 def _load_start(config: Config, train: Frames) -> Model:
-    """Open the model to start from.
-
-    Of experts that of the state to be trained, or what they share where there are several.
-    """
+    """Open the model to start from."""
     try:
         start = load(config.training.start, DTYPES[config.training.dtype])
     except (FileNotFoundError, ValueError) as error:
         raise type(error)(f"`start` of [training]: {error}") from error
+    return of_states(start, train)
+
+
+def of_states(start: Model, train: Frames) -> Model:
+    """Of a model with experts, take that of the state of structures.
+
+    Or what they share where the structures are in several states.
+    """
     if not isinstance(start.potential, Experts):
         return start
     states = set(zip(train.total_charge.tolist(), train.multiplicity.tolist(), strict=True))

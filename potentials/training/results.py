@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import platform
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
@@ -19,17 +20,27 @@ from potentials.training.evaluate import errors
 from potentials.training.fit import Training
 
 MODEL, REPORT = "model.pt", "report.json"
+NOTHING: Mapping[str, Any] = {}
 PACKAGES = ("polcalc", "torch", "lightning", "ase", "numpy", "vesin")
 
 
-def write_model(training: Training, command: str, config_text: str = "") -> dict[str, Any]:
+def write_model(
+    training: Training,
+    command: str,
+    config_text: str = "",
+    *,
+    compared: Mapping[str, Any] = NOTHING,
+    complete: Callable[[Card], Card] = lambda card: card,
+) -> dict[str, Any]:
     """Write model.pt and report.json; return the report.
 
     Parameters
     ----------
-    training : Training   after `Training.run`
-    command : str         the line of the shell that made the model
-    config_text : str     its configuration as written
+    training : Training    after `Training.run`
+    command : str          the line of the shell that made the model
+    config_text : str      its configuration as written
+    compared : dict        further errors, for the report and for ``training`` of the card
+    complete : callable    what else the card tells
     """
     task, potential = training.task, training.potential
     found = {"validation": errors(potential, training.validation)}
@@ -54,7 +65,9 @@ def write_model(training: Training, command: str, config_text: str = "") -> dict
             "sha256": start.sha256,
             "dataset": start.card.dataset.get("name", ""),
         }
-    card = _card(training, found, summary, command, config_text)
+    if compared:
+        summary["compared"] = dict(compared)
+    card = complete(_card(training, found, summary, command, config_text))
     checksum = save(training.output / MODEL, potential, card)
     report = {
         "name": task.config.name,
@@ -75,7 +88,7 @@ def _card(
     config_text: str,
 ) -> Card:
     task, config = training.task, training.config
-    labelled = task.train.select(slice(0, len(task.train) - task.n_rehearsed))
+    labelled = task.labelled
     known = statistics(labelled, task.references)
     return Card(
         name=config.name,

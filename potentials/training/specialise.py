@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from potentials.build import build
-from potentials.card import Card
+from potentials.card import Card, joint_domain
 from potentials.checkpoint import Model, load, save
 from potentials.datasets import load_frames
 from potentials.experts import Experts, compact, expanded
@@ -199,24 +199,7 @@ def _seen(base: Card, experts: Sequence[Card]) -> dict[str, Any]:
     for card in cards:
         for charge, multiplicity, n in card.states:
             counts[charge, multiplicity] = n + rehearsed * counts.get((charge, multiplicity), 0)
-    distances: dict[str, float] = {}
-    for pair, distance in (item for card in cards for item in card.closest_distances_A.items()):
-        distances[pair] = min(distance, distances.get(pair, distance))
-    # a model that does not tell how far its bonds reached tells nothing of those of all
-    bonds: dict[str, float] = {}
-    if all(card.longest_bonds_A for card in cards):
-        for pair, distance in (item for card in cards for item in card.longest_bonds_A.items()):
-            bonds[pair] = max(distance, bonds.get(pair, distance))
-    ranges = [card.energy_range_eV for card in cards if card.energy_range_eV]
-    forces = [card.force_max_eV_per_A for card in cards if card.force_max_eV_per_A is not None]
-    seen: dict[str, Any] = {
-        "elements": sorted({element for card in cards for element in card.elements}),
-        "states": [[*state, n] for state, n in sorted(counts.items())],
-        "closest_distances_A": dict(sorted(distances.items())),
-        "longest_bonds_A": dict(sorted(bonds.items())),
-        "energy_range_eV": [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [],
-        "force_max_eV_per_A": max(forces, default=None),
-    }
+    seen = joint_domain(cards) | {"states": [[*state, n] for state, n in sorted(counts.items())]}
     parts, n_labels = [card.dataset for card in experts], sum(counts.values())
     if rehearsed:
         seen["dataset"] = base.dataset | {
