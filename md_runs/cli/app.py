@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from importlib import import_module
 from itertools import groupby
 from typing import Annotated, Any, NamedTuple
@@ -128,9 +129,15 @@ def polcalc(
     """Dynamics, relaxation and validation with potentials that know charge and spin."""
 
 
+def say_warning(message: Warning | str, *_: Any) -> None:
+    """Print a warning as a line for people, without the place in the code that gave it."""
+    print(f"warning: {message}", file=sys.stderr)
+
+
 def main() -> None:
     """Run the command."""
     completion_init()
+    warnings.showwarning = say_warning
     try:
         try:
             app()

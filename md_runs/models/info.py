@@ -12,15 +12,19 @@ from md_runs.errors import as_input_error
 from md_runs.models.errors_table import errors_table
 from md_runs.screen import screen
 from potentials.contents import read_contents
+from potentials.shipped import DEFAULT
 
 
-def info(model: str, verbose: bool = False, json: bool = False) -> None:
+def info(model: str | None = None, verbose: bool = False, json: bool = False) -> None:
     """Print what a model is for, how wrong it is and where it fails; ``verbose``: all of its card.
+
+    None is the model of those who name none.
 
     Raises
     ------
     InputError   unknown name or unreadable file
     """
+    model = model or DEFAULT
     facts = model_info(model)
     if json:
         print(dumps(facts, indent=2, ensure_ascii=False))

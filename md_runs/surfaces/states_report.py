@@ -252,5 +252,6 @@ def _title(levels: Levels, charge: int) -> str:
             energy = entry["adiabatic_eV"]
             kind = "vertical" if energy is None else "adiabatic"
             energy = entry["vertical_eV"] if energy is None else energy
-            title += f"\n{energy:+.2f} eV from charge {charge - 1:+d} ({kind})"
+            name = {0: "IP", -1: "EA"}.get(charge - 1, "IP of the ion")
+            title += f"\n{energy:+.2f} eV above charge {charge - 1:+d} ({kind} {name})"
     return title

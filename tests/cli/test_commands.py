@@ -16,6 +16,7 @@ from ase.build import molecule
 from typer.testing import CliRunner
 
 from md_runs.cli.app import COMMANDS, app
+from potentials.shipped import DEFAULT
 from tests.small import write_small_model
 
 REPOSITORY = Path(__file__).parents[2]
@@ -65,6 +66,29 @@ def test_help_and_usage_errors_import_nothing_large(line: str) -> None:
     assert done.returncode == (0 if asked_well else 2)
     assert done.stderr.splitlines()[-1] == "heavy:"
     assert "Traceback" not in done.stderr
+
+
+def test_warnings_are_lines_for_people() -> None:
+    """Without the file and the line of the code that Python adds."""
+    script = (
+        "import warnings; from md_runs.cli import app; app.app = lambda: warnings.warn('far off')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"{script}; app.main()"],
+        env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stderr == "warning: far off\n"
+
+
+def test_info_of_no_model_is_that_of_the_default_one() -> None:
+    shown = CliRunner().invoke(app, ["info"])
+    assert (
+        shown.exit_code == 0 and shown.output == CliRunner().invoke(app, ["info", DEFAULT]).output
+    )
 
 
 def test_info_needs_no_torch() -> None:

@@ -260,8 +260,8 @@ def test_a_gap_is_drawn_on_a_scale_of_its_own():
     anion, neutral, cation = figure.axes
     assert neutral.get_ylim()[1] - neutral.get_ylim()[0] < 1.0
     assert {"0.000", "0.500"} == {text.get_text() for text in neutral.texts}
-    assert "+12.00 eV from charge +0 (vertical)" in cation.get_title()
-    assert "+1.00 eV from charge -1 (vertical)" in neutral.get_title()
+    assert "+12.00 eV above charge +0 (vertical IP)" in cation.get_title()
+    assert "+1.00 eV above charge -1 (vertical EA)" in neutral.get_title()
     assert (
         figure.get_supxlabel()
         == "The card of the model: Its ionisation energies are 4 eV too high."
