@@ -44,6 +44,9 @@ COMMANDS = {
     "polarization": Entry(
         "structures.polarization", STRUCTURES, "Draw charges, dipole, moving points."
     ),
+    "fields": Entry(
+        "structures.fields", STRUCTURES, "Energy, dipole, polarizability in electric fields."
+    ),
     "md": Entry("dynamics.md", DYNAMICS, "Run molecular dynamics, or go on with a run."),
     "convert": Entry("dynamics.convert", DYNAMICS, "Trajectory to extxyz, xyz or traj."),
     "analyse": Entry("dynamics.analyse", DYNAMICS, "Report on one or several runs."),

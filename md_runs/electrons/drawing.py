@@ -144,7 +144,7 @@ def _draw_arrow(panel: Axes, start: Array, step: Array, colour: str, width: floa
         "shrinkA": 0,
         "shrinkB": 0,
     }
-    panel.annotate("", start + step, start, arrowprops=arrow, zorder=4)
+    panel.annotate("", tuple(start + step), tuple(start), arrowprops=arrow, zorder=4)
 
 
 def _disc(center: Array, radius: float, colour: Array, depth: float) -> Circle:
