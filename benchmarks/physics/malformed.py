@@ -237,6 +237,7 @@ def products(module: ModuleType, rng: Rng) -> None:
 def settings_of(rng: Rng) -> dict[str, Any]:
     """Draw the settings of a small network."""
     attentive = rng.random() < 0.4
+    charged = bool(rng.random() < 0.4)
     cells = rng.integers(1, 4, rng.integers(1, 6)).tolist() if rng.random() < 0.5 else []
     return {
         "channels": int(rng.integers(1, 40)),
@@ -248,6 +249,9 @@ def settings_of(rng: Rng) -> dict[str, Any]:
         "n_values": int(rng.integers(1, 40)) if attentive else 0,
         "one_sided": bool(rng.random() < 0.5),
         "repulsion": bool(rng.random() < 0.5),
+        "charges": charged,
+        "coulomb": charged and bool(rng.random() < 0.7),
+        "references": int(rng.choice([0, 1, 3], p=[0.6, 0.2, 0.2])),
         "cutoff": 4.0,
         "crowding": 0.0 if cells else 1.0,
         "cells": cells,
@@ -275,6 +279,12 @@ def structure_of(rng: Rng, settings: dict[str, Any], n_kinds: int) -> dict[str, 
     if settings["n_heads"] or rng.random() < 0.1:
         given["molecules"] = rng.integers(0, n_molecules, n)
         given["shared_out"] = rng.integers(0, 3, n_molecules).astype(float)
+    if settings["charges"] or rng.random() < 0.1:
+        given["parts"] = rng.integers(0, n_molecules, n)
+        given["part_charges"] = rng.integers(-1, 2, n_molecules).astype(float)
+    if rng.random() < 0.4:
+        given["systems"] = np.sort(rng.integers(0, n_molecules, n))
+        given["lattices"] = 9.0 * rng.integers(0, 2, (n_molecules, 1, 1)) * np.eye(3)
     return given
 
 
@@ -296,6 +306,9 @@ def engines(module: ModuleType, rng: Rng) -> None:
     arrays: dict[str, Any] = {
         name: 0.3 * rng.normal(size=size) for name, size in module.array_sizes(settings).items()
     }
+    if settings["references"]:
+        arrays["d3.damping"] = np.array([1.0, 0.5, 0.4, 4.0, 6.0, 5.0, 2.0])
+        arrays["d3.scale"] = np.abs(arrays["d3.scale"])
     made_of = spoiled_settings(rng, settings) if rng.random() < 0.2 else settings
     given_arrays = spoiled(rng, arrays) if rng.random() < 0.2 else dict(arrays)
     if rng.random() < 0.05:

@@ -22,6 +22,7 @@ class Charges(Term):
     """
 
     name = "charges"
+    compiled = True
     predicts = ("charges",)
     state_inputs = ("total_charge",)
 

@@ -51,6 +51,7 @@ class Coulomb(Term):
     """
 
     name = "coulomb"
+    compiled = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()

@@ -62,8 +62,9 @@ class Dispersion(Term):
     ----------
     channels : int      of the network, not read
     method : str        density functional of the labels, a name in `DAMPING`
-    cutoff_A : float    beyond it atoms neither attract nor count as neighbours
-    switching_A : float over this length before the cutoff both are switched off, smoothly
+    cutoff_A : float    beyond it atoms do not attract each other
+    counting_A : float  beyond it they do not count as neighbours
+    switching_A : float over this length before the one and the other is switched off, smoothly
 
     Raises
     ------
@@ -71,13 +72,19 @@ class Dispersion(Term):
     """
 
     name = "dispersion"
+    compiled = True
     radii: Tensor
     scales: Tensor
     reference: Tensor
     coordination: Tensor
 
     def __init__(
-        self, channels: int, method: str, cutoff_A: float = 20.0, switching_A: float = 4.0
+        self,
+        channels: int,
+        method: str,
+        cutoff_A: float = 20.0,
+        counting_A: float = 14.0,
+        switching_A: float = 4.0,
     ) -> None:
         super().__init__()
         if method.lower() not in DAMPING:
@@ -85,13 +92,14 @@ class Dispersion(Term):
                 f"`method` of the dispersion must be one of {', '.join(DAMPING)}; got {method!r}."
                 " Name the density functional of the labels."
             )
-        if not 0 < switching_A <= cutoff_A:
+        if not 0 < switching_A <= counting_A <= cutoff_A:
             raise ValueError(
-                "`switching_A` must be positive and at most `cutoff_A`; got"
-                f" {switching_A} of {cutoff_A} Å. Correct the spec."
+                "`switching_A` must be positive, at most `counting_A`, and this at most `cutoff_A`;"
+                f" got {switching_A}, {counting_A} and {cutoff_A} Å. Correct the spec."
             )
         self.damping = DAMPING[method.lower()]
-        self.cutoff_A, self.switching_A = float(cutoff_A), float(switching_A)
+        self.cutoff_A, self.counting_A = float(cutoff_A), float(counting_A)
+        self.switching_A = float(switching_A)
         for name, values in _tables()._asdict().items():
             self.register_buffer(name, values, persistent=False)
 
@@ -110,29 +118,23 @@ class Dispersion(Term):
                 "`atoms` must hold elements from H to I for a model with D3 dispersion; got"
                 f" {chemical_symbols[heaviest]}. Use a model without this term."
             )
-        pairs = self._near(far_pairs(graph, self.cutoff_A))
-        length = safe_norm(pairs.vectors).clamp(min=NEAREST)  # (P,) Å
-        present = self._switched(length)
-        weights = self._weights(graph.atomic_numbers, pairs, length, present)
-        energies = self._of_pairs(graph.atomic_numbers, pairs, length / Bohr, weights) * present
+        pairs = _near(far_pairs(graph, self.cutoff_A), self.cutoff_A)
+        weights = self._weights(graph.atomic_numbers, _near(pairs, self.counting_A))
+        energies = self._of_pairs(graph.atomic_numbers, pairs, weights)
         return {"energies": shared_by_pairs(energies, pairs, len(graph.batch))}
 
-    def _near(self, pairs: FarPairs) -> FarPairs:
-        near = pairs.vectors.detach().square().sum(1) < self.cutoff_A**2
-        return FarPairs(*(x[near] for x in pairs))
-
-    def _switched(self, length: Tensor) -> Tensor:
-        """1, from the beginning of the switching to the cutoff down to 0 in C²."""
-        x = ((self.cutoff_A - length) / self.switching_A).clamp(max=1.0)
+    def _switched(self, length: Tensor, cutoff: float) -> Tensor:
+        """1, from the beginning of the switching to a cutoff down to 0 in C²."""
+        x = ((cutoff - length) / self.switching_A).clamp(max=1.0)
         return x**3 * (10 - 15 * x + 6 * x * x)
 
-    def _weights(
-        self, atomic_numbers: Tensor, pairs: FarPairs, length: Tensor, present: Tensor
-    ) -> Tensor:
+    def _weights(self, atomic_numbers: Tensor, pairs: FarPairs) -> Tensor:
         """Say how much an atom is like each reference of its element: (N, A), sums of 1."""
+        length = safe_norm(pairs.vectors).clamp(min=NEAREST)  # (P,) Å
         radii = self.radii[atomic_numbers]  # (N,) Å
         bond = STRETCH * (radii[pairs.idx_i] + radii[pairs.idx_j])
-        counts = torch.sigmoid(STEEPNESS * (bond / length - 1)) * present
+        counts = torch.sigmoid(STEEPNESS * (bond / length - 1))
+        counts = counts * self._switched(length, self.counting_A)
         coordination = 2 * shared_by_pairs(counts, pairs, len(atomic_numbers))  # (N,)
         references = self.coordination[atomic_numbers]  # (N, A)
         absent = references.isinf()
@@ -140,10 +142,10 @@ class Dispersion(Term):
         scores = -SHARPNESS * distance.square()
         return scores.masked_fill(absent, -torch.inf).softmax(1)
 
-    def _of_pairs(
-        self, atomic_numbers: Tensor, pairs: FarPairs, length: Tensor, weights: Tensor
-    ) -> Tensor:
-        """Energy (P,) eV at lengths (P,) in bohr."""
+    def _of_pairs(self, atomic_numbers: Tensor, pairs: FarPairs, weights: Tensor) -> Tensor:
+        """Energy (P,) eV."""
+        length_A = safe_norm(pairs.vectors).clamp(min=NEAREST)
+        length = length_A / Bohr
         z_i, z_j = atomic_numbers[pairs.idx_i], atomic_numbers[pairs.idx_j]
         mixed = torch.bmm(at(weights, pairs.idx_i)[:, None], self.reference[z_i, z_j])  # (P, 1, A)
         c6 = (mixed[:, 0] * at(weights, pairs.idx_j)).sum(1)
@@ -151,8 +153,14 @@ class Dispersion(Term):
         radius = self.damping.a1 * ratio.sqrt() + self.damping.a2
         sixth = self.damping.s6 / (length**6 + radius**6)
         eighth = self.damping.s8 * ratio / (length**8 + radius**8)
-        energies: Tensor = -Hartree * c6 * (sixth + eighth)
+        present = self._switched(length_A, self.cutoff_A)
+        energies: Tensor = -Hartree * c6 * (sixth + eighth) * present
         return energies
+
+
+def _near(pairs: FarPairs, cutoff: float) -> FarPairs:
+    near = pairs.vectors.detach().square().sum(1) < cutoff**2
+    return FarPairs(*(x[near] for x in pairs))
 
 
 class Tables(NamedTuple):

@@ -12,6 +12,34 @@ from numpy.typing import NDArray
 instruction_set: str  # the best that this processor has
 interface: int  # of the sources that it was built of
 
+# energy, energies, forces, virial, charges
+Answer = tuple[
+    float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
+]
+
+def coulomb(
+    *,
+    species: NDArray[np.int64],  # (N,) rows of the widths
+    positions: NDArray[np.floating[Any]],  # (N, 3) Å
+    lattice: NDArray[np.floating[Any]] | None,  # (3, 3) Å
+    charges: NDArray[np.floating[Any]],  # (N,) e
+    widths: NDArray[np.floating[Any]],  # Å
+    shells: NDArray[np.floating[Any]] | None = None,  # (N, 3) Å
+    electrons: NDArray[np.floating[Any]] | None = None,  # (N,)
+    instruction_set: str = "",
+) -> dict[str, NDArray[np.float64]]:
+    """Return energies (N,) eV and gradients of their sum by the name of what is given."""
+
+def dispersion(
+    *,
+    species: NDArray[np.int64],  # (N,) rows of the tables
+    positions: NDArray[np.floating[Any]],  # (N, 3) Å
+    lattice: NDArray[np.floating[Any]] | None,  # (3, 3) Å, zero where open
+    tables: Mapping[str, NDArray[np.floating[Any]]],
+    instruction_set: str = "",
+) -> dict[str, NDArray[np.float64]]:
+    """Return energies (N,) eV and gradients of their sum."""
+
 def array_sizes(settings: Mapping[str, object]) -> dict[str, int]: ...
 
 class Structure:
@@ -29,6 +57,10 @@ class Structure:
         factors: NDArray[np.floating[Any]],  # (L, N or 1, C or 1)
         molecules: NDArray[np.int64] | None = None,  # (N,) whose atoms attend to each other
         shared_out: NDArray[np.floating[Any]] | None = None,  # by each of them
+        systems: NDArray[np.int64] | None = None,  # (N,) ascending; what is far acts within one
+        lattices: NDArray[np.floating[Any]] | None = None,  # (systems, 3, 3) Å, zero where open
+        parts: NDArray[np.int64] | None = None,  # (N,) over which charges add up
+        part_charges: NDArray[np.floating[Any]] | None = None,  # to these, e
     ) -> None: ...
 
 class Engine:
@@ -40,16 +72,14 @@ class Engine:
         n_threads: int,
         instruction_set: str = "",
     ) -> None: ...
-    def evaluate(
-        self, structure: Structure, gradients: bool
-    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+    def evaluate(self, structure: Structure, gradients: bool) -> Answer: ...
     def set_species(self, table: NDArray[np.floating[Any]]) -> None: ...
     def set_arrays(self, arrays: Mapping[str, NDArray[np.floating[Any]]]) -> None: ...
     def clear_gradients(self, factor_rows: int) -> None: ...
     def add_gradients(self, structure: Structure, seeds: NDArray[np.floating[Any]]) -> None: ...
     def evaluate_and_add(
         self, structure: Structure, seeds: NDArray[np.floating[Any]]
-    ) -> tuple[float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]: ...
+    ) -> Answer: ...
     def gradients(self) -> dict[str, NDArray[np.floating[Any]]]: ...
     @property
     def bytes(self) -> int: ...

@@ -29,14 +29,17 @@ from potentials.parts.conditioning import (
 from potentials.parts.radial import RadialFilter
 from potentials.potential import Potential
 from potentials.structure.graph import States, make_graph
+from potentials.terms.charges import Charges
 from potentials.terms.constants import Offset, ReferenceEnergies, StateEnergies
+from potentials.terms.coulomb import Coulomb
+from potentials.terms.dispersion import Dispersion
 from potentials.terms.readout import Readout
 from potentials.terms.zbl import ZBL
 
 try:
     from polcalc.engines.native import _native as _native
 
-    if getattr(_native, "interface", 1) != 2:  # built of older sources: build again
+    if getattr(_native, "interface", 1) != 3:  # built of older sources: build again
         raise ImportError
 except ImportError:  # no compiler at installation
     _native = None  # type: ignore[assignment]
@@ -60,6 +63,7 @@ class Answer(NamedTuple):
     energies: Floats  # (N,) eV
     forces: Floats  # (N, 3) eV/Å; (0, 3) when not asked for
     virial: Floats  # (3, 3) eV, dE/dstrain, symmetric; the stress is virial / volume
+    charges: Floats  # (N,) e; (0,) where the potential predicts none
 
 
 class NativeEngine:
@@ -96,6 +100,7 @@ class NativeEngine:
         self.instruction_set = instruction_set or _native.instruction_set
         self._factor = exact.trunk.factor
         self._attentive = isinstance(exact.trunk.attention, ChargedAttention)
+        self._charged = any(type(term) is Charges for term in exact.terms)
         # who attends to whom, of the state asked for last
         self._attended: tuple[Any, Any] = (None, None)
         self._constants = [term for term in exact.terms if isinstance(term, StateEnergies)]
@@ -129,8 +134,10 @@ class NativeEngine:
         partial_charges: Floats | None = None,
         gradients: bool = True,
         fragments: NDArray[np.int64] | None = None,
+        lattice: Floats | None = None,
+        systems: NDArray[np.int64] | None = None,
     ) -> Answer:
-        """Evaluate one structure.
+        """Evaluate one structure, or several open ones that see nothing of each other.
 
         Parameters
         ----------
@@ -145,6 +152,9 @@ class NativeEngine:
         gradients : bool         whether forces and virial are wanted
         fragments : (N,)         fragment of each atom, where charges and multiplicities are those
                                  of fragments
+        lattice : (3, 3)         Å, rows are vectors, zero where open; only for what reaches beyond
+                                 the cutoff
+        systems : (N,)           structure of each atom, in ascending order, where there are several
         """
         factors = self._state_factors(total_charge, multiplicity, partial_charges)
         rows = self._rows(numbers)
@@ -162,6 +172,14 @@ class NativeEngine:
                 len(numbers), total_charge, multiplicity, fragments
             )
             given |= {"molecules": molecules, "shared_out": shared_out}
+        if systems is not None:
+            lattices = np.zeros((int(systems[-1]) + 1 if len(systems) else 0, 3, 3))
+            given |= {"systems": systems, "lattices": lattices}
+        elif lattice is not None:
+            given |= {"systems": np.zeros(len(numbers), np.int64), "lattices": lattice[None]}
+        if self._charged:
+            parts = _parts(len(numbers), total_charge, multiplicity, fragments)
+            given |= {"parts": parts.batch.numpy(), "part_charges": parts.total_charge.numpy()}
         if self._embedded is None:
             answer = self._answer(given | {"kinds": rows}, gradients)
         else:
@@ -379,6 +397,14 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
         f"it has an embedding that is not compiled: {_names(embeddings)}": bool(embeddings),
         "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,
         f"it has an energy term that is not compiled: {_names(terms)}": bool(terms),
+        "it has two terms of charges, Coulomb energy or dispersion": any(
+            sum(type(t) is kind for t in potential.terms) > 1
+            for kind in (Charges, Coulomb, Dispersion)
+        ),
+        "its Coulomb energy is that of given charges": any(
+            type(t) is Coulomb and not any(type(c) is Charges for c in potential.terms[:n])
+            for n, t in enumerate(potential.terms)
+        ),
         "it has more than 16 layers": getattr(trunk.architecture, "n_layers", 0) > 16,
         "it has attention between more than 8 layers": (
             isinstance(trunk.attention, ChargedAttention) and len(trunk.attention.layers) > 7
@@ -475,6 +501,10 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
             "zbl.power": numbers**0.23,
             "zbl.radius": zbl[0].radii[:n_species],
         }
+    dispersion = next((t for t in exact.terms if type(t) is Dispersion), None)
+    if dispersion is not None:
+        tensors |= dispersion_tables(dispersion, n_species)
+    kinds = {type(t) for t in exact.terms}
     settings = {
         "channels": channels,
         "n_layers": net.n_layers,
@@ -484,12 +514,35 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
         "n_values": getattr(trunk.attention, "n_values", 0),
         "one_sided": net.group == "SO(3)",
         "repulsion": bool(zbl),
+        "charges": Charges in kinds,
+        "coulomb": Coulomb in kinds,
+        "references": 0 if dispersion is None else dispersion.coordination.shape[1],
         "cutoff": exact.cutoff,
         "scale": float(readout.scale),
         "offset": sum(float(t.energy) for t in exact.terms if type(t) is Offset),
     }
     return settings, {
         name: tensor.detach().double().contiguous().numpy() for name, tensor in tensors.items()
+    }
+
+
+def dispersion_tables(term: Dispersion, n_species: int) -> dict[str, Tensor]:
+    """Return what the compiled code reads of the dispersion; an element without has the scale 0."""
+
+    def filled(table: Tensor, n_axes: int) -> Tensor:
+        shape = (*[n_species] * n_axes, *table.shape[n_axes:])
+        whole = torch.zeros(shape, dtype=torch.float64)
+        known = tuple(slice(len(table)) for _ in range(n_axes))
+        whole[known] = table.double()
+        return whole
+
+    lengths = (term.cutoff_A, term.counting_A, term.switching_A)
+    return {
+        "d3.radius": filled(term.radii, 1),
+        "d3.scale": filled(term.scales, 1),
+        "d3.coordination": filled(term.coordination, 1),
+        "d3.reference": filled(term.reference, 2),
+        "d3.damping": torch.tensor([*term.damping, *lengths], dtype=torch.float64),
     }
 
 
@@ -515,12 +568,18 @@ def named_weights(potential: Potential) -> dict[str, nn.Parameter]:
         "head_1": head[0],
         "head_2": head[2],
     }
+    widths = {}
+    for term in potential.terms:
+        if type(term) is Charges:
+            modules |= {"charge_1": term.network[0], "charge_2": term.network[2]}
+        elif type(term) is Coulomb:
+            widths["coulomb.width"] = term.widths_A
     named = {
         f"{name}.{kind}": weight
         for name, module in modules.items()
         for kind, weight in module.named_parameters()
     }
-    named["mix"] = net.embedding.mix.weight
+    named |= {"mix": net.embedding.mix.weight, **widths}
     for k, layer in enumerate(net.layers, start=1):
         named |= {f"mix_in.{k}": layer.mix_in.weight, f"mix_out.{k}": layer.mix_out.weight}
     for k, layer in enumerate(getattr(trunk.attention, "layers", ()), start=2):

@@ -33,13 +33,17 @@ class Native(Engine):
             ) from error
         # an offset is that of one structure: those that have it are not joined
         self._has_offset = any(type(term) is Offset for term in potential.terms)
+        self._predicts_charges = "charges" in potential.predicts
         self.neighbors = NeighborList(potential.cutoff, skin)
         self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """Evaluate one structure; the compiled code skips pairs of the skin."""
         if structure.is_proton:
-            return Evaluation(energy=0.0, energies=np.zeros(1), forces=np.zeros((1, 3)))
+            charges = np.ones(1) if self._predicts_charges else None
+            return Evaluation(
+                energy=0.0, energies=np.zeros(1), forces=np.zeros((1, 3)), charges=charges
+            )
         numbers, positions, cell, pbc, charge, multiplicity, partial_charges, parts, _ = structure
         if self.neighbors.update(positions, cell, pbc):
             self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
@@ -52,10 +56,15 @@ class Native(Engine):
             multiplicity if parts is None else parts.multiplicity[parts.batch],
             np.zeros(len(numbers)) if partial_charges is None else partial_charges,
             fragments=None if parts is None else parts.batch,
+            lattice=cell * pbc[:, None] if pbc.any() else None,
         )
         stress = answer.virial / abs(np.linalg.det(cell)) if structure.has_stress else None
         return Evaluation(
-            energy=answer.energy, energies=answer.energies, forces=answer.forces, stress=stress
+            energy=answer.energy,
+            energies=answer.energies,
+            forces=answer.forces,
+            stress=stress,
+            charges=answer.charges if self._predicts_charges else None,
         )
 
     def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
@@ -80,6 +89,7 @@ class Native(Engine):
             np.zeros(n) if s.partial_charges is None else s.partial_charges
             for s, n in zip(structures, sizes, strict=True)
         ]
+        systems = np.repeat(np.arange(len(structures)), sizes)
         answer = self.compiled.evaluate(
             np.concatenate([s.atomic_numbers for s in structures]),
             np.concatenate([s.positions for s in structures]),
@@ -91,12 +101,19 @@ class Native(Engine):
             np.repeat([float(s.charge) for s in structures], sizes),
             np.repeat([s.multiplicity for s in structures], sizes),
             np.concatenate(charges),
-            fragments=np.repeat(np.arange(len(structures)), sizes),
+            fragments=systems,
+            systems=systems,
         )
-        energies, forces = (np.split(x, first[1:]) for x in (answer.energies, answer.forces))
+        rows = {"energies": answer.energies, "forces": answer.forces}
+        if self._predicts_charges:
+            rows["charges"] = answer.charges
+        split = {name: np.split(array, first[1:]) for name, array in rows.items()}
         return [
-            Evaluation(energy=float(e.sum()), energies=e.copy(), forces=f.copy())
-            for e, f in zip(energies, forces, strict=True)
+            Evaluation(
+                energy=float(split["energies"][n].sum()),
+                **{name: parts[n].copy() for name, parts in split.items()},
+            )
+            for n in range(len(structures))
         ]
 
     def _pairs_of(self, structure: Structure) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

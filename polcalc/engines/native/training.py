@@ -42,7 +42,7 @@ from polcalc.engines.native.engine import (
 from potentials.parts.attention import ChargedAttention
 from potentials.parts.radial import RadialFilter
 from potentials.potential import Potential
-from potentials.quantities import Prediction, Targets
+from potentials.quantities import Prediction, Targets, named
 from potentials.structure.geometry import structure_sum
 from potentials.structure.graph import AtomicGraph
 from potentials.terms.base import Features
@@ -109,6 +109,7 @@ class NativeGradients:
         self._constants = [
             term for term in potential.terms if isinstance(term, StateEnergies | Offset)
         ]
+        self._reaches_far = settings["coulomb"] or settings["references"] > 0
         self._weights = named_weights(potential)
         self._no_species = np.zeros((settings["n_species"], 2, net.channels))
         self._slopes = _differences(n_intervals + 1, REACH).to(
@@ -120,6 +121,7 @@ class NativeGradients:
 
         Return the loss with the penalties.
         """
+        self._check_targets(targets)
         made = self._made(graph)
         self._hand_over(made)
         structure = self._structure(graph, made["factor"])
@@ -134,6 +136,16 @@ class NativeGradients:
         if penalty.requires_grad:
             penalty.backward()
         return value + penalty.detach() + bends.detach()
+
+    def _check_targets(self, targets: Targets) -> None:
+        known = set(self.potential.predicts) - {"energy", "energies", "forces", "stress"}
+        counted = {name for name in named(targets) if name in known and self.loss.weights[name]}
+        if counted:
+            raise ValueError(
+                '`gradients` must be "autograd" for a loss of more than energies and forces; got'
+                f" native and labels of {', '.join(sorted(counted))}. Set their weights to 0, or"
+                " take autograd."
+            )
 
     def _made(self, graph: AtomicGraph) -> dict[str, Tensor]:
         """Make what the engine is given that is not a weight itself.
@@ -188,6 +200,12 @@ class NativeGradients:
         }
         if isinstance(self.potential.trunk.attention, ChargedAttention):
             given["molecules"], given["shared_out"] = attending(graph.states)
+        if self._reaches_far:
+            lattices = graph.cell * graph.pbc[:, :, None]
+            given |= {"systems": graph.batch.numpy(), "lattices": lattices.numpy()}
+        if "charges" in self.potential.predicts:
+            parts = graph.states
+            given |= {"parts": parts.batch.numpy(), "part_charges": parts.total_charge.numpy()}
         return given
 
     def _evaluate(
@@ -198,7 +216,7 @@ class NativeGradients:
         Begin to sum gradients, those of each energy with its sign (S,).
         """
         self._engine.clear_gradients(len(graph.batch))
-        _, energies, forces, _ = self._engine.evaluate_and_add(
+        _, energies, forces, _, _ = self._engine.evaluate_and_add(
             _native.Structure(**structure), signs[graph.batch].numpy()
         )
         nothing = graph.positions.new_zeros(0)

@@ -69,8 +69,12 @@ struct Weights {
   const T *read_scale, *read_shift;           // (3, width)
   const T *read_bias, *head_bias, *head_row;  // (width), (head), (head)
   T head_constant;
+  bool charges;                        // whether charges are read out as well
+  const T *charge_bias, *charge_row;   // (head)
+  T charge_constant;
   Matrix<T> mix[3], mix_back[3];
-  Matrix<T> gate_1, gate_1_back, gate_2, gate_2_back, read, read_back, head_1, head_1_back;
+  Matrix<T> gate_1, gate_1_back, gate_2, gate_2_back, read, read_back, head_1, head_1_back,
+      charge_1, charge_1_back;
   LayerWeights<T> layers[kMaxLayers];
   AttentionWeights<T> attention[kMaxLayers];  // before each layer but the first
 };
@@ -92,8 +96,9 @@ struct AttentionGradients {
 template <typename T>
 struct Gradients {
   T *species, *table, *self_loop, *norm_scale, *norm_shift, *gate_bias_1, *gate_bias_2, *read_scale,
-      *read_shift, *read_bias, *head_bias, *head_row, *head_constant;
-  T *mix[3], *gate_1, *gate_2, *read, *head_1;
+      *read_shift, *read_bias, *head_bias, *head_row, *head_constant, *charge_bias, *charge_row,
+      *charge_constant;
+  T *mix[3], *gate_1, *gate_2, *read, *head_1, *charge_1;
   LayerGradients<T> layers[kMaxLayers];
   AttentionGradients<T> attention[kMaxLayers];
 };
@@ -136,6 +141,10 @@ struct Context {
   T* hidden_values;              // (atoms, hidden), in training alone
   T *standardised, *inverse_deviation;  // one component; (atoms)
   double* energies;                     // (N), network units
+  double* charges;                      // (N), as they are read out
+  const T* to_charges;                  // (N) gradient by these, once all of them are known
+  void (*settle)(void*);                // has it made, of its argument
+  void* settled;
   T* scratch;                           // per thread
   std::int64_t scratch_size;            // of one thread
   LayerFields<T> layers[kMaxLayers];

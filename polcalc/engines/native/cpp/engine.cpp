@@ -3,8 +3,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <exception>
 #include <stdexcept>
 
+#include "coulomb.h"
+#include "dispersion.h"
 #include "gradients.h"
 #include "packing.h"
 #include "repulsion.h"
@@ -26,7 +29,7 @@ void check_between(const char* name, int value, int least, int most) {
 }
 
 int phases_of(const Model& m, bool attends, bool back) {
-  return 1 + (m.n_layers + (attends ? 2 * (m.n_layers - 1) : 0)) * (back ? 2 : 1);
+  return 1 + (m.charges ? 2 : 0) + (m.n_layers + (attends ? 2 * (m.n_layers - 1) : 0)) * (back ? 2 : 1);
 }
 
 struct Sizes {  // for `visit_weights`: of the arrays as they are handed in
@@ -57,6 +60,8 @@ void Model::check_sizes() const {
   check_between("n_values", n_values, n_heads > 0 ? 1 : 0, 1024);
   if (phases_of(*this, n_heads > 0, true) > kMaxPhases)
     refuse("`n_layers` must be at most 8 where there is attention between them.");
+  check_between("references", references, 0, kMostReferences);
+  if (coulomb && !charges) refuse("there is no Coulomb energy without charges.");
   if (!(std::isfinite(cutoff) && cutoff > 0)) refuse("`cutoff` must be positive.");
   if (!(std::isfinite(scale) && std::isfinite(offset)))
     refuse("`scale` and `offset` must be finite.");
@@ -81,6 +86,14 @@ std::map<std::string, std::size_t> array_sizes(const Model& m) {
   sizes.found["reference"] = m.n_species;
   for (const char* name : {"zbl.number", "zbl.power", "zbl.radius"})
     if (m.repulsion) sizes.found[name] = m.n_species;
+  if (m.coulomb) sizes.found["coulomb.width"] = m.n_species;
+  if (m.references) {
+    const std::size_t Z = m.n_species, A = m.references;
+    sizes.found["d3.radius"] = sizes.found["d3.scale"] = Z;
+    sizes.found["d3.coordination"] = Z * A;
+    sizes.found["d3.reference"] = Z * Z * A * A;
+    sizes.found["d3.damping"] = 7;
+  }
   return sizes.found;
 }
 
@@ -168,9 +181,10 @@ class Intervals {  // of the tables: which one a length lies in
 template <typename T>
 class Engine : public AnyEngine {
  public:
-  Engine(const Model& model, const Kernels<T>& kernels, int n_threads)
+  Engine(const Model& model, const Kernels<T>& kernels, const FarKernels& far, int n_threads)
       : model_(model),
         kernels_(kernels),
+        far_(far),
         packed_(std::make_unique<Packed<T>>(model_, kernels.panel)),
         intervals_(model_),
         repulsion_(model_),
@@ -188,6 +202,7 @@ class Engine : public AnyEngine {
     make_blocks(s.n_atoms);
     make_edges(s);
     make_fields(s, answer.forces != nullptr, nullptr);
+    add_dispersion(s);
     run();
     collect(s, answer, nullptr);
   }
@@ -215,6 +230,7 @@ class Engine : public AnyEngine {
           std::make_unique<GradientStore<T>>(model_, packed_->weights.width, model_.n_layers));
     for (auto& store : stores_) store->clear(n_kinds_, factor_rows);
     for (auto& store : stores_) gradients_.push_back(store->gradients);
+    to_widths_.assign(model_.n_species, 0.0);
   }
 
   void add_gradients(const Structure& s, const double* seeds, const Answer* answer) override {
@@ -226,6 +242,7 @@ class Engine : public AnyEngine {
     make_blocks(s.n_atoms);
     make_edges(s);
     make_fields(s, answer != nullptr, seeds);
+    if (answer) add_dispersion(s);
     run();
     if (answer) collect(s, *answer, seeds);
   }
@@ -233,6 +250,9 @@ class Engine : public AnyEngine {
   void gradients(const Place& place) const override {
     if (gradients_.empty()) refuse("there are no gradients; clear them first");
     for (const auto& store : stores_) store->add_to(place);
+    if (!model_.coulomb) return;
+    T* widths = static_cast<T*>(place("coulomb.width", model_.n_species));
+    for (int z = 0; z < model_.n_species; ++z) widths[z] += T(to_widths_[z]);
   }
 
   void set_species(const double* table, std::int64_t n_kinds) override {
@@ -262,10 +282,28 @@ class Engine : public AnyEngine {
       if (s.species[n] < 0 || s.species[n] >= model_.n_species || s.kinds[n] < 0 ||
           s.kinds[n] >= n_kinds_)
         refuse("species row out of range");
+    check_far(s);
     for (std::int64_t p = 0; p < s.n_pairs; ++p)
       if (static_cast<std::uint64_t>(s.idx_i[p]) >= static_cast<std::uint64_t>(s.n_atoms) ||
           static_cast<std::uint64_t>(s.idx_j[p]) >= static_cast<std::uint64_t>(s.n_atoms))
         refuse("pair index out of range");
+  }
+
+  void check_far(const Structure& s) const {
+    for (std::int64_t n = 0; s.systems && n < s.n_atoms; ++n)
+      if (s.systems[n] < (n ? s.systems[n - 1] : 0) || s.systems[n] >= s.n_systems)
+        refuse("`systems` must be in ascending order, below the number of lattices");
+    if (s.lattices && !finite(s.lattices, 9 * s.n_systems)) refuse("`lattices` must be finite");
+    const bool far = model_.coulomb || model_.references;
+    for (std::int64_t k = 0; far && s.lattices && k < s.n_systems; ++k) {
+      const Basis basis(s.lattices + 9 * k);
+      basis.check();
+      if (model_.coulomb) CoulombSum::check(basis);
+    }
+    if (!model_.charges) return;
+    if (!s.parts) refuse("charges add up over parts; say which");
+    for (std::int64_t n = 0; n < s.n_atoms; ++n)
+      if (s.parts[n] < 0 || s.parts[n] >= s.n_parts) refuse("part out of range");
   }
 
   static bool finite(const double* numbers, std::int64_t n) {
@@ -358,7 +396,9 @@ class Engine : public AnyEngine {
 
   void forget_packed() {
     for (auto& [name, array] : model_.arrays)
-      if (name != "reference" && name.rfind("zbl", 0) != 0) std::vector<double>().swap(array);
+      if (name != "reference" && name.rfind("zbl", 0) != 0 && name.rfind("d3", 0) != 0 &&
+          name.rfind("coulomb", 0) != 0)
+        std::vector<double>().swap(array);
   }
 
   void make_fields(const Structure& s, bool to_positions, const double* seeds) {
@@ -366,7 +406,7 @@ class Engine : public AnyEngine {
     const std::int64_t N = s.n_atoms, one = N * w.width;
     const std::int64_t per_layer = 5 * 9 + 2;
     std::int64_t needed =
-        (3 * 9 + 7 + per_layer * w.n_layers) * one + 2 * N * w.hidden + 2 * padded(N);
+        (3 * 9 + 7 + per_layer * w.n_layers) * one + 2 * N * w.hidden + 3 * padded(N);
     context_.attends = order_members(s);
     const int attentive = context_.attends ? w.n_layers - 1 : 0;
     const std::int64_t M = static_cast<std::int64_t>(member_start_.size()) - 1;
@@ -429,9 +469,93 @@ class Engine : public AnyEngine {
     c.training = seeds ? gradients_.data() : nullptr;
     energies_.resize(N);
     c.energies = energies_.data();
+    T* to_charges = take(padded(N));
+    charges_.resize(w.charges ? N : 0);
+    c.charges = charges_.data();
+    c.to_charges = to_charges;
+    settling_ = {&s, seeds, to_charges};
+    failure_ = nullptr;
+    c.settle = [](void* engine) {  // between tasks of the pool, which know of no exceptions
+      try {
+        static_cast<Engine*>(engine)->settle();
+      } catch (...) {
+        static_cast<Engine*>(engine)->failure_ = std::current_exception();
+      }
+    };
+    c.settled = this;
+    far_energies_.assign(N, 0.0);
+    far_gradients_.assign(3 * N, 0.0);
+    std::fill_n(far_virial_, 9, 0.0);
     c.scratch_size = scratch_elements(w, block_size_);
     c.scratch = scratch_.ensure(c.scratch_size * pool_.n_threads);
     spread_factors(s);
+  }
+
+  // Call f(a system of the structure, its first atom)
+  template <typename F>
+  void each_system(const Structure& s, F f) const {
+    for (std::int64_t first = 0, end; first < s.n_atoms; first = end) {
+      for (end = first + 1; end < s.n_atoms && (!s.systems || s.systems[end] == s.systems[first]);)
+        ++end;
+      const std::int64_t number = s.systems ? s.systems[first] : 0;
+      f(FarStructure{end - first, s.positions + 3 * first, s.species + first,
+                     s.lattices ? s.lattices + 9 * number : nullptr},
+        first);
+    }
+  }
+
+  void add_dispersion(const Structure& s) {
+    if (!model_.references) return;
+    const DispersionTables tables{model_.references,      model_.at("d3.radius"),
+                                  model_.at("d3.scale"),  model_.at("d3.coordination"),
+                                  model_.at("d3.reference"), model_.at("d3.damping"),
+                                  model_.n_species};
+    each_system(s, [&](const FarStructure& part, std::int64_t first) {
+      dispersion_.add(far_, tables, part, &far_energies_[first], &far_gradients_[3 * first],
+                      far_virial_);
+    });
+  }
+
+  // Make the charges of each part add up, take their energy, and say what is asked of them as they
+  // are read out. Called by one thread, between two phases.
+  void settle() {
+    const Structure& s = *settling_.structure;
+    const double* seeds = settling_.seeds;
+    T* asked = settling_.to_charges;
+    const std::int64_t N = s.n_atoms;
+    own_charges_.resize(N);
+    std::fill_n(asked, N, T(0));
+    for (std::int64_t n = 0; n < N; ++n) own_charges_[atom_[n]] = charges_[n];
+    share_equally(s, own_charges_.data(), s.part_charges);
+    to_charges_.assign(N, 0.0);
+    if (model_.coulomb) {
+      widths_.resize(model_.n_species);
+      each_system(s, [&](const FarStructure& part, std::int64_t first) {
+        std::fill(widths_.begin(), widths_.end(), 0.0);
+        coulomb_.add(far_, model_.at("coulomb.width"), part, {&own_charges_[first]},
+                     {&far_energies_[first], &far_gradients_[3 * first], &to_charges_[first],
+                      nullptr, nullptr, far_virial_, widths_.data()});
+        for (int z = 0; seeds && z < model_.n_species; ++z)
+          to_widths_[z] += seeds[first] / model_.scale * widths_[z];
+      });
+      share_equally(s, to_charges_.data(), nullptr);
+    }
+    for (std::int64_t n = 0; n < N; ++n)
+      asked[n] = T((seeds ? seeds[atom_[n]] : 1.0) / model_.scale * to_charges_[atom_[n]]);
+  }
+
+  // Shift numbers of the atoms of each part by the same amount, so that they add up to totals, or
+  // to nothing
+  void share_equally(const Structure& s, double* numbers, const double* totals) {
+    shifts_.assign(s.n_parts, 0.0);
+    counts_.assign(s.n_parts, 0);
+    for (std::int64_t n = 0; n < s.n_atoms; ++n) {
+      shifts_[s.parts[n]] -= numbers[n];
+      ++counts_[s.parts[n]];
+    }
+    for (std::int64_t f = 0; f < s.n_parts; ++f)
+      if (counts_[f]) shifts_[f] = (shifts_[f] + (totals ? totals[f] : 0.0)) / counts_[f];
+    for (std::int64_t n = 0; n < s.n_atoms; ++n) numbers[n] += shifts_[s.parts[n]];
   }
 
   // Which atoms attend to each other, in the internal order; whether any do
@@ -485,16 +609,20 @@ class Engine : public AnyEngine {
           j.run(*j.context, phase, block, thread);
         },
         &job, context_.training ? 1 : pool_.n_threads);
+    if (failure_) std::rethrow_exception(failure_);
   }
 
   void collect(const Structure& s, const Answer& answer, const double* seeds) {
     const double share = model_.offset / static_cast<double>(s.n_atoms);
     for (std::int64_t n = 0; n < s.n_atoms; ++n)
       answer.energies[n] = model_.scale * energies_[place_[n]] + reference_[s.species[n]] + share +
-                           repulsion_.energy(n);
+                           repulsion_.energy(n) + far_energies_[n];
+    for (std::int64_t n = 0; answer.charges && n < s.n_atoms; ++n)
+      answer.charges[n] = own_charges_[n];
     if (!answer.forces) return;
-    for (std::int64_t k = 0; k < 3 * s.n_atoms; ++k) answer.forces[k] = repulsion_.force(k);
-    for (int k = 0; k < 9; ++k) answer.virial[k] = repulsion_.virial(k);
+    for (std::int64_t k = 0; k < 3 * s.n_atoms; ++k)
+      answer.forces[k] = repulsion_.force(k) - far_gradients_[k];
+    for (int k = 0; k < 9; ++k) answer.virial[k] = repulsion_.virial(k) + far_virial_[k];
     for (const Pair& pair : pairs_) {
       const Geometry &there = geometry_.get()[pair.there], &back = geometry_.get()[pair.back];
       const std::int64_t i = 3LL * atom_[pair.i], j = 3LL * atom_[pair.j];
@@ -514,6 +642,7 @@ class Engine : public AnyEngine {
 
   Model model_;
   const Kernels<T>& kernels_;
+  const FarKernels& far_;
   std::unique_ptr<Packed<T>> packed_;
   std::vector<std::unique_ptr<GradientStore<T>>> stores_;  // of each thread
   std::vector<Gradients<T>> gradients_;                    // where they lie
@@ -533,6 +662,19 @@ class Engine : public AnyEngine {
   Buffer<Edge<T>> edges_;
   Buffer<Geometry> geometry_;
   Buffer<T> fields_, scratch_, factors_;
+
+  struct Settling {  // of the evaluation at hand
+    const Structure* structure;
+    const double* seeds;
+    T* to_charges;
+  } settling_{};
+  std::exception_ptr failure_;
+  DispersionSum dispersion_;
+  CoulombSum coulomb_;
+  std::vector<double> charges_, own_charges_, to_charges_, widths_, to_widths_, shifts_,
+      far_energies_, far_gradients_;
+  std::vector<std::int64_t> counts_;
+  double far_virial_[9] = {};
 };
 
 }  // namespace
@@ -548,24 +690,38 @@ std::string best_instruction_set() {
   return "baseline";
 }
 
-std::unique_ptr<AnyEngine> make_engine(const Model& model, bool double_precision, int n_threads,
-                                       const std::string& isa) {
-  model.check_arrays();
-  check_between("n_threads", n_threads, 1, kMaxThreads);
+namespace {
+
+void check_instruction_set(const std::string& isa) {
   const std::string best = best_instruction_set();
   if (isa != "baseline" && isa != best && !(isa == "avx2" && best == "avx512"))
     throw std::invalid_argument("`instruction_set` must be one that this processor has, at most " +
                                 best + "; got " + isa + ".");
+}
+
+}  // namespace
+
+const FarKernels& far_kernels(const std::string& instruction_set) {
+  const std::string isa = instruction_set.empty() ? best_instruction_set() : instruction_set;
+  check_instruction_set(isa);
+  return isa == "avx512" ? avx512::far : isa == "avx2" ? avx2::far : baseline::far;
+}
+
+std::unique_ptr<AnyEngine> make_engine(const Model& model, bool double_precision, int n_threads,
+                                       const std::string& isa) {
+  model.check_arrays();
+  check_between("n_threads", n_threads, 1, kMaxThreads);
+  check_instruction_set(isa);
   const bool wide = isa == "avx512", middle = isa == "avx2";
   if (double_precision)
     return std::make_unique<Engine<double>>(model,
                                             wide     ? avx512::f64
                                             : middle ? avx2::f64
                                                      : baseline::f64,
-                                            n_threads);
+                                            far_kernels(isa), n_threads);
   return std::make_unique<Engine<float>>(model,
                                          wide     ? avx512::f32
                                          : middle ? avx2::f32
                                                   : baseline::f32,
-                                         n_threads);
+                                         far_kernels(isa), n_threads);
 }

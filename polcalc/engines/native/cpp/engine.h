@@ -11,12 +11,15 @@
 #include <vector>
 
 #include "context.h"
+#include "far.h"
 #include "pool.h"
 
 struct Model {
   int channels, n_layers, n_species, n_intervals, head;
   int n_heads, n_values;      // of the attention between layers, and of each head; 0: none
   bool one_sided, repulsion;  // SO(3); with the ZBL term
+  bool charges, coulomb;      // read out; with their energy
+  int references;             // of each element in the dispersion energy; 0: there is none
   double cutoff;              // Å
   double crowding;  // 1/Å, of tables of values and slopes at knots: these lie 1 + crowding · length
                     // times as far apart as at length 0
@@ -59,10 +62,19 @@ struct Structure {
   const double* shared_out;  // (F) by each of them: |charge| + unpaired electrons; where it is 0
                              // there is no attention
   std::int64_t n_molecules;
+  // What reaches beyond the cutoff acts within a system; null: all atoms are one, and open
+  const std::int64_t* systems;  // (N) in ascending order
+  const double* lattices;       // (systems, 3, 3) Å, zero where open; or null
+  std::int64_t n_systems;
+  // Charges add up over a part
+  const std::int64_t* parts;   // (N)
+  const double* part_charges;  // e
+  std::int64_t n_parts;
 };
 
 struct Answer {
   double* energies;  // (N) eV
+  double* charges;   // (N) e, or null where there are none
   double* forces;    // (N, 3) eV/Å, or null
   double* virial;    // (3, 3) eV, dE/dstrain, symmetric; with forces only
 };
@@ -88,6 +100,7 @@ class AnyEngine {
 };
 
 std::string best_instruction_set();
+const FarKernels& far_kernels(const std::string& instruction_set);  // empty: the best
 std::unique_ptr<AnyEngine> make_engine(const Model&, bool double_precision, int n_threads,
                                        const std::string& instruction_set);
 

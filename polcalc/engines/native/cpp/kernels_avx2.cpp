@@ -3,6 +3,7 @@
 #pragma GCC target("avx2,fma")
 #endif
 #include "context.h"
+#include "far.h"
 
 #define POLCALC_BYTES 32  // of a vector
 #define POLCALC_ROWS 6    // of a register tile

@@ -3,6 +3,7 @@
 #pragma GCC target("avx512f,avx512dq,avx512vl,avx512bw,fma,prefer-vector-width=512")
 #endif
 #include "context.h"
+#include "far.h"
 
 #define POLCALC_BYTES 64  // of a vector
 #define POLCALC_ROWS 14   // of a register tile

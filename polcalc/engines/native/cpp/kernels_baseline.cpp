@@ -1,5 +1,6 @@
 // The kernels compiled for: baseline.
 #include "context.h"
+#include "far.h"
 
 #define POLCALC_BYTES 16  // of a vector
 #define POLCALC_ROWS 6    // of a register tile

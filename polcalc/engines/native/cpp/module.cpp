@@ -8,9 +8,12 @@
 #include <pybind11/stl.h>
 
 #include <algorithm>
+#include <cmath>
 #include <mutex>
 #include <optional>
 
+#include "coulomb.h"
+#include "dispersion.h"
 #include "engine.h"
 
 namespace py = pybind11;
@@ -19,7 +22,7 @@ using Indices = py::array_t<std::int64_t, py::array::c_style | py::array::forcec
 
 namespace {
 
-constexpr int kInterface = 2;  // what `polcalc.engines.native.engine` expects
+constexpr int kInterface = 3;  // what `polcalc.engines.native.engine` expects
 
 [[noreturn]] void refuse(const std::string& name, const std::string& rule, const py::array& got) {
   std::string shape;
@@ -84,6 +87,9 @@ Model model_of(const py::dict& settings) {
   m.n_values = setting<int>(settings, "n_values");
   m.one_sided = setting<bool>(settings, "one_sided");
   m.repulsion = setting<bool>(settings, "repulsion");
+  m.charges = setting<bool>(settings, "charges");
+  m.coulomb = setting<bool>(settings, "coulomb");
+  m.references = setting<int>(settings, "references");
   m.cutoff = setting<double>(settings, "cutoff");
   m.crowding = setting<double>(settings, "crowding");
   m.cells = setting<std::vector<int>>(settings, "cells");
@@ -99,7 +105,9 @@ class GivenStructure {
   GivenStructure(const py::object& species, const py::object& kinds, const py::object& positions,
                  const py::object& idx_i, const py::object& idx_j, const py::object& shifts,
                  const py::object& factors, const py::object& molecules,
-                 const py::object& shared_out)
+                 const py::object& shared_out, const py::object& systems,
+                 const py::object& lattices, const py::object& parts,
+                 const py::object& part_charges)
       : species_(indices("species", species)),
         kinds_(indices("kinds", kinds, species_.size())),
         positions_(rows_of_three("positions", positions, species_.size())),
@@ -110,12 +118,26 @@ class GivenStructure {
     if (!shifts.is_none()) shifts_ = rows_of_three("shifts", shifts, idx_i_.size());
     if (factors_.ndim() != 3 || (factors_.shape(1) != 1 && factors_.shape(1) != N))
       refuse("factors", "(layers, atoms or 1, channels or 1)", factors_);
-    if (molecules.is_none() != shared_out.is_none())
-      throw std::invalid_argument("`molecules` must be given with `shared_out`, or neither.");
-    if (molecules.is_none()) return;
-    molecules_ = indices("molecules", molecules, N);
-    shared_out_ = floats("shared_out", shared_out);
-    if (shared_out_->ndim() != 1) refuse("shared_out", "a row of numbers", *shared_out_);
+    const auto with_numbers = [N](const char* name, const py::object& atoms, const char* of_each,
+                                  const py::object& numbers, std::optional<Indices>& to_atoms,
+                                  std::optional<Floats>& to_numbers) {
+      if (atoms.is_none() != numbers.is_none())
+        throw std::invalid_argument("`" + std::string(name) + "` must be given with `" + of_each +
+                                    "`, or neither.");
+      if (atoms.is_none()) return;
+      to_atoms = indices(name, atoms, N);
+      to_numbers = floats(of_each, numbers);
+    };
+    with_numbers("molecules", molecules, "shared_out", shared_out, molecules_, shared_out_);
+    with_numbers("systems", systems, "lattices", lattices, systems_, lattices_);
+    with_numbers("parts", parts, "part_charges", part_charges, parts_, part_charges_);
+    if (shared_out_ && shared_out_->ndim() != 1)
+      refuse("shared_out", "a row of numbers", *shared_out_);
+    if (part_charges_ && part_charges_->ndim() != 1)
+      refuse("part_charges", "a row of numbers", *part_charges_);
+    if (lattices_ &&
+        (lattices_->ndim() != 3 || lattices_->shape(1) != 3 || lattices_->shape(2) != 3))
+      refuse("lattices", "(systems, 3, 3)", *lattices_);
   }
 
   std::int64_t n_atoms() const { return species_.size(); }
@@ -137,6 +159,12 @@ class GivenStructure {
     s.molecules = molecules_ ? molecules_->data() : nullptr;
     s.shared_out = shared_out_ ? shared_out_->data() : nullptr;
     s.n_molecules = shared_out_ ? shared_out_->size() : 0;
+    s.systems = systems_ ? systems_->data() : nullptr;
+    s.lattices = lattices_ ? lattices_->data() : nullptr;
+    s.n_systems = lattices_ ? lattices_->shape(0) : 0;
+    s.parts = parts_ ? parts_->data() : nullptr;
+    s.part_charges = part_charges_ ? part_charges_->data() : nullptr;
+    s.n_parts = part_charges_ ? part_charges_->size() : 0;
     return s;
   }
 
@@ -145,8 +173,8 @@ class GivenStructure {
   Floats positions_;
   Indices idx_i_, idx_j_;
   Floats factors_;
-  std::optional<Floats> shifts_, shared_out_;
-  std::optional<Indices> molecules_;
+  std::optional<Floats> shifts_, shared_out_, lattices_, part_charges_;
+  std::optional<Indices> molecules_, systems_, parts_;
 };
 
 class NativeModule {
@@ -156,6 +184,7 @@ class NativeModule {
       : double_precision_(double_precision) {
     Model model = model_of(settings);
     channels_ = model.channels;
+    charges_ = model.charges;
     for (auto item : arrays) {
       const std::string name = item.first.cast<std::string>();
       const Floats array = floats(name, py::reinterpret_borrow<py::object>(item.second));
@@ -229,9 +258,10 @@ class NativeModule {
   template <typename Run>
   py::tuple answered(std::int64_t n_atoms, bool gradients, Run run) {
     using Shape = std::vector<py::ssize_t>;
-    Floats energies(Shape{n_atoms}), forces(Shape{gradients ? n_atoms : 0, 3}), virial(Shape{3, 3});
-    const Answer answer{energies.mutable_data(), gradients ? forces.mutable_data() : nullptr,
-                        virial.mutable_data()};
+    Floats energies(Shape{n_atoms}), forces(Shape{gradients ? n_atoms : 0, 3}), virial(Shape{3, 3}),
+        charges(Shape{charges_ ? n_atoms : 0});
+    const Answer answer{energies.mutable_data(), charges_ ? charges.mutable_data() : nullptr,
+                        gradients ? forces.mutable_data() : nullptr, virial.mutable_data()};
     for (int k = 0; k < 9; ++k) answer.virial[k] = 0;
     {
       py::gil_scoped_release release;
@@ -240,7 +270,7 @@ class NativeModule {
     }
     double energy = 0;
     for (std::int64_t n = 0; n < n_atoms; ++n) energy += answer.energies[n];
-    return py::make_tuple(energy, energies, forces, virial);
+    return py::make_tuple(energy, energies, forces, virial, charges);
   }
 
   static Floats seeds_of(const GivenStructure& given, const py::object& seeds) {
@@ -259,9 +289,125 @@ class NativeModule {
 
   std::unique_ptr<AnyEngine> engine_;
   int channels_ = 0;
+  bool charges_ = false;
   bool double_precision_ = false;
   std::mutex mutex_;
 };
+
+// The sums of what reaches beyond the network, by themselves
+struct Sums {
+  std::int64_t N;
+  Floats energies, positions, charges, shells, electrons, virial, widths;
+
+  Sums(std::int64_t n_atoms, std::int64_t n_species)
+      : N(n_atoms),
+        energies(zeros({N})),
+        positions(zeros({N, 3})),
+        charges(zeros({N})),
+        shells(zeros({N, 3})),
+        electrons(zeros({N})),
+        virial(zeros({3, 3})),
+        widths(zeros({n_species})) {}
+
+  static Floats zeros(const std::vector<py::ssize_t>& shape) {
+    Floats made(shape);
+    std::fill_n(made.mutable_data(), made.size(), 0.0);
+    return made;
+  }
+};
+
+void check_rows(const Indices& species, std::int64_t n_species) {
+  for (py::ssize_t n = 0; n < species.size(); ++n)
+    if (species.data()[n] < 0 || species.data()[n] >= n_species)
+      throw std::invalid_argument("`species` must be rows of the tables.");
+}
+
+void check_finite(const char* name, const Floats& array) {
+  for (py::ssize_t k = 0; k < array.size(); ++k)
+    if (!std::isfinite(array.data()[k])) refuse(name, "finite", array);
+}
+
+Floats row_of(const std::string& name, const py::object& given, std::int64_t size) {
+  Floats array = floats(name, given);
+  if (array.ndim() != 1 || array.size() != size)
+    refuse(name, std::to_string(size) + " numbers", array);
+  return array;
+}
+
+py::dict coulomb(const py::object& species, const py::object& positions, const py::object& lattice,
+                 const py::object& charges, const py::object& widths, const py::object& shells,
+                 const py::object& electrons, const std::string& isa) {
+  const Indices rows = indices("species", species);
+  const std::int64_t N = rows.size();
+  const Floats places = rows_of_three("positions", positions, N), q = row_of("charges", charges, N),
+               wide = floats("widths", widths);
+  check_rows(rows, wide.size());
+  std::optional<Floats> cell, moved, n;
+  if (!lattice.is_none()) cell = rows_of_three("lattice", lattice, 3);
+  if (!shells.is_none()) {
+    moved = rows_of_three("shells", shells, N);
+    n = row_of("electrons", electrons, N);
+  }
+  check_finite("positions", places);
+  if (cell) {
+    check_finite("lattice", *cell);
+    const Basis basis(cell->data());
+    basis.check();
+    CoulombSum::check(basis);
+  }
+  Sums to(N, wide.size());
+  CoulombSum sum;
+  sum.add(far_kernels(isa), wide.data(),
+          {N, places.data(), rows.data(), cell ? cell->data() : nullptr},
+          {q.data(), moved ? moved->data() : nullptr, n ? n->data() : nullptr},
+          {to.energies.mutable_data(), to.positions.mutable_data(), to.charges.mutable_data(),
+           to.shells.mutable_data(), to.electrons.mutable_data(), to.virial.mutable_data(),
+           to.widths.mutable_data()});
+  py::dict found;
+  found["energies"] = to.energies;
+  found["positions"] = to.positions;
+  found["charges"] = to.charges;
+  found["shells"] = to.shells;
+  found["electrons"] = to.electrons;
+  found["virial"] = to.virial;
+  found["widths"] = to.widths;
+  return found;
+}
+
+py::dict dispersion(const py::object& species, const py::object& positions,
+                    const py::object& lattice, const py::dict& tables, const std::string& isa) {
+  const Indices rows = indices("species", species);
+  const std::int64_t N = rows.size();
+  const Floats places = rows_of_three("positions", positions, N);
+  const auto table = [&tables](const char* name) { return floats(name, tables[name]); };
+  const Floats radius = table("d3.radius"), scale = table("d3.scale"),
+               coordination = table("d3.coordination"), reference = table("d3.reference"),
+               damping = table("d3.damping");
+  const std::int64_t Z = radius.size(), A = Z ? coordination.size() / Z : 0;
+  if (scale.size() != Z || A < 1 || A > kMostReferences || coordination.size() != Z * A ||
+      reference.size() != Z * Z * A * A || damping.size() != 7)
+    throw std::invalid_argument("`tables` must be of one number of elements and references.");
+  check_rows(rows, Z);
+  std::optional<Floats> cell;
+  if (!lattice.is_none()) cell = rows_of_three("lattice", lattice, 3);
+  check_finite("positions", places);
+  if (cell) {
+    check_finite("lattice", *cell);
+    Basis(cell->data()).check();
+  }
+  Sums to(N, Z);
+  DispersionSum sum;
+  sum.add(far_kernels(isa),
+          {static_cast<int>(A), radius.data(), scale.data(), coordination.data(),
+           reference.data(), damping.data(), Z},
+          {N, places.data(), rows.data(), cell ? cell->data() : nullptr},
+          to.energies.mutable_data(), to.positions.mutable_data(), to.virial.mutable_data());
+  py::dict found;
+  found["energies"] = to.energies;
+  found["positions"] = to.positions;
+  found["virial"] = to.virial;
+  return found;
+}
 
 }  // namespace
 
@@ -272,13 +418,21 @@ PYBIND11_MODULE(_native, m) {
   m.def(
       "array_sizes", [](const py::dict& settings) { return array_sizes(model_of(settings)); },
       py::arg("settings"));
+  m.def("coulomb", coulomb, py::kw_only(), py::arg("species"), py::arg("positions"),
+        py::arg("lattice"), py::arg("charges"), py::arg("widths"), py::arg("shells") = py::none(),
+        py::arg("electrons") = py::none(), py::arg("instruction_set") = "");
+  m.def("dispersion", dispersion, py::kw_only(), py::arg("species"), py::arg("positions"),
+        py::arg("lattice"), py::arg("tables"), py::arg("instruction_set") = "");
   py::class_<GivenStructure>(m, "Structure")
       .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&,
+                    const py::object&, const py::object&, const py::object&, const py::object&,
                     const py::object&, const py::object&, const py::object&, const py::object&,
                     const py::object&>(),
            py::kw_only(), py::arg("species"), py::arg("kinds"), py::arg("positions"),
            py::arg("idx_i"), py::arg("idx_j"), py::arg("shifts") = py::none(), py::arg("factors"),
-           py::arg("molecules") = py::none(), py::arg("shared_out") = py::none());
+           py::arg("molecules") = py::none(), py::arg("shared_out") = py::none(),
+           py::arg("systems") = py::none(), py::arg("lattices") = py::none(),
+           py::arg("parts") = py::none(), py::arg("part_charges") = py::none());
   py::class_<NativeModule>(m, "Engine")
       .def(py::init<const py::dict&, const py::dict&, bool, int, const std::string&>(),
            py::arg("settings"), py::arg("arrays"), py::arg("double_precision"),

@@ -36,6 +36,7 @@ class Packed {
     w.common = static_cast<int>(padded(model.n_heads * (model.n_values + 1)));
     w.n_layers = model.n_layers;
     w.one_sided = model.one_sided;
+    w.charges = model.charges;
     set_species(model.at("species"), model.n_species);
     Gradients<T> none{};
     visit_weights<T>(model, w, none, *this);

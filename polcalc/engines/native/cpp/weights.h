@@ -30,6 +30,12 @@ void visit_weights(const Model& model, Weights<T>& w, Gradients<T>& g, Visitor& 
   visitor.rows("head_1.bias", head, w.head_bias, g.head_bias);
   visitor.rows("head_2.weight", head, w.head_row, g.head_row);
   visitor.scalar("head_2.bias", w.head_constant, g.head_constant);
+  if (model.charges) {
+    visitor.matrix("charge_1.weight", one, head, w.charge_1, w.charge_1_back, g.charge_1);
+    visitor.rows("charge_1.bias", head, w.charge_bias, g.charge_bias);
+    visitor.rows("charge_2.weight", head, w.charge_row, g.charge_row);
+    visitor.scalar("charge_2.bias", w.charge_constant, g.charge_constant);
+  }
   for (int l = 0; l < model.n_layers; ++l) {
     const std::string n = "." + std::to_string(l + 1);
     LayerWeights<T>& layer = w.layers[l];
