@@ -12,6 +12,7 @@ from md_runs.errors import as_input_error
 from md_runs.models.errors_table import errors_table
 from md_runs.screen import screen
 from potentials.contents import read_contents
+from potentials.deviations import named_errors
 from potentials.shipped import DEFAULT
 
 
@@ -106,6 +107,7 @@ def for_the_record(info: dict[str, Any]) -> dict[str, Table | str]:
         "largest structure": f"{card['n_atoms_max']} atoms" if card["n_atoms_max"] else "",
         "trained on": _named(card["dataset"]),
         "started from": _named(card["training"].get("start", {})),
+        "fine-tuned": _fine_tuned(card["training"]),
         "tested on": _named(card["test_errors"].get("dataset", {})),
         "validation errors": _errors(card["training"].get("validation_errors", {})),
         "audit": _lines(_findings(card)),
@@ -113,6 +115,19 @@ def for_the_record(info: dict[str, Any]) -> dict[str, Table | str]:
         "seed": "" if card["seed"] is None else str(card["seed"]),
         "versions": _named(card["versions"]),
     }
+
+
+def _fine_tuned(training: dict[str, Any]) -> str:
+    """Say what a fine-tuning did to new structures, and to those of the old domain."""
+    compared = training.get("compared", {})
+    return "\n".join(
+        f"{kind}: {label.replace(' (', ' ').rstrip(')')} {before[name]:.4g} before,"
+        f" {after[name]:.4g} now"
+        for kind, key in (("new structures", ""), ("old domain", "old_"))
+        if (before := compared.get(f"{key}before")) and (after := compared[f"{key}after"])
+        for label, name in ((n, key.format("mae")) for n, key in named_errors(before).items())
+        if before[name] is not None
+    )
 
 
 def _findings(card: dict[str, Any]) -> list[dict[str, Any]]:

@@ -210,13 +210,22 @@ def _completed(card: Card, tuning: FineTuning) -> Card:
         states=[[*state, n] for state, n in sorted(counts.items())],
         known_errors=[row for row in base.known_errors if (row[1], row[2]) in counts],
         dataset=base.dataset
-        | {"fine_tuned_on": card.dataset}
-        | {"n_rehearsed": tuning.size.n_rehearsed},
+        | {
+            "theory": _theories(new, card.dataset["theory"], str(base.dataset.get("theory", ""))),
+            "fine_tuned_on": card.dataset,
+            "n_rehearsed": tuning.size.n_rehearsed,
+        },
         limits=(
             f"Beyond {new} it is what {base.name} was and somewhat worse: forces of structures of"
             f" the old kind err{forgotten}. {base.limits}"
         ),
     )
+
+
+def _theories(new: str, theory: str, base: str) -> str:
+    """Say which structures are on which level of theory."""
+    own = f"{theory or 'that of its labels'} for {new}"
+    return f"{own}; beyond: {base}" if base and base != theory else own
 
 
 def joined(parts: Sequence[Frames]) -> Frames:

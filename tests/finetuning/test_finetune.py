@@ -11,6 +11,7 @@ import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
+from ase.units import Bohr, Hartree
 from typer.testing import CliRunner
 
 from md_runs.cli import app as cli
@@ -19,6 +20,7 @@ from potentials.build import build
 from potentials.card import Card
 from potentials.checkpoint import load, save
 from potentials.datasets import load_frames
+from potentials.datasets.formats.hdf5 import write_hdf5
 from potentials.datasets.statistics import atom_energies
 from potentials.finetuning import base_of, plan, recipe
 from potentials.finetuning.rehearsal import labelled_by
@@ -107,9 +109,12 @@ def test_the_card_knows_both_domains(tuned):
     assert set(card.closest_distances_A) == {"H-H", "H-N", "H-O"}
     assert card.dataset["name"] == "ammonia.h5"
     assert card.dataset["fine_tuned_on"]["n_train"] == 8
+    assert card.dataset["theory"] == "that of its labels for water.extxyz"
     assert card.training["start"]["name"] == "ammonia"
     assert card.training["rehearsal_share"] == pytest.approx(0.25, abs=0.01)
     assert "old_after" in card.training["compared"]
+    shown = CliRunner().invoke(cli.app, ["info", str(tuned / "model.pt"), "--verbose"]).output
+    assert "old domain: forces" in shown
     assert "meV/Å before" in card.limits and card.limits.endswith("Not for ice.")
 
 
@@ -202,3 +207,30 @@ def test_several_files_are_trained_on_together(folder, tmp_path):
     assert set(np.unique(tuning.task.train.atomic_numbers)) == {1, 7, 8}
     with pytest.raises(ValueError, match="forces in all files or in none"):
         plan(base, [waters, toy.without_forces(more)], name="x", start=str(folder / "base.pt"))
+
+
+@pytest.mark.parametrize("name", ["labels.db", "labels.h5", "labels.npz"])
+def test_other_formats_are_read_as_well(folder, tmp_path, name):
+    atoms, path = toy.labelled("H2O", 6, 0), tmp_path / name
+    if name.endswith(".h5"):
+        write_hdf5(path, toy.frames(atoms))
+    elif name.endswith(".npz"):
+        frames = toy.frames(atoms)
+        np.savez(
+            path,
+            atomic_numbers=atoms[0].numbers,
+            positions=frames.positions.reshape(6, 3, 3) / Bohr,
+            energy=frames.energy / Hartree,
+            forces=(frames.forces / (Hartree / Bohr)).reshape(6, 3, 3),
+        )
+    else:
+        write(path, atoms)
+    arguments = ["finetune", str(path), "--model", str(folder / "base.pt"), "--dry-run"]
+    arguments += ["--output", str(tmp_path / "out")]
+    if name.endswith(".npz"):
+        refused = CliRunner().invoke(cli.app, arguments)
+        assert refused.exit_code == 2 and "does not tell" in refused.output
+        arguments += ["--energy-unit", "hartree", "--length-unit", "bohr"]
+    done = CliRunner().invoke(cli.app, arguments)
+    assert done.exit_code == 0, done.output
+    assert f"5 structures of {name} (+0/1: 5)" in done.output

@@ -208,8 +208,8 @@ def _choose(
         return key, []
     listed = ", ".join(known)
     raise ValueError(
-        f"`{kind}` must stand under one name in {name}; got {listed}, which differ. Choose one in"
-        f' the configuration, [data] {kind} = "{first}", or with data check --{kind}.'
+        f"`{kind}` must stand under one name in {name}; got {listed}, which differ. Choose one:"
+        f' --{kind} {first}, or [data] {kind} = "{first}" in a configuration.'
     )
 
 
@@ -238,7 +238,8 @@ def _left_over(
         sign = "-" if kind == "forces" and re.search("grad|^de", rest[0], re.I) else ""
         remarks.append(
             f"{which}; {', '.join(rest)} {'was' if len(rest) == 1 else 'were'} not. To read it, say"
-            f' {kind} = "{sign}{rest[0]}" under [data] (data check: --{kind}={sign}{rest[0]})'
+            f" --{kind}={sign}{rest[0]}, or {kind} = "
+            f'"{sign}{rest[0]}" under [data] of a configuration'
         )
     return remarks
 
