@@ -18,6 +18,7 @@ from polcalc import PolarizedCalculator
 from polcalc.calculator.domain import ExtrapolationWarning
 from potentials.build import build
 from potentials.checkpoint import Card, Model
+from potentials.shipped import DEFAULT
 
 BOTH = ["total_charge", "unpaired_electrons"]
 CARD = Card(elements=[1, 6, 7, 8], states=[[q, m, 10] for q in (-1, 0, 1) for m in (1, 2, 3)])
@@ -84,6 +85,18 @@ def test_fragments_make_far_energies_add(spec: dict[str, Any], engine: str) -> N
     )
     assert abs(whole) > 1.0
     assert abs(parts) < 1e-3
+
+
+@pytest.mark.filterwarnings("ignore:.*are further than")
+def test_fragments_make_far_energies_add_of_the_default_model() -> None:
+    """Its atoms attend to each other, and have weights of their own for each state."""
+    both = ammonium_and_water()
+    calculator = PolarizedCalculator(DEFAULT, dtype="float64", fragments=ION)
+    ion, water = PolarizedCalculator(DEFAULT, dtype="float64", charge=1), both[5:]
+    apart = ion.get_potential_energy(both[:5])
+    ion.set(charge=0)
+    apart += ion.get_potential_energy(water)
+    assert calculator.get_potential_energy(both) == pytest.approx(apart, abs=1e-6)
 
 
 @pytest.mark.parametrize("engine", ["eager", "auto"])
