@@ -33,16 +33,17 @@ from polcalc.calculator.domain import Domain
 from polcalc.calculator.electrons import ElectronicState
 from polcalc.calculator.field import AMBIGUOUS, Vector, as_inputs, field_of, read_field
 from polcalc.calculator.fragments import Fragment
+from polcalc.calculator.further import Further
 from polcalc.calculator.hessian import hessian
 from polcalc.calculator.partial_charges import PartialCharges
 from polcalc.calculator.response import by_positions
-from polcalc.calculator.sharing import Shareable, in_turn
+from polcalc.calculator.sharing import in_turn
 from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Reference
 from polcalc.engines.selector import Chosen, Selector
 from potentials.card import html_table
 from potentials.checkpoint import Model, load
-from potentials.quantities import QUANTITIES, Evaluation, named
+from potentials.quantities import QUANTITIES, Evaluation
 from potentials.shipped import DEFAULT, available
 from potentials.structure.graph import INFO_INPUTS, States, to_device
 from potentials.structure.states import STATE_KEYS
@@ -59,7 +60,7 @@ Fingerprint = tuple[Any, ...]
 CHANGES = ("numbers", "positions", "cell", "pbc", "info", "initial_charges", "initial_magmoms")
 
 
-class PolarizedCalculator(Shareable, Calculator):
+class PolarizedCalculator(Further, Calculator):
     """Energies, forces and stresses of a trained potential, for one total charge and spin state.
 
     Parameters
@@ -295,6 +296,13 @@ class PolarizedCalculator(Shareable, Calculator):
         return self.results["energy"]
 
     @in_turn
+    def get_polarizability(self, atoms: Atoms | None = None) -> Any:
+        """Return the polarizability in e Å^2/V, (3, 3), a copy."""
+        if self._is_stale(atoms):
+            self.calculate(atoms)
+        return self.polarizability
+
+    @in_turn
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
         """Name what changed since the last calculation, `atoms.info` included."""
         if self._fingerprint is None:
@@ -390,48 +398,6 @@ class PolarizedCalculator(Shareable, Calculator):
             by_atom = self.get_derivative(self.atoms, "dipole")  # (N, b, a)
             self.results[BORN_CHARGES] = by_atom.transpose(0, 2, 1)
 
-    # what the model says beyond ASE's properties
-
-    @property
-    @in_turn
-    def quantities(self) -> dict[str, Any]:
-        """What the model said in the last calculation, by the names of `QUANTITIES`; copies."""
-        return {name: np.copy(value)[()] for name, value in named(self._evaluation).items()}
-
-    @property
-    @in_turn
-    def polarizability(self) -> Any:
-        """Change of the dipole with the electric field in e Å^2/V, (3, 3)."""
-        if self._evaluation.polarizability is None:
-            raise PropertyNotImplementedError(
-                "polarizability is known after a calculation with a model that predicts it"
-            )
-        return self._evaluation.polarizability.copy()
-
-    @property
-    @in_turn
-    def polarization_vectors(self) -> Any:
-        """Displacement of the moving points from their nuclei in Å, (N, 3).
-
-        Of shells of electrons where the model has them.
-        """
-        said = self._evaluation
-        vectors = said.polarization if said.shells is None else said.shells
-        if vectors is None:
-            raise PropertyNotImplementedError(
-                "polarization_vectors are known after a calculation with a model that has moving"
-                " points"
-            )
-        return vectors.copy()
-
-    @property
-    @in_turn
-    def virtual_points(self) -> Any:
-        """Positions of the moving points in Å, (N, 3)."""
-        vectors = self.polarization_vectors
-        assert self._fingerprint is not None
-        return np.frombuffer(self._fingerprint[1]).reshape(-1, 3) + vectors
-
     # state
 
     @property
@@ -479,7 +445,7 @@ class PolarizedCalculator(Shareable, Calculator):
         self._resolved = None
 
     # engines hold what cannot be pickled
-    REMADE = Shareable.REMADE | {"_engines"}
+    REMADE = Further.REMADE | {"_engines"}
     OF_TENSORS = frozenset({"model", "_domain"})
 
     def begin(self) -> None:

@@ -128,6 +128,24 @@ def test_a_model_gives_what_finite_differences_of_it_give(tmp_path: Path) -> Non
     assert np.allclose(mine, 42.2561 * theirs.intensities, rtol=1e-3, atol=1e-3 * mine.max())
 
 
+def test_raman_activities_of_a_model_are_those_of_finite_differences(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the route of ase.vibrations, as documented."""
+    monkeypatch.chdir(tmp_path)
+    atoms = molecule("H2O")
+    calc = atoms.calc = PolarizedCalculator(
+        polar_model(), dtype="float64", engine="eager", device="cpu"
+    )
+    StaticRamanCalculator(atoms, lambda: calc.get_polarizability, name="raman", delta=1e-3).run()
+    theirs = PlaczekStatic(atoms, name="raman", delta=1e-3)
+    expected = theirs.get_absolute_intensities()
+    energies, vectors = theirs.vibrations.get_vibrations().get_energies_and_modes(all_atoms=True)
+    modes = [Mode(complex(e), v) for e, v in zip(energies, vectors, strict=True)]
+    mine = raman_activities(modes, calc.get_derivative(atoms, "polarizability")).activity
+    assert np.allclose(mine, expected, rtol=1e-3, atol=1e-4 * mine.max())
+
+
 def test_a_broadened_spectrum_has_the_areas_of_its_lines() -> None:
     per_cm, areas = np.array([800.0, 3600.0]), np.array([10.0, 30.0])
     grid, heights = broadened(Lines("infrared", "", "", "km_per_mol", per_cm, areas))

@@ -1,0 +1,63 @@
+"""What a model says beyond the properties that ASE knows: attributes of the calculator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import PropertyNotImplementedError
+
+from polcalc.calculator.sharing import Shareable, in_turn
+from potentials.quantities import Evaluation, named
+
+
+class Further(Shareable):
+    """A calculator's answers of its last calculation, where ASE has no place for them."""
+
+    _evaluation: Evaluation  # of the last calculation; empty before the first
+
+    @property
+    def atoms(self) -> Atoms | None:
+        """The structure of the last calculation."""
+        raise NotImplementedError
+
+    @property
+    @in_turn
+    def quantities(self) -> dict[str, Any]:
+        """What the model said in the last calculation, by the names of `QUANTITIES`; copies."""
+        return {name: np.copy(value)[()] for name, value in named(self._evaluation).items()}
+
+    @property
+    @in_turn
+    def polarizability(self) -> Any:
+        """Change of the dipole with the electric field in e Å^2/V, (3, 3)."""
+        if self._evaluation.polarizability is None:
+            raise PropertyNotImplementedError(
+                "polarizability is known after a calculation with a model that predicts it"
+            )
+        return self._evaluation.polarizability.copy()
+
+    @property
+    @in_turn
+    def polarization_vectors(self) -> Any:
+        """Displacement of the moving points from their nuclei in Å, (N, 3).
+
+        Of shells of electrons where the model has them.
+        """
+        said = self._evaluation
+        vectors = said.polarization if said.shells is None else said.shells
+        if vectors is None:
+            raise PropertyNotImplementedError(
+                "polarization_vectors are known after a calculation with a model that has moving"
+                " points"
+            )
+        return vectors.copy()
+
+    @property
+    @in_turn
+    def virtual_points(self) -> Any:
+        """Positions of the moving points in Å, (N, 3)."""
+        vectors = self.polarization_vectors
+        assert self.atoms is not None
+        return self.atoms.positions + vectors
