@@ -30,7 +30,7 @@ def named_errors(metrics: Mapping[str, Any]) -> dict[str, str]:
 
 
 def summary(differences: Mapping[str, Array], n_atoms: Array) -> dict[str, Any]:
-    """Sum up predicted minus reference, of vectors and tensors by component.
+    """Sum up predicted minus reference, of vectors and tensors by component, where both are known.
 
     Parameters
     ----------
@@ -49,8 +49,9 @@ def summary(differences: Mapping[str, Array], n_atoms: Array) -> dict[str, Any]:
 
 
 def _sizes(differences: Array | None, name: str, factor: float) -> dict[str, float | None]:
-    if differences is None or not len(differences):
+    array = np.asarray([] if differences is None else differences, dtype=np.float64)
+    size = np.abs(array[~np.isnan(array)]) * factor
+    if not len(size):
         return {name.format(kind): None for kind in KINDS}
-    size = np.abs(np.asarray(differences, dtype=np.float64)) * factor
     values = size.mean(), np.sqrt(np.mean(size**2)), size.max()
     return {name.format(kind): float(x) for kind, x in zip(KINDS, values, strict=True)}

@@ -49,6 +49,9 @@ MORE = {
     if q.label and q.label not in (*PER_ATOM, *PER_STRUCTURE)
 }
 
+# labels that may be known of some atoms or structures alone: elsewhere they are NaN
+PARTIAL = ("partial_charges", "dipole", "magmoms", "spin_squared", *MORE)
+
 
 def is_per_atom(name: str) -> bool:
     """Whether an array has a row for each atom, and not for each structure."""
@@ -98,7 +101,7 @@ class Frames:
     remarks: Sequence[str] = ()  # what the file says and was not read
 
     def __post_init__(self) -> None:
-        """Check that the arrays fit together and that labels are finite."""
+        """Check that the arrays fit together, and that labels are finite or may be unknown."""
         n_structures, n_atoms = len(self.n_atoms), int(self.n_atoms.sum())
         for name, array in self.arrays().items():
             expected = n_atoms if is_per_atom(name) else n_structures
@@ -106,8 +109,9 @@ class Frames:
                 raise ValueError(
                     f"`{name}` must have {expected} rows; got {len(array)}. Check the file."
                 )
-            if array.dtype.kind == "f" and not np.isfinite(array).all():
-                row = int(np.argmin(np.isfinite(array).reshape(len(array), -1).all(1)))
+            wrong = np.isinf(array) if name in PARTIAL else ~np.isfinite(array)
+            if wrong.any():
+                row = int(np.argmax(wrong.reshape(len(array), -1).any(1)))
                 where = (
                     int(np.searchsorted(self.first, row, side="right") - 1)
                     if is_per_atom(name)
@@ -324,17 +328,28 @@ def targets(frames: Frames) -> Targets:
 def join(parts: Sequence[Frames], provenance: Provenance | None = None) -> Frames:
     """Put structures of several sources one after the other.
 
-    Optional labels must be there in all or none.
+    Of `PARTIAL` labels those that a source lacks are unknown; others must be there in all or none.
     """
-    names = set(parts[0].arrays())
-    for part in parts:
-        if differing := names ^ set(part.arrays()):
+    shapes = {name: array.shape[1:] for part in parts for name, array in part.arrays().items()}
+    filled = [_with_unknown(part, shapes) for part in parts]
+    for part in filled:
+        if differing := shapes.keys() ^ part.arrays().keys():
             raise ValueError(
                 f"`frames` must have the same labels; got {', '.join(sorted(differing))} in some"
                 " only. Drop them first."
             )
-    joined = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-    return replace(parts[0].with_arrays(joined), provenance=provenance or parts[0].provenance)
+    joined = {name: np.concatenate([part.arrays()[name] for part in filled]) for name in shapes}
+    return replace(filled[0].with_arrays(joined), provenance=provenance or parts[0].provenance)
+
+
+def _with_unknown(frames: Frames, shapes: Mapping[str, tuple[int, ...]]) -> Frames:
+    """Fill in NaN for the labels that are not there and may be unknown."""
+    n_rows = {True: int(frames.n_atoms.sum()), False: len(frames)}
+    missing = [name for name in shapes if name in PARTIAL and name not in frames.arrays()]
+    unknown = {
+        name: np.full((n_rows[is_per_atom(name)], *shapes[name]), np.nan) for name in missing
+    }
+    return frames.with_arrays(unknown)
 
 
 def _graph(frames: Frames, index: int, cutoff: float) -> AtomicGraph:

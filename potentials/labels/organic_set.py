@@ -38,12 +38,7 @@ LEAST_OUTLIER = 0.02  # eV, of a difference between two levels of theory
 PER_ATOM = ("atomic_numbers", "positions", "forces", "partial_charges", "formal_charges")
 LABELLED = ("n_atoms", "atomic_numbers", "positions", "energy", "forces")
 STATE = ("total_charge", "multiplicity", "group")
-BESIDE = {  # what is stored beside the labels that are trained on, under which name
-    "formal_charges": "formal_charges",
-    "partial_charges": "teacher_charges",
-    "energy_std": "energy_std",
-    "forces_std": "forces_std",
-}
+BESIDE = ("energy_std", "forces_std")  # what is stored beside the labels that are trained on
 
 
 def write_set(folder: Path, open_shells: Path | None = None) -> dict[str, Any]:
@@ -172,17 +167,16 @@ def _taught(frames: Frames) -> Array:
 def _with_open_shells(
     frames: Frames, beside: dict[str, Array], further: Frames
 ) -> tuple[Frames, dict[str, Array]]:
-    """Join both; what only the teacher says is not known (NaN, 0) of the others."""
-    dropped: dict[str, Any] = dict.fromkeys(set(further.arrays()) - set(frames.arrays()))
-    plain = replace(further, **dropped)
-    unknown = {
-        "formal_charges": np.zeros(len(further.atomic_numbers), dtype=np.int8),
-        "teacher_charges": np.full(len(further.atomic_numbers), np.nan, dtype=np.float32),
-        "energy_std": np.full(len(further), np.nan),
-        "forces_std": np.full(len(further), np.nan),
-    }
-    joined = {name: np.concatenate([array, unknown[name]]) for name, array in beside.items()}
-    return join([frames, plain]), joined
+    """Join both; what only the teacher says is not known (NaN) of the others.
+
+    Charges of open shells are another method's. No group of theirs has a formal charge: a charge
+    is shared by all their atoms.
+    """
+    formal = np.zeros(len(further.atomic_numbers))
+    plain = replace(further, partial_charges=None, spin_squared=None)
+    unknown = np.full(len(further), np.nan)
+    joined = {name: np.concatenate([array, unknown]) for name, array in beside.items()}
+    return join([frames, plain.with_arrays({"formal_charges": formal})]), joined
 
 
 def _collected(paths: Iterable[Path], counts: Counter[str]) -> dict[str, Array]:
@@ -223,13 +217,22 @@ def _closest(job: dict[str, Array]) -> Array:
 
 
 def _frames(arrays: dict[str, Array]) -> Frames:
+    """Take the labels; the dipole is that of the charges, about the origin."""
     of_frames: dict[str, Any] = {name: arrays[name] for name in (*LABELLED, *STATE)}
-    return make_frames(**of_frames, provenance=ORGANIC.provenance)
+    charges = arrays["partial_charges"].astype(np.float64)
+    first = np.cumsum([0, *arrays["n_atoms"][:-1]])
+    return make_frames(
+        **of_frames,
+        partial_charges=charges,
+        dipole=np.add.reduceat(charges[:, None] * arrays["positions"], first),
+        more={"formal_charges": arrays["formal_charges"]},
+        provenance=ORGANIC.provenance,
+    )
 
 
 def _beside(arrays: dict[str, Array]) -> dict[str, Array]:
     """Pick what is stored beside the labels that are trained on."""
-    return {stored: arrays[name] for name, stored in BESIDE.items()}
+    return {name: arrays[name] for name in BESIDE}
 
 
 def _card(frames: Frames, counts: Counter[str]) -> dict[str, Any]:

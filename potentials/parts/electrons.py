@@ -21,7 +21,6 @@ from potentials.structure.graph import AtomicGraph, States
 Reader = Callable[[], Tensor]  # of the invariants (N, I) of the atoms
 
 FLAT = 0.25  # of a formal charge on either side of an integer, where it does not change
-INITIAL_SCALE = 0.1  # of the last weights: a training starts without formal charges
 N_NUMBERS = 5  # that an atom says of itself: u, a, b, c, d
 
 
@@ -101,8 +100,6 @@ class LocalElectrons(nn.Module):
             nn.SiLU(),
             nn.Linear(channels, channels, bias=False),
         )
-        with torch.no_grad():
-            self.network[-1].weight.mul_(INITIAL_SCALE)  # type: ignore[operator]
 
     def start(self, graph: AtomicGraph) -> Electrons:
         """Let every atom begin as part of a neutral singlet."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor, nn
 
 from potentials.structure.geometry import at
 from potentials.structure.graph import AtomicGraph
 from potentials.terms.base import Features, Term, conserved, scalar_network
+
+INITIAL_SCALE = 0.1  # of the weights of split charges: a training starts near formal charges
 
 
 class Charges(Term):
@@ -58,6 +61,8 @@ class SplitCharges(Term):
     def __init__(self, channels: int, n_products: int = 16) -> None:
         super().__init__()
         self.ends = nn.Linear(channels, 2 * n_products)
+        with torch.no_grad():
+            self.ends.weight.mul_(INITIAL_SCALE)
 
     def forward(
         self, graph: AtomicGraph, features: Features, predicted: Mapping[str, Tensor]

@@ -6,8 +6,11 @@ with the means over structures and over components of the batch, n the atoms of 
 eV/Å) the root mean square of the force components of the training set, and q every other quantity
 that is predicted and labelled, with the spread σ_q of its labels. Energies of independent atoms err
 as √n, so that w_E means the same for every size. Differences are taken in float64: total energies
-are large numbers. Added to it: the penalties of learned tables and moving points, which validation
-leaves out.
+are large numbers. A label that is NaN is unknown and does not count: means are over the others.
+Added to it: the penalties of learned tables and moving points, which validation leaves out.
+
+Formal charges are rounded (`potentials.parts.electrons`) and have next to no gradient: what the
+network learns them by is their number before rounding, which is a quantity with the same labels.
 """
 
 from __future__ import annotations
@@ -47,6 +50,8 @@ LOSSES: dict[str, Callable[[Tensor, float], Tensor]] = {
     "huber": huber,
 }
 
+# compared by squares whatever the loss: few atoms have one, and the median of all is 0
+RARE = ("unrounded_formal_charges",)
 NO_SPREADS: Mapping[str, float] = {}
 
 
@@ -74,11 +79,19 @@ class Loss:
     def __call__(self, graph: AtomicGraph, targets: Targets, predicted: Prediction) -> Tensor:
         """Compare every quantity that is predicted with its label."""
         terms = [
-            self.weights[name] * self.mean(self._scaled(name, said - label, graph), self.delta)
+            self.weights[name] * self._compared(name, said, label, graph)
             for name, label in named(targets).items()
             if self.weights[name] and (said := getattr(predicted, name)) is not None
         ]
         return sum(terms, graph.positions.new_zeros(()))
+
+    def _compared(self, name: str, said: Tensor, label: Tensor, graph: AtomicGraph) -> Tensor:
+        """Average over the labels that are known."""
+        known = ~label.isnan()
+        difference = torch.where(known, said - label, 0.0)
+        share = known.to(label.dtype).mean().clamp(min=1 / max(label.numel(), 1))
+        mean = square if name in RARE else self.mean
+        return mean(self._scaled(name, difference, graph), self.delta) / share
 
     def _scaled(self, name: str, difference: Tensor, graph: AtomicGraph) -> Tensor:
         if name == "energy":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -159,8 +158,7 @@ def assemble(
     task = task._replace(spreads={name: x for name, x in spreads.items() if x})
     if rehearsed is None:
         return task
-    both = join([replace(part, partial_charges=None, dipole=None) for part in (train, rehearsed)])
-    return task._replace(train=both, n_rehearsed=len(rehearsed))
+    return task._replace(train=join([train, rehearsed]), n_rehearsed=len(rehearsed))
 
 
 def _check_learnable(potential: Potential, train: Frames, config: Config) -> None:
@@ -229,10 +227,10 @@ def _ignored(sees_charge: bool, sees_spin: bool) -> list[str]:
 
 
 def _spread(labels: np.ndarray | None) -> float:
-    """Root mean square of labels about their mean, over all components; 0 for none."""
-    if labels is None:
+    """Root mean square of known labels about their mean, over all components; 0 for none."""
+    if labels is None or np.isnan(labels).all():
         return 0.0
-    return float(np.sqrt(np.mean((labels - labels.mean(axis=0)) ** 2)))
+    return float(np.sqrt(np.nanmean((labels - np.nanmean(labels, axis=0)) ** 2)))
 
 
 def _of_states(frames: Frames, states: list[list[int]]) -> Frames:

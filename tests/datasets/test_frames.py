@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,6 +22,7 @@ from potentials.datasets import (
     subtract_reference_energies,
     targets,
 )
+from potentials.datasets.formats.hdf5 import read_hdf5, write_hdf5
 from potentials.datasets.formats.units import ENERGIES, LENGTHS
 from potentials.datasets.statistics import atom_energies
 from potentials.structure.graph import collate, from_ase
@@ -116,6 +118,22 @@ def test_join() -> None:
         np.testing.assert_array_equal(getattr(again, name), array)
     with pytest.raises(ValueError, match="same labels; got forces in some only"):
         join([frames, replace(frames, forces=None)])
+
+
+def test_what_only_one_source_knows_is_unknown_of_the_others(tmp_path: Path) -> None:
+    """Charges and dipoles may be; forces must be there in all or none."""
+    plain = waters(3)
+    charges = np.linspace(-1.0, 1.0, len(plain.atomic_numbers))
+    known = replace(plain, partial_charges=charges, more={"formal_charges": charges.round()})
+    both = join([plain, known])
+    assert np.isnan(both.partial_charges[: len(charges)]).all()
+    assert np.array_equal(both.more["formal_charges"][len(charges) :], charges.round())
+    write_hdf5(tmp_path / "both.h5", both)
+    again = read_hdf5(tmp_path / "both.h5")
+    for name, array in both.arrays().items():
+        assert np.array_equal(again.arrays()[name], array, equal_nan=array.dtype.kind == "f")
+    with pytest.raises(ValueError, match="same labels"):
+        join([replace(plain, forces=None), known])
 
 
 def test_labels_must_fit_and_be_finite() -> None:

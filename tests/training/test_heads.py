@@ -55,6 +55,40 @@ def test_charges_and_dipoles_are_learnt(architecture: str, tmp_path: Path) -> No
     assert atoms.get_dipole_moment().shape == (3,)
 
 
+@pytest.mark.parametrize("architecture", ["tensornet", "schnet"])
+def test_a_model_learns_where_its_electrons_are(architecture: str, tmp_path: Path) -> None:
+    """Formal charges, charges and dipoles of the teacher, beside energies and forces."""
+    heads = ("readout", "reference_energies", "split_charges", "shells", "shell_dipole", "coulomb")
+    weights = {"unrounded_formal_charges": 5.0, "formal_charges": 0.0, "dipole": 0.2}
+    config = {
+        "name": "electrons",
+        "data": {"train": "organic-sample", "n_train": 64, "n_validation": 16},
+        "potential": {
+            "cutoff": 4.0,
+            "architecture": {"name": architecture, "channels": 16, "n_layers": 2},
+            "electrons": {"name": "local"},
+            "terms": [{"name": name} for name in heads],
+        },
+        "loss": {"name": "huber", "weights": weights},
+        "optimizer": {"learning_rate": 1e-2},
+        "schedule": {"max_epochs": 20, "warm_up_steps": 2},
+        "training": {"batch_size": 8, "ema_decay": 0.5, "validate_every_epochs": 20},
+    }
+    training = Training(prepare(from_dict(config)), tmp_path, device="cpu")
+    before = errors(training.potential, training.train)
+    training.run()
+    after = errors(training.potential, training.train)
+    for name in ("unrounded_formal_charges_rmse_e", "charges_mae_e", "dipole_mae_D"):
+        assert after[name] < 0.8 * before[name], name
+    assert after["formal_charges_mae_e"] < 0.9 * before["formal_charges_mae_e"]
+    write_model(training, "test")
+    atoms = training.task.train.atoms(0)
+    atoms.calc = calculator = PolarizedCalculator(tmp_path / "model.pt")
+    assert atoms.get_charges().sum() == pytest.approx(atoms.info["charge"], abs=1e-6)
+    assert atoms.get_magnetic_moments().sum() == pytest.approx(0.0, abs=1e-9)
+    assert calculator.engine.name in ("eager", "tabulated")
+
+
 def test_a_weight_in_vain_is_refused() -> None:
     config = {
         "name": "vain",

@@ -61,6 +61,32 @@ def test_energies_alone():
     ) == pytest.approx(3.0)
 
 
+@pytest.mark.parametrize(("name", "power"), [("mse", 2), ("mae", 1), ("huber", 1)])
+def test_unknown_labels_do_not_count(name, power):
+    """The mean is over the known ones, and no gradient leads to the others."""
+    graph, labels = StructureSet(toy.waters(2), 4.0).batch(torch.tensor([0]))
+    charges = torch.tensor([0.5, math.nan, 0.0], dtype=torch.float64)
+    said = torch.tensor([2.5, 7.0, 0.0], dtype=torch.float64, requires_grad=True)
+    targets = Targets(energy=labels.energy, charges=charges)
+    loss = Loss(LossConfig(name, delta=1e-9), 1.0, {"charges": 2.0})
+    value = loss(graph, targets, Prediction(energy=labels.energy, charges=said))
+    assert value.item() == pytest.approx((2.0 / 2.0) ** power / 2)
+    value.backward()
+    assert bool(said.grad.isfinite().all()) and said.grad[1] == 0 and said.grad[0] != 0
+    nothing = targets._replace(charges=torch.full_like(charges, math.nan))
+    value = loss(graph, nothing, Prediction(energy=labels.energy, charges=said))
+    assert value.item() == 0.0
+
+
+def test_formal_charges_are_compared_by_squares_before_they_are_rounded():
+    """Of many atoms few have one: with |u - f| the median of all, 0, would be best."""
+    graph, labels = StructureSet(toy.waters(2), 4.0).batch(torch.tensor([0]))
+    formal = torch.tensor([1.0, 0.0, 0.0], dtype=torch.float64)
+    targets = Targets(energy=labels.energy, unrounded_formal_charges=formal)
+    said = Prediction(energy=labels.energy, unrounded_formal_charges=0.4 * formal)
+    assert float(Loss(LossConfig("mae"), 1.0)(graph, targets, said)) == pytest.approx(0.36 / 3)
+
+
 def test_an_unknown_loss_is_refused():
     with pytest.raises(ValueError, match=r"mse, mae, huber.*'cubic'"):
         Loss(LossConfig("cubic"), 1.0)

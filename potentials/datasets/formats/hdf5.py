@@ -4,10 +4,11 @@ Ours is the flat arrays of `Frames`, one data set each, under their own names: p
 ``n_atoms`` (S,) ``energy`` (S,) ``total_charge`` (S,) ``multiplicity`` (S,) ``cell`` (S,3,3)
 ``pbc`` (S,3) ``stress`` (S,3,3) ``group`` (S,) ``dipole`` (S,3) ``spin_squared`` (S,), per atom
 ``atomic_numbers`` (N,) ``positions`` (N,3) ``forces`` (N,3) ``partial_charges`` (N,) ``magmoms``
-(N,), the structures one after the other. A label that is not known is not there. Each data set
-with a unit names it in its attribute ``unit``; the attributes of the file are ``format``
-"polcalc-frames", ``version`` 1 and the provenance. Writing loses nothing: an array is stored as
-float32 only where every number is one.
+(N,) and what else `QUANTITIES` has labels of, the structures one after the other. A label that is
+not known is not there, or NaN where it is known of others. Each data set with a unit names it in
+its attribute ``unit``; the attributes of the file are ``format`` "polcalc-frames", ``version`` 1
+and the provenance. Writing loses nothing: an array is stored as float32 only where every number is
+one.
 """
 
 from __future__ import annotations
@@ -179,4 +180,4 @@ def _smallest(array: Array) -> Array:
         return array
     with np.errstate(over="ignore"):
         single = array.astype(np.float32)
-    return single if np.array_equal(single.astype(np.float64), array) else array
+    return single if np.array_equal(single.astype(np.float64), array, equal_nan=True) else array
