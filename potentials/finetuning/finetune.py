@@ -7,7 +7,7 @@ on, and on its old domain.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,18 +98,15 @@ def plan(
     frames = joined(parts)
     old = old_domain(base.card, rehearsal, data=data, seed=seed) if rehearsal_share else None
     size = sizes(len(frames), 0 if old is None else len(old.rehearsed), rehearsal_share)
-    groups = frames.group is not None and len(np.unique(frames.group)) >= FEWEST_GROUPS
-    together = "group" if groups else "geometry"
+    together = _together(frames)
     train, validation, _ = split(frames, size.n_train, len(frames) - size.n_train, seed, together)
+    if not len(validation):
+        raise ValueError(
+            f"`DATA` must hold structures that differ; got {len(frames)}, of which none are left to"
+            " validate on. Add others."
+        )
     size = size._replace(n_train=len(train), n_validation=len(validation))
-    level = fit_level(
-        train,
-        labelled_by(base.potential, train).energy,
-        {z: energy - _alone(base, z) for z, energy in frames.references.items()},
-        by_state=any(term["name"] == "state_energies" for term in base.potential.spec["terms"]),
-    )
-    on_level = build(spec_on_level(base.potential.spec, level)).to(base.potential.dtype)
-    take_over(on_level, base.potential)
+    level, on_level = _on_level(base, train, frames.references)
     trained = [replace(train, group=None)] * size.repeats
     if old is not None:
         rehearsed = labelled_by(on_level, repeated(old.rehearsed, size.n_rehearsed))
@@ -177,6 +174,26 @@ def compared(tuning: FineTuning, tuned: Potential) -> dict[str, Any]:
         found[f"{kind}before"] = errors(tuning.on_level.to(device), structures)
         found[f"{kind}after"] = errors(tuned, structures)
     return found
+
+
+def _together(frames: Frames) -> str:
+    """Choose what a split keeps together: groups of the file, or else states of one geometry."""
+    groups = frames.group is not None and len(np.unique(frames.group)) >= FEWEST_GROUPS
+    return "group" if groups else "geometry"
+
+
+def _on_level(base: Model, train: Frames, atoms: Mapping[int, float]) -> tuple[Level, Potential]:
+    """Put a model on the level of labels, and of the free atoms beside them, eV."""
+    spec = base.potential.spec
+    level = fit_level(
+        train,
+        labelled_by(base.potential, train).energy,
+        {z: energy - _alone(base, z) for z, energy in atoms.items()},
+        by_state=any(term["name"] == "state_energies" for term in spec["terms"]),
+    )
+    on_level = build(spec_on_level(spec, level)).to(base.potential.dtype)
+    take_over(on_level, base.potential)
+    return level, on_level
 
 
 def _completed(card: Card, tuning: FineTuning) -> Card:

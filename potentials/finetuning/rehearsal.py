@@ -59,8 +59,8 @@ def old_domain(
         if not len(frames):
             continue
         n_held_out = max(1, min(MOST_HELD_OUT, int(HELD_OUT * len(frames))))
-        kept = split(frames, n_held_out, 0, seed)
-        parts.append([replace(part, group=None) for part in (kept.test, kept.train)])
+        held_out, _, rehearsed = split(frames, n_held_out, 0, seed)
+        parts.append([replace(part, group=None) for part in (rehearsed, held_out)])
     if not parts:
         return None
     return OldDomain(*(join(column) for column in zip(*parts, strict=True)))

@@ -234,3 +234,10 @@ def test_other_formats_are_read_as_well(folder, tmp_path, name):
     done = CliRunner().invoke(cli.app, arguments)
     assert done.exit_code == 0, done.output
     assert f"5 structures of {name} (+0/1: 5)" in done.output
+
+
+def test_copies_of_one_structure_are_refused(folder):
+    one = toy.waters(1)
+    base = base_of(str(folder / "base.pt"), one)
+    with pytest.raises(ValueError, match="structures that differ; got 6"):
+        plan(base, [one.select([0] * 6)], name="x", start=str(folder / "base.pt"))

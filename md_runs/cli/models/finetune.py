@@ -30,6 +30,7 @@ Minutes = Annotated[
     float,
     typer.Option(
         "--minutes",
+        metavar="MINUTES",
         min=0.01,
         help="Minutes of training at most; few structures take less.",
         rich_help_panel=opt.TRAINING,
@@ -59,6 +60,7 @@ RehearsalShare = Annotated[
     float,
     typer.Option(
         "--rehearsal-share",
+        metavar="FRACTION",
         min=0.0,
         max=0.9,
         help="Of what is trained on, so that little is forgotten; 0: nothing is rehearsed.",
@@ -67,7 +69,13 @@ RehearsalShare = Annotated[
 ]
 Seed = Annotated[
     int,
-    typer.Option("--seed", min=0, help="Of the split and the order.", rich_help_panel=opt.TRAINING),
+    typer.Option(
+        "--seed",
+        metavar="N",
+        min=0,
+        help="Of the split and the order.",
+        rich_help_panel=opt.TRAINING,
+    ),
 ]
 
 
