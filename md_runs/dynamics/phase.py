@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ase import Atoms, units
 from ase.calculators.calculator import CalculatorError
 
-from md_runs.analysis.statistics import average, fit_line
+from md_runs.analysis.statistics import Mean, average, fit_line
 from md_runs.dynamics.barostats import INTEGRATORS
 from md_runs.dynamics.checkpoint import CHECKPOINT, Checkpoint, write_checkpoint
 from md_runs.dynamics.field import Oscillation
@@ -32,6 +32,7 @@ from md_runs.records.output import write_figure
 from md_runs.records.structures import set_state, write_structures
 from md_runs.records.trajectory import TrajectoryWriter, read_trajectory
 from polcalc import PolarizedCalculator
+from potentials.quantities import DEBYE
 
 LOG, TRAJECTORY, ALARM = "log.csv", "trajectory.h5md", "alarm.extxyz"
 ROOM_TEMPERATURE_K = 300.0
@@ -83,6 +84,8 @@ class Summary:
     volume_error_A3: float | None = None
     pressure_GPa: float | None = None
     pressure_error_GPa: float | None = None
+    dipole_D: float | None = None  # mean size of that of a neutral molecule, where it is logged
+    dipole_error_D: float | None = None
 
 
 class Records(NamedTuple):
@@ -374,4 +377,14 @@ class Run:
             line.residual,
             *means.get("volume_A3", missing),
             *means.get("pressure_GPa", missing),
+            *(self._dipole(start) or missing),
         )
+
+    def _dipole(self, start: int) -> Mean | None:
+        """Average the size of the dipole in D; that of ions and of cells depends on the origin."""
+        names = [f"dipole_{axis}_e_A" for axis in "xyz"]
+        neutral_molecule = not self.recorder.trajectory.charge and not self.atoms.pbc.any()
+        if not neutral_molecule or not set(names) <= set(self.log.columns):
+            return None
+        sizes = np.linalg.norm([self.log.column(name)[start:] for name in names], axis=0)
+        return average(sizes / DEBYE).mean

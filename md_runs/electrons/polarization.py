@@ -13,6 +13,7 @@ from rich.table import Table
 
 from md_runs import session
 from md_runs.electrons.drawing import STILL_A, Polarized, draw, state_name
+from md_runs.electrons.moments import dipole_of
 from md_runs.errors import InputError
 from md_runs.records.output import check_new, to_json, write_figure
 from md_runs.records.structures import polarization_of
@@ -144,15 +145,13 @@ def polarize(atoms: Atoms, chosen: ModelOptions) -> Polarized:
     atoms.calc = calculator
     session.evaluate_first(atoms)
     vectors, state, said = polarization_of(atoms), calculator.state, calculator.quantities
-    charges, dipole = said.get("charges"), said.get("dipole")
     assert state is not None
+    charges, dipole = said.get("charges"), dipole_of(atoms, state.charge)
     if vectors is None and charges is None and dipole is None:
         raise InputError(
             "`--model` must have moving points, charges or a dipole;"
             f" {chosen.model or DEFAULT} has none. Train one: docs/plugins.md."
         )
-    if dipole is not None:
-        dipole = dipole - state.charge * atoms.get_center_of_mass()
     return Polarized(
         state.charge,
         state.multiplicity,

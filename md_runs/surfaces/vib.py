@@ -13,6 +13,7 @@ from ase.io.jsonio import encode
 
 from md_runs import session
 from md_runs.dynamics.constraints import constrain
+from md_runs.electrons.moments import moments_of
 from md_runs.errors import InputError, NotConverged
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import check_free, recorded, to_json, write_figure
@@ -138,6 +139,7 @@ def vib(
             for name, column in kind.columns(atoms, calculator, found.modes).items()
         }
         facts = summary(atoms, found, gas) | {
+            **moments_of(atoms, state.charge),
             **{name: column.tolist() for name, column in intensities.items()},
             "point_group": symmetry.point_group if found.geometry else None,
             "warnings": told,

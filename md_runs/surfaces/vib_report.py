@@ -137,6 +137,9 @@ def facts_table(facts: dict[str, Any]) -> Table:
         "zero-point energy": f"{facts['zero_point_energy_eV']:.4f} eV",
         "thermochemistry": f"{thermal['model']}, {thermal['temperature_K']:g} K",
     }
+    for key, name, unit in MOMENTS:
+        if key in facts:
+            rows[name] = f"{facts[key]:.3f} {unit}"
     if facts["geometry"]:
         rows["thermochemistry"] += (
             f", {thermal['pressure_bar']:g} bar, {facts['geometry']}, point group"
@@ -163,6 +166,7 @@ def facts_table(facts: dict[str, Any]) -> Table:
     return table
 
 
+MOMENTS = (("dipole_D", "dipole", "D"), ("polarizability_A3", "polarizability", "Å³"))
 ENERGIES = {
     "internal_energy_eV": "internal energy U",
     "enthalpy_eV": "enthalpy H",

@@ -16,6 +16,7 @@ from md_runs.dynamics.md import md
 from md_runs.errors import InputError
 from md_runs.records.output import claim
 from polcalc import PolarizedCalculator
+from potentials.quantities import DEBYE
 from tests.polar import polar_model, write_polar_model
 
 FIELD = (0.1, -0.2, 0.3)  # V/Å
@@ -65,6 +66,13 @@ def test_the_conserved_energy_stays(
         )
         for steps in (40, 80)
     ]
+    dipoles = [runs[0].log.column(f"dipole_{axis}_e_A") for axis in "xyz"]
+    sizes = np.linalg.norm(dipoles, axis=0)
+    late = sizes[len(sizes) // 5 :]  # what the means are of
+    if charge:  # it depends on the origin
+        assert runs[0].summary.dipole_D is None
+    else:
+        assert runs[0].summary.dipole_D == pytest.approx(late.mean() / DEBYE)
     coarse, fine = (deviation(result, "conserved_energy_eV") for result in runs)
     assert coarse < 0.2
     assert 3 < coarse / fine < 5

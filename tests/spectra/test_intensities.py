@@ -27,7 +27,7 @@ from md_runs.spectra.lines import Lines, broadened
 from md_runs.spectra.vibrational import INFRARED, RAMAN
 from md_runs.surfaces.vibrations import Mode, analyse
 from polcalc import PolarizedCalculator
-from potentials.quantities import DEBYE
+from potentials.quantities import DEBYE, VOLUME_A3
 from tests.polar import polar_model, write_polar_model
 from tests.small import write_small_model
 from tests.surfaces.test_vib import Sprung, polcalc
@@ -160,9 +160,16 @@ def test_the_command_writes_spectra(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     write("methanol.xyz", molecule("CH3OH"))
     done = polcalc("vib methanol.xyz --model m.pt --infrared --raman --output out")
     assert done.exit_code == 0, done.output
+    assert "dipole" in done.output and " D" in done.output
     assert "(km/mol)" in done.output and "Raman (Å⁴/u)" in done.output
     rows = list(csv.DictReader((tmp_path / "out/modes.csv").read_text().splitlines()))
     facts = json.loads((tmp_path / "out/vib.json").read_text())
+    atoms = molecule("CH3OH")
+    atoms.calc = PolarizedCalculator("m.pt", dtype="float64")
+    size = float(np.linalg.norm(atoms.get_dipole_moment())) / DEBYE
+    assert facts["dipole_D"] == pytest.approx(size, rel=1e-6)
+    alpha = np.trace(atoms.calc.polarizability) / 3 * VOLUME_A3
+    assert facts["polarizability_A3"] == pytest.approx(alpha, rel=1e-6)
     for kind in (INFRARED, RAMAN):
         listed = [float(row[kind.area]) for row in rows]
         assert np.allclose(listed, facts[kind.area], rtol=1e-5) and max(listed) > 0
