@@ -6,6 +6,7 @@ from potentials.datasets.frames import Frames, Provenance, graphs, join, make_fr
 from potentials.datasets.splits import TOGETHER, Split, split
 from potentials.datasets.statistics import (
     Statistics,
+    fit_electron_energies,
     fit_reference_energies,
     fit_state_energies,
     statistics,
@@ -20,6 +21,7 @@ __all__ = [
     "Split",
     "Statistics",
     "Units",
+    "fit_electron_energies",
     "fit_reference_energies",
     "fit_state_energies",
     "graphs",

@@ -102,6 +102,26 @@ def fit_state_energies(frames: Frames) -> tuple[dict[int, float], dict[tuple[int
     return references, dict(zip(known, energies, strict=True))
 
 
+def fit_electron_energies(frames: Frames) -> tuple[dict[int, float], dict[str, float]]:
+    """Fit one energy per element and what charge and unpaired electrons cost together.
+
+    A structure has Σ_i a x_i + b x_i² + c s_i beyond its elements, with the formal charges of its
+    atoms where they are known, and the rest of its charge spread evenly.
+
+    Returns
+    -------
+    references : dict   atomic number -> eV
+    costs : dict        a, b and c in eV, by the arguments of the term `electron_energies`
+    """
+    formal = np.nan_to_num(frames.more.get("formal_charges", np.zeros(len(frames.positions))))
+    charges, squares = (np.add.reduceat(x, frames.first[:-1]) for x in (formal, formal**2))
+    rest = frames.total_charge - charges
+    columns = [frames.total_charge, squares + rest**2 / frames.n_atoms, frames.multiplicity - 1]
+    references, costs = _fit(frames, np.stack(columns, axis=1).astype(np.float64))
+    names = ("charge_eV", "squared_charge_eV", "unpaired_electron_eV")
+    return references, dict(zip(names, map(float, costs), strict=True))
+
+
 def subtract_reference_energies(frames: Frames, references: dict[int, float]) -> Array:
     """Subtract an energy per element from each energy; eV (S,).
 

@@ -131,6 +131,12 @@ class LocalElectrons(nn.Module):
         added = self.embedding(both.to(numbers.dtype))
         return Electrons(_known(graph, excess, unpaired), said, added)
 
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Add nothing, yet, and know no formal charge: for a model that goes on from another."""
+        self.network[-1].weight[0] = 0.0  # type: ignore[operator]
+        self.embedding[-1].weight.zero_()  # type: ignore[operator]
+
 
 ELECTRONS = {"global": GlobalElectrons, "local": LocalElectrons}
 

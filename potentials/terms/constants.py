@@ -1,4 +1,4 @@
-"""Constants in the energy: of elements, of states, of a structure."""
+"""Constants in the energy: of elements, of states, of charge and spin, of a structure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from ase.data import atomic_numbers
-from torch import Tensor
+from torch import Tensor, nn
 
 from potentials.parts.conditioning import MAX_ATOMIC_NUMBER, MAX_CHARGE, MAX_MULTIPLICITY
 from potentials.structure.geometry import structure_sum
@@ -113,3 +113,37 @@ class StateEnergies(Term):
             0, batch, torch.ones_like(batch, dtype=energies.dtype)
         )
         return (energies / n_atoms)[batch]
+
+
+class ElectronEnergies(Term):
+    """What charge and unpaired electrons of the atoms cost: Σ_i a x_i + b x_i² + c s_i.
+
+    For each element, learned from one start. A cation or a triplet costs about the same whatever
+    its size, and where these sums say so they do it for any number of molecules.
+
+    Parameters
+    ----------
+    charge_eV, squared_charge_eV, unpaired_electron_eV : float   a, b and c at the start, eV
+    """
+
+    name = "electron_energies"
+    reads = ("excess_charges", "unpaired_electrons")
+
+    def __init__(
+        self,
+        channels: int,
+        charge_eV: float = 0.0,
+        squared_charge_eV: float = 0.0,
+        unpaired_electron_eV: float = 0.0,
+    ) -> None:
+        super().__init__()
+        start = torch.tensor([charge_eV, squared_charge_eV, unpaired_electron_eV])
+        self.costs = nn.Embedding.from_pretrained(start.repeat(MAX_ATOMIC_NUMBER, 1), freeze=False)
+
+    def forward(
+        self, graph: AtomicGraph, features: Features, predicted: Mapping[str, Tensor]
+    ) -> dict[str, Tensor]:
+        """Return the energies (N,) eV."""
+        charge, unpaired = predicted["excess_charges"], predicted["unpaired_electrons"]
+        amounts = torch.stack([charge, charge.square(), unpaired], dim=1)  # (N, 3)
+        return {"energies": (self.costs(graph.atomic_numbers).double() * amounts).sum(1)}

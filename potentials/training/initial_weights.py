@@ -15,8 +15,12 @@ import torch
 
 from potentials.parts.attention import ChargedAttention
 from potentials.parts.conditioning import ChargeTable, Electronic, MultiplicityTable
+from potentials.parts.electrons import LocalElectrons
 from potentials.potential import Potential
 from potentials.training.widen import widened
+
+# what starts by adding nothing where a start lacks it
+SILENT = ChargeTable | ChargedAttention | Electronic | LocalElectrons | MultiplicityTable
 
 
 def inherited(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
@@ -53,9 +57,9 @@ def like_start(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, A
 def take_over(potential: Potential, start: Potential) -> list[str]:
     """Copy the weights that both have; return the names of those that only ``potential`` has.
 
-    These stay as they were made, but for what embeds charge and multiplicity, and attention: they
-    start at zero, so that every state starts as it was. A TensorNet may have a multiple of the
-    channels: it starts as one that predicts the same.
+    These stay as they were made, but for what embeds charge and multiplicity, attention and
+    electrons: they start at zero, so that every state starts as it was. A TensorNet may have a
+    multiple of the channels: it starts as one that predicts the same.
 
     Raises
     ------
@@ -88,10 +92,7 @@ def take_over(potential: Potential, start: Potential) -> list[str]:
     fresh = ours.keys() - shared
     for name, module in potential.named_modules():
         parts = {f"{name}.{part}" for part, _ in module.named_parameters()}
-        if (
-            isinstance(module, ChargeTable | ChargedAttention | Electronic | MultiplicityTable)
-            and parts <= fresh
-        ):
+        if isinstance(module, SILENT) and parts <= fresh:
             module.silence()
     return sorted(fresh)
 

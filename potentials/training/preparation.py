@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,6 +13,7 @@ from potentials.build import build, check_form
 from potentials.checkpoint import Model, load
 from potentials.datasets import (
     Frames,
+    fit_electron_energies,
     fit_reference_energies,
     fit_state_energies,
     join,
@@ -139,14 +140,11 @@ def assemble(
     if start is not None and "architecture" not in asked:
         asked = inherited(asked, start.potential.spec)
     check_form(asked)
-    by_state = any(term["name"] == "state_energies" for term in asked.get("terms", ()))
-    references, states = (
-        fit_state_energies(train) if by_state else (fit_reference_energies(train), {})
-    )
+    references, constants = _fitted(train, [term["name"] for term in asked.get("terms", ())])
     scale = _scale(train, references)
     _check_terms(asked)
     wished = like_start(asked, start.potential.spec) if start else asked
-    spec = _complete(wished, scale, references, states, train)
+    spec = _complete(wished, scale, references, constants, train)
     potential = build(spec)  # a wrong spec is said now
     if start is not None:
         take_over(potential, start.potential)  # and a start that does not fit it
@@ -270,6 +268,25 @@ def of_states(start: Model, train: Frames) -> Model:
     )
 
 
+def _fitted(
+    train: Frames, terms: Sequence[str]
+) -> tuple[dict[int, float], dict[str, dict[str, Any]]]:
+    """Fit energies of elements together with the constants of those terms that have any.
+
+    Returns
+    -------
+    references : dict   atomic number -> eV
+    constants : dict    arguments by the name of the term
+    """
+    if "state_energies" in terms:
+        references, states = fit_state_energies(train)
+        return references, {"state_energies": {"energies_eV": [[*s, e] for s, e in states.items()]}}
+    if "electron_energies" in terms:
+        references, costs = fit_electron_energies(train)
+        return references, {"electron_energies": costs}
+    return fit_reference_energies(train), {}
+
+
 def _scale(train: Frames, references: dict[int, float]) -> float:
     """Root mean square of the force components in eV/Å.
 
@@ -286,19 +303,18 @@ def _complete(
     spec: Mapping[str, Any],
     scale: float,
     references: dict[int, float],
-    states: dict[tuple[int, int], float],
+    constants: Mapping[str, dict[str, Any]],
     train: Frames,
 ) -> dict[str, Any]:
     """Give terms the numbers of the data that the spec leaves open.
 
-    Scale and shift of read-outs, energies of elements and of states.
+    Scale and shift of read-outs, energies of elements, and constants by the name of their term.
     """
-    by_state = [[charge, multiplicity, energy] for (charge, multiplicity), energy in states.items()]
     by_element = {chemical_symbols[z]: energy for z, energy in references.items()}
     given: dict[str, dict[str, Any]] = {
         "readout": {"scale": scale},
         "reference_energies": {"energies_eV": by_element},
-        "state_energies": {"energies_eV": by_state},
+        **constants,
     }
     terms = spec.get("terms", [{"name": "readout"}, {"name": "reference_energies"}])
     return {

@@ -20,6 +20,7 @@ from potentials.build import ARCHITECTURES, build
 from potentials.parts.electrons import rounded, shared_out
 from potentials.potential import Potential, predict
 from potentials.structure.graph import AtomicGraph, States, collate, from_ase
+from potentials.training.initial_weights import take_over
 
 CUTOFF = 3.0
 SIZES: dict[str, dict[str, Any]] = {"equiformer": {"n_heads": 2, "n_hidden": 8}}
@@ -193,6 +194,19 @@ def test_a_formal_charge_that_comes_and_goes_is_smooth() -> None:
 def test_parts_that_know_the_totals_are_refused(conditioned: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="`electrons` must be global where"):
         potential_of(**conditioned)
+
+
+def test_a_training_starts_where_the_model_without_it_was() -> None:
+    spec = potential_of().spec
+    start = build({name: value for name, value in spec.items() if name != "electrons"}).double()
+    more = build(spec).double()
+    fresh = take_over(more, start)
+    assert fresh and all(name.startswith("trunk.electrons.") for name in fresh)
+    for state in ((0, 1), (1, 2)):
+        graph = graph_of(molecule("CH3CH2OH"), *state)
+        before, after = predict(start, graph), predict(more, graph)
+        assert_close(after.energies, before.energies, rtol=0, atol=1e-12)
+        assert not after.formal_charges.any()
 
 
 def test_the_native_engine_says_that_it_lacks_it() -> None:
