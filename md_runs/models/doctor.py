@@ -149,7 +149,8 @@ def _domain(patient: Patient, told: list[str]) -> Finding:
     if told:
         return Finding("training data", "warning", f"{text}. {' '.join(told)}", {})
     known = (
-        "inside what the model was trained on"
+        "elements, state, size and distances are those of the training; kinds of bonds were not"
+        " compared"
         if card.states and card.closest_distances_A
         else "the card of the model does not say more"
     )

@@ -22,11 +22,9 @@ def errors_table(metrics: Mapping[str, Any]) -> Table:
     if without := metrics.get("without_offsets"):
         for quantity, key in named_errors(without).items():
             values = (f"{without[key.format(kind)]:.3f}" for kind in ("mae", "rmse", "max"))
-            table.add_row("  without offsets of elements", quantity, *values)
+            table.add_row("  without offsets", quantity, *values)
     for state in metrics["by_state"] if len(metrics["by_state"]) > 1 else ():
-        _add_errors(
-            table, f"charge {state['charge']:+d}, multiplicity {state['multiplicity']}", state
-        )
+        _add_errors(table, f"charge {state['charge']:+d}, 2S+1 = {state['multiplicity']}", state)
     for gap in metrics.get("gaps", ()):
         lower, higher = gap["multiplicities"]
         label = f"charge {gap['charge']:+d}, E({higher}) - E({lower}) ({gap['n_geometries']})"

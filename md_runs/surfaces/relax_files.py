@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import as_completed
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,6 +42,7 @@ from polcalc import PolarizedCalculator
 from polcalc.calculator.electrons import ElectronicState
 from potentials.files import sync_file, write_text
 from potentials.processes import process_pool
+from potentials.shipped import DEFAULT
 
 JOURNAL = "relax.jsonl"
 SHOWN = 60  # structures listed one by one at most
@@ -335,8 +336,10 @@ def _relaxed(tasks: Sequence[Task], jobs: int) -> Iterator[Row]:
 
 
 def _alone(task: Task) -> Row:
+    """Relax one structure in a process of many; which model answers has been said before."""
     torch.set_num_threads(1)
-    return relax_one(task)
+    named = replace(task.chosen, model=task.chosen.model or DEFAULT)
+    return relax_one(task._replace(chosen=named))
 
 
 def _to_line(row: Row) -> str:

@@ -84,7 +84,7 @@ def test_another_zero_of_energies_is_removed_element_by_element():
     assert metrics(comparisons[:3])["without_offsets"] is None  # they would fit anything
     console = Console(file=io.StringIO(), width=100)
     console.print(errors_table(found))
-    assert "without offsets of elements" in console.file.getvalue()
+    assert "  without offsets" in console.file.getvalue()
 
 
 def test_without_reference_forces_there_are_no_force_errors(tmp_path):
@@ -183,7 +183,7 @@ def test_gaps_of_frames_that_share_a_geometry(tmp_path):
     text = io.StringIO()
     Console(file=text, width=120).print(errors_table(found))
     for words in (
-        "charge +0, multiplicity 3 (2)",
+        "charge +0, 2S+1 = 3 (2)",
         "charge +0, E(3) - E(1) (2)",
         "gap (meV)",
         "half the mean gap (meV)",
