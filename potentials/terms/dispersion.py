@@ -82,8 +82,8 @@ class Dispersion(Term):
         self,
         channels: int,
         method: str,
-        cutoff_A: float = 20.0,
-        counting_A: float = 14.0,
+        cutoff_A: float = 16.0,
+        counting_A: float = 12.0,
         switching_A: float = 4.0,
     ) -> None:
         super().__init__()

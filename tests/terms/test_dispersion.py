@@ -32,7 +32,7 @@ def with_dispersion(**arguments: Any) -> Potential:
 
 
 def of_library(
-    atoms: Atoms, method: str, cutoff_A: float = 20.0, counting_A: float = 14.0, **_: float
+    atoms: Atoms, method: str, cutoff_A: float = 16.0, counting_A: float = 12.0, **_: float
 ) -> dict[str, Any]:
     """Energy in hartree, gradient in hartree/bohr."""
     dftd3 = pytest.importorskip("dftd3.interface")
@@ -73,7 +73,7 @@ def test_every_element_as_the_library() -> None:
     places = np.array(list(np.ndindex(4, 4, 4)), dtype=float)[: len(numbers)]
     drop = Atoms(np.random.default_rng(3).permutation(numbers), 2.4 * places)
     drop.rattle(0.3, seed=2)
-    assert_as_library(drop, "wb97m", counting_A=20.0)
+    assert_as_library(drop, "wb97m", cutoff_A=20.0, counting_A=20.0)
 
 
 def salt() -> Atoms:

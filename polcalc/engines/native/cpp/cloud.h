@@ -168,8 +168,9 @@ class Cloud {
   }
 
  private:
-  static constexpr int kPadding = 16, kBinsPerReach = 4, kMostBins = 64,
-                       kMostImages = 30000000;
+  static constexpr int kPadding = 16, kMostImages = 30000000;
+  // a run goes along z: many bins there cost nothing, and leave little beyond the reach
+  static constexpr int kBinsPerReach[3] = {4, 4, 16}, kMostBins[3] = {48, 48, 192};
   struct Found {
     double place[3];
     std::int64_t atom, key;
@@ -204,7 +205,7 @@ class Cloud {
       first_[a] = low_[a] - margin;
       const double extent = high_[a] - low_[a] + 2 * margin;
       n_[a] = extent > reach
-                  ? static_cast<int>(std::min<double>(kBinsPerReach * extent / reach, kMostBins))
+                  ? static_cast<int>(std::min<double>(kBinsPerReach[a] * extent / reach, kMostBins[a]))
                   : 1;
       width_[a] = n_[a] > 1 ? extent / n_[a] : std::numeric_limits<double>::max();
       n_bins *= n_[a];

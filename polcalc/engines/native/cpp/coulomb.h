@@ -43,7 +43,7 @@ class CoulombSum {
       for (std::int64_t m = 0; m < n_sites_; ++m)
         furthest = std::max(furthest, std::sqrt(dot(&offsets_[3 * m], &offsets_[3 * m])));
       reach = std::max(kAccuracy * 2 * widest,
-                       kAccuracy * (n_kinds_ > 1 ? 0.35 : 0.39) *
+                       kAccuracy * (n_kinds_ > 1 ? 0.29 : 0.33) *
                            std::pow(basis.volume * basis.volume / s.n_atoms, 1.0 / 6));
       if (!(reach < 1e4))
         throw std::invalid_argument("`cell` and widths of charges must be of the size of atoms.");

@@ -125,8 +125,10 @@ class DispersionSum {
     }
     const double ratio = 3 * t.scale[one] * t.scale[other];
     const double radius = t.damping[2] * std::sqrt(ratio) + t.damping[3], r2 = radius * radius;
-    return {1 / kBohr,         t.damping[0],         t.damping[1] * ratio,   r2 * r2 * r2,
-            r2 * r2 * r2 * r2, A,                    own,                    own + kMostReferences,
+    int known = 0;  // references of the other element
+    while (known < A && std::isfinite(t.coordination[other * A + known])) ++known;
+    return {1 / kBohr,         t.damping[0], t.damping[1] * ratio, r2 * r2 * r2,
+            r2 * r2 * r2 * r2, known,        own,                  own + kMostReferences,
             at_points_.data(), stride_};
   }
 
