@@ -50,7 +50,7 @@ MORE = {
 }
 
 # labels that may be known of some atoms or structures alone: elsewhere they are NaN
-PARTIAL = ("partial_charges", "dipole", "magmoms", "spin_squared", *MORE)
+PARTIAL = ("forces", "partial_charges", "dipole", "magmoms", "spin_squared", *MORE)
 
 
 def is_per_atom(name: str) -> bool:
@@ -135,6 +135,12 @@ class Frames:
         """Position of each structure's first atom, and the number of all atoms (S + 1,)."""
         return np.concatenate([[0], np.cumsum(self.n_atoms)]).astype(np.int64)
 
+    @property
+    def known_forces(self) -> Array | None:
+        """Forces (K, 3) eV/Å of the atoms that have some; None where no atom has."""
+        known = None if self.forces is None else self.forces[~np.isnan(self.forces).any(1)]
+        return None if known is None or not len(known) else known
+
     def arrays(self) -> dict[str, Array]:
         """Name every array that is there."""
         own = {f.name: getattr(self, f.name) for f in fields(self)}
@@ -206,7 +212,7 @@ class Frames:
             "energy": float(self.energy[index]),
             "free_energy": float(self.energy[index]),
         }
-        if self.forces is not None:
+        if self.forces is not None and not np.isnan(self.forces[rows]).any():
             labels["forces"] = self.forces[rows].copy()
         if self.stress is not None:
             labels["stress"] = full_3x3_to_voigt_6_stress(self.stress[index])

@@ -43,6 +43,7 @@ def statistics(frames: Frames, references: dict[int, float] | None = None) -> St
     """
     atomic = fit_reference_energies(frames) if references is None else references
     remaining = subtract_reference_energies(frames, atomic) / frames.n_atoms
+    forces = frames.known_forces
     return Statistics(
         n_structures=len(frames),
         elements=np.unique(frames.atomic_numbers).tolist(),
@@ -50,9 +51,7 @@ def statistics(frames: Frames, references: dict[int, float] | None = None) -> St
         closest_distances_A=closest_distances(frames),
         longest_bonds_A=longest_bonds(frames),
         energy_range_eV=[float(remaining.min()), float(remaining.max())],
-        force_max_eV_per_A=(
-            None if frames.forces is None else float(np.linalg.norm(frames.forces, axis=1).max())
-        ),
+        force_max_eV_per_A=None if forces is None else float(np.linalg.norm(forces, axis=1).max()),
         n_atoms_max=int(frames.n_atoms.max()),
         periodic=bool(frames.pbc.any()),
     )

@@ -110,7 +110,7 @@ def plan(
     trained = [replace(train, group=None)] * size.repeats
     if old is not None:
         rehearsed = labelled_by(on_level, repeated(old.rehearsed, size.n_rehearsed))
-        trained.append(replace(rehearsed, forces=None) if frames.forces is None else rehearsed)
+        trained.append(rehearsed)
         old = old._replace(held_out=to_level(old.held_out, level))
     config = configuration(
         size,
@@ -246,14 +246,10 @@ def _theories(new: str, theory: str, base: str) -> str:
 
 
 def joined(parts: Sequence[Frames]) -> Frames:
-    """Put labelled structures of several files together; energies and forces count."""
-    if len({part.forces is None for part in parts}) > 1:
-        named = {part.provenance.name: part.forces is None for part in parts}
-        raise ValueError(
-            "`DATA` must hold forces in all files or in none; got none in"
-            f" {', '.join(name for name, lacks in named.items() if lacks)}. Leave these out, or add"
-            " the forces."
-        )
+    """Put labelled structures of several files together; energies and forces count.
+
+    Forces that a file does not have are unknown.
+    """
     if len(parts) == 1:
         return replace(bare(parts[0]), references=parts[0].references)
     sums = {name: x for part in parts for name, x in part.provenance.sha256.items()}

@@ -189,11 +189,11 @@ def _check_labels_vary(train: Frames, scale: float) -> None:
     """Refuse labels that leave nothing to learn: the loss is divided by their size."""
     if scale > SMALLEST:
         return
-    what = "forces are all zero" if train.forces is not None else "energies are all the same"
+    what = "forces are all zero" if train.known_forces is not None else "energies are all the same"
     raise ValueError(
         f"`train` of [data] must hold labels that differ; its {what}, but for the energies of the"
         " elements: copies, single atoms or a label that was never computed. Take other data"
-        + (", or leave the forces out of the file." if train.forces is not None else ".")
+        + (", or leave the forces out of the file." if train.known_forces is not None else ".")
     )
 
 
@@ -292,8 +292,8 @@ def _scale(train: Frames, references: dict[int, float]) -> float:
 
     Without forces, that of the energies per √atom in eV.
     """
-    if train.forces is not None:
-        return float(np.sqrt(np.mean(train.forces**2)))
+    if train.known_forces is not None:
+        return float(np.sqrt(np.mean(train.known_forces**2)))
     return float(
         np.sqrt(np.mean(subtract_reference_energies(train, references) ** 2 / train.n_atoms))
     )

@@ -167,13 +167,12 @@ def test_missing_labels(tmp_path: Path) -> None:
     images = list(waters(2))
     del images[1].calc.results["forces"]
     write(tmp_path / "b.extxyz", images)
-    with pytest.raises(
-        ValueError,
-        match=(
-            r"`forces` must be there for all structures of b.extxyz or for none; got none in"
-            r" structure 1"
-        ),
-    ):
+    frames = load_frames(tmp_path / "b.extxyz")
+    assert np.isnan(frames.forces[3:]).all() and np.isfinite(frames.forces[:3]).all()
+    assert frames.remarks == ("structure 1 without forces: the energy alone is read",)
+    images[0].calc.results["forces"][0, 0] = np.nan
+    write(tmp_path / "b.extxyz", images)
+    with pytest.raises(ValueError, match=r"`forces` must be finite; got others in structure 0"):
         load_frames(tmp_path / "b.extxyz")
     with pytest.raises(FileNotFoundError, match="must be a file or a known set"):
         load_frames(tmp_path / "c.extxyz")

@@ -22,6 +22,7 @@ from potentials.datasets import (
     subtract_reference_energies,
     targets,
 )
+from potentials.datasets.checks.plausible import unit_problems
 from potentials.datasets.formats.hdf5 import read_hdf5, write_hdf5
 from potentials.datasets.formats.units import ENERGIES, LENGTHS
 from potentials.datasets.statistics import atom_energies
@@ -116,12 +117,12 @@ def test_join() -> None:
     again = join([frames.select([0]), frames.select([1, 2])])
     for name, array in frames.arrays().items():
         np.testing.assert_array_equal(getattr(again, name), array)
-    with pytest.raises(ValueError, match="same labels; got forces in some only"):
-        join([frames, replace(frames, forces=None)])
+    with pytest.raises(ValueError, match="same labels; got group in some only"):
+        join([frames, replace(frames, group=None)])
 
 
 def test_what_only_one_source_knows_is_unknown_of_the_others(tmp_path: Path) -> None:
-    """Charges and dipoles may be; forces must be there in all or none."""
+    """Forces, charges and dipoles may be; groups must be there in all or none."""
     plain = waters(3)
     charges = np.linspace(-1.0, 1.0, len(plain.atomic_numbers))
     known = replace(plain, partial_charges=charges, more={"formal_charges": charges.round()})
@@ -132,8 +133,13 @@ def test_what_only_one_source_knows_is_unknown_of_the_others(tmp_path: Path) -> 
     again = read_hdf5(tmp_path / "both.h5")
     for name, array in both.arrays().items():
         assert np.array_equal(again.arrays()[name], array, equal_nan=array.dtype.kind == "f")
-    with pytest.raises(ValueError, match="same labels"):
-        join([replace(plain, forces=None), known])
+    some = join([replace(plain, forces=None), known])
+    assert np.isnan(some.forces[: len(charges)]).all() and not np.isnan(some.energy).any()
+    assert np.array_equal(some.known_forces, plain.forces)
+    assert replace(plain, forces=np.full_like(plain.forces, np.nan)).known_forces is None
+    assert statistics(some).force_max_eV_per_A == statistics(plain).force_max_eV_per_A
+    assert not list(unit_problems(some))
+    assert [set(atoms.calc.results) >= {"forces"} for atoms in some] == [False] * 3 + [True] * 3
 
 
 def test_labels_must_fit_and_be_finite() -> None:

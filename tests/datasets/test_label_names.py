@@ -138,17 +138,27 @@ def test_stress_and_virials(tmp_path: Path, name: str, put: Callable[[Any, Atoms
     assert frames.stress == pytest.approx(np.stack([stress] * 6), abs=1e-9)
 
 
-@pytest.mark.parametrize("kind", ["forces", "stress"])
 @pytest.mark.parametrize("without", [[0], [1, 2, 3, 4, 5]])
-def test_labels_in_some_structures_only_are_refused(tmp_path, kind, without) -> None:  # type: ignore[no-untyped-def]
-    def put(atoms: Atoms, number: int) -> None:
-        results = {"energy": 1.0, "forces": np.zeros((3, 3)), "stress": np.zeros(6)}
-        if number in without:
-            del results[kind]
-        atoms.calc = SinglePointCalculator(atoms, **results)
+def test_stress_in_some_structures_only_is_refused_and_forces_are_read(tmp_path, without) -> None:  # type: ignore[no-untyped-def]
+    def put(kind: str) -> Put:
+        def labelled(atoms: Atoms, number: int) -> None:
+            results = {"energy": 1.0, "forces": np.zeros((3, 3)), "stress": np.zeros(6)}
+            if number in without:
+                del results[kind]
+            atoms.calc = SinglePointCalculator(atoms, **results)
 
-    with pytest.raises(ValueError, match=rf"`{kind}` must be there .* in structure {without[0]}"):
-        load_frames(written(tmp_path / "a.xyz", put))
+        return labelled
+
+    with pytest.raises(ValueError, match=f"`stress` must be there .* in structure {without[0]}"):
+        load_frames(written(tmp_path / "a.xyz", put("stress")))
+    frames = load_frames(written(tmp_path / "b.xyz", put("forces")))
+    unknown = np.isnan(frames.forces).any(1).reshape(6, 3)
+    assert (
+        np.flatnonzero(unknown.all(1)).tolist()
+        == without
+        == np.unique(unknown.nonzero()[0]).tolist()
+    )
+    assert any(f"structure {without[0]}" in remark for remark in frames.remarks)
 
 
 def test_units_of_each_label(tmp_path: Path) -> None:

@@ -205,8 +205,12 @@ def test_several_files_are_trained_on_together(folder, tmp_path):
     tuning = plan(base, [waters, more], name="x", start=str(folder / "base.pt"))
     assert tuning.size.n_train + tuning.size.n_validation == 12
     assert set(np.unique(tuning.task.train.atomic_numbers)) == {1, 7, 8}
-    with pytest.raises(ValueError, match="forces in all files or in none"):
-        plan(base, [waters, toy.without_forces(more)], name="x", start=str(folder / "base.pt"))
+    some = [waters, toy.without_forces(more)]
+    tuning = plan(base, some, name="x", start=str(folder / "base.pt"))
+    known = ~np.isnan(tuning.task.labelled.forces).any(1)
+    assert set(tuning.task.labelled.atomic_numbers[known]) == {1, 8}
+    assert set(tuning.task.labelled.atomic_numbers[~known]) == {1, 7}
+    assert np.isfinite(tuning.task.scale)
 
 
 @pytest.mark.parametrize("name", ["labels.db", "labels.h5", "labels.npz"])

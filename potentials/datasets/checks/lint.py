@@ -75,7 +75,7 @@ def lint(frames: Frames, against: Frames | None = None) -> Report:
     """
     if not len(frames):
         raise ValueError("`frames` must hold structures; got none. Check the file.")
-    numbers = statistics(frames)
+    numbers, forces = statistics(frames), frames.known_forces
     repeats = find_repeats(frames)
     overlap = None if against is None else np.unique([i for i, _ in find_repeats(frames, against)])
     return Report(
@@ -98,9 +98,7 @@ def lint(frames: Frames, against: Frames | None = None) -> Report:
                 / np.add.reduceat(atom_energies(frames.atomic_numbers), frames.first[:-1])
             )
         ),
-        forces_rms_eV_per_A=(
-            None if frames.forces is None else float(np.sqrt(np.mean(frames.forces**2)))
-        ),
+        forces_rms_eV_per_A=None if forces is None else float(np.sqrt(np.mean(forces**2))),
         forces_max_eV_per_A=numbers.force_max_eV_per_A,
         closest_distances_A=numbers.closest_distances_A,
         n_repeats=len({later for _, later in repeats}),
@@ -183,7 +181,9 @@ def _net_forces(frames: Frames) -> Iterator[Finding]:
     net = np.linalg.norm(np.add.reduceat(frames.forces, frames.first[:-1], axis=0), axis=1)
     where = np.flatnonzero(net > NET_FORCE)
     if len(where):
-        message = f"forces do not add up to zero (up to {net.max():.3g} eV/Å) in {_named(where)}"
+        message = (
+            f"forces do not add up to zero (up to {np.nanmax(net):.3g} eV/Å) in {_named(where)}"
+        )
         yield Finding("warning", "net-force", message, where.tolist())
 
 

@@ -87,6 +87,7 @@ def work_ratio(frames: Frames) -> Work:
     Similar are structures of the same atoms and electronic state.
     """
     found = [] if frames.forces is None else [_change(frames, a, b) for a, b in _similar(frames)]
+    found = [change for change in found if np.isfinite(change).all()]  # where forces are known
     if not found:
         return Work(float("nan"), 0.0, float("nan"), 0)
     change, work, stiffness = np.array(found).T
@@ -156,9 +157,9 @@ def _hartree(frames: Frames) -> Iterator[str]:
 
 
 def _forces(frames: Frames) -> Iterator[str]:
-    if frames.forces is None:
+    if frames.known_forces is None:
         return
-    size = float(np.sqrt(np.mean(frames.forces**2)))
+    size = float(np.sqrt(np.mean(frames.known_forces**2)))
     if size > HIGHEST_FORCE:
         units = frames.provenance.units
         yield (

@@ -62,6 +62,8 @@ def read_npz(path: Path, units: Units | None = None) -> Frames:
     declared = _units(path, layout, arrays, units)
     positions, numbers = arrays[layout.positions], arrays[layout.atomic_numbers]
     n_structures, n_atoms = positions.shape[:2]
+    if not np.isfinite(arrays.get(layout.forces, np.zeros(1))).all():
+        raise ValueError(f"`forces` must be finite; got others in {path.name}. Check the file.")
     lattice = arrays.get("lattice")  # sGDML: columns are lattice vectors
     charge, multiplicity = _state(arrays, n_structures, path)
     return make_frames(

@@ -50,7 +50,7 @@ def read_structures(
     Raises
     ------
     ValueError                not readable, without energies, labels under several names that
-                              differ, forces or stress in some structures only
+                              differ, forces that are not finite, stress in some structures only
     """
     images, remarks = read_atoms(path)
     labels = find_labels(images, wanted, path.name)
@@ -73,7 +73,7 @@ def read_structures(
         atomic_numbers=np.concatenate([atoms.numbers for atoms in images]),
         positions=np.concatenate([atoms.positions for atoms in images]),
         energy=energy[left],
-        forces=_all_or_none("forces", forces, left, path) if _any(labels.forces) else None,
+        forces=_known_forces(forces, images, path) if _any(labels.forces) else None,
         total_charge=np.array([state.charge for state in states]),
         multiplicity=np.array([state.multiplicity for state in states]),
         cell=np.stack([atoms.cell.array for atoms in images]),
@@ -87,6 +87,7 @@ def read_structures(
             *labels.remarks,
             *told,
             *about_charges,
+            *_without_forces(labels.forces, images, left),
             *_odd(images),
             *_unmarked(images),
         ],
@@ -142,6 +143,31 @@ def _references(
 def _force(forces: Array | None, atoms: Atoms) -> Array | None:
     """Forces of a structure; that on a single atom is zero by symmetry."""
     return np.zeros((1, 3)) if forces is None and len(atoms) == 1 else forces
+
+
+def _known_forces(forces: list[Array | None], images: list[Atoms], path: Path) -> Array:
+    """Put forces one after the other, unknown (NaN) where a structure has none."""
+    for n, one in enumerate(forces):
+        if one is not None and not np.isfinite(one).all():
+            raise ValueError(
+                f"`forces` must be finite; got others in structure {n} of {path.name}. Remove it."
+            )
+    return np.concatenate(
+        [
+            np.full((len(atoms), 3), np.nan) if one is None else np.asarray(one)
+            for one, atoms in zip(forces, images, strict=True)
+        ]
+    )
+
+
+def _without_forces(forces: list[Array | None], images: list[Atoms], numbers: Array) -> list[str]:
+    """Say how many structures have energies alone, where others have forces."""
+    alone = [
+        int(n) for n, a in zip(numbers, images, strict=True) if forces[n] is None and len(a) > 1
+    ]
+    if not alone or len(alone) == len(images):
+        return []
+    return [f"{_structures(alone)} without forces: the energy alone is read"]
 
 
 def _any(values: list[Array | None]) -> bool:
