@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, Protocol
@@ -113,7 +114,10 @@ def relax(
         search = method(FrechetCellFilter(atoms) if cell else atoms, logfile=None)
         search.attach(partial(_record, search, atoms, start, table, done))
         try:
-            converged = bool(search.run(fmax=fmax_eV_per_A, steps=max(steps - done, 0)))
+            with warnings.catch_warnings():
+                # of the cell's logarithm, 1e-12 at every step
+                warnings.filterwarnings("ignore", "logm result may be inaccurate")
+                converged = bool(search.run(fmax=fmax_eV_per_A, steps=max(steps - done, 0)))
         except Hopeless as error:
             converged, hopeless = False, str(error)
         at_rest = converged and table[-1].fmax_eV_per_A <= AT_REST_EV_PER_A
