@@ -70,6 +70,8 @@ class Domain:
         self._looked_at: set[bytes] = set()  # compositions
         self._cutoff = potential.cutoff
         self._terms = {term.name for term in potential.terms}
+        # groups that know their own charges are no guess
+        self._unsaid = {"ions"} if potential.trunk.electrons.hides else set()
         self._last: tuple[NDArray[np.int64], ElectronicState] | None = None
         self.reset()
 
@@ -190,7 +192,8 @@ class Domain:
         if (composition := structure.atomic_numbers.tobytes()) not in self._looked_at:
             self._looked_at.add(composition)
             for kind, text in remarks(self.card, self._cutoff, self._terms, structure):
-                self._tell(kind, text)
+                if kind not in self._unsaid:
+                    self._tell(kind, text)
         searched = self._neighbors.update(positions, structure.cell, structure.pbc)
         if searched or self._pairs is None or structure.atomic_numbers.tobytes() != self._numbers:
             self._list_pairs(structure)

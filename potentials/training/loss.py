@@ -157,7 +157,7 @@ def misfit(
     said = potential(graph, encode)
     if said.energies is not None:
         said = said._replace(energy=structure_sum(said.energies, graph))
-        if targets.forces is not None:
+        if targets.forces is not None and loss.weights["forces"]:
             total = said.energy.sum()
             (gradient,) = torch.autograd.grad(total, graph.positions, create_graph=True)
             said = said._replace(forces=-gradient)

@@ -5,6 +5,8 @@ The formulas of the stage are checked by the contract tests, in the second Tenso
 
 from __future__ import annotations
 
+import warnings
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,9 +16,12 @@ from ase import Atoms
 from ase.build import molecule
 from torch.testing import assert_close
 
+from polcalc import PolarizedCalculator
 from polcalc.engines.base import Unavailable
 from polcalc.engines.selector import ENGINES
 from potentials.build import ARCHITECTURES, build
+from potentials.card import Card
+from potentials.checkpoint import Model
 from potentials.parts.electrons import rounded, shared_out
 from potentials.potential import Potential, predict
 from potentials.structure.graph import AtomicGraph, States, collate, from_ase
@@ -207,6 +212,19 @@ def test_a_training_starts_where_the_model_without_it_was() -> None:
         before, after = predict(start, graph), predict(more, graph)
         assert_close(after.energies, before.energies, rtol=0, atol=1e-12)
         assert not after.formal_charges.any()
+
+
+def test_ions_side_by_side_are_no_guess() -> None:
+    """The calculator warns of them where a model knows the charge of the whole alone."""
+    pair = Atoms("NaCl", [[0, 0, 0], [0, 0, 4.2]])
+    card = Card(elements=[11, 17], states=[[0, 1, 9]])
+    for spec, warns in (({}, False), ({"electrons": {"name": "global"}}, True)):
+        potential = build(potential_of().spec | spec)
+        pair.calc = PolarizedCalculator(Model(potential, card, "0" * 64, Path("x.pt")))
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            pair.get_potential_energy()
+        assert any("how it is shared out is a guess" in str(w.message) for w in said) == warns
 
 
 def test_the_native_engine_says_that_it_lacks_it() -> None:
