@@ -5,9 +5,10 @@
     python -m benchmarks.science.finetune --dry-run
 
 For each system, number of structures and way, one training of so many minutes on one thread: the
-recipe of `polcalc finetune`, and the same network from fresh weights. Both see the same structures,
-and both are judged on the same ones of the official test file. A result lies in WORK, where a run
-that is known is not repeated.
+recipe of `polcalc finetune`, and the network of the rMD17 models from fresh weights. Both see the
+same structures, and both are judged on the same ones of the official test file. A result lies in
+WORK, where a run that is known is not repeated. Minutes are those of the clock; the table says how
+many of them the processor had.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ SYSTEMS = {
     "aspirin": System("rmd17:aspirin:01:train", "rmd17:aspirin:01:test"),
     "H3O2-": System("h3o2-minus:train", "h3o2-minus:validation"),
     # a radical cation; its labels are those of a cheap method
-    "methanol cation": System("toy-charge-A", "", (1, 2)),
+    "CH3OH+": System("toy-charge-A", "", (1, 2)),
 }
 
 

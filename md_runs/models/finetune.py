@@ -48,7 +48,7 @@ def finetune(
     minutes: float = 20.0,
     test: str | None = None,
     rehearsal: Sequence[str] | None = None,
-    rehearsal_share: float = 0.25,
+    rehearsal_share: float = 0.5,
     energy: str | None = None,
     forces: str | None = None,
     energy_unit: str | None = None,

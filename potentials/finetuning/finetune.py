@@ -69,7 +69,7 @@ def plan(
     minutes: float = 20.0,
     test: Frames | None = None,
     rehearsal: Sequence[str] = (),
-    rehearsal_share: float = 0.25,
+    rehearsal_share: float = 0.5,
     data: str | Path | None = None,
     gradients: str = "autograd",
     seed: int = 0,

@@ -24,7 +24,7 @@ BATCH = 8
 STEPS = 2000  # times the root of the number of structures: the longest training
 PATIENCE = 0.3  # of the longest training
 # learning rate of one structure, times the root of their number; and the highest
-RATE, HIGHEST_RATE = 1e-4, 1e-3
+RATE, HIGHEST_RATE = 5e-5, 1e-3
 
 
 class Sizes(NamedTuple):
@@ -56,7 +56,7 @@ def sizes(n_structures: int, n_old: int, share: float) -> Sizes:
         )
     if not 0 <= share <= 0.9:
         raise ValueError(
-            f"`rehearsal_share` must be between 0 and 0.9; got {share}. Take 0.25, or 0 to forget."
+            f"`rehearsal_share` must be between 0 and 0.9; got {share}. Take 0.5, or 0 to forget."
         )
     wished = round((0.2 if n_structures < 50 else 0.1) * n_structures)
     n_validation = min(max(wished, 1), MOST_VALIDATED)

@@ -111,7 +111,7 @@ def test_the_card_knows_both_domains(tuned):
     assert card.dataset["fine_tuned_on"]["n_train"] == 8
     assert card.dataset["theory"] == "that of its labels for water.extxyz"
     assert card.training["start"]["name"] == "ammonia"
-    assert card.training["rehearsal_share"] == pytest.approx(0.25, abs=0.01)
+    assert card.training["rehearsal_share"] == pytest.approx(0.5, abs=0.01)
     assert "old_after" in card.training["compared"]
     shown = CliRunner().invoke(cli.app, ["info", str(tuned / "model.pt"), "--verbose"]).output
     assert "old domain: forces" in shown

@@ -87,7 +87,7 @@ def command(
     minutes: Minutes = 20.0,
     test: Test = None,
     rehearsal: Rehearsal = None,
-    rehearsal_share: RehearsalShare = 0.25,
+    rehearsal_share: RehearsalShare = 0.5,
     energy: EnergyName = None,
     forces: ForcesName = None,
     energy_unit: EnergyUnit = None,
