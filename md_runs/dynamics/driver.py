@@ -229,7 +229,8 @@ class Dynamics:
     def _continue(self, output: Path, manifest: dict[str, Any], checkpoint: Checkpoint) -> Run:
         """Cut the records back to the checkpoint, and restore all that the next step depends on."""
         facts = checkpoint.facts
-        files = FILES[self.options.phases()[facts["phase"]].name]
+        phase = self.options.phases()[facts["phase"]]
+        files = FILES[phase.name]
         rng = np.random.default_rng()
         rng.bit_generator.state = facts["generator"]
         with disk_trouble(output), found_records():
@@ -242,7 +243,9 @@ class Dynamics:
                 multiplicity=self.multiplicity,
                 interval_fs=self.options.trajectory_every * self.options.timestep_fs,
             )
-            log = Log.cut_back(output / files.log, facts["log_bytes"])
+            log = Log.cut_back(
+                output / files.log, facts["log_bytes"], phase.columns, further_columns(self.atoms)
+            )
             write_text(output / MANIFEST, to_json(manifest))
         records = Records(log, trajectory, Clock(**facts["clock"]))
         run = Run(

@@ -6,7 +6,7 @@ Lines of the log and frames of the trajectory, every so many steps.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -79,12 +79,14 @@ class Log:
         self.file.write(",".join(columns) + "\n")
 
     @classmethod
-    def cut_back(cls, path: Path, n_bytes: int) -> Log:
+    def cut_back(
+        cls, path: Path, n_bytes: int, columns: Collection[str], further: Collection[str]
+    ) -> Log:
         """Go on with a file after its first bytes; what follows them is dropped.
 
         Raises
         ------
-        ValueError   the file is shorter
+        ValueError   the file is shorter, or lacks a column, or has others than those and further
         """
         if path.stat().st_size < n_bytes:
             raise ValueError(
@@ -94,6 +96,10 @@ class Log:
         os.truncate(path, n_bytes)
         header, *lines = path.read_text(encoding="utf-8").splitlines()
         log.columns = tuple(header.split(","))
+        if not set(columns) <= set(log.columns) <= {*columns, *further}:
+            raise ValueError(
+                f"{path} must have the columns {', '.join(columns)}; got {header:.80}."
+            )
         log.rows = [tuple(map(float, line.split(","))) for line in lines]
         if any(len(row) != len(log.columns) for row in log.rows):
             raise ValueError(f"{path} must hold {len(log.columns)} numbers in every row.")

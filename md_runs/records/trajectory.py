@@ -23,6 +23,7 @@ import math
 import os
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -139,12 +140,14 @@ class TrajectoryWriter:
             )
             writer._make_room(path.stat().st_size)
             with _opened(path) as old, h5py.File(new, "r+", libver=FORMAT) as file:
-                if (found := min(len(values) for values in _along_time(old))) < n_frames:
+                with _whole(path):
+                    found = min(len(values) for values in _along_time(old))
+                    known = min(len(old[name]) for name in writer.velocity_series)
+                if found < n_frames:
                     raise ValueError(f"{path} must hold at least {n_frames} frames; got {found}.")
-                series = [old[name] for name in writer.velocity_series]
-                if (found := min(len(values) for values in series)) < n_velocities:
+                if known < n_velocities:
                     raise ValueError(
-                        f"{path} must hold velocities at {n_velocities} times; got {found}."
+                        f"{path} must hold velocities at {n_velocities} times; got {known}."
                     )
                 for names, count, block in (
                     (writer.datasets, n_frames, writer.block),
@@ -152,7 +155,9 @@ class TrajectoryWriter:
                 ):
                     for name in names:
                         for start in range(0, count, block):
-                            _extend(file[name], old[name][start : min(start + block, count)])
+                            with _whole(path):
+                                rows = old[name][start : min(start + block, count)]
+                            _extend(file[name], rows)
             sync_file(new)
             os.replace(new, path)
         finally:
@@ -307,8 +312,15 @@ def read_trajectory(path: str | Path, index: slice = slice(None)) -> Iterator[At
 
 
 def _opened(path: Path) -> h5py.File:
-    try:
+    with _whole(path):
         return open_trajectory(path)
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[None]:
+    """Tell a file that cannot be read from a disk that cannot be written to."""
+    try:
+        yield
     except OSError as error:
         raise ValueError(
             f"{path} must be a whole trajectory; got one that cannot be read ({error})."

@@ -66,7 +66,7 @@ def one_line(result: Any) -> None:
 def test_many_damaged_runs_are_analysed_or_refused(run: Path, name: str, tmp_path: Path) -> None:
     whole = (run / name).read_bytes()
     try:
-        for seed in range(30):
+        for seed in range(100):
             (run / name).write_bytes(damage(whole, np.random.default_rng(seed)))
             words = ["analyse", str(run), "--output", str(tmp_path / str(seed))]
             one_line(CliRunner().invoke(app, words))
@@ -82,7 +82,7 @@ def test_many_damaged_runs_go_on_or_are_refused(name: str, tmp_path: Path) -> No
     words = f"{tmp_path}/w.xyz --model {model} --steps 20 --timestep-fs 0.1 --output {tmp_path}/run"
     one_line(CliRunner().invoke(app, ["md", *words.split()]))
     files = {path: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    for seed in range(30):
+    for seed in range(100):
         for path, content in files.items():
             path.write_bytes(content)
         damaged = damage(files[tmp_path / "run" / name], np.random.default_rng(seed))

@@ -15,8 +15,10 @@ from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read
 
+from md_runs.dynamics.recorder import Log
 from md_runs.records.structures import write_structures
 from md_runs.records.trajectory import TrajectoryWriter, read_trajectory
+from tests.damage import damage
 from tests.small import sprung
 
 
@@ -233,3 +235,32 @@ def test_killed_within_a_write_it_is_readable(tmp_path):
         frames = list(read_trajectory(tmp_path / f"{n}.h5md"))
         assert [f.info["step"] for f in frames] == list(range(5 * (n // 10)))
         assert all(np.abs(f.get_forces()).max() > 0 for f in frames)
+
+
+def test_a_damaged_file_is_not_taken_for_a_full_disk(tmp_path):
+    """OSError is what a disk raises that cannot be written to; what is damaged is a ValueError."""
+    path, frames = tmp_path / "t.h5md", frames_of(sprung(), 20)
+    write(path, frames)
+    whole, refused = path.read_bytes(), 0
+    for seed in range(60):
+        path.write_bytes(damage(whole, np.random.default_rng(seed)))
+        try:
+            TrajectoryWriter.cut_back(
+                path, frames[0], 5, 0, charge=-1, multiplicity=3, interval_fs=5.0
+            )
+        except (ValueError, LookupError, TypeError, RuntimeError):
+            refused += 1
+    assert refused > 3
+
+
+def test_a_log_with_other_columns_is_not_continued(tmp_path):
+    path = tmp_path / "log.csv"
+    for header, good in (("step,time_ps,dipole", True), ("step,time_pt", False), ("s", False)):
+        path.write_text(f"{header}\n")
+        if good:
+            log = Log.cut_back(path, len(header) + 1, ("step", "time_ps"), ("dipole",))
+            assert log.rows == []
+            log.file.close()
+        else:
+            with pytest.raises(ValueError, match="must have the columns"):
+                Log.cut_back(path, len(header) + 1, ("step", "time_ps"), ("dipole",))

@@ -96,12 +96,18 @@ def read_hdf5(path: Path, units: Units | None = None) -> Frames:
     ValueError              not HDF5, unknown layout, missing data set or unit
     """
     try:
-        file = h5py.File(path, "r")
-    except OSError as error:
+        return _read(path, units)
+    except (OSError, LookupError, TypeError, RuntimeError, ValueError) as error:
+        if str(error).startswith("`"):
+            raise
+        reason = " ".join(str(error).strip("'\"").split())
         raise ValueError(
-            f"`{path.name}` must be a whole HDF5 file; got {error}. Check it."
+            f"`{path.name}` must be a whole HDF5 file; got {reason:.200}. Check it."
         ) from error
-    with file:
+
+
+def _read(path: Path, units: Units | None) -> Frames:
+    with h5py.File(path, "r") as file:
         if file.attrs.get("format") == FORMAT:
             return _read_ours(file, path)
         groups = [file[name] for name in file]

@@ -67,7 +67,7 @@ def read_atoms(path: Path) -> Reading:
     ValueError          not a structure file, an element or a state that cannot be, contradictions
     """
     try:
-        found = _reader(path)(path)
+        return _with_remarks(_reader(path)(path), path)
     except FileNotFoundError:
         raise
     except (KeyError, UnknownFileTypeError) as error:
@@ -78,6 +78,10 @@ def read_atoms(path: Path) -> Reading:
         raise ValueError(_why_not(path, error)) from error
     except Exception as error:  # ASE's readers fail in many ways on what is not theirs
         raise ValueError(_why_not(path, error)) from error
+
+
+def _with_remarks(found: Frames, path: Path) -> Reading:
+    """Read the state of every frame, and collect what is not used."""
     if not found or not all(len(atoms) for atoms, _ in found):
         raise ValueError(
             f"`{path.name}` must hold structures with atoms; got none. Check the file."
@@ -190,7 +194,7 @@ def _ignored(atoms: Atoms) -> Iterable[str]:
     sites = atoms.info.get("occupancy")
     if isinstance(sites, dict):
         partial = any(
-            abs(sum(site.values()) - 1) > WHOLE or len(site) > 1
+            len(site) > 1 or any(abs(float(share) - 1) > WHOLE for share in site.values())
             for site in sites.values()
             if isinstance(site, dict)
         )
@@ -207,7 +211,7 @@ def _counted(remark: str, numbers: list[int], n_frames: int) -> str:
 
 def _why_not(path: Path, error: Exception) -> str:
     """Say what an ASE reader meant."""
-    said = str(error).strip("'\"() ,").split("\n")[0]
+    said = str(error).strip("'\"() ,").split("\n")[0][:120]
     if isinstance(error, UnknownFileTypeError):
         what = "it knows no such format"
     elif isinstance(error, KeyError) and len(said) <= 3:
