@@ -100,6 +100,7 @@ architecture = {{ name = "tensornet", channels = 64, n_layers = 2 }}
 {state}
 # points = {{ name = "fixed" }}           # or "moving"
 # attention = {{ name = "none" }}         # or "charged": atoms of ions and radicals see all others
+# electrons = {{ name = "global" }}       # or "local": each atom has its share of charge and spin
 terms = [{{ name = "readout" }}, {{ name = "reference_energies" }}]  # + zbl, state_energies, ...
 
 [loss]
