@@ -25,6 +25,7 @@ from potentials.checkpoint import Model
 from potentials.parts.electrons import rounded, shared_out
 from potentials.potential import Potential, predict
 from potentials.structure.graph import AtomicGraph, States, collate, from_ase
+from potentials.terms.base import COULOMB_EV_ANGSTROM
 from potentials.training.initial_weights import take_over
 
 CUTOFF = 3.0
@@ -125,9 +126,9 @@ def test_the_charge_of_the_molecule_says_nothing_to_formal_charges(architecture:
     assert float((neutral.energy - cation.energy).abs()) > 1e-6
 
 
-def with_ions(atoms: Atoms, ions: dict[str, float]) -> Potential:
+def with_ions(atoms: Atoms, ions: dict[str, float], **spec: Any) -> Potential:
     """Build a potential whose elements have formal charges: what training would teach it."""
-    potential = potential_of()
+    potential = potential_of(**spec)
     numbers = {number: 0.0 for number in atoms.numbers.tolist()}
     numbers |= {Atoms(symbol).numbers[0].item(): charge for symbol, charge in ions.items()}
     stage = potential.trunk.electrons
@@ -161,6 +162,32 @@ def test_ions_with_formal_charges_do_not_feel_a_far_molecule(distance: float) ->
     assert_close(together.energy, sum(a.energy for a in alone), rtol=0.0, atol=1e-11)
     assert_close(together.forces, torch.cat([a.forces for a in alone]), rtol=0.0, atol=1e-11)
     assert together.excess_charges.tolist() == [1.0, 0.0, 0.0, 0.0, -1.0]
+
+
+def test_far_parts_act_on_each_other_as_charges_and_shells_do() -> None:
+    """With every term: ion, molecule and counterion are off their sum by Coulomb's law alone."""
+    ion, water, counterion = Atoms("Na"), molecule("H2O"), Atoms("Cl")
+    both = far(ion, water, counterion, distance=15.0)
+    names = ("readout", "electron_energies", "split_charges", "shells", "shell_dipole", "coulomb")
+    terms = [{"name": name} for name in names]
+    potential = with_ions(both, {"Na": 1.0, "Cl": -1.0}, terms=terms)
+    together = predict(potential, graph_of(both))
+    parts = [(ion, 1), (water, 0), (counterion, -1)]
+    alone = [predict(potential, graph_of(atoms, charge)) for atoms, charge in parts]
+    places, charges, owners = [], [], []
+    for n, said in enumerate(alone):
+        positions = torch.as_tensor(parts[n][0].positions + np.array([0.0, 0.0, n * 15.0]))
+        places += [positions, positions + said.shells]
+        charges += [said.charges + said.shell_charges, -said.shell_charges]
+        owners += [n] * (2 * len(positions))
+    q, r, own = torch.cat(charges), torch.cat(places), torch.tensor(owners)
+    between = 0.5 * (own[:, None] != own[None, :]) * q[:, None] * q[None, :]
+    expected = COULOMB_EV_ANGSTROM * (between / torch.cdist(r, r).clamp(min=1.0)).sum()
+    found = together.energy - sum(said.energy for said in alone)
+    assert abs(float(expected)) > 0.1
+    assert float(found) == pytest.approx(float(expected), abs=1e-6)
+    assert_close(together.charges, torch.cat([said.charges for said in alone]), rtol=0, atol=1e-12)
+    assert together.excess_charges[[0, 4]].tolist() == [1.0, -1.0]
 
 
 def test_copies_of_a_radical_ion_add_up() -> None:
