@@ -27,7 +27,7 @@ keep states polcalc states "$folder/methylene.xyz" "$folder/pentadienylidene.xyz
 keep scan python "$example" scan "$model" "$folder"
 keep ions polcalc states "$folder/methylene.xyz" --model "$model" --charges -1,0,1 --output "$folder/ions"
 
-polcalc md "$folder/states/relaxed.extxyz" --model "$model" --temperature-K 300 --steps ${STEPS:-20000} --extxyz --output "$folder/triplet"
+polcalc md "$folder/states/relaxed.extxyz" --frame -1 --model "$model" --temperature-K 300 --steps ${STEPS:-20000} --extxyz --output "$folder/triplet"
 polcalc states "$folder/triplet/trajectory.extxyz" --model "$model" --output "$folder/gaps" > "$folder/gaps.log"
 keep gaps python "$example" gaps "$folder"
 keep audit polcalc audit "$model"
