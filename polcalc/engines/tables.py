@@ -162,14 +162,15 @@ def tabulate_by_cells(
             for cell, *both in zip(coarse, *new, strict=True):
                 samples[cell] = _woven(samples[cell], _Samples(*both))
                 cubics[cell] = _cubics(samples[cell], cutoff / CELLS / counts[cell])
-        joined = [_join([cubics[cell] for cell in range(CELLS)]) for cubics in known]
-        errors = torch.stack([_relative(cubics) for cubics in joined]).amax(0)  # (K, 2)
+        ordered = [[cubics[cell] for cell in range(CELLS)] for cubics in known]
+        errors = torch.stack([_relative(cubics) for cubics in ordered]).amax(0)  # (K, 2)
         cell_of = torch.arange(CELLS).repeat_interleave(torch.tensor(counts))  # (K,)
         inexact = cell_of[(errors > torch.tensor(tolerance)).any(1)].unique().tolist()
         coarse = [cell for cell in inexact if counts[cell] < MAX_OF_CELL]
         if not coarse:
             error = TableError(len(cell_of), *errors.amax(0).tolist())
-            return Cells([cubics.coefficients for cubics in joined], counts, error)
+            tables = [torch.cat([part.coefficients for part in cubics]) for cubics in ordered]
+            return Cells(tables, counts, error)
         for cell in coarse:
             counts[cell] *= 2
 
@@ -208,13 +209,10 @@ def _woven(ends: _Samples, middles: _Samples) -> _Samples:
     return _Samples(*woven)
 
 
-def _join(parts: Sequence[_Cubics]) -> _Cubics:
-    return _Cubics(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
-
-
-def _relative(cubics: _Cubics) -> Tensor:
+def _relative(cells: Sequence[_Cubics]) -> Tensor:
     """Divide errors by the largest value and slope in the same interval or beyond it: (K, 2)."""
-    return cubics.errors / cubics.largest.flip(0).cummax(0).values.flip(0)
+    largest = torch.cat([cell.largest for cell in cells])
+    return torch.cat([cell.errors for cell in cells]) / largest.flip(0).cummax(0).values.flip(0)
 
 
 def _cubics(samples: _Samples, spacing: float) -> _Cubics:
