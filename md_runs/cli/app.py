@@ -132,7 +132,14 @@ def polcalc(
     """Dynamics, relaxation and validation with potentials that know charge and spin."""
 
 
-def say_warning(message: Warning | str, *_: Any) -> None:
+def say_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
     """Print a warning as a line for people, without the place in the code that gave it."""
     print(f"warning: {message}", file=sys.stderr)
 

@@ -25,10 +25,9 @@ from md_runs.surfaces.curvature import Curvature, beside, lowest_curvature
 from md_runs.surfaces.lockstep import Floats, Place, largest, search
 from md_runs.surfaces.relax import AT_REST_EV_PER_A, ATTEMPTS, Saddles
 from polcalc import PolarizedCalculator
-from polcalc.calculator import electrons
 from potentials.card import Card
 from potentials.structure.graph import State
-from potentials.structure.states import STATE_KEYS
+from potentials.structure.states import STATE_KEYS, fits
 
 BATCH = 256  # structures handed over at once; the calculator cuts them into batches that fit
 
@@ -282,7 +281,7 @@ def _choose_from_card(atoms: Atoms, known: list[State], charges: Sequence[int] |
 def _refusal(atoms: Atoms, known: list[State], charge: int, multiplicity: int) -> str:
     """Say why a state cannot be had; nothing where it can."""
     n_electrons = int(atoms.numbers.sum()) - charge
-    if n_electrons < 0 or not electrons.fits(multiplicity, n_electrons):
+    if n_electrons < 0 or not fits(multiplicity, n_electrons):
         return f"{n_electrons} electrons ({'odd' if n_electrons % 2 else 'even'}) cannot have it"
     if known and (charge, multiplicity) not in known:
         return f"the model never saw it (seen, charge/multiplicity: {_named(known)})"
