@@ -32,6 +32,8 @@ MOST_DISAGREEMENT = 0.3  # eV/Å, root mean square over the components of the fo
 MOST_ENERGY_DISAGREEMENT = 0.02  # eV/atom
 CLOSEST = 0.68  # of the sum of two covalent radii: nearer the teacher knows no repulsion
 NEAR = ("relaxed", "dynamics", "shaken")  # scenes of the test; the others are a test of their own
+# in the names of scenes whose bonds are not those of the SMILES: their formal charges are unknown
+BROKEN = ("stretched", "transferred", "shared proton")
 SAMPLE_FRAMES = 400
 OPEN_SHARE, MOST_COPIES = 0.15, 30  # of open shells, compared with the closed ones
 LEAST_OUTLIER = 0.02  # eV, of a difference between two levels of theory
@@ -225,9 +227,15 @@ def _frames(arrays: dict[str, Array]) -> Frames:
         **of_frames,
         partial_charges=charges,
         dipole=np.add.reduceat(charges[:, None] * arrays["positions"], first),
-        more={"formal_charges": arrays["formal_charges"]},
+        more={"formal_charges": _formal_charges(arrays)},
         provenance=ORGANIC.provenance,
     )
+
+
+def _formal_charges(arrays: dict[str, Array]) -> Array:
+    """Take the formal charges (N,) e of the SMILES where the bonds are those of the SMILES."""
+    broken = np.array([any(word in scene for word in BROKEN) for scene in arrays["scene"]])
+    return np.where(np.repeat(broken, arrays["n_atoms"]), np.nan, arrays["formal_charges"])
 
 
 def _beside(arrays: dict[str, Array]) -> dict[str, Array]:

@@ -308,6 +308,7 @@ def test_the_set_is_what_the_jobs_made_but_for_what_is_not_sure(tmp_path: Path) 
     with h5py.File(tmp_path / "organic-train.h5") as file:
         assert len(file["formal_charges"]) == len(file["partial_charges"]) == 24
         assert len(file["energy_std"]) == len(file["forces_std"]) == 8
+    assert not train.more["formal_charges"].any() and np.isnan(far.more["formal_charges"]).all()
     charges = np.split(train.partial_charges[:, None] * train.positions, train.first[1:-1])
     assert np.allclose(train.dipole, [one.sum(0) for one in charges], atol=1e-5)
     with pytest.raises(ValueError, match="must hold labels of organic"):
