@@ -122,6 +122,7 @@ def take_turns(ready: Mapping[str, Call], repeats: int) -> dict[str, dict[str, f
         name: {
             "median_ms": float(np.median(wall[name])),
             "min_ms": min(wall[name]),
+            "min_processor_ms": min(processor[name]),
             "processor_ms": float(np.median(processor[name])),
         }
         for name in ready

@@ -210,6 +210,11 @@ class Potential(nn.Module):
         return {name for part in self.parts for name in getattr(part, "looked_up", ())}
 
     @property
+    def lists_pairs(self) -> bool:
+        """Whether a term lists pairs of its own: nothing that needs fixed shapes can hold it."""
+        return any(term.lists_pairs for term in self.terms)
+
+    @property
     def inputs(self) -> set[str]:
         """Name the further inputs of `AtomicGraph` that it reads."""
         read = {name for part in self.parts for name in getattr(part, "inputs", ())}

@@ -143,6 +143,8 @@ class CudaGraph(Engine):
             raise Unavailable(f"it does not take {', '.join(sorted(potential.inputs))}")
         if potential.trunk.angular.sizes:
             raise Unavailable("the number of angles changes from step to step")
+        if potential.lists_pairs:
+            raise Unavailable("a term makes a list of pairs of its own at each step")
         try:
             self.potential = tabulated(potential)[0]
         except ValueError:

@@ -38,6 +38,7 @@ class Term(nn.Module):
     reads: tuple[str, ...] = ()  # quantities that a term before it must predict
     reads_vectors: ClassVar[bool] = False  # or tensors
     compiled: ClassVar[bool] = False  # whether the native engine has it
+    lists_pairs: ClassVar[bool] = False  # of its own: shapes depend on the numbers in a structure
 
     def forward(
         self, graph: AtomicGraph, features: Features, predicted: Mapping[str, Tensor]

@@ -52,6 +52,7 @@ class Coulomb(Term):
 
     name = "coulomb"
     compiled = True
+    lists_pairs = True
 
     def __init__(self, channels: int) -> None:
         super().__init__()

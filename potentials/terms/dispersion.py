@@ -73,6 +73,7 @@ class Dispersion(Term):
 
     name = "dispersion"
     compiled = True
+    lists_pairs = True
     radii: Tensor
     scales: Tensor
     reference: Tensor

@@ -171,7 +171,8 @@ class Training:
             raise ValueError(
                 f"`gradients` must be one of {', '.join(ways)}; got {chosen!r}. Correct [training]."
             )
-        kind = GraphStep if replayable(self.train, self.optimizer, self.fabric) else Step
+        fixed = replayable(self.train, self.optimizer, self.fabric)
+        kind = GraphStep if fixed and not self.potential.lists_pairs else Step
         differentiate = ways[chosen](self.potential, self.loss)
         return kind(
             differentiate,

@@ -114,7 +114,16 @@ def compiled(potential: Potential, loss: Loss) -> Differentiate:
     """Differentiate by torch, loss and forces compiled into one graph.
 
     For structures of one molecule, whose batches have one shape.
+
+    Raises
+    ------
+    ValueError   a term makes a list of pairs of its own
     """
+    if potential.lists_pairs:
+        raise ValueError(
+            '`gradients` must be "autograd" or "native" for a model with a Coulomb or dispersion'
+            ' energy; got "compiled". Correct [training].'
+        )
     torch._dynamo.config.trace_autograd_ops = True
     torch._functorch.config.donated_buffer = False
     return _by_autograd(potential, loss, torch.compile(objective, fullgraph=True))

@@ -22,7 +22,7 @@ from potentials.structure.graph import States, collate, from_ase
 from potentials.terms.coulomb import Coulomb
 from potentials.terms.dispersion import Dispersion
 from potentials.training.config import LossConfig
-from potentials.training.loss import Loss, autograd
+from potentials.training.loss import Loss, autograd, compiled
 
 native = pytest.importorskip(
     "polcalc.engines.native._native",
@@ -253,3 +253,9 @@ def test_a_loss_of_charges_is_left_to_autograd() -> None:
     loss = Loss(LossConfig(weights={"energy": 1.0}), 1.0)
     with pytest.raises(ValueError, match=r'`gradients` must be "autograd" .* labels of charges'):
         NativeGradients(potential, loss)(graph, targets)
+
+
+def test_what_needs_fixed_shapes_does_not_take_lists_of_pairs() -> None:
+    assert far_potential().lists_pairs and not far_potential(terms=TERMS[:3]).lists_pairs
+    with pytest.raises(ValueError, match='`gradients` must be "autograd" or "native"'):
+        compiled(far_potential(), Loss(LossConfig(), 1.0))
