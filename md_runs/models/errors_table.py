@@ -42,9 +42,14 @@ def offsets_line(metrics: Mapping[str, Any]) -> str:
     if not (without := metrics.get("without_offsets")):
         return ""
     offsets = ", ".join(f"{symbol} {x:+.4f}" for symbol, x in without["offsets_eV"].items())
+    fitted = (
+        f"{offsets} eV, predicted − reference"
+        if offsets
+        else "which these compositions do not tell apart"
+    )
     return (
-        f"without offsets of elements: {offsets} eV, predicted − reference, fitted by least squares"
-        " and removed; methods count energies from zeros of their own"
+        f"without offsets: those of elements, fitted by least squares ({fitted}), are removed;"
+        " methods count energies from zeros of their own"
     )
 
 

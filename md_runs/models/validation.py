@@ -137,13 +137,14 @@ def without_offsets(comparisons: Sequence[Comparison]) -> dict[str, Any] | None:
 
     Returns
     -------
-    errors as in `metrics`, and ``offsets_eV`` by symbol, predicted minus reference; None where
-    there are no more frames than offsets
+    errors as in `metrics`, and ``offsets_eV`` by symbol, predicted minus reference, empty where the
+    compositions do not tell elements apart; None where there are no more frames than offsets
     """
     elements = sorted({z for c in comparisons for z in c.atomic_numbers})
     counts = np.array([[c.atomic_numbers.count(z) for z in elements] for c in comparisons])
     differences = np.array([c.energies[1] - c.energies[0] for c in comparisons])
-    if not elements or len(comparisons) <= np.linalg.matrix_rank(counts):
+    rank = np.linalg.matrix_rank(counts) if elements else 0
+    if not elements or len(comparisons) <= rank:
         return None
     offsets = np.linalg.lstsq(counts, differences, rcond=None)[0]
     left = summary(
@@ -151,7 +152,9 @@ def without_offsets(comparisons: Sequence[Comparison]) -> dict[str, Any] | None:
     )
     symbols = [chemical_symbols[z] for z in elements]
     return {name: value for name, value in left.items() if name.startswith("energy_")} | {
-        "offsets_eV": dict(zip(symbols, offsets.tolist(), strict=True))
+        "offsets_eV": (
+            dict(zip(symbols, offsets.tolist(), strict=True)) if rank == len(elements) else {}
+        )
     }
 
 

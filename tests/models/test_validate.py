@@ -82,6 +82,9 @@ def test_another_zero_of_energies_is_removed_element_by_element():
     assert left["offsets_eV"] == pytest.approx({"H": -0.5, "C": 45.0, "O": 10.0}, abs=1e-9)
     assert "C +45.0000" in offsets_line(found) and "fitted by least squares" in offsets_line(found)
     assert metrics(comparisons[:3])["without_offsets"] is None  # they would fit anything
+    alike = metrics([comparisons[0], comparisons[6], comparisons[12]])  # water alone
+    assert alike["without_offsets"]["energy_mae_meV"] == pytest.approx(2, abs=1e-6)
+    assert "do not tell apart" in offsets_line(alike)
     console = Console(file=io.StringIO(), width=100)
     console.print(errors_table(found))
     assert "  without offsets" in console.file.getvalue()
