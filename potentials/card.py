@@ -37,7 +37,8 @@ class Card:
     closest_distances_A: dict[str, float] = field(default_factory=dict)
     # "C-H" -> Å, farthest that two such atoms were nearest neighbours; empty: not known
     longest_bonds_A: dict[str, float] = field(default_factory=dict)
-    # [formula, charge, multiplicity, eV]: mean errors of species that training left large
+    # [formula, charge, multiplicity, eV]: mean errors of species that training left large, as
+    # `potentials.training.evaluate.wrong_species` finds them at its end
     training_errors: list[list[Any]] = field(default_factory=list)
     # per atom, references subtracted: [lowest, highest]
     energy_range_eV: list[float] = field(default_factory=list)
@@ -158,10 +159,12 @@ def joint_domain(cards: Sequence[Card]) -> dict[str, Any]:
     forces = [card.force_max_eV_per_A for card in cards if card.force_max_eV_per_A is not None]
     atoms = [card.n_atoms_max for card in cards]
     bonded = all(card.longest_bonds_A for card in cards)
+    wrong = {tuple(row[:3]): row for card in cards for row in card.training_errors}
     return {
         "elements": sorted({element for card in cards for element in card.elements}),
         "closest_distances_A": _by_pair(min, [card.closest_distances_A for card in cards]),
         "longest_bonds_A": _by_pair(max, [card.longest_bonds_A for card in cards if bonded]),
+        "training_errors": sorted(wrong.values(), key=lambda row: -row[3]),
         "energy_range_eV": [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [],
         "force_max_eV_per_A": max(forces, default=None),
         "n_atoms_max": None if None in atoms else max(n for n in atoms if n is not None),

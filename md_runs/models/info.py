@@ -75,6 +75,9 @@ def for_users(info: dict[str, Any]) -> dict[str, Table | str]:
         "known to be wrong": ", ".join(
             f"{formula} {q:+d}/{m} by {eV:+.1f} eV" for formula, q, m, eV in card["known_errors"]
         ),
+        "wrong in its own training": ", ".join(
+            f"{formula} {q:+d}/{m} by {eV:.1f} eV" for formula, q, m, eV in card["training_errors"]
+        ),
         "fails its audit": _lines(failures),
         "elements": " ".join(chemical_symbols[z] for z in card["elements"]),
         "states": _states(card["states"]),

@@ -23,7 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from md_runs import session
-from md_runs.errors import InputError, NotConverged
+from md_runs.errors import InputError, NotConverged, whole
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import MANIFEST, check_free, ending, hold, recorded
 from md_runs.records.structures import to_extxyz
@@ -347,11 +347,19 @@ def _to_line(row: Row) -> str:
 
 
 def _read_journal(path: Path) -> list[Row]:
-    """Read what is done; a line that a kill cut short is not."""
+    """Read what is done; a line that a kill cut short is not.
+
+    Raises
+    ------
+    InputError   another line is damaged
+    """
     if not path.is_file():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-    return [Row(**json.loads(line)) for line in lines if line.endswith("\n")]
+    with whole("--resume", path):
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
+        rows = [Row(**json.loads(line)) for line in lines if line.endswith("\n")]
+        steps_csv(rows), table_of(rows)  # which fail where a value is of another kind
+        return rows
 
 
 def _show(rows: Sequence[Row], output: Path) -> None:

@@ -6,10 +6,12 @@ Units are those of `potentials.quantities`; of vectors and tensors each componen
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+from ase.data import chemical_symbols
+from ase.formula import Formula
 from torch import Tensor
 
 from potentials.datasets.gaps import gap_errors
@@ -19,6 +21,11 @@ from potentials.quantities import QUANTITIES, named
 from potentials.training.data import StructureSet
 
 BATCH_ATOMS = 512  # evaluated at once
+# a species is wrong where the mean error of its energies is larger than both; an atomisation energy
+# is right to a fraction of that, a conformer of a large molecule may be off by more
+LARGE_EV, LARGE_EV_PER_ATOM = 0.3, 0.03
+MOST_ATOMS = 200_000  # looked at for species that are wrong, the smallest structures first
+MOST_SPECIES = 100  # told, the worst of them
 
 
 def errors(potential: Potential, structures: StructureSet) -> dict[str, Any]:
@@ -44,6 +51,49 @@ def errors(potential: Potential, structures: StructureSet) -> dict[str, Any]:
         "by_state": table,
         "gaps": _gaps(structures, differences["energy"]) if "energy" in differences else [],
     }
+
+
+@torch.no_grad()
+def wrong_species(
+    potential: Potential, sets: Sequence[tuple[StructureSet, int]]
+) -> list[tuple[str, int, int, float]]:
+    """Find species whose energies the training left far from their labels.
+
+    Parameters
+    ----------
+    sets : structures, and how many of them, the first ones, have labels that count
+
+    Returns
+    -------
+    formula, charge, multiplicity, mean absolute error in eV; the worst first
+    """
+    found: dict[tuple[str, int, int], list[float]] = defaultdict(list)
+    sizes: dict[str, int] = {}
+    for structures, count in sets:
+        order = structures.n_atoms[:count].argsort(stable=True)
+        order = order[structures.n_atoms[order].cumsum(0) <= MOST_ATOMS // len(sets)]
+        batch = structures.n_atoms[order].cumsum(0) // BATCH_ATOMS  # (S,) the number of its batch
+        for indices in order.split(torch.bincount(batch)[batch.unique()].tolist()):
+            graph, targets = structures.batch(indices)
+            energies = predict(potential, graph, forces=False).energy
+            assert energies is not None and targets.energy is not None
+            wrong = (energies - targets.energy).abs().cpu().tolist()
+            counts = structures.n_atoms[indices].tolist()
+            numbers = graph.atomic_numbers.cpu().split(counts)
+            states = zip(
+                structures.charges[indices].tolist(),
+                structures.multiplicities[indices].tolist(),
+                strict=True,
+            )
+            for atoms, (charge, multiplicity), error in zip(numbers, states, wrong, strict=True):
+                formula = str(
+                    Formula.from_list([chemical_symbols[z] for z in atoms]).format("hill")
+                )
+                sizes[formula] = len(atoms)
+                found[formula, charge, multiplicity].append(error)
+    means = ((*species, sum(e) / len(e)) for species, e in found.items())
+    large = [row for row in means if row[3] > max(LARGE_EV, LARGE_EV_PER_ATOM * sizes[row[0]])]
+    return sorted(large, key=lambda row: -row[3])[:MOST_SPECIES]
 
 
 def _summary(differences: Mapping[str, Tensor], n_atoms: Tensor) -> dict[str, Any]:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
 import zipfile
+import zlib
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -63,8 +65,14 @@ def load_progress(path: Path) -> Progress:
             f"`--resume` must find {path.name} in {path.parent}; got none. Start without --resume."
         )
     try:
+        with zipfile.ZipFile(path) as file:
+            if (damaged := file.testzip()) is not None:  # torch reads without looking
+                raise zipfile.BadZipFile(damaged)
         return Progress(**torch.load(path, map_location="cpu", weights_only=True))
-    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, TypeError) as error:
+    except (
+        *(pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, TypeError),
+        *(zlib.error, ValueError, LookupError, OSError, struct.error, AttributeError),
+    ) as error:
         raise ValueError(
             f"`{path}` must be a checkpoint of a training; it cannot be read as one. Start anew."
         ) from error

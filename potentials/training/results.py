@@ -16,7 +16,7 @@ from potentials.checkpoint import save
 from potentials.datasets import Frames, statistics
 from potentials.files import write_text
 from potentials.training.data import StructureSet
-from potentials.training.evaluate import errors
+from potentials.training.evaluate import errors, wrong_species
 from potentials.training.fit import Training
 
 MODEL, REPORT = "model.pt", "report.json"
@@ -98,6 +98,7 @@ def _card(
         states=known.states,
         closest_distances_A=known.closest_distances_A,
         longest_bonds_A=known.longest_bonds_A,
+        training_errors=_wrong_species(training, labelled),
         energy_range_eV=known.energy_range_eV,
         force_max_eV_per_A=known.force_max_eV_per_A,
         n_atoms_max=known.n_atoms_max,
@@ -122,6 +123,17 @@ def _card(
             **{name: _version(name) for name in PACKAGES},
         },
     )
+
+
+def _wrong_species(training: Training, labelled: Frames) -> list[list[Any]]:
+    """List species that the training left wrong; nothing where energies are not learnt as such."""
+    if "energy" not in training.potential.predicts or labelled.provenance.quantity:
+        return []
+    sets = (training.train, len(labelled)), (training.validation, len(training.validation))
+    return [
+        [formula, charge, multiplicity, round(error_eV, 3)]
+        for formula, charge, multiplicity, error_eV in wrong_species(training.potential, sets)
+    ]
 
 
 def described(frames: Frames) -> dict[str, Any]:

@@ -192,7 +192,9 @@ def _seen(base: Card, experts: Sequence[Card]) -> dict[str, Any]:
 
     The entries of a card that say what its model knows.
     """
-    cards = [base, *experts]
+    learnt = {(charge, multiplicity) for card in experts for charge, multiplicity, _ in card.states}
+    left = [row for row in base.training_errors if (row[1], row[2]) not in learnt]
+    cards = [replace(base, training_errors=left), *experts]
     # what the base was trained on is not forgotten
     rehearsed = any(card.dataset.get("n_rehearsed") for card in experts)
     counts: dict[State, int] = {}

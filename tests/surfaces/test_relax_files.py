@@ -9,8 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import molecule
@@ -18,8 +20,10 @@ from ase.io import read, write
 from typer.testing import CliRunner, Result
 
 from md_runs.cli.app import app
+from md_runs.errors import InputError
 from md_runs.screen import screen, show
-from md_runs.surfaces.relax_files import JOURNAL, Row, table_of
+from md_runs.surfaces.relax_files import JOURNAL, Row, _read_journal, table_of
+from tests.damage import damage
 from tests.small import write_small_model
 
 LOOSE = "--model m.pt --fmax-eV-per-A 50 --allow-saddle"
@@ -124,6 +128,20 @@ def test_what_cannot_be_resumed(folder, change, message):
     result = run(f"relax water.xyz {LOOSE} {change}")
     assert result.exit_code == 2 and message in result.stderr
     assert len(result.stderr.splitlines()) == 1
+
+
+def test_a_damaged_journal_is_read_or_refused(tmp_path):
+    steps = [[0, -1.0, 1.0], [1, -2.0, 0.001]]
+    rows = [Row(n, "water", "H2O", [0, 1, "", ""], steps, True, structure="1\n") for n in range(3)]
+    whole = "".join(json.dumps(asdict(row)) + "\n" for row in rows).encode()
+    refused = 0
+    for seed in range(60):
+        (tmp_path / JOURNAL).write_bytes(damage(whole, np.random.default_rng(seed)))
+        try:
+            _read_journal(tmp_path / JOURNAL)
+        except InputError:
+            refused += 1
+    assert refused > 10
 
 
 def test_numbers_keep_four_decimals_whatever_their_length(capsys):

@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
+from potentials.build import build
 from potentials.checkpoint import load
 from potentials.datasets.frames import join
 from potentials.potential import predict
 from potentials.training import Training, write_model
 from potentials.training.average import Average
 from potentials.training.data import StructureSet
-from potentials.training.evaluate import errors
+from potentials.training.evaluate import errors, wrong_species
 from potentials.training.logs import by_state
 from potentials.training.progress import CHECKPOINT, Progress, load_progress, save_progress
 from tests.training import toy
@@ -293,6 +294,16 @@ def test_a_damaged_checkpoint_is_refused(tmp_path):
         load_progress(tmp_path / CHECKPOINT)
 
 
+def test_a_flipped_bit_in_the_weights_of_a_checkpoint_is_refused(tmp_path):
+    weights = {"w": torch.arange(1000.0)}
+    save_progress(tmp_path / CHECKPOINT, Progress({}, weights=weights))
+    data = bytearray((tmp_path / CHECKPOINT).read_bytes())
+    data[data.index(weights["w"].numpy().tobytes()) + 500] ^= 1
+    (tmp_path / CHECKPOINT).write_bytes(data)
+    with pytest.raises(ValueError, match="checkpoint"):
+        load_progress(tmp_path / CHECKPOINT)
+
+
 def test_a_checkpoint_that_cannot_be_written_leaves_the_old_one(tmp_path, monkeypatch):
     save_progress(tmp_path / CHECKPOINT, Progress({}, step=1))
 
@@ -367,3 +378,17 @@ def test_the_share_of_each_process_makes_up_the_batch(tmp_path):
     chosen = toy.config()
     with pytest.raises(ValueError, match=r"devices.*divide"):
         Training(toy.task(chosen), tmp_path, device="cpu", devices=3)
+
+
+def test_species_that_are_left_wrong_are_told():
+    """Labels are what the potential says, but for ammonia, 2 eV higher."""
+    structures = toy.mixture()
+    ammonia = np.array([len(atoms) == 4 and atoms.info["charge"] == 0 for atoms in structures])
+    potential = build({**toy.SPEC, "terms": [{"name": "readout"}]})
+    (whole,) = StructureSet(structures, potential.cutoff).batches(10_000)
+    exact = replace(structures, energy=predict(potential, whole.graph).energy.detach().numpy())
+    off = replace(exact, energy=exact.energy + 2.0 * ammonia)
+    for labels, expected in ((exact, []), (off, [("H3N", 0, 1, pytest.approx(2.0, abs=1e-4))])):
+        labelled = StructureSet(labels, potential.cutoff)
+        assert wrong_species(potential, [(labelled, len(labels))]) == expected
+    assert wrong_species(potential, [(labelled, 4)]) == []  # of waters alone
