@@ -136,7 +136,11 @@ def plan(
         n_rehearsed=size.n_rehearsed,
         repeats=size.repeats,
         references=_references(on_level),
-        remarks=tuple(dict.fromkeys((*task.remarks, *(r for part in parts for r in part.remarks)))),
+        remarks=tuple(
+            dict.fromkeys(
+                (*task.remarks, *(r for part in parts for r in part.remarks), *_lost(base, task))
+            )
+        ),
     )
     return FineTuning(base, on_level, level, size, task, old)
 
@@ -174,6 +178,18 @@ def compared(tuning: FineTuning, tuned: Potential) -> dict[str, Any]:
         found[f"{kind}before"] = errors(tuning.on_level.to(device), structures)
         found[f"{kind}after"] = errors(tuned, structures)
     return found
+
+
+def _lost(base: Model, task: TrainingTask) -> list[str]:
+    """Say which states of the model are left behind."""
+    kept = {(q, m) for q, m, _ in base.card.states}
+    whole = [] if task.start is None else task.start.card.states
+    if not (lost := [f"{q:+d}/{m}" for q, m, _ in whole if (q, m) not in kept]):
+        return []
+    return [
+        f"{base.card.name} has weights for each state and goes on with those of the structures"
+        f" alone; the result does not know {', '.join(lost)}"
+    ]
 
 
 def _together(frames: Frames) -> str:

@@ -22,6 +22,7 @@ from potentials.checkpoint import load, save
 from potentials.datasets import load_frames
 from potentials.datasets.formats.hdf5 import write_hdf5
 from potentials.datasets.statistics import atom_energies
+from potentials.experts import Experts
 from potentials.finetuning import base_of, plan, recipe
 from potentials.finetuning.rehearsal import labelled_by
 from tests.training import toy
@@ -245,3 +246,26 @@ def test_copies_of_one_structure_are_refused(folder):
     base = base_of(str(folder / "base.pt"), one)
     with pytest.raises(ValueError, match="structures that differ; got 6"):
         plan(base, [one.select([0] * 6)], name="x", start=str(folder / "base.pt"))
+
+
+def test_a_model_with_weights_for_each_state_goes_on_with_those_of_the_structures(tmp_path):
+    torch.manual_seed(0)
+    experts = Experts(build(SPEC), [(0, 1), (1, 1)])
+    with torch.no_grad():
+        for n, state in enumerate(experts.states):
+            next(experts.of(*state).parameters()).add_(n + 1.0)
+    known = [[0, 1, 5], [1, 1, 7]]
+    path = tmp_path / "experts.pt"
+    save(path, experts, Card(name="experts", elements=[1, 7, 8], states=known))
+    water = toy.waters(6)
+    base = base_of(str(path), water)
+    ours, theirs = (next(p.parameters()) for p in (base.potential, experts.of(0, 1)))
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=2e-3)  # differences are kept in half
+    assert base.card.states == [[0, 1, 5]]
+    (remark,) = plan(base, [water], name="x", start=str(path)).task.remarks
+    assert "does not know +1/1" in remark
+    both = toy.mixture()
+    shared = base_of(str(path), both)
+    assert torch.equal(next(shared.potential.parameters()), next(experts.shared.parameters()))
+    assert shared.card.states == known
+    assert plan(shared, [both], name="x", start=str(path)).task.remarks[:1] != (remark,)
