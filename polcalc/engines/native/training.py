@@ -219,8 +219,8 @@ class NativeGradients:
         _, energies, forces, _, _ = self._engine.evaluate_and_add(
             _native.Structure(**structure), signs[graph.batch].numpy()
         )
-        nothing = graph.positions.new_zeros(0)
-        features = Features(*[nothing] * 3, lambda weights: nothing, lambda weights: nothing)
+        none = graph.positions.new_zeros(0)
+        features = Features(none, none, none, lambda weights: none, lambda weights: none)
         constants = sum(term(graph, features, {})["energies"] for term in self._constants)
         return structure_sum(torch.from_numpy(energies) + constants, graph), torch.from_numpy(
             forces
