@@ -308,6 +308,8 @@ class Dynamics:
         for text in remarks(result):
             errors.print(f"warning: --relax-first: {text}", markup=False)
         if not result.converged:
+            if result.hopeless:
+                raise NotConverged(f"`--relax-first` was given up: {result.hopeless}.")
             raise NotConverged(
                 f"`--relax-first` must reach {RELAX_FMAX_EV_PER_A} eV/Å; got"
                 f" {result.fmax_eV_per_A:.3g} eV/Å in {result.steps[-1].step} steps. Relax by hand."

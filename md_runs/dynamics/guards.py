@@ -51,6 +51,10 @@ UNHELD = (
     " range evaporates a liquid, and no time step helps. Take --ensemble nvt at a known density, or"
     " another model."
 )
+USUAL = "A shorter time step or a relaxed start (--relax-first) may help."
+RELAXED = (
+    "A shorter time step may help, or the model does not know such structures: polcalc doctor."
+)
 CRUSHED = (
     "The pressure is more than it withstands, or it began far too thin. Start nearer to its density"
     " (polcalc relax --cell), or at --ensemble nvt."
@@ -64,7 +68,7 @@ class Alarm:
     step: int
     what: str
     atoms: tuple[int, ...]
-    advice: str = "A shorter time step or a relaxed start may help."
+    advice: str = ""  # empty: `USUAL`, or `RELAXED` where the run began with a relaxation
 
     def __str__(self) -> str:
         """One line for people."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +21,7 @@ from md_runs.analysis.statistics import Mean, average, fit_line
 from md_runs.dynamics.barostats import INTEGRATORS
 from md_runs.dynamics.checkpoint import CHECKPOINT, Checkpoint, write_checkpoint
 from md_runs.dynamics.field import Oscillation
-from md_runs.dynamics.guards import EVERY, Alarm, Alarmed, Guards
+from md_runs.dynamics.guards import EVERY, RELAXED, USUAL, Alarm, Alarmed, Guards
 from md_runs.dynamics.integrators import Bath
 from md_runs.dynamics.momenta import kinetic_temperature
 from md_runs.dynamics.protocol import DynamicsOptions, Phase
@@ -338,6 +338,8 @@ class Run:
     def _alarm(self, alarm: Alarm) -> RunAlarmed:
         """Write the frames that led to an alarm."""
         path = self.output / ALARM
+        usual = RELAXED if self.options.relax_first else USUAL
+        alarm = replace(alarm, advice=alarm.advice or usual)
         trajectory = self.recorder.trajectory
         if frames := self.guards.last_frames(alarm):
             for frame in frames:

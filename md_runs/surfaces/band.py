@@ -7,7 +7,7 @@ to the saddle point.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -271,8 +271,8 @@ def path_step(first: Atoms, second: Atoms) -> Array:
     return np.asarray(find_mic(second.positions - first.positions, first.cell, first.pbc)[0])
 
 
-def remarks(start: Atoms, end: Atoms) -> list[str]:
-    """Say what of the ends a chemist may not have meant."""
+def remarks(start: Atoms, end: Atoms, relaxed: Collection[str] = ()) -> list[str]:
+    """Say what of the ends, of which some were relaxed, a chemist may not have meant."""
     told = []
     if across_line(start, aligned(start, end)) is not None:
         told.append("all atoms of both ends lie on one line; the search began beside it.")
@@ -280,8 +280,8 @@ def remarks(start: Atoms, end: Atoms) -> list[str]:
         fmax = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
         if not fmax <= AT_REST_EV_PER_A:
             told.append(
-                f"{name} is not at rest: its largest force is {fmax:.2g} eV/Å. Leave out"
-                " --no-relax-ends."
+                f"{name} is not at rest: its largest force is {fmax:.2g} eV/Å."
+                f"{'' if name in relaxed else ' Leave out --no-relax-ends.'}"
             )
     broken, formed = bonds(start) - bonds(end), bonds(end) - bonds(start)
     for change, pairs in (("broken", broken), ("formed", formed)):
@@ -304,7 +304,7 @@ def what_to_try(found: Band, search: Search) -> str:
     better = half > 0 and min(fmax[half:]) < HALVED * min(fmax[:half])
     if better:
         advice = f"It was still getting better: --steps {2 * search.steps}."
-    elif found.saddle is None:
+    elif found.saddle is None and search.climb:
         advice = "No image is above the ends: there may be no barrier, so --no-climb."
     else:
         advice = (

@@ -110,7 +110,7 @@ def neb(
                 " ends, or pass --no-relax-ends."
             )
         told = [f"{name}, relaxed: {text}" for name, end in relaxed.items() for text in notes(end)]
-        told += remarks(first, last)
+        told += remarks(first, last, relaxed)
         found = find_path(first, last, calculator, search)
         for image in found.images:
             set_state(image, state.charge, state.multiplicity)

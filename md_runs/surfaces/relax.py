@@ -229,6 +229,10 @@ class Ended(Protocol):
     def on_saddle(self) -> bool:
         """Whether it came to rest on a saddle."""
 
+    @property
+    def hopeless(self) -> str:
+        """Why it was given up early; empty otherwise."""
+
 
 def check_minima(
     results: Sequence[Ended], fmax_eV_per_A: float, steps: int, saddles: Saddles
@@ -239,9 +243,13 @@ def check_minima(
     ------
     NotConverged
     """
-    n_open = sum(not r.converged for r in results)
+    given_up = [r.hopeless for r in results if r.hopeless]
+    n_open = sum(not r.converged and not r.hopeless for r in results)
     n_saddles = sum(r.on_saddle for r in results) if saddles == "leave" else 0
     wrong = []
+    if given_up:
+        first = f"{len(given_up)} of {len(results)} structures were given up, the first because"
+        wrong.append(f"{first} {given_up[0]}")
     if n_open:
         wrong.append(
             f"{n_open} of {len(results)} structures did not reach {fmax_eV_per_A} eV/Å in {steps}"

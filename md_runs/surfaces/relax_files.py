@@ -71,6 +71,7 @@ class Row:
     on_saddle: bool = False
     curvature_eV_per_A2: float | None = None
     remarks: Sequence[str] = ()
+    hopeless: str = ""  # why it was given up early
     structure: str = ""  # at the end, in extxyz
     problem: str = ""  # why it could not be relaxed
 
@@ -188,6 +189,7 @@ def relax_one(task: Task) -> Row:
         result.on_saddle,
         curvature,
         list(remarks(result)),
+        result.hopeless,
         to_extxyz(atoms),
     )
 

@@ -28,7 +28,7 @@ from md_runs.spectra.vibrational import (
 )
 from md_runs.structures.rigid import MONATOMIC, Geometry, free_atoms, shape_of
 from md_runs.structures.symmetry import find_symmetry
-from md_runs.surfaces.relax import relax, remarks
+from md_runs.surfaces.relax import Relaxation, relax, remarks
 from md_runs.surfaces.vib_report import (
     animate,
     facts_table,
@@ -129,7 +129,7 @@ def vib(
         screen.print(f"{atoms.get_chemical_formula()}, {state}")
         relaxed = relax(atoms, fmax_eV_per_A=fmax_eV_per_A) if relax_first else None
         found = analyse(atoms, calculator, shape)
-        told = [*(remarks(relaxed) if relaxed else ()), *complaints(atoms, found)]
+        told = [*(remarks(relaxed) if relaxed else ()), *complaints(atoms, found, relaxed)]
         symmetry = find_symmetry(atoms)
         turns = symmetry_number or symmetry.symmetry_number
         gas = Gas(temperature_K, pressure_bar, turns, state.multiplicity)
@@ -200,15 +200,20 @@ def check_structure(atoms: Atoms, geometry: Geometry | None) -> None:
         )
 
 
-def complaints(atoms: Atoms, found: Vibrations) -> list[str]:
-    """Say what keeps the structure from being a minimum."""
+def complaints(atoms: Atoms, found: Vibrations, relaxed: Relaxation | None = None) -> list[str]:
+    """Say what keeps the structure, which was perhaps relaxed before, from being a minimum."""
     told = []
     fmax = largest_force(atoms)
     at_rest = fmax <= AT_REST_EV_PER_A
     if not at_rest:
         told.append(
             f"not at a minimum: the largest force is {fmax:.3g} eV/Å. Modes and thermochemistry"
-            " mean little here; relax first (--relax-first, or polcalc relax)."
+            " mean little here"
+            + (
+                "; relax first (--relax-first, or polcalc relax)."
+                if relaxed is None
+                else f", though it was relaxed for {relaxed.steps[-1].step} steps."
+            )
         )
     if found.imaginary:
         listed = ", ".join(f"{abs(mode.per_cm):.0f}i" for mode in found.imaginary)

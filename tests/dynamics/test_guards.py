@@ -174,7 +174,7 @@ def explode(output: Path, **options: Any) -> RunAlarmed | None:
 def test_an_alarm_stops_the_run_and_shows_what_led_there(tmp_path):
     error = explode(tmp_path / "run", alarm_frames=7)
     assert error is not None and error.exit_code == 3
-    assert "eV/Å; the limit" in str(error)
+    assert "eV/Å; the limit" in str(error) and "a relaxed start (--relax-first)" in str(error)
     frames = read(tmp_path / "run" / "alarm.extxyz", ":")
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert len(frames) == 7

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -189,6 +190,9 @@ def test_a_search_that_ends_early_says_what_to_try() -> None:
     assert found.band_forces.shape == (5,) and found.band_forces[[0, -1]].max() == 0
     said = what_to_try(found, search)
     assert f"image {found.band_forces.argmax()} of 4" in said and "--" in said
+    flat = found._replace(images=[found.images[0]] * 5)  # no image is above the ends
+    assert "--no-climb" in what_to_try(flat, search)
+    assert "--no-climb" not in what_to_try(flat, replace(search, climb=False))
 
 
 def test_fixed_atoms_must_stand_in_one_place() -> None:
@@ -206,7 +210,8 @@ def test_swapped_atoms_are_remarked() -> None:
     for atoms in (start, end):
         atoms.calc = Rotor()
     told = " ".join(remarks(start, end))
-    assert "START is not at rest" in told
+    assert "START is not at rest" in told and "Leave out --no-relax-ends" in told
+    assert "Leave out" not in " ".join(remarks(start, end, ("START", "END")))
     assert "bonds broken on the way: " in told
 
 

@@ -54,6 +54,8 @@ def test_energies_that_are_not_finite_do_not_converge():
     atoms.calc.strength = np.nan
     result = relax(atoms, steps=30)
     assert not result.converged and "not finite" in result.hopeless
+    with pytest.raises(NotConverged, match="1 of 1 structures were given up, the first because"):
+        check_minima([result], 0.01, 500, "leave")
     assert len(result.steps) == 1
 
 
