@@ -130,11 +130,11 @@ def on_the_scale(frames: Frames) -> tuple[Frames, dict[str, Any]]:
     """Put energies of another level on the teacher's scale: one shift an element.
 
     The shifts are fitted on the closed shells of more than one atom, which the teacher labels too;
-    these are left out then, since the teacher has said more of their kind.
+    these are left out then, since the teacher has said more of their kind, but for lone ions.
 
     Returns
     -------
-    Frames   the open shells
+    Frames   the open shells, and lone ions
     dict     the shifts in eV, how many labels they come from, what is left of the differences
     """
     closed = np.flatnonzero((frames.multiplicity == 1) & (frames.n_atoms > 1))
@@ -152,7 +152,7 @@ def on_the_scale(frames: Frames) -> tuple[Frames, dict[str, Any]]:
         "median of what is left in eV": round(float(np.median(left)), 4),
         "root mean square of what is left of the fitted in eV": round(shifts.residual, 4),
     }
-    further = frames.select(np.flatnonzero(frames.multiplicity > 1))
+    further = frames.select(np.flatnonzero((frames.multiplicity > 1) | (frames.n_atoms == 1)))
     return shifted(further, shifts.per_element), about
 
 
@@ -172,9 +172,10 @@ def _with_open_shells(
     """Join both; what only the teacher says is not known (NaN) of the others.
 
     Charges of open shells are another method's. No group of theirs has a formal charge: a charge
-    is shared by all their atoms.
+    is shared by all their atoms. A lone ion with a closed shell has its own.
     """
-    formal = np.zeros(len(further.atomic_numbers))
+    closed = (further.multiplicity == 1) * further.total_charge  # (S,) e
+    formal = np.repeat(closed, further.n_atoms)
     plain = replace(further, partial_charges=None, spin_squared=None)
     unknown = np.full(len(further), np.nan)
     joined = {name: np.concatenate([array, unknown]) for name, array in beside.items()}

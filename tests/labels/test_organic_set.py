@@ -22,7 +22,7 @@ from rdkit import Chem
 from rdkit.Chem.rdMolDescriptors import CalcMolFormula
 
 from md_runs.cli.reference.labels import app
-from potentials.datasets import load_frames
+from potentials.datasets import join, load_frames
 from potentials.datasets.frames import make_frames
 from potentials.labels import organic_set
 from potentials.labels.closed_shells import clusters, molecules, moves, substances
@@ -350,6 +350,19 @@ def test_open_shells_come_to_the_teachers_scale(monkeypatch: pytest.MonkeyPatch)
         about["closed shells labelled both ways"] == 30
         and about["root mean square of what is left of the fitted in eV"] < 0.01
     )
+
+
+def test_a_lone_ion_has_a_formal_charge_and_a_radical_ion_none() -> None:
+    def made(numbers: list[int], charge: int, multiplicity: int, **labels: Any) -> Any:
+        n, zeros = len(numbers), np.zeros((len(numbers), 3))
+        state = {"total_charge": charge, "multiplicity": multiplicity, "group": np.zeros(1)}
+        return make_frames([n], numbers, zeros, [0.0], forces=zeros, **state, **labels)
+
+    water = made([8, 1, 1], 0, 1, partial_charges=np.zeros(3), more={"formal_charges": np.zeros(3)})
+    further = join([made([17], -1, 1), made([8, 1], 1, 3)])
+    both, _ = organic_set._with_open_shells(water, {}, further)
+    assert both.more["formal_charges"].tolist() == [0, 0, 0, -1, 0, 0]
+    assert np.isnan(both.partial_charges[3:]).all()
 
 
 @with_teacher
