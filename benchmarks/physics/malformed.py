@@ -237,7 +237,7 @@ def products(module: ModuleType, rng: Rng) -> None:
 def settings_of(rng: Rng) -> dict[str, Any]:
     """Draw the settings of a small network."""
     attentive = rng.random() < 0.4
-    charged = bool(rng.random() < 0.4)
+    charged, far = bool(rng.random() < 0.4), bool(rng.random() < 0.7)
     cells = rng.integers(1, 4, rng.integers(1, 6)).tolist() if rng.random() < 0.5 else []
     return {
         "channels": int(rng.integers(1, 40)),
@@ -250,7 +250,9 @@ def settings_of(rng: Rng) -> dict[str, Any]:
         "one_sided": bool(rng.random() < 0.5),
         "repulsion": bool(rng.random() < 0.5),
         "charges": charged,
-        "coulomb": charged and bool(rng.random() < 0.7),
+        "coulomb": charged and far,
+        "shells": charged and far and bool(rng.random() < 0.5),
+        "max_displacement": 0.5,
         "references": int(rng.choice([0, 1, 3], p=[0.6, 0.2, 0.2])),
         "cutoff": 4.0,
         "crowding": 0.0 if cells else 1.0,

@@ -29,11 +29,16 @@ from potentials.terms.dispersion import Dispersion
 
 MOLECULES = (3, 10, 33, 168, 333)
 DENSITY = 0.1  # atoms/Å³
+READOUT, CHARGES, SHELLS, COULOMB = (
+    {"name": name} for name in ("readout", "charges", "shells", "coulomb")
+)
+DISPERSION = {"name": "dispersion", "method": "wb97m"}
 TERMS: dict[str, list[dict[str, Any]]] = {
-    "network": [{"name": "readout"}],
-    "with charges": [{"name": "charges"}],
-    "with Coulomb energy": [{"name": "coulomb"}],
-    "with dispersion": [{"name": "dispersion", "method": "wb97m"}],
+    "network": [READOUT],
+    "with charges": [READOUT, CHARGES],
+    "with Coulomb energy": [READOUT, CHARGES, COULOMB],
+    "with dispersion": [READOUT, CHARGES, COULOMB, DISPERSION],
+    "with shells": [READOUT, CHARGES, SHELLS, COULOMB, DISPERSION],
 }
 
 
@@ -63,9 +68,8 @@ def main() -> None:
 
 
 def _engines() -> dict[str, Native]:
-    engines, terms = {}, []
-    for name, more in TERMS.items():
-        terms = [*terms, *more]
+    engines = {}
+    for name, terms in TERMS.items():
         torch.manual_seed(0)
         spec = {
             "cutoff": 4.5,

@@ -30,6 +30,7 @@ class Shells(Term):
     """
 
     name = "shells"
+    compiled = True
     predicts = ("shells", "shell_charges")
     reads_vectors = True
 

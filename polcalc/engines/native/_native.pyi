@@ -12,10 +12,9 @@ from numpy.typing import NDArray
 instruction_set: str  # the best that this processor has
 interface: int  # of the sources that it was built of
 
-# energy, energies, forces, virial, charges
-Answer = tuple[
-    float, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
-]
+Floats = NDArray[np.float64]
+# energy, energies, forces, virial, charges, shells, electrons
+Answer = tuple[float, Floats, Floats, Floats, Floats, Floats, Floats]
 
 def coulomb(
     *,

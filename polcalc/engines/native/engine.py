@@ -34,12 +34,13 @@ from potentials.terms.constants import Offset, ReferenceEnergies, StateEnergies
 from potentials.terms.coulomb import Coulomb
 from potentials.terms.dispersion import Dispersion
 from potentials.terms.readout import Readout
+from potentials.terms.shells import Shells
 from potentials.terms.zbl import ZBL
 
 try:
     from polcalc.engines.native import _native as _native
 
-    if getattr(_native, "interface", 1) != 3:  # built of older sources: build again
+    if getattr(_native, "interface", 1) != 4:  # built of older sources: build again
         raise ImportError
 except ImportError:  # no compiler at installation
     _native = None  # type: ignore[assignment]
@@ -63,7 +64,10 @@ class Answer(NamedTuple):
     energies: Floats  # (N,) eV
     forces: Floats  # (N, 3) eV/Å; (0, 3) when not asked for
     virial: Floats  # (3, 3) eV, dE/dstrain, symmetric; the stress is virial / volume
-    charges: Floats  # (N,) e; (0,) where the potential predicts none
+    # of no atoms where the potential predicts none
+    charges: Floats  # (N,) e
+    shells: Floats  # (N, 3) Å
+    shell_charges: Floats  # (N,) e
 
 
 class NativeEngine:
@@ -399,11 +403,13 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
         f"it has an energy term that is not compiled: {_names(terms)}": bool(terms),
         "it has two terms of charges, Coulomb energy or dispersion": any(
             sum(type(t) is kind for t in potential.terms) > 1
-            for kind in (Charges, Coulomb, Dispersion)
+            for kind in (Charges, Shells, Coulomb, Dispersion)
         ),
-        "its Coulomb energy is that of given charges": any(
-            type(t) is Coulomb and not any(type(c) is Charges for c in potential.terms[:n])
-            for n, t in enumerate(potential.terms)
+        "its Coulomb energy is that of given charges": not _in_order(
+            potential, Charges, Coulomb, needed=Coulomb
+        ),
+        "its shells have no Coulomb energy": not _in_order(
+            potential, Shells, Coulomb, needed=Shells
         ),
         "it has more than 16 layers": getattr(trunk.architecture, "n_layers", 0) > 16,
         "it has attention between more than 8 layers": (
@@ -423,6 +429,14 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
 def _is_compiled(part: object) -> bool:
     """Ask a part whether compiled code has it; what inherits from it must say so itself."""
     return bool(vars(type(part)).get("compiled", False))
+
+
+def _in_order(
+    potential: Potential, first: type[nn.Module], second: type[nn.Module], needed: type[nn.Module]
+) -> bool:
+    """Whether a term of one kind comes before one of another, where one of the two is needed."""
+    kinds = [type(term) for term in potential.terms if type(term) in (first, second)]
+    return needed not in kinds or kinds == [first, second]
 
 
 def _names(parts: Sequence[nn.Module]) -> str:
@@ -504,6 +518,7 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
     dispersion = next((t for t in exact.terms if type(t) is Dispersion), None)
     if dispersion is not None:
         tensors |= dispersion_tables(dispersion, n_species)
+    shells = next((t for t in exact.terms if type(t) is Shells), None)
     kinds = {type(t) for t in exact.terms}
     settings = {
         "channels": channels,
@@ -516,6 +531,8 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
         "repulsion": bool(zbl),
         "charges": Charges in kinds,
         "coulomb": Coulomb in kinds,
+        "shells": shells is not None,
+        "max_displacement": 1.0 if shells is None else shells.point.max_displacement,
         "references": 0 if dispersion is None else dispersion.coordination.shape[1],
         "cutoff": exact.cutoff,
         "scale": float(readout.scale),
@@ -568,18 +585,21 @@ def named_weights(potential: Potential) -> dict[str, nn.Parameter]:
         "head_1": head[0],
         "head_2": head[2],
     }
-    widths = {}
+    beside = {}
     for term in potential.terms:
         if type(term) is Charges:
             modules |= {"charge_1": term.network[0], "charge_2": term.network[2]}
         elif type(term) is Coulomb:
-            widths["coulomb.width"] = term.widths_A
+            beside["coulomb.width"] = term.widths_A
+        elif type(term) is Shells:
+            beside["shell.weight"] = term.point.weights
+            beside["shell.charge"] = term.log_charges.weight
     named = {
         f"{name}.{kind}": weight
         for name, module in modules.items()
         for kind, weight in module.named_parameters()
     }
-    named |= {"mix": net.embedding.mix.weight, **widths}
+    named |= {"mix": net.embedding.mix.weight, **beside}
     for k, layer in enumerate(net.layers, start=1):
         named |= {f"mix_in.{k}": layer.mix_in.weight, f"mix_out.{k}": layer.mix_out.weight}
     for k, layer in enumerate(getattr(trunk.attention, "layers", ()), start=2):

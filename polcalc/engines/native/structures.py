@@ -33,17 +33,12 @@ class Native(Engine):
             ) from error
         # an offset is that of one structure: those that have it are not joined
         self._has_offset = any(type(term) is Offset for term in potential.terms)
-        self._predicts_charges = "charges" in potential.predicts
+        self._more = [n for n in ("charges", "shells", "shell_charges") if n in potential.predicts]
         self.neighbors = NeighborList(potential.cutoff, skin)
         self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """Evaluate one structure; the compiled code skips pairs of the skin."""
-        if structure.is_proton:
-            charges = np.ones(1) if self._predicts_charges else None
-            return Evaluation(
-                energy=0.0, energies=np.zeros(1), forces=np.zeros((1, 3)), charges=charges
-            )
         numbers, positions, cell, pbc, charge, multiplicity, partial_charges, parts, _ = structure
         if self.neighbors.update(positions, cell, pbc):
             self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
@@ -59,12 +54,14 @@ class Native(Engine):
             lattice=cell * pbc[:, None] if pbc.any() else None,
         )
         stress = answer.virial / abs(np.linalg.det(cell)) if structure.has_stress else None
+        if structure.is_proton:
+            answer = answer._replace(energy=0.0, energies=np.zeros(1), forces=np.zeros((1, 3)))
         return Evaluation(
             energy=answer.energy,
             energies=answer.energies,
             forces=answer.forces,
             stress=stress,
-            charges=answer.charges if self._predicts_charges else None,
+            **{name: getattr(answer, name) for name in self._more},
         )
 
     def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
@@ -104,9 +101,7 @@ class Native(Engine):
             fragments=systems,
             systems=systems,
         )
-        rows = {"energies": answer.energies, "forces": answer.forces}
-        if self._predicts_charges:
-            rows["charges"] = answer.charges
+        rows = {name: getattr(answer, name) for name in ("energies", "forces", *self._more)}
         split = {name: np.split(array, first[1:]) for name, array in rows.items()}
         return [
             Evaluation(

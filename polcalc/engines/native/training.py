@@ -216,7 +216,7 @@ class NativeGradients:
         Begin to sum gradients, those of each energy with its sign (S,).
         """
         self._engine.clear_gradients(len(graph.batch))
-        _, energies, forces, _, _ = self._engine.evaluate_and_add(
+        _, energies, forces, *_ = self._engine.evaluate_and_add(
             _native.Structure(**structure), signs[graph.batch].numpy()
         )
         none = graph.positions.new_zeros(0)

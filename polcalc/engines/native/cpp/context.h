@@ -71,6 +71,7 @@ struct Weights {
   T head_constant;
   bool charges;                        // whether charges are read out as well
   const T *charge_bias, *charge_row;   // (head)
+  const T* shell_row;                  // (width), of the vectors that displace shells; or null
   T charge_constant;
   Matrix<T> mix[3], mix_back[3];
   Matrix<T> gate_1, gate_1_back, gate_2, gate_2_back, read, read_back, head_1, head_1_back,
@@ -97,7 +98,7 @@ template <typename T>
 struct Gradients {
   T *species, *table, *self_loop, *norm_scale, *norm_shift, *gate_bias_1, *gate_bias_2, *read_scale,
       *read_shift, *read_bias, *head_bias, *head_row, *head_constant, *charge_bias, *charge_row,
-      *charge_constant;
+      *charge_constant, *shell_row;
   T *mix[3], *gate_1, *gate_2, *read, *head_1, *charge_1;
   LayerGradients<T> layers[kMaxLayers];
   AttentionGradients<T> attention[kMaxLayers];
@@ -142,7 +143,8 @@ struct Context {
   T *standardised, *inverse_deviation;  // one component; (atoms)
   double* energies;                     // (N), network units
   double* charges;                      // (N), as they are read out
-  const T* to_charges;                  // (N) gradient by these, once all of them are known
+  double* shells;                       // (N, 3), before they are clipped
+  const T *to_charges, *to_shells;      // gradients by these, once all of them are known
   void (*settle)(void*);                // has it made, of its argument
   void* settled;
   T* scratch;                           // per thread

@@ -62,6 +62,8 @@ void Model::check_sizes() const {
     refuse("`n_layers` must be at most 8 where there is attention between them.");
   check_between("references", references, 0, kMostReferences);
   if (coulomb && !charges) refuse("there is no Coulomb energy without charges.");
+  if (shells && !coulomb) refuse("there are no shells without a Coulomb energy.");
+  if (shells && !(max_displacement > 0)) refuse("`max_displacement` must be positive.");
   if (!(std::isfinite(cutoff) && cutoff > 0)) refuse("`cutoff` must be positive.");
   if (!(std::isfinite(scale) && std::isfinite(offset)))
     refuse("`scale` and `offset` must be finite.");
@@ -87,6 +89,7 @@ std::map<std::string, std::size_t> array_sizes(const Model& m) {
   for (const char* name : {"zbl.number", "zbl.power", "zbl.radius"})
     if (m.repulsion) sizes.found[name] = m.n_species;
   if (m.coulomb) sizes.found["coulomb.width"] = m.n_species;
+  if (m.shells) sizes.found["shell.charge"] = m.n_species;
   if (m.references) {
     const std::size_t Z = m.n_species, A = m.references;
     sizes.found["d3.radius"] = sizes.found["d3.scale"] = Z;
@@ -231,6 +234,7 @@ class Engine : public AnyEngine {
     for (auto& store : stores_) store->clear(n_kinds_, factor_rows);
     for (auto& store : stores_) gradients_.push_back(store->gradients);
     to_widths_.assign(model_.n_species, 0.0);
+    to_logarithms_.assign(model_.n_species, 0.0);
   }
 
   void add_gradients(const Structure& s, const double* seeds, const Answer* answer) override {
@@ -253,6 +257,9 @@ class Engine : public AnyEngine {
     if (!model_.coulomb) return;
     T* widths = static_cast<T*>(place("coulomb.width", model_.n_species));
     for (int z = 0; z < model_.n_species; ++z) widths[z] += T(to_widths_[z]);
+    if (!model_.shells) return;
+    T* logarithms = static_cast<T*>(place("shell.charge", model_.n_species));
+    for (int z = 0; z < model_.n_species; ++z) logarithms[z] += T(to_logarithms_[z]);
   }
 
   void set_species(const double* table, std::int64_t n_kinds) override {
@@ -397,7 +404,7 @@ class Engine : public AnyEngine {
   void forget_packed() {
     for (auto& [name, array] : model_.arrays)
       if (name != "reference" && name.rfind("zbl", 0) != 0 && name.rfind("d3", 0) != 0 &&
-          name.rfind("coulomb", 0) != 0)
+          name.rfind("coulomb", 0) != 0 && name != "shell.charge")
         std::vector<double>().swap(array);
   }
 
@@ -406,7 +413,8 @@ class Engine : public AnyEngine {
     const std::int64_t N = s.n_atoms, one = N * w.width;
     const std::int64_t per_layer = 5 * 9 + 2;
     std::int64_t needed =
-        (3 * 9 + 7 + per_layer * w.n_layers) * one + 2 * N * w.hidden + 3 * padded(N);
+        (3 * 9 + 7 + per_layer * w.n_layers) * one + 2 * N * w.hidden + 3 * padded(N) +
+                          padded(3 * N);
     context_.attends = order_members(s);
     const int attentive = context_.attends ? w.n_layers - 1 : 0;
     const std::int64_t M = static_cast<std::int64_t>(member_start_.size()) - 1;
@@ -473,7 +481,11 @@ class Engine : public AnyEngine {
     charges_.resize(w.charges ? N : 0);
     c.charges = charges_.data();
     c.to_charges = to_charges;
-    settling_ = {&s, seeds, to_charges};
+    T* to_shells = take(padded(3 * N));
+    shells_.resize(w.shell_row ? 3 * N : 0);
+    c.shells = shells_.data();
+    c.to_shells = to_shells;
+    settling_ = {&s, seeds, to_charges, to_shells};
     failure_ = nullptr;
     c.settle = [](void* engine) {  // between tasks of the pool, which know of no exceptions
       try {
@@ -525,16 +537,22 @@ class Engine : public AnyEngine {
     const std::int64_t N = s.n_atoms;
     own_charges_.resize(N);
     std::fill_n(asked, N, T(0));
+    std::fill_n(settling_.to_shells, 3 * N, T(0));
     for (std::int64_t n = 0; n < N; ++n) own_charges_[atom_[n]] = charges_[n];
     share_equally(s, own_charges_.data(), s.part_charges);
     to_charges_.assign(N, 0.0);
+    if (model_.shells) place_shells(s);
     if (model_.coulomb) {
       widths_.resize(model_.n_species);
       each_system(s, [&](const FarStructure& part, std::int64_t first) {
         std::fill(widths_.begin(), widths_.end(), 0.0);
-        coulomb_.add(far_, model_.at("coulomb.width"), part, {&own_charges_[first]},
+        const bool shells = model_.shells;
+        coulomb_.add(far_, model_.at("coulomb.width"), part,
+                     {&own_charges_[first], shells ? &own_shells_[3 * first] : nullptr,
+                      shells ? &electrons_[first] : nullptr},
                      {&far_energies_[first], &far_gradients_[3 * first], &to_charges_[first],
-                      nullptr, nullptr, far_virial_, widths_.data()});
+                      shells ? &to_shells_[3 * first] : nullptr,
+                      shells ? &to_electrons_[first] : nullptr, far_virial_, widths_.data()});
         for (int z = 0; seeds && z < model_.n_species; ++z)
           to_widths_[z] += seeds[first] / model_.scale * widths_[z];
       });
@@ -542,6 +560,42 @@ class Engine : public AnyEngine {
     }
     for (std::int64_t n = 0; n < N; ++n)
       asked[n] = T((seeds ? seeds[atom_[n]] : 1.0) / model_.scale * to_charges_[atom_[n]]);
+    if (model_.shells) ask_shells(s);
+  }
+
+  // From what displaces the shells to where they are, and their electrons
+  void place_shells(const Structure& s) {
+    const std::int64_t N = s.n_atoms;
+    own_shells_.resize(3 * N);
+    electrons_.resize(N);
+    to_shells_.assign(3 * N, 0.0);
+    to_electrons_.assign(N, 0.0);
+    for (std::int64_t n = 0; n < N; ++n) {
+      const double *raw = &shells_[3 * n], scale = clip(raw);
+      const std::int64_t atom = atom_[n];
+      for (int a = 0; a < 3; ++a) own_shells_[3 * atom + a] = scale * raw[a];
+      electrons_[atom] = std::exp(model_.at("shell.charge")[s.species[atom]]);
+    }
+  }
+
+  // And back, once the gradient by these is known
+  void ask_shells(const Structure& s) {
+    const double most2 = model_.max_displacement * model_.max_displacement;
+    for (std::int64_t n = 0; n < s.n_atoms; ++n) {
+      const std::int64_t atom = atom_[n];
+      const double *raw = &shells_[3 * n], *by = &to_shells_[3 * atom], scale = clip(raw);
+      const double seed = (settling_.seeds ? settling_.seeds[atom] : 1.0) / model_.scale;
+      const double along = by[0] * raw[0] + by[1] * raw[1] + by[2] * raw[2];
+      for (int a = 0; a < 3; ++a)
+        settling_.to_shells[3 * n + a] =
+            T(seed * scale * (by[a] - scale * scale * along / most2 * raw[a]));
+      if (settling_.seeds)
+        to_logarithms_[s.species[atom]] += seed * to_electrons_[atom] * electrons_[atom];
+    }
+  }
+  double clip(const double* x) const {
+    const double squared = x[0] * x[0] + x[1] * x[1] + x[2] * x[2];
+    return 1 / std::sqrt(1 + squared / (model_.max_displacement * model_.max_displacement));
   }
 
   // Shift numbers of the atoms of each part by the same amount, so that they add up to totals, or
@@ -619,6 +673,10 @@ class Engine : public AnyEngine {
                            repulsion_.energy(n) + far_energies_[n];
     for (std::int64_t n = 0; answer.charges && n < s.n_atoms; ++n)
       answer.charges[n] = own_charges_[n];
+    if (answer.shells) {
+      std::copy_n(own_shells_.begin(), 3 * s.n_atoms, answer.shells);
+      std::copy_n(electrons_.begin(), s.n_atoms, answer.electrons);
+    }
     if (!answer.forces) return;
     for (std::int64_t k = 0; k < 3 * s.n_atoms; ++k)
       answer.forces[k] = repulsion_.force(k) - far_gradients_[k];
@@ -666,11 +724,12 @@ class Engine : public AnyEngine {
   struct Settling {  // of the evaluation at hand
     const Structure* structure;
     const double* seeds;
-    T* to_charges;
+    T *to_charges, *to_shells;
   } settling_{};
   std::exception_ptr failure_;
   DispersionSum dispersion_;
   CoulombSum coulomb_;
+  std::vector<double> shells_, own_shells_, electrons_, to_shells_, to_electrons_, to_logarithms_;
   std::vector<double> charges_, own_charges_, to_charges_, widths_, to_widths_, shifts_,
       far_energies_, far_gradients_;
   std::vector<std::int64_t> counts_;

@@ -19,6 +19,8 @@ struct Model {
   int n_heads, n_values;      // of the attention between layers, and of each head; 0: none
   bool one_sided, repulsion;  // SO(3); with the ZBL term
   bool charges, coulomb;      // read out; with their energy
+  bool shells;                // with it, shells that are read out as well
+  double max_displacement;    // of these, Å
   int references;             // of each element in the dispersion energy; 0: there is none
   double cutoff;              // Å
   double crowding;  // 1/Å, of tables of values and slopes at knots: these lie 1 + crowding · length
@@ -75,6 +77,7 @@ struct Structure {
 struct Answer {
   double* energies;  // (N) eV
   double* charges;   // (N) e, or null where there are none
+  double *shells, *electrons;  // (N, 3) Å, (N); likewise
   double* forces;    // (N, 3) eV/Å, or null
   double* virial;    // (3, 3) eV, dE/dstrain, symmetric; with forces only
 };

@@ -22,7 +22,7 @@ using Indices = py::array_t<std::int64_t, py::array::c_style | py::array::forcec
 
 namespace {
 
-constexpr int kInterface = 3;  // what `polcalc.engines.native.engine` expects
+constexpr int kInterface = 4;  // what `polcalc.engines.native.engine` expects
 
 [[noreturn]] void refuse(const std::string& name, const std::string& rule, const py::array& got) {
   std::string shape;
@@ -90,6 +90,8 @@ Model model_of(const py::dict& settings) {
   m.charges = setting<bool>(settings, "charges");
   m.coulomb = setting<bool>(settings, "coulomb");
   m.references = setting<int>(settings, "references");
+  m.shells = setting<bool>(settings, "shells");
+  m.max_displacement = setting<double>(settings, "max_displacement");
   m.cutoff = setting<double>(settings, "cutoff");
   m.crowding = setting<double>(settings, "crowding");
   m.cells = setting<std::vector<int>>(settings, "cells");
@@ -185,6 +187,7 @@ class NativeModule {
     Model model = model_of(settings);
     channels_ = model.channels;
     charges_ = model.charges;
+    shells_ = model.shells;
     for (auto item : arrays) {
       const std::string name = item.first.cast<std::string>();
       const Floats array = floats(name, py::reinterpret_borrow<py::object>(item.second));
@@ -259,8 +262,11 @@ class NativeModule {
   py::tuple answered(std::int64_t n_atoms, bool gradients, Run run) {
     using Shape = std::vector<py::ssize_t>;
     Floats energies(Shape{n_atoms}), forces(Shape{gradients ? n_atoms : 0, 3}), virial(Shape{3, 3}),
-        charges(Shape{charges_ ? n_atoms : 0});
+        charges(Shape{charges_ ? n_atoms : 0}), shells(Shape{shells_ ? n_atoms : 0, 3}),
+        electrons(Shape{shells_ ? n_atoms : 0});
     const Answer answer{energies.mutable_data(), charges_ ? charges.mutable_data() : nullptr,
+                        shells_ ? shells.mutable_data() : nullptr,
+                        shells_ ? electrons.mutable_data() : nullptr,
                         gradients ? forces.mutable_data() : nullptr, virial.mutable_data()};
     for (int k = 0; k < 9; ++k) answer.virial[k] = 0;
     {
@@ -270,7 +276,7 @@ class NativeModule {
     }
     double energy = 0;
     for (std::int64_t n = 0; n < n_atoms; ++n) energy += answer.energies[n];
-    return py::make_tuple(energy, energies, forces, virial, charges);
+    return py::make_tuple(energy, energies, forces, virial, charges, shells, electrons);
   }
 
   static Floats seeds_of(const GivenStructure& given, const py::object& seeds) {
@@ -289,7 +295,7 @@ class NativeModule {
 
   std::unique_ptr<AnyEngine> engine_;
   int channels_ = 0;
-  bool charges_ = false;
+  bool charges_ = false, shells_ = false;
   bool double_precision_ = false;
   std::mutex mutex_;
 };

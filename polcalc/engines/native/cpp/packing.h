@@ -38,6 +38,7 @@ class Packed {
     w.one_sided = model.one_sided;
     w.charges = model.charges;
     set_species(model.at("species"), model.n_species);
+    w.shell_row = nullptr;
     Gradients<T> none{};
     visit_weights<T>(model, w, none, *this);
   }

@@ -36,6 +36,7 @@ void visit_weights(const Model& model, Weights<T>& w, Gradients<T>& g, Visitor& 
     visitor.rows("charge_2.weight", head, w.charge_row, g.charge_row);
     visitor.scalar("charge_2.bias", w.charge_constant, g.charge_constant);
   }
+  if (model.shells) visitor.rows("shell.weight", one, w.shell_row, g.shell_row);
   for (int l = 0; l < model.n_layers; ++l) {
     const std::string n = "." + std::to_string(l + 1);
     LayerWeights<T>& layer = w.layers[l];
