@@ -39,13 +39,15 @@ def convert(source: Path, target: Path, every: int = 1) -> None:
     if target.suffix.lower() not in FORMATS:
         raise InputError(f"`OUT` must end in {', '.join(FORMATS)}; got {target}. Rename it.")
     check_new(target, "OUT")
-    count = 0
+    count, states = 0, dict[str, None]()
 
     def counted() -> Iterator[Atoms]:
         nonlocal count
         try:
             for atoms in read_trajectory(trajectory, slice(None, None, every)):
                 count += 1
+                charge, multiplicity = atoms.info["charge"], atoms.info["multiplicity"]
+                states[f"charge {charge:+g}, multiplicity {multiplicity}"] = None
                 yield atoms
         except (OSError, KeyError, ValueError, IndexError, RuntimeError) as error:
             raise InputError(
@@ -56,7 +58,7 @@ def convert(source: Path, target: Path, every: int = 1) -> None:
     with as_input_error():
         target.parent.mkdir(parents=True, exist_ok=True)
         FORMATS[target.suffix.lower()](target, counted())
-    screen.print(f"{target}: {count} frames")
+    screen.print(f"{target}: {count} frames, {'; '.join(states)} (of the trajectory)")
 
 
 def _write_traj(path: Path, frames: Iterable[Atoms]) -> None:

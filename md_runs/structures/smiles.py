@@ -93,8 +93,10 @@ def build_file(
     if n_parts > 1:
         number += f", {n_parts} parts side by side"
     state = f"charge {first.info['charge']:+d}, multiplicity {first.info['multiplicity']}"
+    source = "of the SMILES" if multiplicity is None else "of the SMILES and --multiplicity"
     screen.print(
-        f"{output}: {first.get_chemical_formula('hill')}, {len(first)} atoms, {state}{number}",
+        f"{output}: {first.get_chemical_formula('hill')}, {len(first)} atoms, {state} ({source})"
+        f"{number}",
     )
     if n_open:
         screen.print(

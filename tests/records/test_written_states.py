@@ -16,6 +16,7 @@ from typer.testing import CliRunner, Result
 
 from md_runs.cli import app as cli
 from md_runs.records.structures import set_state, write_structures
+from md_runs.records.trajectory import TrajectoryWriter
 from polcalc import PolarizedCalculator
 from polcalc.calculator.electrons import StateWarning
 from tests.small import write_small_model
@@ -120,3 +121,15 @@ def test_a_spin_that_contradicts_the_multiplicity_is_refused(tmp_path: Path) -> 
     water.info["spin"] = 3
     with pytest.raises(ValueError, match="must say one thing; got spin=3 and multiplicity 1"):
         water.get_potential_energy()
+
+
+def test_a_trajectory_that_is_converted_tells_its_state(tmp_path: Path) -> None:
+    oh = Atoms("OH", [[0, 0, 0], [0, 0, 0.97]])
+    oh.calc = SinglePointCalculator(oh, energy=0.0, forces=np.zeros((2, 3)))
+    writer = TrajectoryWriter(tmp_path / "t.h5md", oh, charge=-1, multiplicity=3, interval_fs=1.0)
+    writer.append(0, 0.0, oh)
+    writer.flush()
+    words = ["convert", str(tmp_path / "t.h5md"), str(tmp_path / "a.extxyz")]
+    said = CliRunner().invoke(cli.app, words)
+    assert "a.extxyz: 1 frames, charge -1, multiplicity 3 (of the trajectory)" in said.stdout
+    assert read(tmp_path / "a.extxyz").info["charge"] == -1
