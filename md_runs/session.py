@@ -10,6 +10,7 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,6 +54,21 @@ def make_calculator(options: ModelOptions) -> PolarizedCalculator:
     """
     with as_input_error():
         return PolarizedCalculator(**asdict(options))
+
+
+def opened(options: ModelOptions) -> PolarizedCalculator:
+    """Open the model once in a process: the same calculator for the same options.
+
+    Raises
+    ------
+    InputError   as `make_calculator`
+    """
+    return _opened(json.dumps(asdict(options)))
+
+
+@cache
+def _opened(options: str) -> PolarizedCalculator:
+    return make_calculator(ModelOptions(**json.loads(options)))
 
 
 def read_partial_charges(given: str | None) -> str | list[float] | None:
@@ -220,4 +236,5 @@ def absolute(model: str | None) -> str:
 
 def fingerprint(path: Path) -> dict[str, str]:
     """Name an input file so that it is known again."""
-    return {"path": str(path), "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    with path.open("rb") as file:
+        return {"path": str(path), "sha256": hashlib.file_digest(file, "sha256").hexdigest()}

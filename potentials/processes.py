@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from contextlib import contextmanager
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
+from typing import TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+AHEAD = 2  # tasks of each process that are under way or wait for it
 
 
 @contextmanager
@@ -36,6 +41,24 @@ def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         raise
     finally:
         pool.shutdown()
+
+
+def in_processes(
+    work: Callable[[Task], Result], tasks: Iterable[Task], processes: int
+) -> Iterator[Result]:
+    """Do tasks in processes, yield results as they come; of the tasks a few are taken at a time."""
+    with process_pool(processes) as pool:
+        running: set[Future[Result]] = set()
+        for task in tasks:
+            running.add(pool.submit(work, task))
+            if len(running) >= AHEAD * processes:
+                done, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield future.result()
+        while running:
+            done, running = wait(running, return_when=FIRST_COMPLETED)
+            for future in done:
+                yield future.result()
 
 
 def _end_with_parent() -> None:

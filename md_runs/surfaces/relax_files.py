@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import as_completed
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,8 +20,10 @@ from rich.text import Text
 
 from md_runs import session
 from md_runs.errors import InputError, NotConverged, whole
+from md_runs.records.journal import Journal
 from md_runs.records.manifest import make_manifest
-from md_runs.records.output import MANIFEST, check_free, ending, hold, recorded
+from md_runs.records.output import check_free
+from md_runs.records.resume import resumable
 from md_runs.records.structures import to_extxyz
 from md_runs.screen import screen, show, tracked
 from md_runs.session import Frame, ModelOptions
@@ -40,13 +38,12 @@ from md_runs.surfaces.relax import (
 )
 from polcalc import PolarizedCalculator
 from polcalc.calculator.electrons import ElectronicState
-from potentials.files import sync_file, write_text
-from potentials.processes import process_pool
+from potentials.files import write_text
+from potentials.processes import in_processes
 from potentials.shipped import DEFAULT
 
 JOURNAL = "relax.jsonl"
 SHOWN = 60  # structures listed one by one at most
-SETTLED = ("options", "structures", "model", "dtype")  # of a run that goes on
 
 
 class Task(NamedTuple):
@@ -145,7 +142,7 @@ def relax_files(
         structures=[session.fingerprint(path) for path in structures],
         **session.describe(_first_that_works(tasks)),
     )
-    with _directory(output, manifest, resume):
+    with resumable(output, manifest, resume):
         rows = _complete(tasks, output, jobs)
         rows.sort(key=lambda row: row.number)
         manifest["not_converged"] = sum(not row.converged for row in rows)
@@ -163,7 +160,7 @@ def relax_one(task: Task) -> Row:
     """Relax one structure; what is wrong with it becomes part of the answer."""
     atoms, name = task.frame.atoms, task.frame.name
     formula = atoms.get_chemical_formula()
-    calculator = _calculator(json.dumps(asdict(task.chosen)))
+    calculator = session.opened(task.chosen)
     try:
         _prepare(atoms, calculator, task.search)
         state = calculator.state
@@ -244,12 +241,6 @@ def table_of(rows: Sequence[Row]) -> Table:
     return table
 
 
-@cache
-def _calculator(options: str) -> PolarizedCalculator:
-    """Open the model once in a process."""
-    return session.make_calculator(ModelOptions(**json.loads(options)))
-
-
 def _prepare(atoms: Atoms, calculator: PolarizedCalculator, search: Mapping[str, Any]) -> None:
     """Refuse what cannot be relaxed, before any work is done."""
     check_relaxable(atoms, search["fmax_eV_per_A"], search["cell"])
@@ -266,7 +257,7 @@ def _first_that_works(tasks: Sequence[Task]) -> PolarizedCalculator:
     ------
     InputError   none can be: the reason of the first
     """
-    calculator = _calculator(json.dumps(asdict(tasks[0].chosen)))
+    calculator = session.opened(tasks[0].chosen)
     problems = []
     for task in tasks:
         try:
@@ -277,89 +268,34 @@ def _first_that_works(tasks: Sequence[Task]) -> PolarizedCalculator:
     raise problems[0]
 
 
-@contextmanager
-def _directory(output: Path, manifest: dict[str, Any], resume: bool) -> Iterator[None]:
-    """Claim a new directory, or go on in the one of a run that was asked for the same."""
-    if not resume:
-        with recorded(output, manifest), hold(output, "--resume"):
-            yield
-        return
-    _check_resumable(output, manifest)
-    with hold(output, "--resume"), ending(output, manifest):
-        yield
-
-
-def _check_resumable(output: Path, manifest: Mapping[str, Any]) -> None:
-    try:
-        before = json.loads((output / MANIFEST).read_text(encoding="utf-8"))
-        command, status = before["command"], before["status"]
-        changed = [
-            name for name in SETTLED if before[name] != json.loads(json.dumps(manifest[name]))
-        ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(
-            f"`--resume` must find a relaxation in `--output`; got {output} without one. Start"
-            " without --resume."
-        ) from error
-    if command != "relax" or status == "finished":
-        raise InputError(
-            f"`--resume` must find a relaxation that has stopped; got {output} with a {status} run"
-            f" of polcalc {command}."
-        )
-    if changed:
-        raise InputError(
-            f"`--resume` must come with the same structures, model and options; other"
-            f" {' and '.join(changed)} now. Repeat the first command line."
-        )
-
-
 def _complete(tasks: Sequence[Task], output: Path, jobs: int) -> list[Row]:
     """Relax what the journal does not hold yet."""
-    rows = _read_journal(output / JOURNAL)
-    done = {row.number for row in rows}
-    left = [task for task in tasks if task.number not in done]
-    write_text(output / JOURNAL, "".join(map(_to_line, rows)))  # without a line that was cut
-    with (output / JOURNAL).open("a", encoding="utf-8") as journal:
-        for row in tracked(_relaxed(left, jobs), "relaxing", len(left)):
-            rows.append(row)
-            journal.write(_to_line(row))
-            journal.flush()
-            sync_file(output / JOURNAL)
+    journal = Journal(output / JOURNAL)
+    rows = _rows_of(journal)
+    left = [task for task in tasks if task.number not in journal]
+    relaxed = map(relax_one, left) if jobs == 1 else in_processes(relax_beside, left, jobs)
+    for row in tracked(relaxed, "relaxing", len(left)):
+        rows.append(row)
+        journal.add(row.number, [asdict(row)])
     return rows
 
 
-def _relaxed(tasks: Sequence[Task], jobs: int) -> Iterator[Row]:
-    if jobs == 1:
-        yield from map(relax_one, tasks)
-        return
-    with process_pool(jobs) as pool:
-        for done in as_completed([pool.submit(_alone, task) for task in tasks]):
-            yield done.result()
-
-
-def _alone(task: Task) -> Row:
+def relax_beside(task: Task) -> Row:
     """Relax one structure in a process of many; which model answers has been said before."""
     torch.set_num_threads(1)
     named = replace(task.chosen, model=task.chosen.model or DEFAULT)
     return relax_one(task._replace(chosen=named))
 
 
-def _to_line(row: Row) -> str:
-    return json.dumps(asdict(row)) + "\n"
-
-
-def _read_journal(path: Path) -> list[Row]:
-    """Read what is done; a line that a kill cut short is not.
+def _rows_of(journal: Journal) -> list[Row]:
+    """Read what is done.
 
     Raises
     ------
-    InputError   another line is damaged
+    InputError   it is damaged
     """
-    if not path.is_file():
-        return []
-    with whole("--resume", path):
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines(keepends=True)
-        rows = [Row(**json.loads(line)) for line in lines if line.endswith("\n")]
+    with whole("--resume", journal.path):
+        rows = [Row(**row) for row in journal.read()]
         steps_csv(rows), table_of(rows)  # which fail where a value is of another kind
         return rows
 

@@ -21,8 +21,9 @@ from typer.testing import CliRunner, Result
 
 from md_runs.cli.app import app
 from md_runs.errors import InputError
+from md_runs.records.journal import Journal
 from md_runs.screen import screen, show
-from md_runs.surfaces.relax_files import JOURNAL, Row, _read_journal, table_of
+from md_runs.surfaces.relax_files import JOURNAL, Row, _rows_of, table_of
 from tests.damage import damage
 from tests.small import write_small_model
 
@@ -133,12 +134,15 @@ def test_what_cannot_be_resumed(folder, change, message):
 def test_a_damaged_journal_is_read_or_refused(tmp_path):
     steps = [[0, -1.0, 1.0], [1, -2.0, 0.001]]
     rows = [Row(n, "water", "H2O", [0, 1, "", ""], steps, True, structure="1\n") for n in range(3)]
-    whole = "".join(json.dumps(asdict(row)) + "\n" for row in rows).encode()
+    written = Journal(tmp_path / "whole")
+    for row in rows:
+        written.add(row.number, [asdict(row)])
+    whole = written.path.read_bytes()
     refused = 0
     for seed in range(60):
         (tmp_path / JOURNAL).write_bytes(damage(whole, np.random.default_rng(seed)))
         try:
-            _read_journal(tmp_path / JOURNAL)
+            _rows_of(Journal(tmp_path / JOURNAL))
         except InputError:
             refused += 1
     assert refused > 10
