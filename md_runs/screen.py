@@ -5,11 +5,22 @@ No text is rendered as markup, for a name may look like it; a word in colour is 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import track
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+    track,
+)
 from rich.table import Table
 
 Item = TypeVar("Item")
@@ -21,6 +32,30 @@ errors = Console(highlight=False, soft_wrap=True, markup=False, emoji=False, std
 def tracked(items: Iterable[Item], work: str, total: int | None = None) -> Iterable[Item]:
     """Go through items with a progress bar on the terminal; of a generator say how many."""
     return track(items, description=work, total=total, console=errors, transient=True)
+
+
+@contextmanager
+def counted(work: str, things: str, total: int, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show how many things are done, how many a second, and when all will be; yield what adds."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Speed(things),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=errors, transient=True) as progress:
+        yield partial(progress.advance, progress.add_task(work, total=total, completed=done))
+
+
+class _Speed(ProgressColumn):
+    def __init__(self, things: str) -> None:
+        super().__init__()
+        self.things = things
+
+    def render(self, task: Task) -> str:
+        """Say how many things a second."""
+        return "" if task.speed is None else f"{task.speed:.3g} {self.things}/s"
 
 
 def show(table: Table) -> None:

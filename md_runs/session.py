@@ -183,11 +183,17 @@ def state_lines(states: Iterable[ElectronicState]) -> list[str]:
 
 def describe(calculator: PolarizedCalculator) -> dict[str, Any]:
     """Collect what the manifest says of the model that runs, after the first evaluation."""
+    return describe_model(calculator) | {
+        "state": None if calculator.state is None else calculator.state._asdict(),
+        "engine": str(calculator.engine),
+    }
+
+
+def describe_model(calculator: PolarizedCalculator) -> dict[str, Any]:
+    """Collect what the manifest says of a model before it runs."""
     parameters, model = calculator.parameters, calculator.model
     return {
         "model": {"name": parameters["model"], "path": str(model.path), "sha256": model.sha256},
-        "state": None if calculator.state is None else calculator.state._asdict(),
-        "engine": str(calculator.engine),
         "device": parameters["device"],
         "dtype": parameters["dtype"],
     }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,11 @@ class Journal:
     def __contains__(self, number: int) -> bool:
         """Whether a job is done."""
         return number in self._places
+
+    @property
+    def numbers(self) -> Set[int]:
+        """Which jobs are done."""
+        return self._places.keys()
 
     def add(self, number: int, rows: Rows) -> None:
         """Note what a job says; the disk has it when this returns."""

@@ -31,13 +31,13 @@ def read_file(path: Path) -> list[Atoms]:
     except (ValueError, OSError) as error:
         raise InputError(f"`STRUCTURE`: {error}") from error
     for atoms in frames:
-        _forget_results(atoms)
+        forget_results(atoms)
     for remark in remarks:
         errors.print(f"warning: {path.name}: {remark}")
     return frames
 
 
-def _forget_results(atoms: Atoms) -> None:
+def forget_results(atoms: Atoms) -> None:
     """Leave energies, forces and moving points of another calculation behind."""
     atoms.calc = None
     set_further(atoms, {})

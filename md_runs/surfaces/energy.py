@@ -194,6 +194,11 @@ def table_of(points: Sequence[Point]) -> Table:
     return table
 
 
+def numbers_of(point: Point) -> dict[str, float]:
+    """Name the numbers of a structure as columns of a table, with their units."""
+    return {_with_unit(name): value for name, value in _values(point).items()}
+
+
 def _columns(points: Sequence[Point]) -> list[str]:
     """Name the columns that any of the structures has, in the order of the results."""
     return list(dict.fromkeys(name for point in points for name in _values(point)))

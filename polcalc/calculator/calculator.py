@@ -339,6 +339,21 @@ class PolarizedCalculator(Further, Calculator):
             self._add_born_charges()
 
     @in_turn
+    def check(self, atoms: Atoms) -> ElectronicState:
+        """Raise and warn as the first calculation of a structure would; return its state.
+
+        Of what was warned before, for another structure, it is warned again.
+
+        Raises
+        ------
+        ValueError   elements, a state or positions that cannot be calculated
+        """
+        self._domain.forget_warnings()
+        resolved = self._resolve(atoms)
+        self._domain.check_geometry(self._structure_of(atoms, resolved))
+        return resolved.state
+
+    @in_turn
     def calculate_many(self, structures: Sequence[Atoms]) -> list[dict[str, Any]]:
         """Calculate independent structures in batches.
 

@@ -81,6 +81,12 @@ class Domain:
         self._pairs: tuple[NDArray[np.int64], NDArray[np.int64], Floats, Floats] | None = None
         self._numbers = b""
 
+    def forget_warnings(self) -> None:
+        """Warn of every sort again."""
+        self._told.clear()
+        self._looked_at.clear()
+        self._last = None
+
     def check_composition(
         self,
         atomic_numbers: NDArray[np.int64],

@@ -8,7 +8,7 @@ plain name; isotopes are masses. What the file says and is not used is named in 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -88,13 +88,7 @@ def _with_remarks(found: Frames, path: Path) -> Reading:
         )
     remarks: dict[str, list[int]] = {}
     for number, (atoms, told) in enumerate(found):
-        told = [
-            *told,
-            *read_state(atoms, f"structure {number} of {path.name}"),
-            *keep_masses(atoms),
-            *_ignored(atoms),
-        ]
-        for remark in told:
+        for remark in finish(atoms, told, f"structure {number} of {path.name}"):
             remarks.setdefault(remark, []).append(number)
     return Reading(
         [atoms for atoms, _ in found],
@@ -102,16 +96,36 @@ def _with_remarks(found: Frames, path: Path) -> Reading:
     )
 
 
+def finish(atoms: Atoms, told: list[str], where: str) -> list[str]:
+    """Read the state and the masses of a structure; return all remarks on it.
+
+    Raises
+    ------
+    ValueError   a state that cannot be, contradictions
+    """
+    return [*told, *read_state(atoms, where), *keep_masses(atoms), *_ignored(atoms)]
+
+
 def _reader(path: Path) -> Callable[[Path], Frames]:
     """Choose who reads a file: by its ending, or by what it holds."""
-    if not path.is_file():
-        raise FileNotFoundError(f"`{path}` must be a file; there is none. Check the name.")
-    ending = Path(path.name.removesuffix(get_compression(path.name)[1] or "")).suffix.lower()
+    ending = ending_of(path)
     if ending in DATABASES:
         return _database
     if ending in XYZ:
         return _xyz
     return _molecules if ending in MOLECULES else _other
+
+
+def ending_of(path: Path) -> str:
+    """Return the ending of a file without that of its compression.
+
+    Raises
+    ------
+    FileNotFoundError   no such file
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"`{path}` must be a file; there is none. Check the name.")
+    return Path(path.name.removesuffix(get_compression(path.name)[1] or "")).suffix.lower()
 
 
 def _xyz(path: Path) -> Frames:
@@ -123,9 +137,12 @@ def _molecules(path: Path) -> Frames:
 
 
 def _database(path: Path) -> Frames:
-    """Read the rows of an ASE database; its key-value pairs become ``info``."""
+    return list(rows_of_database(path))
+
+
+def rows_of_database(path: Path) -> Iterator[tuple[Atoms, list[str]]]:
+    """Go through the rows of an ASE database; their key-value pairs become ``info``."""
     database: Database = connect(path)
-    frames: Frames = []
     for row in database.select():
         atoms = row.toatoms()
         # row.charge would be the sum of initial charges
@@ -140,8 +157,7 @@ def _database(path: Path) -> Frames:
                 for key, value in asked.items()
                 if is_state(key) and key not in atoms.info and isinstance(value, int | float)
             }
-        frames.append((atoms, []))
-    return frames
+        yield atoms, []
 
 
 def _other(path: Path) -> Frames:

@@ -1,0 +1,1 @@
+"""What `polcalc batch` does: a hundred thousand molecules, whatever becomes of one."""

@@ -1,0 +1,201 @@
+"""Compute a great many molecules: in several processes, to the end after any interruption.
+
+Memory holds what is under way, however long the input is. What is done is a line of the journal
+for each chunk; table and geometries are made of it at the end.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Mapping
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
+from itertools import count, islice
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from md_runs import session
+from md_runs.batch.chunks import STRUCTURE, Chunk, compute
+from md_runs.batch.inputs import fingerprint, molecules
+from md_runs.errors import InputError, NotConverged, RunFailed
+from md_runs.records.journal import Journal
+from md_runs.records.manifest import make_manifest
+from md_runs.records.output import check_free
+from md_runs.records.resume import resumable
+from md_runs.screen import counted, screen
+from md_runs.session import ModelOptions
+from potentials.files import replacing
+from potentials.processes import in_processes
+from potentials.shipped import DEFAULT
+
+JOURNAL = "batch.jsonl"
+TABLE, GEOMETRIES = "results.csv", "geometries.extxyz"
+SIDE_BY_SIDE = 32  # energies computed at once; what a kill costs at most, in each process
+LAST = ("warnings", "problem")  # columns
+
+
+def energies(
+    inputs: list[Path],
+    model: str | None = None,
+    charge: int | None = None,
+    multiplicity: int | None = None,
+    device: str = "auto",
+    dtype: str = "float64",
+    engine: str = "auto",
+    jobs: int = 1,
+    output: Path = Path("polcalc-batch"),
+    resume: bool = False,
+) -> None:
+    """Evaluate molecules as they are, into a directory.
+
+    Raises
+    ------
+    InputError     bad input
+    NotConverged   some molecules have no result
+    """
+    chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity)
+    _batch("batch energy", inputs, chosen, None, SIDE_BY_SIDE, jobs, output, resume)
+
+
+def minima(
+    inputs: list[Path],
+    model: str | None = None,
+    optimizer: str = "auto",
+    fmax_eV_per_A: float = 0.01,
+    steps: int = 500,
+    allow_saddle: bool = False,
+    charge: int | None = None,
+    multiplicity: int | None = None,
+    device: str = "auto",
+    dtype: str = "float64",
+    engine: str = "auto",
+    jobs: int = 1,
+    output: Path = Path("polcalc-batch"),
+    resume: bool = False,
+) -> None:
+    """Relax molecules, into a directory.
+
+    Raises
+    ------
+    InputError     bad input
+    NotConverged   some molecules have no result, did not converge, or came to rest on a saddle
+    """
+    chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity)
+    search = {
+        "optimizer": optimizer,
+        "fmax_eV_per_A": fmax_eV_per_A,
+        "steps": steps,
+        "cell": False,
+        "saddles": "keep" if allow_saddle else "leave",
+    }
+    _batch("batch relax", inputs, chosen, search, 1, jobs, output, resume)
+
+
+def _batch(
+    command: str,
+    inputs: list[Path],
+    chosen: ModelOptions,
+    search: Mapping[str, Any] | None,
+    size: int,
+    jobs: int,
+    output: Path,
+    resume: bool,
+) -> None:
+    if not resume:
+        check_free(output)
+    total = sum(1 for _ in molecules(inputs))
+    if not total:
+        raise InputError("`INPUT` must hold molecules; got none. Check the files.")
+    calculator = session.opened(chosen)
+    settled = {"charge": chosen.charge, "multiplicity": chosen.multiplicity, "chunk": size}
+    manifest = make_manifest(
+        command,
+        settled | dict(search or {}),
+        structures=[fingerprint(path) for path in inputs],
+        **session.describe_model(calculator),
+        n_molecules=total,
+    )
+    named = replace(chosen, model=chosen.model or DEFAULT)  # which has been said now
+    threads = torch.get_num_threads() if jobs == 1 else 1
+    with resumable(output, manifest, resume):
+        journal = Journal(output / JOURNAL)
+        n_chunks = -(-total // size)
+        if not journal.numbers <= set(range(n_chunks)):
+            raise InputError(
+                f"`--resume` must find whole files; got {journal.path} with chunks beyond"
+                f" {n_chunks}. Start anew."
+            )
+        chunks = (
+            Chunk(number, found, named, search, threads)
+            for number, found in _chunks(inputs, size)
+            if number not in journal
+        )
+        done = sum(min(size, total - number * size) for number in journal.numbers)
+        _complete(chunks, journal, jobs, total, done)
+        manifest |= _write(journal, output)
+    journal.path.unlink()
+    _say(manifest, total, output)
+
+
+def _chunks(inputs: list[Path], size: int) -> Iterator[tuple[int, list[Any]]]:
+    found = molecules(inputs)
+    for number in count():
+        if not (chunk := list(islice(found, size))):
+            return
+        yield number, chunk
+
+
+def _complete(chunks: Iterator[Chunk], journal: Journal, jobs: int, total: int, done: int) -> None:
+    """Compute what the journal does not hold yet."""
+    computed = map(compute, chunks) if jobs == 1 else in_processes(compute, chunks, jobs)
+    with counted("computing", "molecules", total, done) as advance:
+        try:
+            for number, rows in computed:
+                journal.add(number, rows)
+                advance(len(rows))
+        except BrokenProcessPool as error:
+            raise RunFailed(
+                "a process ended by itself, perhaps for want of memory; what is done is kept. Go"
+                " on with --resume, with fewer --jobs."
+            ) from error
+
+
+def _write(journal: Journal, output: Path) -> dict[str, int]:
+    """Write table and geometries in the order of the input; count what went wrong."""
+    names = dict.fromkeys(name for row in journal.read() for name in row)
+    columns = [name for name in names if name not in (STRUCTURE, *LAST)] + [*LAST]
+    wrong = {"problems": 0, "not_converged": 0, "on_saddle": 0}
+    with (
+        replacing(output / TABLE) as table,
+        replacing(output / GEOMETRIES) as geometries,
+        table.open("w", encoding="utf-8", newline="") as rows,
+        geometries.open("w", encoding="utf-8") as structures,
+    ):
+        writer = csv.writer(rows, lineterminator="\n")
+        writer.writerow(columns)
+        for row in journal.read():
+            writer.writerow([_cell(row.get(name)) for name in columns])
+            structures.write(row.get(STRUCTURE, ""))
+            wrong["problems"] += bool(row.get("problem"))
+            wrong["not_converged"] += row.get("converged") is False
+            wrong["on_saddle"] += row.get("on_saddle") is True
+    return wrong
+
+
+def _cell(value: Any) -> Any:
+    return f"{value:.9f}" if isinstance(value, float) else value
+
+
+def _say(manifest: Mapping[str, Any], total: int, output: Path) -> None:
+    screen.print(f"{total - manifest['problems']} of {total} molecules. Results in {output}")
+    keeps = manifest["options"].get("saddles") == "keep"
+    said = {
+        "have no result": manifest["problems"],
+        "did not converge": manifest["not_converged"],
+        "came to rest on a saddle": 0 if keeps else manifest["on_saddle"],
+    }
+    if any(said.values()):
+        wrong = ", ".join(f"{number} {what}" for what, number in said.items() if number)
+        raise NotConverged(f"of {total} molecules {wrong}; {output / TABLE} says why.")
