@@ -174,13 +174,16 @@ class Cloud {
   struct Found {
     double place[3];
     std::int64_t atom, key;
-    bool home;
   };
 
   void number_elements(const FarStructure& s) {
     elements.assign(s.species, s.species + s.n_atoms);
     std::sort(elements.begin(), elements.end());
     elements.erase(std::unique(elements.begin(), elements.end()), elements.end());
+    numbers_.resize(s.n_atoms);
+    for (std::int64_t n = 0; n < s.n_atoms; ++n)
+      numbers_[n] = std::lower_bound(elements.begin(), elements.end(), s.species[n]) -
+                    elements.begin();
   }
 
   void add_images(std::int64_t N, const Basis& basis, int h, int k, int l, double reach) {
@@ -189,13 +192,15 @@ class Cloud {
     for (int a = 0; a < 3; ++a)
       shift[a] = h * basis.rows[0][a] + k * basis.rows[1][a] + l * basis.rows[2][a];
     for (std::int64_t n = 0; n < N; ++n) {
-      Found f{{}, n, 0, home};
-      bool inside = true;
+      Found f{{}, n, 0};
+      double away2 = 0;  // from the box of the atoms in the cell
       for (int a = 0; a < 3; ++a) {
         f.place[a] = places_[3 * n + a] + shift[a];
-        inside = inside && f.place[a] > low_[a] - reach && f.place[a] < high_[a] + reach;
+        const double away = std::max({0.0, low_[a] - f.place[a], f.place[a] - high_[a]});
+        away2 += away * away;
       }
-      if (home || inside) found_.push_back(f);
+      if (home) f.atom = -1 - n;  // told apart so
+      if (home || away2 < reach * reach) found_.push_back(f);
     }
   }
 
@@ -208,13 +213,13 @@ class Cloud {
                   ? static_cast<int>(std::min<double>(kBinsPerReach[a] * extent / reach, kMostBins[a]))
                   : 1;
       width_[a] = n_[a] > 1 ? extent / n_[a] : std::numeric_limits<double>::max();
+      per_width_[a] = 1 / width_[a];
       n_bins *= n_[a];
     }
     start_.assign(n_bins * elements.size() + 1, 0);
     for (Found& f : found_) {
-      const auto place = std::lower_bound(elements.begin(), elements.end(), s.species[f.atom]);
-      f.key = key(place - elements.begin(), bin(0, f.place[0]), bin(1, f.place[1]),
-                  bin(2, f.place[2]));
+      const std::int64_t atom = f.atom < 0 ? -1 - f.atom : f.atom;
+      f.key = key(numbers_[atom], bin(0, f.place[0]), bin(1, f.place[1]), bin(2, f.place[2]));
       ++start_[f.key + 1];
     }
     for (std::size_t k = 1; k < start_.size(); ++k) start_[k] += start_[k - 1];
@@ -228,14 +233,14 @@ class Cloud {
       x[p] = f.place[0];
       y[p] = f.place[1];
       z[p] = f.place[2];
-      owner[p] = f.atom;
-      if (f.home) itself[f.atom] = p;
+      owner[p] = f.atom < 0 ? -1 - f.atom : f.atom;
+      if (f.atom < 0) itself[owner[p]] = p;
     }
   }
 
   int bin(int a, double place) const {
     if (n_[a] == 1) return 0;
-    const double number = std::floor((place - first_[a]) / width_[a]);
+    const double number = (place - first_[a]) * per_width_[a];
     return number > 0 ? static_cast<int>(std::min<double>(number, n_[a] - 1)) : 0;
   }
   double outside(int a, int number, double place) const {  // how far from a bin
@@ -247,11 +252,12 @@ class Cloud {
     return ((element * n_[0] + i) * n_[1] + k) * n_[2] + l;
   }
 
-  std::vector<double> places_;  // of the atoms, in the cell
+  std::vector<double> places_;         // of the atoms, in the cell
+  std::vector<std::int64_t> numbers_;  // of their elements
   std::vector<Found> found_;
   std::vector<std::int64_t> start_, next_;
   std::vector<Run> runs_;
-  double low_[3], high_[3], first_[3], width_[3];
+  double low_[3], high_[3], first_[3], width_[3], per_width_[3];
   int n_[3];
 };
 
