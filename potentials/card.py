@@ -31,6 +31,8 @@ class Card:
     limits: str = ""  # where it fails, and what to take instead
     elements: list[int] = field(default_factory=list)  # atomic numbers seen in training
     states: list[list[int]] = field(default_factory=list)  # [charge, multiplicity, count]
+    # "-1" -> atomic numbers in structures of this charge; of no charge: not known
+    elements_of_ions: dict[str, list[int]] = field(default_factory=dict)
     # [formula, charge, multiplicity, eV]: states found to be wrong
     known_errors: list[list[Any]] = field(default_factory=list)
     # "C-H" -> Å, symbols sorted
@@ -122,6 +124,11 @@ class Card:
             name
             for name, right in {
                 "elements": all(0 < z < len(chemical_symbols) for z in self.elements),
+                "elements_of_ions": all(
+                    0 < z < len(chemical_symbols)
+                    for zs in self.elements_of_ions.values()
+                    for z in zs
+                ),
                 "states": all(len(row) == 3 for row in self.states),
                 "known_errors": all(
                     len(row) == 4 and all(map(fits, row, (str, int, int, float)))
@@ -159,9 +166,16 @@ def joint_domain(cards: Sequence[Card]) -> dict[str, Any]:
     forces = [card.force_max_eV_per_A for card in cards if card.force_max_eV_per_A is not None]
     atoms = [card.n_atoms_max for card in cards]
     bonded = all(card.longest_bonds_A for card in cards)
+    charges = {charge for card in cards for charge in card.elements_of_ions}
+    told = all(card.elements_of_ions or all(q == 0 for q, *_ in card.states) for card in cards)
     wrong = {tuple(row[:3]): row for card in cards for row in card.training_errors}
     return {
         "elements": sorted({element for card in cards for element in card.elements}),
+        "elements_of_ions": {
+            charge: sorted({z for card in cards for z in card.elements_of_ions.get(charge, ())})
+            for charge in sorted(charges)
+            if told
+        },
         "closest_distances_A": _by_pair(min, [card.closest_distances_A for card in cards]),
         "longest_bonds_A": _by_pair(max, [card.longest_bonds_A for card in cards if bonded]),
         "training_errors": sorted(wrong.values(), key=lambda row: -row[3]),

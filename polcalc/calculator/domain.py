@@ -112,6 +112,8 @@ class Domain:
             )
         for part in parts or (state,):
             self._check_state(part)
+        if not parts:
+            self._check_ion(atomic_numbers, state)
         if (self._known_errors or self._training_errors) and not parts:
             self._check_known_errors(_formula(atomic_numbers), state)
         if periodic and state.charge:
@@ -277,6 +279,16 @@ class Domain:
                 ("alike", tuple(alike)),
                 f"The model ignores the {blind} and gives the same energy to states that it was"
                 f" trained on (charge/multiplicity: {named}). Use a model that tells them apart.",
+            )
+
+    def _check_ion(self, atomic_numbers: NDArray[np.int64], state: ElectronicState) -> None:
+        """Warn where a charge may sit on an element that no ion of it had in training."""
+        known = self.card.elements_of_ions.get(f"{state.charge:+d}")
+        if known and (new := sorted(set(atomic_numbers.tolist()) - set(known))):
+            self._tell(
+                ("ion", state.charge, tuple(new)),
+                f"In training, structures of charge {state.charge:+d} held {_symbols(known)} alone;"
+                f" here there is {_symbols(new)}, too. What the charge does there is a guess.",
             )
 
     def _check_known_errors(self, formula: str, state: ElectronicState) -> None:

@@ -24,6 +24,7 @@ class Statistics(NamedTuple):
     n_structures: int
     elements: list[int]  # atomic numbers
     states: list[list[int]]  # [charge, multiplicity, number of structures]
+    elements_of_ions: dict[str, list[int]]  # charge, as "-1" -> atomic numbers in such structures
     closest_distances_A: dict[str, float]  # "C-H" -> Å
     longest_bonds_A: dict[str, float]  # likewise, of nearest neighbours
     energy_range_eV: list[float]  # per atom, reference energies subtracted
@@ -48,6 +49,7 @@ def statistics(frames: Frames, references: dict[int, float] | None = None) -> St
         n_structures=len(frames),
         elements=np.unique(frames.atomic_numbers).tolist(),
         states=states(frames),
+        elements_of_ions=elements_of_ions(frames),
         closest_distances_A=closest_distances(frames),
         longest_bonds_A=longest_bonds(frames),
         energy_range_eV=[float(remaining.min()), float(remaining.max())],
@@ -62,6 +64,16 @@ def states(frames: Frames) -> list[list[int]]:
     pairs = np.stack([np.rint(frames.total_charge).astype(np.int64), frames.multiplicity], axis=1)
     found, counts = np.unique(pairs, axis=0, return_counts=True)
     return np.column_stack([found, counts]).tolist()  # type: ignore[no-any-return]
+
+
+def elements_of_ions(frames: Frames) -> dict[str, list[int]]:
+    """List the elements in structures of each charge but 0: ``{"-1": [1, 6, 8], …}``."""
+    charges = np.rint(frames.total_charge).astype(np.int64)
+    of_atom = np.repeat(charges, frames.n_atoms)
+    return {
+        f"{charge:+d}": np.unique(frames.atomic_numbers[of_atom == charge]).tolist()
+        for charge in np.unique(charges[charges != 0])
+    }
 
 
 def fit_reference_energies(frames: Frames) -> dict[int, float]:

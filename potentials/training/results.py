@@ -96,6 +96,7 @@ def _card(
         limits=config.limits,
         elements=known.elements,
         states=known.states,
+        elements_of_ions=known.elements_of_ions,
         closest_distances_A=known.closest_distances_A,
         longest_bonds_A=known.longest_bonds_A,
         training_errors=_wrong_species(training, labelled),

@@ -12,6 +12,7 @@ from ase.build import molecule
 
 from polcalc import PolarizedCalculator
 from potentials.build import build
+from potentials.card import joint_domain
 from potentials.checkpoint import Card, load, save
 from potentials.datasets.checks.pair_distances import longest_bonds
 from tests.datasets.structures import waters
@@ -68,6 +69,23 @@ def test_bonds_that_are_longer_than_any_seen(tmp_path) -> None:  # type: ignore[
     assert not said(Atoms("H2", [[0, 0, 0], [0, 0, 6.0]]))  # two pieces
     (text,) = said(Atoms("H2", [[0, 0, 0], [0, 0, 1.6]]))
     assert "Atoms 0 and 1 (H-H) are 1.60 Å apart" in text and "reach 1.00 Å" in text
+
+
+def test_a_charge_beside_elements_that_no_ion_of_it_had(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    card = Card(elements=[1, 8], states=[[0, 1, 9], [1, 2, 9]], elements_of_ions={"+1": [1]})
+    said = "structures of charge +1 held H alone; here there is O, too"
+    assert len([m for m in told(tmp_path, card, ["total_charge"], charge=1) if said in m]) == 1
+    assert not [m for m in told(tmp_path, card, ["total_charge"], charge=0) if "held" in m]
+
+
+def test_elements_of_ions_of_several_cards() -> None:
+    neutral, cations = Card(states=[[0, 1, 3]]), Card(elements_of_ions={"+1": [1, 6]})
+    anions, silent = Card(elements_of_ions={"-1": [8], "+1": [7]}), Card(states=[[1, 2, 4]])
+    assert joint_domain([neutral, cations, anions])["elements_of_ions"] == {
+        "+1": [1, 6, 7],
+        "-1": [8],
+    }
+    assert joint_domain([cations, silent])["elements_of_ions"] == {}
 
 
 def test_species_that_training_left_wrong(tmp_path) -> None:  # type: ignore[no-untyped-def]
