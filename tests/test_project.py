@@ -73,6 +73,7 @@ OPTIONAL = {
     "rdkit",
     "tblite",
     "pyscf",
+    "pyarrow",
     "MDAnalysis",
     "torchmdnet",
     "yaml",

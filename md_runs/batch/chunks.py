@@ -12,12 +12,14 @@ import torch
 
 from md_runs import session
 from md_runs.batch.inputs import Molecule, Smiles, read
-from md_runs.records.structures import to_extxyz
+from md_runs.records.structures import OF_THE_WHOLE, to_extxyz
 from md_runs.session import Frame, ModelOptions
 from md_runs.surfaces.energy import Point, numbers_of, with_results
 from md_runs.surfaces.relax_files import Task, relax_one
 from polcalc import PolarizedCalculator
+from polcalc.calculator.calculator import results_of
 from polcalc.calculator.electrons import ElectronicState
+from potentials.quantities import Evaluation
 
 STRUCTURE = "structure"  # of a row: extxyz, not in the table
 PREFIX = 12  # hexadecimal digits of a model's SHA-256 that name it
@@ -110,13 +112,15 @@ def _told(row: Row) -> Iterator[None]:
 
 def _evaluate(ready: Sequence[Ready], calculator: PolarizedCalculator) -> None:
     """Evaluate molecules side by side; one by one where that fails."""
-    together: list[dict[str, Any]] = []
+    together: list[Evaluation] = []
     if len(ready) > 1:
         with suppress(Exception):  # of one of them, which will say it again
-            together = calculator.calculate_many([each.frame.atoms for each in ready])
+            together = calculator.evaluate_many([each.frame.atoms for each in ready])
     for number, (frame, state, row) in enumerate(ready):
         with _told(row):
-            results = together[number] if together else calculator.calculate_many([frame.atoms])[0]
+            said = together[number] if together else calculator.evaluate_many([frame.atoms])[0]
+            whole = {n: x for n in OF_THE_WHOLE if (x := getattr(said, n)) is not None}
+            results = results_of(said) | whole
             if not np.isfinite(results["energy"]):
                 raise ValueError("its energy is not a finite number")
             point = Point(frame, state, results)

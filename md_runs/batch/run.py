@@ -6,7 +6,6 @@ for each chunk; table and geometries are made of it at the end.
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
@@ -19,6 +18,7 @@ import torch
 from md_runs import session
 from md_runs.batch.chunks import STRUCTURE, Chunk, compute
 from md_runs.batch.inputs import fingerprint, molecules
+from md_runs.batch.table import check_parquet, columns_of, write_csv, write_parquet
 from md_runs.errors import InputError, NotConverged, RunFailed
 from md_runs.records.journal import Journal
 from md_runs.records.manifest import make_manifest
@@ -31,9 +31,8 @@ from potentials.processes import in_processes
 from potentials.shipped import DEFAULT
 
 JOURNAL = "batch.jsonl"
-TABLE, GEOMETRIES = "results.csv", "geometries.extxyz"
+TABLE, PARQUET, GEOMETRIES = "results.csv", "results.parquet", "geometries.extxyz"
 SIDE_BY_SIDE = 32  # energies computed at once; what a kill costs at most, in each process
-LAST = ("warnings", "problem")  # columns
 
 
 def energies(
@@ -47,6 +46,7 @@ def energies(
     jobs: int = 1,
     output: Path = Path("polcalc-batch"),
     resume: bool = False,
+    parquet: bool = False,
 ) -> None:
     """Evaluate molecules as they are, into a directory.
 
@@ -56,7 +56,7 @@ def energies(
     NotConverged   some molecules have no result
     """
     chosen = ModelOptions(model, device, dtype, engine, charge, multiplicity)
-    _batch("batch energy", inputs, chosen, None, SIDE_BY_SIDE, jobs, output, resume)
+    _batch("batch energy", inputs, chosen, None, SIDE_BY_SIDE, jobs, output, resume, parquet)
 
 
 def minima(
@@ -74,6 +74,7 @@ def minima(
     jobs: int = 1,
     output: Path = Path("polcalc-batch"),
     resume: bool = False,
+    parquet: bool = False,
 ) -> None:
     """Relax molecules, into a directory.
 
@@ -90,7 +91,7 @@ def minima(
         "cell": False,
         "saddles": "keep" if allow_saddle else "leave",
     }
-    _batch("batch relax", inputs, chosen, search, 1, jobs, output, resume)
+    _batch("batch relax", inputs, chosen, search, 1, jobs, output, resume, parquet)
 
 
 def _batch(
@@ -102,7 +103,10 @@ def _batch(
     jobs: int,
     output: Path,
     resume: bool,
+    parquet: bool,
 ) -> None:
+    if parquet:
+        check_parquet()
     if not resume:
         check_free(output)
     total = sum(1 for _ in molecules(inputs))
@@ -134,7 +138,7 @@ def _batch(
         )
         done = sum(min(size, total - number * size) for number in journal.numbers)
         _complete(chunks, journal, jobs, total, done)
-        manifest |= _write(journal, output)
+        manifest |= _write(journal, output, parquet)
     journal.path.unlink()
     _say(manifest, total, output)
 
@@ -162,30 +166,23 @@ def _complete(chunks: Iterator[Chunk], journal: Journal, jobs: int, total: int, 
             ) from error
 
 
-def _write(journal: Journal, output: Path) -> dict[str, int]:
+def _write(journal: Journal, output: Path, parquet: bool) -> dict[str, int]:
     """Write table and geometries in the order of the input; count what went wrong."""
-    names = dict.fromkeys(name for row in journal.read() for name in row)
-    columns = [name for name in names if name not in (STRUCTURE, *LAST)] + [*LAST]
+    columns = columns_of(journal.read(), STRUCTURE)
+    write_csv(output / TABLE, columns, journal.read())
+    if parquet:
+        write_parquet(output / PARQUET, columns, journal.read())
     wrong = {"problems": 0, "not_converged": 0, "on_saddle": 0}
     with (
-        replacing(output / TABLE) as table,
-        replacing(output / GEOMETRIES) as geometries,
-        table.open("w", encoding="utf-8", newline="") as rows,
-        geometries.open("w", encoding="utf-8") as structures,
+        replacing(output / GEOMETRIES) as temporary,
+        temporary.open("w", encoding="utf-8") as structures,
     ):
-        writer = csv.writer(rows, lineterminator="\n")
-        writer.writerow(columns)
         for row in journal.read():
-            writer.writerow([_cell(row.get(name)) for name in columns])
             structures.write(row.get(STRUCTURE, ""))
             wrong["problems"] += bool(row.get("problem"))
             wrong["not_converged"] += row.get("converged") is False
             wrong["on_saddle"] += row.get("on_saddle") is True
     return wrong
-
-
-def _cell(value: Any) -> Any:
-    return f"{value:.9f}" if isinstance(value, float) else value
 
 
 def _say(manifest: Mapping[str, Any], total: int, output: Path) -> None:

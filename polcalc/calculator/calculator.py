@@ -331,7 +331,7 @@ class PolarizedCalculator(Further, Calculator):
         structure = self._structure(atoms, fingerprint)
         self._domain.check_geometry(structure)
         evaluation = self._engines.evaluate(structure)
-        self.results = _results(evaluation)
+        self.results = results_of(evaluation)
         self._evaluation = evaluation
         self._fingerprint = fingerprint
         self._info = {key: atoms.info[key] for key in READ_KEYS if key in atoms.info}
@@ -361,12 +361,20 @@ class PolarizedCalculator(Further, Calculator):
         -------
         results of each, as in `Calculator.results`; those of this calculator are left alone
         """
+        return [results_of(evaluation) for evaluation in self.evaluate_many(structures)]
+
+    @in_turn
+    def evaluate_many(self, structures: Sequence[Atoms]) -> list[Evaluation]:
+        """Calculate independent structures in batches; all that is predicted of each.
+
+        What was calculated last by this calculator is left alone.
+        """
         prepared = []
         for atoms in structures:
             structure = self._structure_of(atoms, self._resolve(atoms))
             self._domain.check_geometry(structure)
             prepared.append(structure)
-        return [_results(evaluation) for evaluation in self._engines.evaluate_many(prepared)]
+        return self._engines.evaluate_many(prepared)
 
     @in_turn
     def get_hessian(self, atoms: Atoms, moving: Sequence[int] | None = None) -> np.ndarray:
@@ -599,7 +607,7 @@ def _fragments(
     return fragments_module.read_fragments(given)
 
 
-def _results(evaluation: Evaluation) -> dict[str, Any]:
+def results_of(evaluation: Evaluation) -> dict[str, Any]:
     """Name the quantities of an evaluation as ASE does, in its conventions."""
     results = {
         ase: value

@@ -21,6 +21,7 @@ from md_runs.batch.inputs import molecules
 from md_runs.batch.run import JOURNAL
 from md_runs.cli.app import app
 from polcalc import PolarizedCalculator
+from tests.polar import write_polar_model
 from tests.small import write_small_model
 
 LOOSE = "--model m.pt --fmax-eV-per-A 50 --allow-saddle"
@@ -117,6 +118,31 @@ def test_relaxations_are_those_of_polcalc_relax(folder):
     rows = rows_of(folder / "two")
     assert [row["steps"] for row in rows] == ["3"] * 3
     assert {row["converged"] for row in rows} == {"False"}
+
+
+def test_parquet_holds_the_same_table_with_types(folder):
+    parquet = pytest.importorskip("pyarrow.parquet")
+    write("H2O.xyz", molecule("H2O"))
+    write("HCl.xyz", molecule("HCl"))
+    assert run("batch energy HCl.xyz H2O.xyz --model m.pt --output out --parquet").exit_code == 1
+    rows, typed = rows_of(folder / "out"), parquet.read_table("out/results.parquet").to_pylist()
+    assert list(typed[0]) == list(rows[0])
+    assert typed[1]["energy_eV"] == pytest.approx(float(rows[1]["energy_eV"]), abs=1e-8)
+    assert typed[0]["energy_eV"] is None and typed[0]["problem"] == rows[0]["problem"]
+    assert (typed[1]["charge"], typed[1]["name"]) == (0, "H2O.xyz")
+
+
+def test_polarizabilities_are_those_of_polcalc_energy(folder):
+    """And all else that a model says: the two tables have the same numbers."""
+    write_polar_model(folder / "polar.pt")
+    write("many.extxyz", [molecule("H2O"), molecule("CO2")])
+    for command, name in (("energy", "one"), ("batch energy", "two")):
+        assert run(f"{command} many.extxyz --model polar.pt --output {name}").exit_code == 0
+    alone = list(csv.DictReader(Path("one/energy.csv").read_text().splitlines()))
+    for row, batch in zip(alone, rows_of(folder / "two"), strict=True):
+        numbers = {name: float(x) for name, x in row.items() if "_" in name and "." in x}
+        assert "polarizability_A3" in numbers
+        assert {name: float(batch[name]) for name in numbers} == pytest.approx(numbers, abs=1e-6)
 
 
 @pytest.mark.parametrize(("sort", "jobs"), [("energy", 2), ("relax --steps 4", 1)])

@@ -31,6 +31,14 @@ Jobs = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the batch in --output, asked for the same.")
 ]
+Parquet = Annotated[
+    bool,
+    typer.Option(
+        "--parquet",
+        help="Write results.parquet too (pip install 'polcalc[parquet]').",
+        rich_help_panel=opt.FILES,
+    ),
+]
 
 
 @app.command("energy", cls=Command)
@@ -46,6 +54,7 @@ def energy(
     jobs: Jobs = 1,
     output: opt.Output = Path("polcalc-batch"),
     resume: Resume = False,
+    parquet: Parquet = False,
 ) -> None:
     """Evaluate molecules as they are.
 
@@ -71,6 +80,7 @@ def relax(
     jobs: Jobs = 1,
     output: opt.Output = Path("polcalc-batch"),
     resume: Resume = False,
+    parquet: Parquet = False,
 ) -> None:
     """Relax molecules; of SMILES from the lowest of some conformers of RDKit.
 
