@@ -120,3 +120,24 @@ def test_processes_that_begin_do_not_hear_ctrl_c_themselves(tmp_path: Path) -> N
         assert process.stderr.read().splitlines() == [
             "interrupted: the files hold everything up to here"
         ]
+
+
+AT_THE_END = """
+import atexit, sys
+import md_runs.cli.app as app
+from md_runs.cli.__main__ import main
+atexit.register(print, "tidied up")
+app.main = lambda: sys.exit(int(sys.argv[1]))
+main()
+"""
+
+
+@pytest.mark.parametrize(("code", "said"), [(130, ""), (1, "tidied up\n")])
+def test_an_interrupted_command_does_not_wait_for_libraries_to_tidy_up(
+    code: int, said: str
+) -> None:
+    """That of torch takes two seconds after a pool."""
+    done = subprocess.run(
+        [sys.executable, "-c", AT_THE_END, str(code)], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (code, said)
