@@ -6,7 +6,9 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
+from itertools import islice
 from multiprocessing import active_children, get_context, parent_process
 from threading import Thread
 from typing import TypeVar
@@ -44,21 +46,65 @@ def process_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def in_processes(
-    work: Callable[[Task], Result], tasks: Iterable[Task], processes: int
+    work: Callable[[Task], Result],
+    tasks: Iterable[Task],
+    processes: int,
+    lost: Callable[[Task], Result],
 ) -> Iterator[Result]:
-    """Do tasks in processes, yield results as they come; of the tasks a few are taken at a time."""
-    with process_pool(processes) as pool:
-        running: set[Future[Result]] = set()
-        for task in tasks:
-            running.add(pool.submit(work, task))
-            if len(running) >= AHEAD * processes:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                for future in done:
-                    yield future.result()
-        while running:
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                yield future.result()
+    """Do tasks in processes, yield results as they come; of the tasks a few are taken at a time.
+
+    Where a process ends by itself, killed or crashed, what was under way is done again, each task
+    in a process of its own.
+
+    Parameters
+    ----------
+    lost : Callable   says what becomes of a task whose own process ended, too
+
+    Raises
+    ------
+    BrokenProcessPool   no process can begin
+    """
+    source = enumerate(tasks)
+    held: dict[int, Task] = {}  # taken, not answered
+    while True:
+        try:
+            with process_pool(processes) as pool:
+                yield from _in_pool(pool, work, source, held, AHEAD * processes)
+            return
+        except BrokenProcessPool:
+            if not held:  # no process can begin
+                raise
+            for number in list(held):
+                yield alone(work, held.pop(number), lost)
+
+
+def alone(work: Callable[[Task], Result], task: Task, lost: Callable[[Task], Result]) -> Result:
+    """Do a task in a process of its own; where that ends by itself, say what becomes of it."""
+    try:
+        with process_pool(1) as pool:
+            return pool.submit(work, task).result()
+    except BrokenProcessPool:
+        return lost(task)
+
+
+def _in_pool(
+    pool: ProcessPoolExecutor,
+    work: Callable[[Task], Result],
+    source: Iterator[tuple[int, Task]],
+    held: dict[int, Task],
+    most: int,
+) -> Iterator[Result]:
+    futures: dict[Future[Result], int] = {}
+    while True:
+        for number, task in islice(source, most - len(futures)):
+            held[number] = task
+            futures[pool.submit(work, task)] = number
+        if not futures:
+            return
+        for future in wait(futures, return_when=FIRST_COMPLETED).done:
+            result = future.result()
+            del held[futures.pop(future)]
+            yield result
 
 
 def _end_with_parent() -> None:

@@ -15,10 +15,11 @@ from md_runs.batch.inputs import Molecule, Smiles, read
 from md_runs.records.structures import OF_THE_WHOLE, to_extxyz
 from md_runs.session import Frame, ModelOptions
 from md_runs.surfaces.energy import Point, numbers_of, with_results
-from md_runs.surfaces.relax_files import Task, relax_one
+from md_runs.surfaces.relax_files import ENDED, Task, relax_one
 from polcalc import PolarizedCalculator
 from polcalc.calculator.calculator import results_of
 from polcalc.calculator.electrons import ElectronicState
+from potentials.processes import alone
 from potentials.quantities import Evaluation
 
 STRUCTURE = "structure"  # of a row: extxyz, not in the table
@@ -74,6 +75,17 @@ def compute(chunk: Chunk) -> Done:
     for row in rows:
         row["warnings"] = "; ".join(row["warnings"])
     return Done(chunk.number, rows)
+
+
+def lost(chunk: Chunk) -> Done:
+    """Find the molecule that ends its process: compute the others."""
+    middle = len(chunk.molecules) // 2
+    if not middle:
+        row = _row(chunk.molecules[0], session.opened(chunk.chosen))
+        return Done(chunk.number, [row | {"warnings": "", "problem": ENDED}])
+    halves = (chunk.molecules[:middle], chunk.molecules[middle:])
+    done = [alone(compute, chunk._replace(molecules=half), lost) for half in halves]
+    return Done(chunk.number, [row for half in done for row in half.rows])
 
 
 def _row(molecule: Molecule, calculator: PolarizedCalculator) -> Row:

@@ -7,7 +7,6 @@ for each chunk; table and geometries are made of it at the end.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from itertools import count, islice
 from pathlib import Path
@@ -16,10 +15,10 @@ from typing import Any
 import torch
 
 from md_runs import session
-from md_runs.batch.chunks import STRUCTURE, Chunk, compute
+from md_runs.batch.chunks import STRUCTURE, Chunk, compute, lost
 from md_runs.batch.inputs import fingerprint, molecules
 from md_runs.batch.table import check_parquet, columns_of, write_csv, write_parquet
-from md_runs.errors import InputError, NotConverged, RunFailed
+from md_runs.errors import InputError, NotConverged
 from md_runs.records.journal import Journal
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import check_free
@@ -153,17 +152,11 @@ def _chunks(inputs: list[Path], size: int) -> Iterator[tuple[int, list[Any]]]:
 
 def _complete(chunks: Iterator[Chunk], journal: Journal, jobs: int, total: int, done: int) -> None:
     """Compute what the journal does not hold yet."""
-    computed = map(compute, chunks) if jobs == 1 else in_processes(compute, chunks, jobs)
+    computed = map(compute, chunks) if jobs == 1 else in_processes(compute, chunks, jobs, lost)
     with counted("computing", "molecules", total, done) as advance:
-        try:
-            for number, rows in computed:
-                journal.add(number, rows)
-                advance(len(rows))
-        except BrokenProcessPool as error:
-            raise RunFailed(
-                "a process ended by itself, perhaps for want of memory; what is done is kept. Go"
-                " on with --resume, with fewer --jobs."
-            ) from error
+        for number, rows in computed:
+            journal.add(number, rows)
+            advance(len(rows))
 
 
 def _write(journal: Journal, output: Path, parquet: bool) -> dict[str, int]:

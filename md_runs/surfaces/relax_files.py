@@ -43,6 +43,7 @@ from potentials.processes import in_processes
 from potentials.shipped import DEFAULT
 
 JOURNAL = "relax.jsonl"
+ENDED = "its process ended by itself, twice, perhaps for want of memory"
 SHOWN = 60  # structures listed one by one at most
 
 
@@ -273,7 +274,7 @@ def _complete(tasks: Sequence[Task], output: Path, jobs: int) -> list[Row]:
     journal = Journal(output / JOURNAL)
     rows = _rows_of(journal)
     left = [task for task in tasks if task.number not in journal]
-    relaxed = map(relax_one, left) if jobs == 1 else in_processes(relax_beside, left, jobs)
+    relaxed = map(relax_one, left) if jobs == 1 else in_processes(relax_beside, left, jobs, _lost)
     for row in tracked(relaxed, "relaxing", len(left)):
         rows.append(row)
         journal.add(row.number, [asdict(row)])
@@ -285,6 +286,11 @@ def relax_beside(task: Task) -> Row:
     torch.set_num_threads(1)
     named = replace(task.chosen, model=task.chosen.model or DEFAULT)
     return relax_one(task._replace(chosen=named))
+
+
+def _lost(task: Task) -> Row:
+    name, atoms = task.frame
+    return Row(task.number, name, atoms.get_chemical_formula(), problem=ENDED)
 
 
 def _rows_of(journal: Journal) -> list[Row]:

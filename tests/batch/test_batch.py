@@ -177,6 +177,30 @@ def test_kills_lose_nothing(folder, sort, jobs):
     ).read_bytes()
 
 
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="children are told by /proc")
+def test_a_killed_worker_costs_nothing(folder):
+    write("many.extxyz", rattled(400))
+    words = ["batch", "energy", "many.extxyz", "--model", "m.pt", "--jobs", "2", "--output", "out"]
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-m", "md_runs.cli.app", *words]
+    with subprocess.Popen(command, env=environment) as process:
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+        journal = Path("out", JOURNAL)
+        deadline = time.monotonic() + 120
+        while time.monotonic() < deadline and not (journal.is_file() and journal.read_text()):
+            time.sleep(0.001)
+        workers = [
+            int(pid)
+            for pid in children.read_text().split()
+            if b"spawn_main" in Path(f"/proc/{pid}/cmdline").read_bytes()
+        ]
+        os.kill(workers[0], signal.SIGKILL)
+        assert process.wait(240) == 0
+    rows = rows_of(folder / "out")
+    assert [row["name"] for row in rows] == [f"molecule {n}" for n in range(400)]
+    assert not any(row["problem"] for row in rows)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from md_runs.errors import clear_endings
-from potentials.processes import process_pool
+from potentials.processes import in_processes, process_pool
 
 REPOSITORY = Path(__file__).parents[2]
 
@@ -57,3 +59,25 @@ def start(port: int) -> None:
     with clear_endings(), process_pool(1) as pool:
         for task in [pool.submit(connect_and_wait, port) for _ in range(3)]:
             task.result()
+
+
+def square(number: int) -> int:
+    """End the process at some numbers, as a crash would."""
+    if number in (3, 7):
+        os._exit(9)
+    return number**2
+
+
+def test_a_task_that_ends_its_process_costs_no_other_task() -> None:
+    taken = []
+
+    def tasks() -> Iterator[int]:
+        for number in range(12):
+            taken.append(number)
+            yield number
+
+    results = in_processes(square, tasks(), 2, lost=lambda number: -number)
+    first = next(results)
+    assert len(taken) <= 8  # a few at a time
+    expected = [-n if n in (3, 7) else n**2 for n in range(12)]
+    assert sorted([first, *results]) == sorted(expected)
