@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 TRAINED = Path(__file__).parent / "trained"
-DEFAULT = "organic-xtb"  # the model of those who ask for none
+DEFAULT = "organic"  # the model of those who ask for none
 
 
 def available() -> list[str]:

@@ -1,6 +1,6 @@
 """How good is the default model? Public reference energies, labels it never saw, dynamics, speed.
 
-    python -m benchmarks.science.organic --model organic-xtb --model runs/new/model.pt
+    python -m benchmarks.science.organic --model organic --model runs/new/model.pt
 
 GFN2-xTB, the teacher and all models are asked the same questions; the last model is held against
 the gates. What does not change is kept in `--store`: once GFN2-xTB and the teacher have answered, a

@@ -127,5 +127,5 @@ max_epochs = 200
 gradients = "native"            # compiled, TensorNet on a CPU; "autograd" for everything
 # validate_every_epochs = 5
 # checkpoint_every_min = 1.0
-# start = "organic-xtb"         # model to start from, a file or a name
+# start = "organic"         # model to start from, a file or a name
 """

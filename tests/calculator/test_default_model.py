@@ -1,4 +1,4 @@
-"""Who names no model gets organic-xtb and is told so; where it is not shipped, that is said."""
+"""Who names no model gets organic and is told so; where it is not shipped, that is said."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def test_a_named_model_is_not_announced(shipped: Path, caplog: pytest.LogCapture
 def test_where_it_is_not_shipped(shipped: Path) -> None:
     with pytest.raises(
         FileNotFoundError,
-        match=r"`model` must be given: organic-xtb, the default, is not shipped in this version",
+        match=r"`model` must be given: organic, the default, is not shipped in this version",
     ):
         PolarizedCalculator()
 
@@ -81,6 +81,6 @@ def test_commands_take_it(shipped: Path, tmp_path: Path, caplog: pytest.LogCaptu
     ship(shipped)
     done = CliRunner().invoke(app, [*arguments, str(tmp_path / "b")])
     assert done.exit_code == 0, done.output
-    assert "organic-xtb" in caplog.text and '"name": "organic-xtb"' in (
+    assert "organic" in caplog.text and '"name": "organic"' in (
         tmp_path / "b" / "manifest.json"
     ).read_text(encoding="utf-8")

@@ -34,7 +34,7 @@ def test_a_place_that_cannot_be_written_to_is_refused(name: str, tmp_path: Path)
         *("labels carbenes", "labels toy-charge A", "labels open-shells", "labels molecules"),
         *("labels clusters", "labels molecule water.xyz", "data fetch rmd17", "analyse none"),
         *("relax water.xyz", "neb water.xyz water.xyz", "vib water.xyz", "md water.xyz"),
-        *("energy water.xyz", "states water.xyz", "encodings organic-xtb", "train none.toml"),
+        *("energy water.xyz", "states water.xyz", "encodings organic", "train none.toml"),
     ],
 )
 def test_commands_look_at_their_output_before_they_compute(
