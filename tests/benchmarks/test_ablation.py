@@ -176,6 +176,9 @@ def test_a_comparison_may_have_its_own_budget(tmp_path, budget, schedule):
     assert (run.config.schedule.max_epochs, run.config.schedule.time_budget_min) == schedule
 
 
+CONSTANTS = {"state_energies": {"energies_eV": [[0, 1, 0.5]]}}
+
+
 @pytest.mark.parametrize("path", TABLES, ids=lambda path: path.stem)
 def test_the_committed_tables_describe_potentials_that_can_be_built(path):
     experiment = read_experiment(path)
@@ -185,7 +188,7 @@ def test_the_committed_tables_describe_potentials_that_can_be_built(path):
     missing = set() if find_spec("e3nn") else {"equiformer"}
     for spec in specs.values():
         if spec["architecture"]["name"] in set(ARCHITECTURES) - missing:
-            build(_complete(spec, 1.0, {8: -2000.0}, {(0, 1): 0.5}, toy.waters(2)))
+            build(_complete(spec, 1.0, {8: -2000.0}, CONSTANTS, toy.waters(2)))
 
 
 def test_the_experiments_are_found():
