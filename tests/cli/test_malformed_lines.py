@@ -83,7 +83,6 @@ OTHERS = [
     "relax [/x].xyz --model m.pt",
     f"relax {LONG}.xyz --model m.pt",
     "energy chloromethane.xyz --model m.pt",
-    "info",
     "info nothing",
     "info noise.xyz",
     "info used",

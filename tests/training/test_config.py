@@ -19,8 +19,9 @@ SHIPPED = sorted(TRAINED.glob("*/recipe/*.toml"))
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda p: str(p.relative_to(TRAINED)))
 def test_shipped_configurations_describe_potentials(path):
     config = read_config(path)
-    elements, states = {1: -13.0, 6: -1000.0, 8: -2000.0}, {(1, 2): 10.0}
-    build(_complete(config.potential, 1.0, elements, states, toy.waters(2)))
+    elements = {1: -13.0, 6: -1000.0, 8: -2000.0}
+    constants = {"state_energies": {"energies_eV": [[1, 2, 10.0]]}}
+    build(_complete(config.potential, 1.0, elements, constants, toy.waters(2)))
 
 
 def test_every_shipped_model_has_a_recipe_of_its_name():
