@@ -46,6 +46,8 @@ class Card:
     energy_range_eV: list[float] = field(default_factory=list)
     force_max_eV_per_A: float | None = None
     n_atoms_max: int | None = None  # of the largest structure; None: not known
+    # "+1/2", charge and multiplicity -> atoms of the largest structure in it; empty: not known
+    largest_of_states: dict[str, int] = field(default_factory=dict)
     periodic: bool | None = None  # whether any structure was periodic; None: not known
     units: dict[str, str] = field(
         default_factory=lambda: {"energy": "eV", "length": "Å", "forces": "eV/Å", "charge": "e"}
@@ -130,6 +132,7 @@ class Card:
                     for z in zs
                 ),
                 "states": all(len(row) == 3 for row in self.states),
+                "largest_of_states": all(n > 0 for n in self.largest_of_states.values()),
                 "known_errors": all(
                     len(row) == 4 and all(map(fits, row, (str, int, int, float)))
                     for row in self.known_errors
@@ -182,6 +185,11 @@ def joint_domain(cards: Sequence[Card]) -> dict[str, Any]:
         "energy_range_eV": [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [],
         "force_max_eV_per_A": max(forces, default=None),
         "n_atoms_max": None if None in atoms else max(n for n in atoms if n is not None),
+        "largest_of_states": {
+            state: max(card.largest_of_states.get(state, 0) for card in cards)
+            for state in sorted({state for card in cards for state in card.largest_of_states})
+            if all(card.largest_of_states for card in cards)
+        },
         "periodic": None
         if any(c.periodic is None for c in cards)
         else any(c.periodic for c in cards),

@@ -67,7 +67,7 @@ class Domain:
         }
         self._neighbors = NeighborList(float(self._closest.max()) + 1e-3, skin=0.5)
         self._told: set[object] = set()
-        self._looked_at: set[bytes] = set()  # compositions
+        self._looked_at: set[tuple[bytes, int, int]] = set()  # compositions, in their states
         self._cutoff = potential.cutoff
         self._terms = {term.name for term in potential.terms}
         # groups that know their own charges are no guess
@@ -197,8 +197,11 @@ class Domain:
             raise ValueError(
                 f"`cell` must be finite; got {structure.cell.tolist()} Å. Check the structure."
             )
-        if (composition := structure.atomic_numbers.tobytes()) not in self._looked_at:
-            self._looked_at.add(composition)
+        composition = structure.atomic_numbers.tobytes()
+        if (looked_at := (composition, structure.charge, structure.multiplicity)) not in (
+            self._looked_at
+        ):
+            self._looked_at.add(looked_at)
             for kind, text in remarks(self.card, self._cutoff, self._terms, structure):
                 if kind not in self._unsaid:
                     self._tell(kind, text)

@@ -1,7 +1,8 @@
 """How far a structure is from those that a model was trained on, beyond elements and contacts.
 
-Size, periodicity, what its card forbids, parts that do not see each other, ions side by side.
-Looked at once for each composition; each remark is a warning of its own.
+Size, also in its state, periodicity, what its card forbids, parts that do not see each other, ions
+side by side.
+Looked at once for each composition and state; each remark is a warning of its own.
 """
 
 from __future__ import annotations
@@ -38,6 +39,14 @@ def remarks(
     n_atoms = len(structure.atomic_numbers)
     if (limit := largest(card)) is not None and n_atoms > limit[0]:
         yield "size", f"The structure has {n_atoms} atoms; {limit[1]}. Energies may be off by eV."
+    state = f"{structure.charge:+d}/{structure.multiplicity}"
+    if (known := card.largest_of_states.get(state, n_atoms)) < n_atoms:
+        yield (
+            f"state {state}",
+            f"The structure has {n_atoms} atoms with charge {structure.charge:+d} and"
+            f" multiplicity {structure.multiplicity}; the largest of that state in the training"
+            f" data has {known}. Energies, and differences from other states, may be off by eV.",
+        )
     periodic = bool(structure.pbc.any())
     if periodic and (card.periodic is False or (card.periodic is None and card.dataset)):
         known = "never saw" if card.periodic is False else "is not known to have seen"

@@ -30,6 +30,7 @@ class Statistics(NamedTuple):
     energy_range_eV: list[float]  # per atom, reference energies subtracted
     force_max_eV_per_A: float | None  # longest force vector
     n_atoms_max: int  # of the largest structure
+    largest_of_states: dict[str, int]  # "+1/2", charge and multiplicity -> likewise
     periodic: bool  # whether any structure is
 
 
@@ -55,6 +56,7 @@ def statistics(frames: Frames, references: dict[int, float] | None = None) -> St
         energy_range_eV=[float(remaining.min()), float(remaining.max())],
         force_max_eV_per_A=None if forces is None else float(np.linalg.norm(forces, axis=1).max()),
         n_atoms_max=int(frames.n_atoms.max()),
+        largest_of_states=largest_of_states(frames),
         periodic=bool(frames.pbc.any()),
     )
 
@@ -64,6 +66,17 @@ def states(frames: Frames) -> list[list[int]]:
     pairs = np.stack([np.rint(frames.total_charge).astype(np.int64), frames.multiplicity], axis=1)
     found, counts = np.unique(pairs, axis=0, return_counts=True)
     return np.column_stack([found, counts]).tolist()  # type: ignore[no-any-return]
+
+
+def largest_of_states(frames: Frames) -> dict[str, int]:
+    """Count the atoms of the largest structure in each state: ``{"+0/1": 60, "+1/2": 10, …}``."""
+    found: dict[str, int] = {}
+    charges = np.rint(frames.total_charge).astype(np.int64).tolist()
+    of_frames = zip(charges, frames.multiplicity.tolist(), frames.n_atoms.tolist(), strict=True)
+    for charge, multiplicity, n_atoms in of_frames:
+        state = f"{charge:+d}/{multiplicity}"
+        found[state] = max(n_atoms, found.get(state, 0))
+    return dict(sorted(found.items()))
 
 
 def elements_of_ions(frames: Frames) -> dict[str, list[int]]:

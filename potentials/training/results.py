@@ -103,6 +103,7 @@ def _card(
         energy_range_eV=known.energy_range_eV,
         force_max_eV_per_A=known.force_max_eV_per_A,
         n_atoms_max=known.n_atoms_max,
+        largest_of_states=known.largest_of_states,
         periodic=known.periodic,
         reference_energies_eV={
             chemical_symbols[z]: energy for z, energy in task.references.items()

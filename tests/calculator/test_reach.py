@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -54,6 +56,24 @@ def beside(first: Atoms, second: Atoms, nearest_A: float) -> Atoms:
 )
 def test_what_is_said(atoms: Atoms, said: set[str]) -> None:
     assert set(kinds(atoms)) == said
+
+
+def test_a_state_is_known_up_to_its_own_largest_structure() -> None:
+    card = replace(CARD, largest_of_states={"+0/1": 30, "+0/3": 6})
+    ethanol = molecule("CH3CH2OH")
+    structure = Structure(
+        ethanol.numbers.astype(np.int64),
+        ethanol.positions,
+        np.zeros((3, 3)),
+        np.zeros(3, bool),
+        0,
+        3,
+    )
+    said = dict(remarks(card, 4.5, {"readout"}, structure))
+    assert "the largest of that state in the training data has 6" in said["state +0/3"]
+    assert not kinds(ethanol, card)  # the singlet
+    small = dict(remarks(replace(card, largest_of_states={"+0/3": 9}), 4.5, set(), structure))
+    assert "state +0/3" not in small
 
 
 def test_a_card_that_forbids_liquids_is_quoted() -> None:
