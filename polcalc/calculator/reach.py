@@ -40,12 +40,12 @@ def remarks(
     if (limit := largest(card)) is not None and n_atoms > limit[0]:
         yield "size", f"The structure has {n_atoms} atoms; {limit[1]}. Energies may be off by eV."
     state = f"{structure.charge:+d}/{structure.multiplicity}"
-    if (known := card.largest_of_states.get(state, n_atoms)) < n_atoms:
+    if (seen := card.largest_of_states.get(state, n_atoms)) < n_atoms:
         yield (
             f"state {state}",
             f"The structure has {n_atoms} atoms with charge {structure.charge:+d} and"
             f" multiplicity {structure.multiplicity}; the largest of that state in the training"
-            f" data has {known}. Energies, and differences from other states, may be off by eV.",
+            f" data has {seen}. Energies, and differences from other states, may be off by eV.",
         )
     periodic = bool(structure.pbc.any())
     if periodic and (card.periodic is False or (card.periodic is None and card.dataset)):
