@@ -252,7 +252,7 @@ def test_the_shell(model: Path, tmp_path: Path) -> None:
 def test_ends_in_different_states_are_refused(model: Path, tmp_path: Path) -> None:
     for name, multiplicity in (("a", 1), ("b", 3)):
         atoms = molecule("CH3OH")
-        atoms.rattle(0.1 * multiplicity, seed=multiplicity)
+        atoms.rattle(0.1, seed=multiplicity)
         atoms.info["multiplicity"] = multiplicity
         atoms.write(tmp_path / f"{name}.extxyz")
     line = f"neb {tmp_path}/a.extxyz {tmp_path}/b.extxyz --model {model} --output {tmp_path}/out"
