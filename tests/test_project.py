@@ -55,6 +55,7 @@ LAYERS = (
     ),
     ("polcalc.engines",),
     ("polcalc", "polcalc.calculator"),
+    ("polcalc.interfaces",),
     ("md_runs",),
     ("md_runs.cli",),
 )

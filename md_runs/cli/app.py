@@ -22,6 +22,7 @@ from md_runs.errors import InputError
 
 STRUCTURES, DYNAMICS = "Structures", "Dynamics"
 MODELS, REFERENCE = "Models", "Reference data"
+PROGRAMS = "Other programs"
 
 
 class Entry(NamedTuple):
@@ -62,6 +63,7 @@ COMMANDS = {
     "import-torchmd": Entry("models.import_torchmd", MODELS, "Convert a TorchMD-NET checkpoint."),
     "data": Entry("reference.data", REFERENCE, "Known data sets; check data of your own."),
     "labels": Entry("reference.labels", REFERENCE, "Compute reference data."),
+    "serve": Entry("programs.serve", PROGRAMS, "Answer ORCA, CREST, Gaussian and scripts."),
 }
 
 

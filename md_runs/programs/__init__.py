@@ -1,0 +1,1 @@
+"""Work for other programs: answer their questions, or be driven by them."""

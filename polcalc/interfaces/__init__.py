@@ -1,0 +1,1 @@
+"""What other programs call: one file for each."""
