@@ -8,8 +8,8 @@ Source: C. Lanczos, J. Res. Natl. Bur. Stand. 45, 255 (1950); all vectors are ke
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Generator, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,8 @@ from md_runs.structures.rigid import free_atoms, rigid_motions, shape_of
 
 Floats = npt.NDArray[np.float64]
 Forces = Callable[[Sequence[Atoms]], Sequence[Floats]]  # (N, 3) eV/Å of each, constraints left out
+Result = TypeVar("Result")
+Curving = Generator[Sequence[Atoms], Sequence[Floats], Result]  # asks for forces, as `Forces` gives
 
 PRODUCTS = 40  # Hessian-vector products at most
 STEP_A = 0.01  # of the atom that moves most, to both sides
@@ -55,6 +57,18 @@ def lowest_curvature(atoms: Atoms, forces: Forces) -> Curvature | None:
     -------
     Curvature or None   None where nothing can bend: one free atom, or bonds that are fixed
     """
+    search = curving(atoms)
+    try:
+        frames = next(search)
+        while True:
+            frames = search.send(forces(frames))
+    except StopIteration as end:
+        found: Curvature | None = end.value
+        return found
+
+
+def curving(atoms: Atoms) -> Curving[Curvature | None]:
+    """Search the lowest curvature as `lowest_curvature`, asking for forces of structures."""
     if not all(isinstance(constraint, FixAtoms) for constraint in atoms.constraints):
         return None
     moving = free_atoms(atoms)
@@ -64,11 +78,11 @@ def lowest_curvature(atoms: Atoms, forces: Forces) -> Curvature | None:
     if n_free < 1:
         return None
 
-    def product(vector: Floats) -> Floats:
-        return _across(rigid, _hessian_times(atoms, moving, vector, forces))
+    def product(vector: Floats) -> Curving[Floats]:
+        return _across(rigid, (yield from _hessian_times(atoms, moving, vector)))
 
     start = _across(rigid, np.random.default_rng(0).normal(size=3 * len(moving)))
-    value, vector = _lanczos(product, start, min(n_free, PRODUCTS))
+    value, vector = yield from _lanczos(product, start, min(n_free, PRODUCTS))
     direction = np.zeros((len(atoms), 3))
     direction[moving] = vector.reshape(-1, 3)
     return Curvature(value, direction)
@@ -84,13 +98,13 @@ def beside(atoms: Atoms, curvature: Curvature) -> tuple[Atoms, Atoms]:
 
 
 def _lanczos(
-    product: Callable[[Floats], Floats], start: Floats, n_products: int
-) -> tuple[float, Floats]:
+    product: Callable[[Floats], Curving[Floats]], start: Floats, n_products: int
+) -> Curving[tuple[float, Floats]]:
     """Return the lowest eigenvalue and its vector within the space that products span."""
     vectors = [start / np.linalg.norm(start)]
     images: list[Floats] = []
     while True:
-        images.append(product(vectors[-1]))
+        images.append((yield from product(vectors[-1])))
         basis = np.array(vectors)
         rest = _across(basis, _across(basis, images[-1]))
         length = float(np.linalg.norm(rest))
@@ -102,7 +116,7 @@ def _lanczos(
     return float(values[0]), np.asarray(mixtures[:, 0] @ basis)
 
 
-def _hessian_times(atoms: Atoms, moving: list[int], vector: Floats, forces: Forces) -> Floats:
+def _hessian_times(atoms: Atoms, moving: list[int], vector: Floats) -> Curving[Floats]:
     """Multiply the Hessian of the moving atoms with a vector (3n,): central differences, eV/Å^2."""
     way = np.zeros((len(atoms), 3))
     way[moving] = vector.reshape(-1, 3)
@@ -110,7 +124,7 @@ def _hessian_times(atoms: Atoms, moving: list[int], vector: Floats, forces: Forc
     forth, back = atoms.copy(), atoms.copy()
     forth.positions += step * way
     back.positions -= step * way
-    ahead, behind = forces([forth, back])
+    ahead, behind = yield [forth, back]
     return np.asarray((behind - ahead)[moving].ravel() / (2 * step))
 
 

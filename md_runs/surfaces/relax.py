@@ -15,7 +15,8 @@ from ase.optimize import BFGS, FIRE, LBFGS
 from md_runs.errors import InputError, NotConverged
 from md_runs.readable import readable
 from md_runs.structures.bonds import BondChanges, changed_bonds
-from md_runs.surfaces.curvature import Curvature, beside, lowest_curvature
+from md_runs.surfaces.curvature import Curvature, beside, curving
+from md_runs.surfaces.flight import Search, Told, alone, one_by_one
 
 OPTIMIZERS: dict[str, Callable[..., Any]] = {"bfgs": BFGS, "lbfgs": LBFGS, "fire": FIRE}
 DIAGONAL_ATOMS = 100  # up to here the (3N, 3N) matrix that BFGS diagonalises at each step is cheap
@@ -25,7 +26,7 @@ ATTEMPTS = 3  # at leaving a saddle
 APART_FACTOR = 3.0  # of the volume at the start, and its inverse
 FALL_EV_PER_ATOM = 10.0  # no bond is worth that
 
-Saddles = Literal["leave", "keep"]
+Saddles = Literal["leave", "keep", "ignore"]
 
 
 class Step(NamedTuple):
@@ -103,32 +104,94 @@ def relax(
     fmax_eV_per_A : float   converged below this, in eV/Å
     steps : int             at most
     cell : bool             relax the lattice vectors too
-    saddles : str           "leave" them, or "keep" the structure where it came to rest
+    saddles : str           "leave" them, "keep" the structure where it came to rest, or "ignore"
+                            what the curvature is
+    """
+    calculator = atoms.calc
+    search = relaxing(
+        atoms,
+        optimizer=optimizer,
+        fmax_eV_per_A=fmax_eV_per_A,
+        steps=steps,
+        cell=cell,
+        saddles=saddles,
+    )
+    try:
+        result = alone(search, partial(one_by_one, calculator, stress=cell))
+    finally:
+        atoms.calc = calculator
+    atoms.get_forces()  # of this geometry, not of one beside it
+    return result
+
+
+def relaxing(
+    atoms: Atoms,
+    *,
+    optimizer: str = "auto",
+    fmax_eV_per_A: float = 0.01,
+    steps: int = 500,
+    cell: bool = False,
+    saddles: Saddles = "leave",
+) -> Search[Relaxation]:
+    """Relax a structure in place as `relax`, asking for energies and forces.
+
+    The structure is left with a calculator that repeats those of its end.
     """
     table: list[Step] = []
     start = atoms.copy()
+    atoms.calc = told = Told()
     method = OPTIMIZERS[choose_optimizer(optimizer, len(atoms))]
     curvature, hopeless = None, ""
     for attempt in range(ATTEMPTS + 1):
         done = len(table)
         search = method(FrechetCellFilter(atoms) if cell else atoms, logfile=None)
-        search.attach(partial(_record, search, atoms, start, table, done))
+        search.fmax = fmax_eV_per_A
+        record = partial(_record, search, atoms, start, table, done)
         try:
-            with warnings.catch_warnings():
-                # of the cell's logarithm, 1e-12 at every step
-                warnings.filterwarnings("ignore", "logm result may be inaccurate")
-                converged = bool(search.run(fmax=fmax_eV_per_A, steps=max(steps - done, 0)))
+            converged = yield from _walk(search, atoms, told, max(steps - done, 0), record)
         except Hopeless as error:
             converged, hopeless = False, str(error)
         at_rest = converged and table[-1].fmax_eV_per_A <= AT_REST_EV_PER_A
-        curvature = lowest_curvature(atoms, partial(_forces, atoms.calc)) if at_rest else None
+        looks = at_rest and saddles != "ignore"
+        curvature = (yield from _curvature(atoms)) if looks else None
         if curvature is None or curvature.is_minimum or saddles == "keep" or attempt == ATTEMPTS:
             break
-        _leave(atoms, curvature)
-    atoms.get_forces()  # of this geometry, not of one beside it
+        sides = beside(atoms, curvature)
+        energies = [answer.energy_eV for answer in (yield sides)]
+        atoms.positions = sides[int(np.argmin(energies))].positions
     return Relaxation(
         atoms, converged, tuple(table), curvature, changed_bonds(start, atoms), hopeless
     )
+
+
+def _walk(
+    search: Any, atoms: Atoms, told: Told, steps: int, record: Callable[[], None]
+) -> Search[bool]:
+    """Go downhill until the forces are small; say whether they got so."""
+    while True:
+        (told.answer,) = yield [atoms]
+        with warnings.catch_warnings():
+            # of the cell's logarithm, 1e-12 at every step
+            warnings.filterwarnings("ignore", "logm result may be inaccurate")
+            record()
+            if search.converged():
+                return True
+            if search.nsteps >= steps:
+                return False
+            search.step()
+            search.nsteps += 1
+
+
+def _curvature(atoms: Atoms) -> Search[Curvature | None]:
+    """Find the lowest curvature, of which forces alone are asked."""
+    search = curving(atoms)
+    try:
+        frames = next(search)
+        while True:
+            frames = search.send([answer.forces for answer in (yield frames)])
+    except StopIteration as end:
+        found: Curvature | None = end.value
+        return found
 
 
 def choose_optimizer(name: str, n_atoms: int) -> str:
@@ -168,18 +231,6 @@ def _record(search: Any, atoms: Atoms, start: Atoms, table: list[Step], done: in
     if not 1 / APART_FACTOR < ratio < APART_FACTOR:
         what = "grew" if ratio > 1 else "shrank"
         raise Hopeless(f"the cell {what} to {ratio:.2g} times its volume: nothing holds it")
-
-
-def _forces(calculator: Any, frames: Sequence[Atoms]) -> list[Any]:
-    return [calculator.get_property("forces", atoms) for atoms in frames]
-
-
-def _leave(atoms: Atoms, curvature: Curvature) -> None:
-    """Move off a saddle to its lower side."""
-    calculator = atoms.calc
-    sides = beside(atoms, curvature)
-    energies = [calculator.get_property("energy", side) for side in sides]
-    atoms.positions = sides[int(np.argmin(energies))].positions
 
 
 def check_relaxable(atoms: Atoms, fmax_eV_per_A: float, cell: bool) -> None:
