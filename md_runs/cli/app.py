@@ -37,6 +37,9 @@ COMMANDS = {
     "build": Entry("structures.build", STRUCTURES, "Make a structure from a SMILES."),
     "energy": Entry("structures.energy", STRUCTURES, "Energies and forces of structures."),
     "relax": Entry("structures.relax", STRUCTURES, "Relax one or many structures."),
+    "conformers": Entry(
+        "structures.conformers", STRUCTURES, "Find the shapes of a molecule, and their weights."
+    ),
     "batch": Entry("structures.batch", STRUCTURES, "Energies or minima of a great many molecules."),
     "neb": Entry(
         "structures.neb", STRUCTURES, "Find the path between two structures, and its barrier."

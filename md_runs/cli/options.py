@@ -498,6 +498,37 @@ Cell = Annotated[
     ),
 ]
 
+Embed = Annotated[
+    int | None,
+    typer.Option(
+        "--embed",
+        min=1,
+        help="Geometries drawn to start from. Default: 20 for each bond that turns, 20 to 300.",
+        show_default=False,
+        rich_help_panel=SEARCH,
+    ),
+]
+WindowEv = Annotated[
+    float,
+    typer.Option(
+        "--window-eV",
+        help="Conformers higher above the lowest are left out, in eV.",
+        rich_help_panel=SEARCH,
+    ),
+]
+EmbedSeed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        min=0,
+        help="Of the geometries, and of stereocentres that a SMILES leaves open.",
+        rich_help_panel=SEARCH,
+    ),
+]
+WeightsTemperatureK = Annotated[
+    float, typer.Option("--temperature-K", help="Of the Boltzmann weights, in K.")
+]
+
 Data = Annotated[
     str,
     typer.Option(

@@ -120,13 +120,10 @@ def build(
     InputError   RDKit is missing; not a SMILES; no geometry, no force field; an impossible
                  multiplicity
     """
-    if find_spec("rdkit") is None:
-        raise InputError(
-            "`rdkit` must be installed to read SMILES. Run: pip install 'polcalc[chemistry]'."
-        )
+    check_rdkit()
     from rdkit import Chem
 
-    molecule = _read(smiles)
+    molecule = read_smiles(smiles)
     radicals = sum(atom.GetNumRadicalElectrons() for atom in molecule.GetAtoms())
     info = {"charge": Chem.GetFormalCharge(molecule), "multiplicity": multiplicity or radicals + 1}
     n_open = sum(
@@ -152,7 +149,26 @@ def build(
     return Built(frames, n_open, len(parts))
 
 
-def _read(smiles: str) -> Any:
+def check_rdkit() -> None:
+    """Refuse what needs RDKit where it is not installed.
+
+    Raises
+    ------
+    InputError
+    """
+    if find_spec("rdkit") is None:
+        raise InputError(
+            "`rdkit` must be installed to read SMILES. Run: pip install 'polcalc[chemistry]'."
+        )
+
+
+def read_smiles(smiles: str) -> Any:
+    """Read a SMILES, without its hydrogens.
+
+    Raises
+    ------
+    InputError
+    """
     from rdkit import Chem, rdBase
 
     with rdBase.BlockLogs():
@@ -185,7 +201,7 @@ def _conformers(molecule: Any, n_wanted: int, seed: int, smiles: str) -> list[Fl
     energies: dict[int, float] = {}  # of each conformer in the pool
     kept: list[int] = []
     while len(kept) < n_wanted:
-        embedded = _embed(molecule, max(n_wanted, TRIED), int(rng.integers(1, SEEDS)), smiles)
+        embedded = embed(molecule, max(n_wanted, TRIED), int(rng.integers(1, SEEDS)), smiles)
         for conformer in list(embedded.GetConformers()):
             energy = _relax(embedded, conformer.GetId(), smiles)
             energies[pool.AddConformer(conformer, assignId=True)] = energy
@@ -195,8 +211,13 @@ def _conformers(molecule: Any, n_wanted: int, seed: int, smiles: str) -> list[Fl
     return [pool.GetConformer(n).GetPositions() for n in kept]
 
 
-def _embed(molecule: Any, n_tried: int, seed: int, smiles: str) -> Any:
-    """Return a copy of a molecule with conformers."""
+def embed(molecule: Any, n_tried: int, seed: int, smiles: str) -> Any:
+    """Return a copy of a molecule with conformers of ETKDG.
+
+    Raises
+    ------
+    InputError   there is none
+    """
     from rdkit import Chem
     from rdkit.Chem import rdDistGeom
 
@@ -239,9 +260,9 @@ def _different(molecule: Any, order: list[int], n_wanted: int) -> list[int]:
 
     if n_wanted == 1:
         return order[:1]
-    images = [_without_carbon_hydrogens(molecule)]
-    if _is_achiral(molecule):
-        images.append(_reflected(images[0]))
+    images = [without_carbon_hydrogens(molecule)]
+    if is_achiral(molecule):
+        images.append(reflected(images[0]))
     kept: list[int] = []
     for number in order:
         distances = (
@@ -256,7 +277,7 @@ def _different(molecule: Any, order: list[int], n_wanted: int) -> list[int]:
     return kept
 
 
-def _is_achiral(molecule: Any) -> bool:
+def is_achiral(molecule: Any) -> bool:
     """Whether a molecule is its own mirror image: without or with open centres, or meso."""
     from rdkit import Chem
 
@@ -267,7 +288,7 @@ def _is_achiral(molecule: Any) -> bool:
     return same
 
 
-def _reflected(molecule: Any) -> Any:
+def reflected(molecule: Any) -> Any:
     """Copy a molecule with its conformers reflected."""
     from rdkit import Chem
 
@@ -277,7 +298,7 @@ def _reflected(molecule: Any) -> Any:
     return mirrored
 
 
-def _without_carbon_hydrogens(molecule: Any) -> Any:
+def without_carbon_hydrogens(molecule: Any) -> Any:
     """Copy what tells conformers apart: heavy atoms, and hydrogens that turn hydrogen bonds."""
     from rdkit import Chem
 

@@ -29,9 +29,10 @@ from md_runs.records.structures import (
 from md_runs.screen import screen, show, tracked
 from md_runs.session import Frame, ModelOptions
 from polcalc import PolarizedCalculator
+from polcalc.calculator.calculator import results_of
 from polcalc.calculator.electrons import ElectronicState
 from potentials.files import write_text
-from potentials.quantities import DEBYE, QUANTITIES, VOLUME_A3, unit_key
+from potentials.quantities import DEBYE, QUANTITIES, VOLUME_A3, Evaluation, unit_key
 
 SHOWN = 60  # structures listed one by one at most
 HEADER = ("name", "formula", "charge", "charge_from", "multiplicity", "multiplicity_from")
@@ -128,6 +129,12 @@ def evaluate(frame: Frame, calculator: PolarizedCalculator) -> Point:
     results = {name: value for name, value in calculator.results.items() if value is not None}
     whole = {n: x for n, x in further_quantities(atoms).items() if n in OF_THE_WHOLE}
     return Point(frame, calculator.state, results | whole)
+
+
+def all_results(evaluation: Evaluation) -> dict[str, Any]:
+    """Name what a model said of a structure as `Point` wants it."""
+    whole = {n: x for n in OF_THE_WHOLE if (x := getattr(evaluation, n)) is not None}
+    return results_of(evaluation) | whole
 
 
 def with_results(point: Point) -> Atoms:

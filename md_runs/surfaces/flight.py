@@ -112,34 +112,31 @@ def in_flight(
     width : int           searches at once
     """
     waiting = enumerate(searches)
-    under_way: dict[int, tuple[Search[Result], Sequence[Atoms]]] = {}
+    asked: dict[int, tuple[Search[Result], Sequence[Atoms]]] = {}
+
+    def go_on(
+        number: int, search: Search[Result], reply: Sequence[Answer] | Exception | None
+    ) -> Iterator[Landed[Result]]:
+        try:
+            if isinstance(reply, Exception):
+                asked[number] = search, search.throw(reply)
+            else:
+                asked[number] = search, next(search) if reply is None else search.send(reply)
+        except StopIteration as end:
+            yield Landed(number, end.value, None)
+        except Exception as error:  # whatever a library raises costs this search, no other
+            yield Landed(number, None, error)
+
     while True:
-        replies: dict[int, tuple[Search[Result], Sequence[Answer] | Exception | None]] = {
-            number: (search, reply)
-            for (number, (search, _)), reply in zip(
-                under_way.items(),
-                _answers([asked for _, asked in under_way.values()], evaluate),
-                strict=True,
-            )
-        }
-        for number, search in islice(waiting, width - len(under_way)):
-            replies[number] = search, None
-        if not replies:
+        while len(asked) < width and (entering := next(waiting, None)) is not None:
+            yield from go_on(*entering, None)
+        if not asked:
             return
-        for number, (search, reply) in replies.items():
-            under_way.pop(number, None)
-            try:
-                under_way[number] = search, _go_on(search, reply)
-            except StopIteration as end:
-                yield Landed(number, end.value, None)
-            except Exception as error:  # whatever a library raises costs this search, no other
-                yield Landed(number, None, error)
-
-
-def _go_on(search: Search[Result], reply: Sequence[Answer] | Exception | None) -> Sequence[Atoms]:
-    if reply is None:
-        return next(search)
-    return search.throw(reply) if isinstance(reply, Exception) else search.send(reply)
+        replies = list(_answers([frames for _, frames in asked.values()], evaluate))
+        before = [(number, search) for number, (search, _) in asked.items()]
+        asked.clear()
+        for (number, search), reply in zip(before, replies, strict=True):
+            yield from go_on(number, search, reply)
 
 
 def _answers(

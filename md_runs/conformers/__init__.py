@@ -1,0 +1,1 @@
+"""What `polcalc conformers` does: the shapes of one molecule, and how often each occurs."""
