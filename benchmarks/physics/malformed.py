@@ -238,6 +238,7 @@ def settings_of(rng: Rng) -> dict[str, Any]:
     """Draw the settings of a small network."""
     attentive = rng.random() < 0.4
     charged, far = bool(rng.random() < 0.4), bool(rng.random() < 0.7)
+    local = bool(rng.random() < 0.4)
     cells = rng.integers(1, 4, rng.integers(1, 6)).tolist() if rng.random() < 0.5 else []
     return {
         "channels": int(rng.integers(1, 40)),
@@ -251,7 +252,12 @@ def settings_of(rng: Rng) -> dict[str, Any]:
         "repulsion": bool(rng.random() < 0.5),
         "charges": charged,
         "coulomb": charged and far,
-        "shells": charged and far and bool(rng.random() < 0.5),
+        "shells": charged and bool(rng.random() < 0.5),
+        "electrons": local,
+        "costs": local and bool(rng.random() < 0.5),
+        "dipoles": charged and bool(rng.random() < 0.5),
+        "n_products": int(rng.integers(0, 40)) if charged and local else 0,
+        "polynomial": bool(rng.random() < 0.5),
         "max_displacement": 0.5,
         "references": int(rng.choice([0, 1, 3], p=[0.6, 0.2, 0.2])),
         "cutoff": 4.0,
@@ -281,9 +287,10 @@ def structure_of(rng: Rng, settings: dict[str, Any], n_kinds: int) -> dict[str, 
     if settings["n_heads"] or rng.random() < 0.1:
         given["molecules"] = rng.integers(0, n_molecules, n)
         given["shared_out"] = rng.integers(0, 3, n_molecules).astype(float)
-    if settings["charges"] or rng.random() < 0.1:
+    if settings["charges"] or settings["electrons"] or rng.random() < 0.1:
         given["parts"] = rng.integers(0, n_molecules, n)
         given["part_charges"] = rng.integers(-1, 2, n_molecules).astype(float)
+        given["part_unpaired"] = rng.integers(0, 3, n_molecules).astype(float)
     if rng.random() < 0.4:
         given["systems"] = np.sort(rng.integers(0, n_molecules, n))
         given["lattices"] = 9.0 * rng.integers(0, 2, (n_molecules, 1, 1)) * np.eye(3)
@@ -351,6 +358,16 @@ def call(
     def maybe(x: Any) -> Any:
         return spoiled(rng, {"x": x})["x"] if rng.random() < 0.3 else x
 
+    def others() -> dict[str, Any]:
+        sizes = {"charges": 1, "shells": 3, "shell_charges": 1, "shared": 4, "dipoles": 3}
+        said = ["charges", "shells", "shells", "electrons", "dipoles"]
+        drawn = {
+            name: rng.normal(size=size * len(seeds))
+            for (name, size), needed in zip(sizes.items(), said, strict=True)
+            if settings[needed] and rng.random() < 0.3
+        }
+        return spoiled(rng, drawn) if drawn and rng.random() < 0.3 else drawn
+
     if rng.random() < 0.5:
         engine.clear_gradients(cleared())
     calls: dict[str, Callable[[], Any]] = {
@@ -358,7 +375,7 @@ def call(
         "clear": lambda: engine.clear_gradients(cleared()),
         "species": lambda: engine.set_species(maybe(table)),
         "arrays": lambda: engine.set_arrays(spoiled(rng, arrays) if rng.random() < 0.4 else arrays),
-        "add": lambda: engine.add_gradients(structure(), maybe(seeds)),
+        "add": lambda: engine.add_gradients(structure(), maybe(seeds), others()),
         "both": lambda: engine.evaluate_and_add(structure(), maybe(seeds)),
         "gradients": lambda: engine.gradients(),
     }

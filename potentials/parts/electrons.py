@@ -85,7 +85,7 @@ class LocalElectrons(nn.Module):
         "unpaired_electrons",
     )
     state_inputs = hides = ("total_charge", "unpaired_electrons")
-    compiled = False
+    compiled = True
 
     def __init__(self, channels: int, n_invariants: int) -> None:
         super().__init__()

@@ -55,6 +55,7 @@ class SplitCharges(Term):
     """
 
     name = "split_charges"
+    compiled = True
     predicts = ("charges",)
     reads = ("excess_charges",)
 

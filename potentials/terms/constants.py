@@ -127,6 +127,7 @@ class ElectronEnergies(Term):
     """
 
     name = "electron_energies"
+    compiled = True
     reads = ("excess_charges", "unpaired_electrons")
 
     def __init__(

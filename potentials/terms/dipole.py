@@ -26,6 +26,7 @@ class Dipole(Term):
     """
 
     name = "dipole"
+    compiled = True
     predicts = ("dipole",)
     reads = ("charges",)
     reads_vectors = True
@@ -52,6 +53,7 @@ class ShellDipole(Term):
     """
 
     name = "shell_dipole"
+    compiled = True
     predicts = ("dipole",)
     reads = ("charges", "shells", "shell_charges")
 

@@ -17,8 +17,6 @@ from ase.build import molecule
 from torch.testing import assert_close
 
 from polcalc import PolarizedCalculator
-from polcalc.engines.base import Unavailable
-from polcalc.engines.selector import ENGINES
 from potentials.build import ARCHITECTURES, build
 from potentials.card import Card
 from potentials.checkpoint import Model
@@ -252,8 +250,3 @@ def test_ions_side_by_side_are_no_guess() -> None:
             warnings.simplefilter("always")
             pair.get_potential_energy()
         assert any("how it is shared out is a guess" in str(w.message) for w in said) == warns
-
-
-def test_the_native_engine_says_that_it_lacks_it() -> None:
-    with pytest.raises(Unavailable, match="shares out charge and spin"):
-        ENGINES["native"](potential_of().float(), torch.device("cpu"))

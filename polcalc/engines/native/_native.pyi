@@ -13,8 +13,8 @@ instruction_set: str  # the best that this processor has
 interface: int  # of the sources that it was built of
 
 Floats = NDArray[np.float64]
-# energy, energies, forces, virial, charges, shells, electrons
-Answer = tuple[float, Floats, Floats, Floats, Floats, Floats, Floats]
+# energy, energies, forces, virial, charges, shells, electrons, what is shared out, dipoles
+Answer = tuple[float, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats]
 
 def coulomb(
     *,
@@ -60,6 +60,7 @@ class Structure:
         lattices: NDArray[np.floating[Any]] | None = None,  # (systems, 3, 3) Å, zero where open
         parts: NDArray[np.int64] | None = None,  # (N,) over which charges add up
         part_charges: NDArray[np.floating[Any]] | None = None,  # to these, e
+        part_unpaired: NDArray[np.floating[Any]] | None = None,  # and unpaired electrons to these
     ) -> None: ...
 
 class Engine:
@@ -75,7 +76,13 @@ class Engine:
     def set_species(self, table: NDArray[np.floating[Any]]) -> None: ...
     def set_arrays(self, arrays: Mapping[str, NDArray[np.floating[Any]]]) -> None: ...
     def clear_gradients(self, factor_rows: int) -> None: ...
-    def add_gradients(self, structure: Structure, seeds: NDArray[np.floating[Any]]) -> None: ...
+    def add_gradients(
+        self,
+        structure: Structure,
+        seeds: NDArray[np.floating[Any]],  # (N,) of the energies, one of each structure
+        others: Mapping[str, NDArray[np.floating[Any]]] = {},  # charges, shells, shell_charges,
+        # shared, dipoles: of an answer
+    ) -> None: ...
     def evaluate_and_add(
         self, structure: Structure, seeds: NDArray[np.floating[Any]]
     ) -> Answer: ...

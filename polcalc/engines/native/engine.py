@@ -3,8 +3,9 @@
 A potential is exported once: filters as tables of cubics in the distance, mixing matrices packed
 for the processor, the species embedding as one row per element and direction. Charges and the
 multiplicity enter each call as numbers, through the state factor; where they are embedded as well,
-there is a row for each atom, made anew when the state or the atoms change. Without the compiled
-extension everything else works; `NativeEngine` then says why it does not.
+there is a row for each atom, made anew when the state or the atoms change. Where the electrons are
+shared out, atoms begin as those of a neutral singlet, and the totals enter after the first layer.
+Without the compiled extension everything else works; `NativeEngine` then says why it does not.
 """
 
 from __future__ import annotations
@@ -26,12 +27,20 @@ from potentials.parts.attention import ChargedAttention, shared_out
 from potentials.parts.conditioning import (
     Species,
 )
+from potentials.parts.electrons import LocalElectrons
 from potentials.parts.radial import RadialFilter
 from potentials.potential import Potential
+from potentials.structure.geometry import ENVELOPES, polynomial_envelope
 from potentials.structure.graph import States, make_graph
-from potentials.terms.charges import Charges
-from potentials.terms.constants import Offset, ReferenceEnergies, StateEnergies
+from potentials.terms.charges import Charges, SplitCharges
+from potentials.terms.constants import (
+    ElectronEnergies,
+    Offset,
+    ReferenceEnergies,
+    StateEnergies,
+)
 from potentials.terms.coulomb import Coulomb
+from potentials.terms.dipole import Dipole, ShellDipole
 from potentials.terms.dispersion import Dispersion
 from potentials.terms.readout import Readout
 from potentials.terms.shells import Shells
@@ -40,7 +49,7 @@ from potentials.terms.zbl import ZBL
 try:
     from polcalc.engines.native import _native as _native
 
-    if getattr(_native, "interface", 1) != 4:  # built of older sources: build again
+    if getattr(_native, "interface", 1) != 5:  # built of older sources: build again
         raise ImportError
 except ImportError:  # no compiler at installation
     _native = None  # type: ignore[assignment]
@@ -51,6 +60,17 @@ Pairs = tuple[NDArray[np.int64], NDArray[np.int64], Floats | None]
 # Of value and slope, relative to the largest at a length or beyond. Those of float32 keep forces
 # within 0.01 meV/Å of float64, less than what float32 loses in the network.
 TABLE_TOLERANCES = {torch.float32: (3e-8, 3e-7), torch.float64: (1e-9, 1e-8)}
+
+
+# terms of which the engine takes one
+ONE_OF: tuple[Any, ...] = (
+    Charges | SplitCharges,
+    Shells,
+    Dipole | ShellDipole,
+    ElectronEnergies,
+    Coulomb,
+    Dispersion,
+)
 
 
 class Unsupported(ValueError):
@@ -68,6 +88,8 @@ class Answer(NamedTuple):
     charges: Floats  # (N,) e
     shells: Floats  # (N, 3) Å
     shell_charges: Floats  # (N,) e
+    shared: Floats  # (4, N), `LocalElectrons.predicts` in this order
+    dipoles: Floats  # (N, 3) e Å, of the atoms beside their charges and shells
 
 
 class NativeEngine:
@@ -104,7 +126,8 @@ class NativeEngine:
         self.instruction_set = instruction_set or _native.instruction_set
         self._factor = exact.trunk.factor
         self._attentive = isinstance(exact.trunk.attention, ChargedAttention)
-        self._charged = any(type(term) is Charges for term in exact.terms)
+        self._local = isinstance(exact.trunk.electrons, LocalElectrons)
+        self._has_parts = self._local or any(type(term) is Charges for term in exact.terms)
         # who attends to whom, of the state asked for last
         self._attended: tuple[Any, Any] = (None, None)
         self._constants = [term for term in exact.terms if isinstance(term, StateEnergies)]
@@ -160,7 +183,8 @@ class NativeEngine:
                                  the cutoff
         systems : (N,)           structure of each atom, in ascending order, where there are several
         """
-        factors = self._state_factors(total_charge, multiplicity, partial_charges)
+        known = (0.0, 1) if self._local else (total_charge, multiplicity)  # from the start
+        factors = self._state_factors(*known, partial_charges)
         rows = self._rows(numbers)
         idx_i, idx_j, shifts = pairs
         given: dict[str, Any] = {
@@ -181,16 +205,13 @@ class NativeEngine:
             given |= {"systems": systems, "lattices": lattices}
         elif lattice is not None:
             given |= {"systems": np.zeros(len(numbers), np.int64), "lattices": lattice[None]}
-        if self._charged:
-            parts = _parts(len(numbers), total_charge, multiplicity, fragments)
-            given |= {"parts": parts.batch.numpy(), "part_charges": parts.total_charge.numpy()}
+        if self._has_parts:
+            given |= totals(_parts(len(numbers), total_charge, multiplicity, fragments))
         if self._embedded is None:
             answer = self._answer(given | {"kinds": rows}, gradients)
         else:
             with self._lock:  # the table and the evaluation with it belong together
-                table = self._embedded.table(
-                    rows, total_charge, multiplicity, partial_charges, fragments
-                )
+                table = self._embedded.table(rows, *known, partial_charges, fragments)
                 if table is not None:
                     self._engine.set_species(table)
                 if len(self._places) < len(rows):
@@ -396,21 +417,23 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
         ),
         "its states have weights of their own": isinstance(potential, Experts),
         "the points move": not _is_compiled(trunk.points),
-        "it shares out charge and spin over the atoms": not _is_compiled(trunk.electrons),
+        "it shares out charge and spin over the atoms in another way": not _is_compiled(
+            trunk.electrons
+        ),
         "it has no embedding": not trunk.embeddings,
         f"it has an embedding that is not compiled: {_names(embeddings)}": bool(embeddings),
         "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,
         f"it has an energy term that is not compiled: {_names(terms)}": bool(terms),
-        "it has two terms of charges, Coulomb energy or dispersion": any(
-            sum(type(t) is kind for t in potential.terms) > 1
-            for kind in (Charges, Shells, Coulomb, Dispersion)
+        "it has two terms of charges, dipoles, Coulomb energy or dispersion": any(
+            sum(isinstance(t, kinds) for t in potential.terms) > 1 for kinds in ONE_OF
         ),
-        "its Coulomb energy is that of given charges": not _in_order(
-            potential, Charges, Coulomb, needed=Coulomb
+        "its Coulomb energy is that of given charges, or without its shells": not _in_order(
+            potential
         ),
-        "its shells have no Coulomb energy": not _in_order(
-            potential, Shells, Coulomb, needed=Shells
+        "its shells have no charges": (
+            "shells" in potential.predicts and "charges" not in potential.predicts
         ),
+        "its envelope is of its own": trunk.envelope not in ENVELOPES.values(),
         "it has more than 16 layers": getattr(trunk.architecture, "n_layers", 0) > 16,
         "it has attention between more than 8 layers": (
             isinstance(trunk.attention, ChargedAttention) and len(trunk.attention.layers) > 7
@@ -431,12 +454,14 @@ def _is_compiled(part: object) -> bool:
     return bool(vars(type(part)).get("compiled", False))
 
 
-def _in_order(
-    potential: Potential, first: type[nn.Module], second: type[nn.Module], needed: type[nn.Module]
-) -> bool:
-    """Whether a term of one kind comes before one of another, where one of the two is needed."""
-    kinds = [type(term) for term in potential.terms if type(term) in (first, second)]
-    return needed not in kinds or kinds == [first, second]
+def _in_order(potential: Potential) -> bool:
+    """Whether charges, and shells where there are any, come before their Coulomb energy."""
+    terms = list(potential.terms)
+    end = next((n for n, term in enumerate(terms) if type(term) is Coulomb), None)
+    if end is None:
+        return True
+    has_charges = any(isinstance(term, Charges | SplitCharges) for term in terms[:end])
+    return has_charges and not any(isinstance(term, Shells) for term in terms[end:])
 
 
 def _names(parts: Sequence[nn.Module]) -> str:
@@ -519,7 +544,9 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
     if dispersion is not None:
         tensors |= dispersion_tables(dispersion, n_species)
     shells = next((t for t in exact.terms if type(t) is Shells), None)
+    split = next((t for t in exact.terms if type(t) is SplitCharges), None)
     kinds = {type(t) for t in exact.terms}
+    tensors |= strengths(exact)
     settings = {
         "channels": channels,
         "n_layers": net.n_layers,
@@ -529,7 +556,12 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
         "n_values": getattr(trunk.attention, "n_values", 0),
         "one_sided": net.group == "SO(3)",
         "repulsion": bool(zbl),
-        "charges": Charges in kinds,
+        "charges": bool(kinds & {Charges, SplitCharges}),
+        "electrons": isinstance(trunk.electrons, LocalElectrons),
+        "costs": ElectronEnergies in kinds,
+        "dipoles": Dipole in kinds,
+        "n_products": 0 if split is None else split.ends.out_features // 2,
+        "polynomial": trunk.envelope is polynomial_envelope,
         "coulomb": Coulomb in kinds,
         "shells": shells is not None,
         "max_displacement": 1.0 if shells is None else shells.point.max_displacement,
@@ -563,6 +595,35 @@ def dispersion_tables(term: Dispersion, n_species: int) -> dict[str, Tensor]:
     }
 
 
+def strengths(potential: Potential) -> dict[str, Tensor]:
+    """Name λ of charge and unpaired electrons, (2, C), of layers whose atoms know their own."""
+    factor, net = potential.trunk.factor, potential.trunk.architecture
+    if not isinstance(potential.trunk.electrons, LocalElectrons):
+        return {}
+    none = factor.strengths.new_zeros(net.n_layers, 1)
+    both = torch.stack(
+        [
+            (
+                factor.strengths[:, factor.attributes.index(name)]
+                if name in factor.attributes
+                else none
+            ).expand(-1, net.channels)
+            for name in ("total_charge", "unpaired_electrons")
+        ],
+        dim=1,
+    )  # (L, 2, C)
+    return {f"strength.{k}": both[k - 1] for k in range(2, net.n_layers + 1)}
+
+
+def totals(states: States[Tensor]) -> dict[str, Any]:
+    """Say what charges and unpaired electrons of which atoms add up to."""
+    return {
+        "parts": states.batch.numpy(),
+        "part_charges": states.total_charge.double().numpy(),
+        "part_unpaired": (states.multiplicity - 1).double().numpy(),
+    }
+
+
 def attending(states: States[Tensor]) -> tuple[NDArray[np.int64], Floats]:
     """Say which atoms attend to each other, and what they share out."""
     return states.batch.numpy(), shared_out(states).numpy()
@@ -589,11 +650,26 @@ def named_weights(potential: Potential) -> dict[str, nn.Parameter]:
     for term in potential.terms:
         if type(term) is Charges:
             modules |= {"charge_1": term.network[0], "charge_2": term.network[2]}
+        elif type(term) is SplitCharges:
+            modules["ends"] = term.ends
+        elif type(term) is Dipole:
+            beside["dipole.weight"] = term.weights
+        elif type(term) is ElectronEnergies:
+            beside["electron.cost"] = term.costs.weight
         elif type(term) is Coulomb:
             beside["coulomb.width"] = term.widths_A
         elif type(term) is Shells:
             beside["shell.weight"] = term.point.weights
             beside["shell.charge"] = term.log_charges.weight
+    if isinstance(trunk.electrons, LocalElectrons):
+        own: Any = trunk.electrons
+        modules |= {
+            "share_norm": own.network[0],
+            "share_1": own.network[1],
+            "share_2": own.network[3],
+            "state_1": own.embedding[0],
+            "state_2": own.embedding[2],
+        }
     named = {
         f"{name}.{kind}": weight
         for name, module in modules.items()

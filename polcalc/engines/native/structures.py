@@ -10,11 +10,16 @@ from numpy.typing import NDArray
 
 from polcalc.engines.base import Engine, Structure, Unavailable
 from polcalc.engines.eager import batches
-from polcalc.engines.native.engine import NativeEngine, Unsupported
+from polcalc.engines.native.engine import Answer, Floats, NativeEngine, Unsupported
 from polcalc.engines.neighbors import NeighborList
+from potentials.parts.electrons import LocalElectrons
 from potentials.potential import Potential
 from potentials.quantities import Evaluation
 from potentials.terms.constants import Offset
+from potentials.terms.dipole import Dipole, ShellDipole
+
+# beside energies and forces, of the atoms
+PREDICTED = ("charges", "shells", "shell_charges", *LocalElectrons.predicts)
 
 
 class Native(Engine):
@@ -33,13 +38,20 @@ class Native(Engine):
             ) from error
         # an offset is that of one structure: those that have it are not joined
         self._has_offset = any(type(term) is Offset for term in potential.terms)
-        self._more = [n for n in ("charges", "shells", "shell_charges") if n in potential.predicts]
+        self._predicted = [n for n in PREDICTED if n in potential.predicts]
+        self._dipole = next(
+            (t for t in potential.terms if isinstance(t, Dipole | ShellDipole)), None
+        )
         self.neighbors = NeighborList(potential.cutoff, skin)
         self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """Evaluate one structure; the compiled code skips pairs of the skin."""
-        numbers, positions, cell, pbc, charge, multiplicity, partial_charges, parts, _ = structure
+        numbers, positions, cell, pbc, charge, multiplicity, partial_charges, parts, inputs = (
+            structure
+        )
+        if any(np.any(value) for value in inputs.values()):
+            raise Unavailable("it has no electric field")
         if self.neighbors.update(positions, cell, pbc):
             self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
         idx_i, idx_j, shift = self._pairs
@@ -61,15 +73,28 @@ class Native(Engine):
             energies=answer.energies,
             forces=answer.forces,
             stress=stress,
-            **{name: getattr(answer, name) for name in self._more},
+            dipole=None if self._dipole is None else self._moments(answer, positions).sum(0),
+            **self._of_atoms(answer),
         )
+
+    def _of_atoms(self, answer: Answer) -> dict[str, Floats]:
+        """Return what is predicted of each atom, by name."""
+        said = answer._asdict() | dict(zip(LocalElectrons.predicts, answer.shared, strict=True))
+        return {name: said[name] for name in self._predicted}
+
+    def _moments(self, answer: Answer, positions: Floats) -> Floats:
+        """Return what each atom adds to the dipole, (N, 3) e Å."""
+        moments: Floats = answer.charges[:, None] * positions
+        if isinstance(self._dipole, Dipole):
+            return moments + answer.dipoles
+        return moments - answer.shell_charges[:, None] * answer.shells
 
     def evaluate_many(self, structures: Sequence[Structure]) -> list[Evaluation]:
         """Evaluate open structures side by side, in few calls of the compiled code."""
         alone = [
             n
             for n, s in enumerate(structures)
-            if s.pbc.any() or s.fragments is not None or s.is_proton or self._has_offset
+            if s.pbc.any() or s.fragments is not None or s.is_proton or self._has_offset or s.inputs
         ]
         results = {n: self.evaluate(structures[n]) for n in alone}
         others = [n for n in range(len(structures)) if n not in results]
@@ -87,9 +112,10 @@ class Native(Engine):
             for s, n in zip(structures, sizes, strict=True)
         ]
         systems = np.repeat(np.arange(len(structures)), sizes)
+        positions = np.concatenate([s.positions for s in structures])
         answer = self.compiled.evaluate(
             np.concatenate([s.atomic_numbers for s in structures]),
-            np.concatenate([s.positions for s in structures]),
+            positions,
             (
                 np.concatenate([i + n for (i, _), n in zip(pairs, first, strict=True)]),
                 np.concatenate([j + n for (_, j), n in zip(pairs, first, strict=True)]),
@@ -101,15 +127,19 @@ class Native(Engine):
             fragments=systems,
             systems=systems,
         )
-        rows = {name: getattr(answer, name) for name in ("energies", "forces", *self._more)}
+        rows = {"energies": answer.energies, "forces": answer.forces} | self._of_atoms(answer)
         split = {name: np.split(array, first[1:]) for name, array in rows.items()}
-        return [
+        evaluations = [
             Evaluation(
                 energy=float(split["energies"][n].sum()),
                 **{name: parts[n].copy() for name, parts in split.items()},
             )
             for n in range(len(structures))
         ]
+        if self._dipole is None:
+            return evaluations
+        dipoles = np.add.reduceat(self._moments(answer, positions), first, axis=0)
+        return [e._replace(dipole=dipole) for e, dipole in zip(evaluations, dipoles, strict=True)]
 
     def _pairs_of(self, structure: Structure) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Pairs of an open structure, each once; the compiled code skips long ones."""

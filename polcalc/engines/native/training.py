@@ -10,7 +10,8 @@ so that nothing but energies is ever differentiated by the weights, and the eval
 says what g and v are, is already one of the two: ε is the same for all structures. ε v is
 `DISPLACEMENTS` at the atom of the batch that moves most. The error is of first order in it, and ε
 has the other sign in every second structure: over a batch errors cancel, over many they are of
-second order.
+second order. Charges, dipoles and what else is predicted and labelled are differentiated in the
+second evaluation alone, as energies are by g.
 
 What depends on the weights alone, tables of filters and embedded species, is made and
 differentiated by torch.
@@ -38,15 +39,19 @@ from polcalc.engines.native.engine import (
     check_supported,
     export,
     named_weights,
+    strengths,
+    totals,
 )
 from potentials.parts.attention import ChargedAttention
+from potentials.parts.electrons import LocalElectrons
 from potentials.parts.radial import RadialFilter
 from potentials.potential import Potential
-from potentials.quantities import Prediction, Targets, named
+from potentials.quantities import Prediction, Targets
 from potentials.structure.geometry import structure_sum
 from potentials.structure.graph import AtomicGraph
 from potentials.terms.base import Features
 from potentials.terms.constants import Offset, StateEnergies
+from potentials.terms.dipole import Dipole, ShellDipole
 from potentials.training.loss import Gradients, Loss, penalties
 
 # Å, of the atom that moves most: smaller ones would drown in rounding
@@ -57,6 +62,8 @@ INTERVAL = 0.012  # Å, between the first knots of a table
 CROWDING = 1.0
 ROUGHNESS = 0.02  # factor of the penalty on bends of the filters
 REACH = 9  # knots that a slope at a knot is made of
+# what the engine says of atoms after energies, forces and virial
+OTHERS = ("charges", "shells", "shell_charges", "shared", "dipoles")
 DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -109,6 +116,8 @@ class NativeGradients:
         self._constants = [
             term for term in potential.terms if isinstance(term, StateEnergies | Offset)
         ]
+        self._dipoles = [term for term in potential.terms if isinstance(term, Dipole | ShellDipole)]
+        self._has_parts = settings["charges"] or settings["electrons"]
         self._reaches_far = settings["coulomb"] or settings["references"] > 0
         self._weights = named_weights(potential)
         self._no_species = np.zeros((settings["n_species"], 2, net.channels))
@@ -121,15 +130,13 @@ class NativeGradients:
 
         Return the loss with the penalties.
         """
-        self._check_targets(targets)
         made = self._made(graph)
         self._hand_over(made)
         structure = self._structure(graph, made["factor"])
         signs = torch.ones_like(targets.energy)
         signs[1::2] = -1
-        energies, forces = self._evaluate(structure, graph, signs)
-        value, by_energy, by_forces = _by_predictions(self.loss, graph, targets, energies, forces)
-        unit = self._add(structure, graph, by_energy, by_forces, signs)
+        value, by = self._by_predictions(graph, targets, self._evaluate(structure, graph, signs))
+        unit = self._add(structure, graph, by, signs)
         bends = roughness([made[f"table.{k}"][:, 0] for k in range(len(self._filters))])
         self._take_over(made, unit, bends)
         penalty = penalties(self.potential)
@@ -137,23 +144,14 @@ class NativeGradients:
             penalty.backward()
         return value + penalty.detach() + bends.detach()
 
-    def _check_targets(self, targets: Targets) -> None:
-        known = set(self.potential.predicts) - {"energy", "energies", "forces", "stress"}
-        counted = {name for name in named(targets) if name in known and self.loss.weights[name]}
-        if counted:
-            raise ValueError(
-                '`gradients` must be "autograd" for a loss of more than energies and forces; got'
-                f" native and labels of {', '.join(sorted(counted))}. Set their weights to 0, or"
-                " take autograd."
-            )
-
     def _made(self, graph: AtomicGraph) -> dict[str, Tensor]:
         """Make what the engine is given that is not a weight itself.
 
         A graph of torch leads back from it to the weights.
         """
         trunk, net = self.potential.trunk, self.potential.trunk.architecture
-        scalars = torch.stack([embedding(graph) for embedding in trunk.embeddings]).sum(0)  # (N, C)
+        known = trunk.electrons.start(graph).graph
+        scalars = torch.stack([embedding(known) for embedding in trunk.embeddings]).sum(0)  # (N, C)
         central, neighbor = net.embedding.pair.weight.chunk(2, dim=1)
         species = torch.stack(
             [nn.functional.linear(scalars, central, net.embedding.pair.bias), scalars @ neighbor.T],
@@ -161,7 +159,8 @@ class NativeGradients:
         )
         radial = trunk.radial(self._lengths.to(species.dtype))  # (K + 1, R)
         envelope = trunk.envelope(self._lengths, trunk.cutoff).to(species.dtype)[:, None]
-        made = {"species": species, "factor": trunk.factor(graph)}  # (N, 2, C), (L, N, 1 or C)
+        made = {"species": species, "factor": trunk.factor(known)}  # (N, 2, C), (L, N, 1 or C)
+        made |= strengths(self.potential)
         for k, f in enumerate(self._filters):
             values = f.network(radial)  # (K + 1, 3 C)
             at_zero = values[0].view(3, -1)
@@ -203,43 +202,67 @@ class NativeGradients:
         if self._reaches_far:
             lattices = graph.cell * graph.pbc[:, :, None]
             given |= {"systems": graph.batch.numpy(), "lattices": lattices.numpy()}
-        if "charges" in self.potential.predicts:
-            parts = graph.states
-            given |= {"parts": parts.batch.numpy(), "part_charges": parts.total_charge.numpy()}
+        if self._has_parts:
+            given |= totals(graph.states)
         return given
 
     def _evaluate(
         self, structure: dict[str, Any], graph: AtomicGraph, signs: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Energies (S,) eV and forces (N, 3) eV/Å.
+    ) -> dict[str, Tensor]:
+        """Energies (S,) eV, forces (N, 3) eV/Å, and what else the engine says of the atoms.
 
         Begin to sum gradients, those of each energy with its sign (S,).
         """
         self._engine.clear_gradients(len(graph.batch))
-        _, energies, forces, *_ = self._engine.evaluate_and_add(
-            _native.Structure(**structure), signs[graph.batch].numpy()
+        _, energies, forces, _, *others = map(
+            torch.as_tensor,
+            self._engine.evaluate_and_add(
+                _native.Structure(**structure), signs[graph.batch].numpy()
+            ),
         )
         none = graph.positions.new_zeros(0)
         features = Features(none, none, none, lambda weights: none, lambda weights: none)
         constants = sum(term(graph, features, {})["energies"] for term in self._constants)
-        return structure_sum(torch.from_numpy(energies) + constants, graph), torch.from_numpy(
-            forces
+        energy = structure_sum(energies + constants, graph)
+        said = dict(zip(OTHERS, others, strict=True))
+        return {"energy": energy, "forces": forces} | {n: x for n, x in said.items() if x.numel()}
+
+    def _by_predictions(
+        self, graph: AtomicGraph, targets: Targets, found: dict[str, Tensor]
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss, and its derivatives by what was found and it depends on."""
+        none = graph.positions.new_zeros(0)
+        for x in found.values():
+            x.requires_grad_()
+        said = {name: x for name, x in found.items() if name not in ("shared", "dipoles")}
+        if "shared" in found:
+            said |= zip(LocalElectrons.predicts, found["shared"], strict=True)
+        features = Features(
+            none, none, none, lambda weights: found["dipoles"], lambda weights: none
         )
+        for term in self._dipoles:
+            said |= term(graph, features, said)
+        value = self.loss(graph, targets, Prediction(**said))
+        by = torch.autograd.grad(value, list(found.values()), allow_unused=True)
+        return value.detach(), {n: g for n, g in zip(found, by, strict=True) if g is not None}
 
     def _add(
         self,
         structure: dict[str, Any],
         graph: AtomicGraph,
-        by_energy: Tensor,
-        by_forces: Tensor,
+        by: dict[str, Tensor],
         signs: Tensor,
     ) -> float:
         """Add the gradients at displaced positions; return the unit of the sums."""
+        by_energy = by.pop("energy", torch.zeros_like(signs))
+        by_forces = by.pop("forces", torch.zeros_like(graph.positions))
         largest = float(by_forces.norm(dim=1).max())
-        if largest == 0:  # energies alone
+        if largest == 0:  # no forces
             self._engine.clear_gradients(len(graph.batch))
             self._engine.add_gradients(
-                _native.Structure(**structure), by_energy[graph.batch].numpy()
+                _native.Structure(**structure),
+                by_energy[graph.batch].numpy(),
+                {name: x.numpy() for name, x in by.items()},
             )
             return self._scale
         step = DISPLACEMENTS[self.potential.dtype] / largest  # ε
@@ -247,6 +270,7 @@ class NativeGradients:
         self._engine.add_gradients(
             _native.Structure(**structure | {"positions": moved}),
             (step * by_energy - signs)[graph.batch].numpy(),
+            {name: (step * x).numpy() for name, x in by.items()},
         )
         return self._scale / step
 
@@ -286,18 +310,6 @@ def roughness(tables: list[Tensor]) -> Tensor:
         ROUGHNESS
         * torch.stack([table.diff(n=2, dim=0).square().mean(1).sum() for table in tables]).sum()
     )
-
-
-def _by_predictions(
-    loss: Loss, graph: AtomicGraph, targets: Targets, energies: Tensor, forces: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the loss and its derivatives by energies (S,) and forces (N, 3)."""
-    energies, forces = energies.requires_grad_(), forces.requires_grad_()
-    value = loss(graph, targets, Prediction(energy=energies, forces=forces))
-    by_energy, by_forces = torch.autograd.grad(
-        value, [energies, forces], allow_unused=True, materialize_grads=True
-    )
-    return value.detach(), by_energy, by_forces
 
 
 def _add_gradient(p: nn.Parameter, gradient: Tensor) -> None:

@@ -14,6 +14,8 @@ constexpr int kPad = 32;           // widths are multiples of it: two vectors of
 constexpr int kTile = 16;          // channels that lie together in tables and fields
 constexpr int kCoefficients = 12;  // of a table entry: three parts, four powers
 constexpr int kMaxLayers = 16;
+constexpr int kMaxPhases = 63;     // of the pool
+constexpr int kVectors = 2;        // that are read out of an atom: displacement of its shell, dipole
 
 inline std::int64_t padded(std::int64_t n) { return (n + kPad - 1) / kPad * kPad; }
 
@@ -43,6 +45,7 @@ template <typename T>
 struct LayerWeights {
   const T* table;      // [interval][width / 16][part][power][16]
   const T* self_loop;  // (3, width)
+  const T* strength;   // (2, width): of charge and unpaired electrons of an atom in its factor
   Matrix<T> mix_in[3], mix_in_back[3], mix_out[3], mix_out_back[3];
 };
 
@@ -71,8 +74,14 @@ struct Weights {
   T head_constant;
   bool charges;                        // whether charges are read out as well
   const T *charge_bias, *charge_row;   // (head)
-  const T* shell_row;                  // (width), of the vectors that displace shells; or null
   T charge_constant;
+  Matrix<T> ends, ends_back;           // of the charges that neighbours hand to each other; or none
+  const T* ends_bias;
+  const T* vector_rows[kVectors];      // (width), of vectors that are read out; or null
+  bool electrons;                      // whether they are shared out after the first layer
+  const T *share_scale, *share_shift, *share_bias;  // (3, width), (width)
+  Matrix<T> share_1, share_1_back, share_2, share_2_back, state_1, state_1_back, state_2,
+      state_2_back;
   Matrix<T> mix[3], mix_back[3];
   Matrix<T> gate_1, gate_1_back, gate_2, gate_2_back, read, read_back, head_1, head_1_back,
       charge_1, charge_1_back;
@@ -84,7 +93,7 @@ struct Weights {
 // padded.
 template <typename T>
 struct LayerGradients {
-  T *table, *self_loop, *factor;
+  T *table, *self_loop, *strength, *factor;
   T *mix_in[3], *mix_out[3];
 };
 
@@ -98,8 +107,9 @@ template <typename T>
 struct Gradients {
   T *species, *table, *self_loop, *norm_scale, *norm_shift, *gate_bias_1, *gate_bias_2, *read_scale,
       *read_shift, *read_bias, *head_bias, *head_row, *head_constant, *charge_bias, *charge_row,
-      *charge_constant, *shell_row;
-  T *mix[3], *gate_1, *gate_2, *read, *head_1, *charge_1;
+      *charge_constant, *ends_bias, *vector_rows[kVectors], *share_scale, *share_shift, *share_bias;
+  T *mix[3], *gate_1, *gate_2, *read, *head_1, *charge_1, *ends, *share_1, *share_2, *state_1,
+      *state_2;
   LayerGradients<T> layers[kMaxLayers];
   AttentionGradients<T> attention[kMaxLayers];
 };
@@ -109,7 +119,7 @@ struct LayerFields {
   T *x, *y, *m, *c,
       *d;  // nine components: normalised, mixed, message, normalised product, its mixture
   T *x_scale, *c_scale;        // one: 1 / (‖·‖ + 1)
-  const T* factor;             // state factor: rows of width
+  T* factor;                   // state factor: rows of width
   std::int64_t factor_stride;  // 0 where all atoms share a row
 };
 
@@ -120,6 +130,37 @@ struct AttentionFields {
   T *hidden, *slopes, *added, *to_hidden;          // (width) of an atom
   T *exponents, *attended, *shared, *to_attended;  // of a molecule: ln Σ exp of the scores; values
                                                    // and exponents (common); (width); (common)
+};
+
+template <typename T>
+struct ElectronFields {
+  T* x;                                 // nine components, after the first layer
+  T *standardised, *inverse_deviation;  // (3, width) of an atom; one
+  T *hidden, *slopes;                   // (width) of an atom
+  T *numbers, *to_numbers;              // (kPad): what an atom says, and what is asked of it
+  T *known, *known_hidden, *known_slopes;  // (kPad): charge and unpaired electrons; (width)
+  double* to_known;                        // (2): gradients by these
+};
+
+// What a phase does, for a layer; those of one thread are done by the engine or by the first block
+enum Step {
+  kEmbed,
+  kLayer,        // messages, product, update; then the next Y, or the read-out and back to dE/dM
+  kGather,       // before a layer: what a molecule attends to, and
+  kAttend,       // what its atoms learn of it
+  kShare,        // after the first layer, by one thread: charge and unpaired electrons
+  kTell,         // what the atoms learn of these
+  kSettle,       // by one thread: charges, and what is asked of them
+  kFinish,       // what was left of the last layer
+  kLayerBack,    // gradients through the messages; then the layer below, or embedding and pairs
+  kGatherBack,
+  kDescribeBack,
+  kShareBack,
+  kSayBack,
+};
+struct Phase {
+  Step step;
+  int layer;
 };
 
 template <typename T>
@@ -143,10 +184,13 @@ struct Context {
   T *standardised, *inverse_deviation;  // one component; (atoms)
   double* energies;                     // (N), network units
   double* charges;                      // (N), as they are read out
-  double* shells;                       // (N, 3), before they are clipped
-  const T *to_charges, *to_shells;      // gradients by these, once all of them are known
-  void (*settle)(void*);                // has it made, of its argument
-  void* settled;
+  T* ends;                              // (N), of charges that are handed over
+  double* vectors[kVectors];            // (N, 3)
+  const T *to_charges, *to_ends, *to_vectors[kVectors];  // gradients by these
+  void (*together)(void*, Step);  // what one thread does for all atoms, of its argument
+  void* engine;
+  const Phase* phases;
+  const int* atoms;  // (N) as they were given
   T* scratch;                           // per thread
   std::int64_t scratch_size;            // of one thread
   LayerFields<T> layers[kMaxLayers];
@@ -157,6 +201,7 @@ struct Context {
   const double* shared_out;  // (molecules)
   int n_molecules;
   AttentionFields<T> attention[kMaxLayers];
+  ElectronFields<T> electrons;
 };
 
 template <typename T>
@@ -172,6 +217,7 @@ std::int64_t widest(const Weights<T>& w) {
   if (w.hidden > found) found = w.hidden;
   if (2 * w.head > found) found = 2 * w.head;  // values and slopes of the read-out, side by side
   if (w.values + w.scores > found) found = w.values + w.scores;
+  if (w.ends.outputs > found) found = w.ends.outputs;
   return found;
 }
 

@@ -11,11 +11,12 @@
 #include "gradients.h"
 #include "packing.h"
 #include "repulsion.h"
+#include "sharing.h"
+#include "splitting.h"
 #include "weights.h"
 
 namespace {
 
-constexpr int kMaxPhases = 63;  // of the pool
 constexpr int kMaxThreads = 1024;
 
 [[noreturn]] void refuse(const std::string& what) {
@@ -28,8 +29,21 @@ void check_between(const char* name, int value, int least, int most) {
            std::to_string(most) + "; got " + std::to_string(value) + ".");
 }
 
-int phases_of(const Model& m, bool attends, bool back) {
-  return 1 + (m.charges ? 2 : 0) + (m.n_layers + (attends ? 2 * (m.n_layers - 1) : 0)) * (back ? 2 : 1);
+std::vector<Phase> phases_of(const Model& m, bool attends, bool back) {
+  const int last = m.n_layers - 1;
+  std::vector<Phase> found{{kEmbed, 0}};
+  for (int l = 0; l <= last; ++l) {
+    if (l > 0 && attends) found.insert(found.end(), {{kGather, l}, {kAttend, l}});
+    found.push_back({kLayer, l});
+    if (l == 0 && m.electrons) found.insert(found.end(), {{kShare, l}, {kTell, l}});
+  }
+  if (m.charges) found.insert(found.end(), {{kSettle, last}, {kFinish, last}});
+  for (int l = last; back && l >= 0; --l) {
+    if (l == 0 && m.electrons) found.insert(found.end(), {{kShareBack, l}, {kSayBack, l}});
+    found.push_back({kLayerBack, l});
+    if (l > 0 && attends) found.insert(found.end(), {{kGatherBack, l}, {kDescribeBack, l}});
+  }
+  return found;
 }
 
 struct Sizes {  // for `visit_weights`: of the arrays as they are handed in
@@ -58,11 +72,15 @@ void Model::check_sizes() const {
   check_between("head", head, 1, 4096);
   check_between("n_heads", n_heads, 0, 1024);
   check_between("n_values", n_values, n_heads > 0 ? 1 : 0, 1024);
-  if (phases_of(*this, n_heads > 0, true) > kMaxPhases)
+  if (phases_of(*this, n_heads > 0, true).size() > kMaxPhases)
     refuse("`n_layers` must be at most 8 where there is attention between them.");
   check_between("references", references, 0, kMostReferences);
   if (coulomb && !charges) refuse("there is no Coulomb energy without charges.");
-  if (shells && !coulomb) refuse("there are no shells without a Coulomb energy.");
+  if ((shells || dipoles || n_products) && !charges)
+    refuse("there are no shells, dipoles or split charges without charges.");
+  if ((costs || n_products) && !electrons)
+    refuse("there are no costs or split charges without electrons that are shared out.");
+  check_between("n_products", n_products, 0, 1024);
   if (shells && !(max_displacement > 0)) refuse("`max_displacement` must be positive.");
   if (!(std::isfinite(cutoff) && cutoff > 0)) refuse("`cutoff` must be positive.");
   if (!(std::isfinite(scale) && std::isfinite(offset)))
@@ -90,6 +108,7 @@ std::map<std::string, std::size_t> array_sizes(const Model& m) {
     if (m.repulsion) sizes.found[name] = m.n_species;
   if (m.coulomb) sizes.found["coulomb.width"] = m.n_species;
   if (m.shells) sizes.found["shell.charge"] = m.n_species;
+  if (m.costs) sizes.found["electron.cost"] = 3 * m.n_species;
   if (m.references) {
     const std::size_t Z = m.n_species, A = m.references;
     sizes.found["d3.radius"] = sizes.found["d3.scale"] = Z;
@@ -235,9 +254,10 @@ class Engine : public AnyEngine {
     for (auto& store : stores_) gradients_.push_back(store->gradients);
     to_widths_.assign(model_.n_species, 0.0);
     to_logarithms_.assign(model_.n_species, 0.0);
+    to_costs_.assign(3 * model_.n_species, 0.0);
   }
 
-  void add_gradients(const Structure& s, const double* seeds, const Answer* answer) override {
+  void add_gradients(const Structure& s, const Seeds& seeds, const Answer* answer) override {
     if (s.n_atoms == 0) return;
     if (gradients_.empty() || !stores_[0]->fits(n_kinds_, s.factor_atoms))
       refuse("clear the gradients first, for as many rows of factors and the species as they are");
@@ -245,21 +265,22 @@ class Engine : public AnyEngine {
     order_atoms(s);
     make_blocks(s.n_atoms);
     make_edges(s);
-    make_fields(s, answer != nullptr, seeds);
+    make_fields(s, answer != nullptr, &seeds);
     if (answer) add_dispersion(s);
     run();
-    if (answer) collect(s, *answer, seeds);
+    if (answer) collect(s, *answer, seeds.energies);
   }
 
   void gradients(const Place& place) const override {
     if (gradients_.empty()) refuse("there are no gradients; clear them first");
     for (const auto& store : stores_) store->add_to(place);
-    if (!model_.coulomb) return;
-    T* widths = static_cast<T*>(place("coulomb.width", model_.n_species));
-    for (int z = 0; z < model_.n_species; ++z) widths[z] += T(to_widths_[z]);
-    if (!model_.shells) return;
-    T* logarithms = static_cast<T*>(place("shell.charge", model_.n_species));
-    for (int z = 0; z < model_.n_species; ++z) logarithms[z] += T(to_logarithms_[z]);
+    const auto add = [&place](const char* name, const std::vector<double>& found) {
+      T* to = static_cast<T*>(place(name, static_cast<std::int64_t>(found.size())));
+      for (std::size_t k = 0; k < found.size(); ++k) to[k] += T(found[k]);
+    };
+    if (model_.coulomb) add("coulomb.width", to_widths_);
+    if (model_.shells) add("shell.charge", to_logarithms_);
+    if (model_.costs) add("electron.cost", to_costs_);
   }
 
   void set_species(const double* table, std::int64_t n_kinds) override {
@@ -307,8 +328,9 @@ class Engine : public AnyEngine {
       basis.check();
       if (model_.coulomb) CoulombSum::check(basis);
     }
-    if (!model_.charges) return;
+    if (!model_.charges && !model_.electrons) return;
     if (!s.parts) refuse("charges add up over parts; say which");
+    if (model_.electrons && !s.part_unpaired) refuse("unpaired electrons are shared out; say how many");
     for (std::int64_t n = 0; n < s.n_atoms; ++n)
       if (s.parts[n] < 0 || s.parts[n] >= s.n_parts) refuse("part out of range");
   }
@@ -404,17 +426,18 @@ class Engine : public AnyEngine {
   void forget_packed() {
     for (auto& [name, array] : model_.arrays)
       if (name != "reference" && name.rfind("zbl", 0) != 0 && name.rfind("d3", 0) != 0 &&
-          name.rfind("coulomb", 0) != 0 && name != "shell.charge")
+          name.rfind("coulomb", 0) != 0 && name != "shell.charge" && name != "electron.cost")
         std::vector<double>().swap(array);
   }
 
-  void make_fields(const Structure& s, bool to_positions, const double* seeds) {
+  void make_fields(const Structure& s, bool to_positions, const Seeds* seeds) {
     const Weights<T>& w = packed_->weights;
     const std::int64_t N = s.n_atoms, one = N * w.width;
     const std::int64_t per_layer = 5 * 9 + 2;
     std::int64_t needed =
         (3 * 9 + 7 + per_layer * w.n_layers) * one + 2 * N * w.hidden + 3 * padded(N) +
-                          padded(3 * N);
+        kVectors * padded(3 * N) + 2 * N * w.ends.outputs;
+    if (w.electrons) needed += (9 + 3 + 4) * one + 3 * N * kPad + padded(N);
     context_.attends = order_members(s);
     const int attentive = context_.attends ? w.n_layers - 1 : 0;
     const std::int64_t M = static_cast<std::int64_t>(member_start_.size()) - 1;
@@ -472,29 +495,49 @@ class Engine : public AnyEngine {
     c.shared_out = s.shared_out;
     c.inverse_deviation = take(padded(N));
     T* weights = take(padded(N));
-    for (std::int64_t n = 0; seeds && n < N; ++n) weights[n] = T(seeds[atom_[n]]);
+    for (std::int64_t n = 0; seeds && n < N; ++n) weights[n] = T(seeds->energies[atom_[n]]);
     c.seeds = seeds ? weights : nullptr;
     c.training = seeds ? gradients_.data() : nullptr;
     energies_.resize(N);
     c.energies = energies_.data();
-    T* to_charges = take(padded(N));
+    settling_ = {&s, seeds ? *seeds : Seeds{}, take(padded(N)), take(N * w.ends.outputs), {}};
     charges_.resize(w.charges ? N : 0);
     c.charges = charges_.data();
-    c.to_charges = to_charges;
-    T* to_shells = take(padded(3 * N));
-    shells_.resize(w.shell_row ? 3 * N : 0);
-    c.shells = shells_.data();
-    c.to_shells = to_shells;
-    settling_ = {&s, seeds, to_charges, to_shells};
+    c.to_charges = settling_.to_charges;
+    c.ends = take(N * w.ends.outputs);
+    c.to_ends = settling_.to_ends;
+    for (int vector = 0; vector < kVectors; ++vector) {
+      settling_.to_vectors[vector] = take(padded(3 * N));
+      vectors_[vector].resize(w.vector_rows[vector] ? 3 * N : 0);
+      c.vectors[vector] = vectors_[vector].data();
+      c.to_vectors[vector] = settling_.to_vectors[vector];
+    }
+    if (w.electrons) {
+      ElectronFields<T>& f = c.electrons;
+      f.x = take(9 * one);
+      f.standardised = take(3 * one);
+      f.inverse_deviation = take(padded(N));
+      for (T** rows : {&f.hidden, &f.slopes, &f.known_hidden, &f.known_slopes}) *rows = take(one);
+      for (T** rows : {&f.numbers, &f.to_numbers, &f.known}) *rows = take(N * kPad);
+      to_known_.resize(2 * N);
+      f.to_known = to_known_.data();
+    }
     failure_ = nullptr;
-    c.settle = [](void* engine) {  // between tasks of the pool, which know of no exceptions
+    c.together = [](void* engine, Step step) {  // the pool knows of no exceptions
+      Engine& self = *static_cast<Engine*>(engine);
       try {
-        static_cast<Engine*>(engine)->settle();
+        if (step == kShare)
+          self.share();
+        else if (step == kShareBack)
+          self.share_back();
+        else
+          self.settle();
       } catch (...) {
-        static_cast<Engine*>(engine)->failure_ = std::current_exception();
+        self.failure_ = std::current_exception();
       }
     };
-    c.settled = this;
+    c.engine = this;
+    c.atoms = atom_.data();
     far_energies_.assign(N, 0.0);
     far_gradients_.assign(3 * N, 0.0);
     std::fill_n(far_virial_, 9, 0.0);
@@ -528,18 +571,82 @@ class Engine : public AnyEngine {
     });
   }
 
+  // Share out charge and unpaired electrons, and tell the atoms. By one thread.
+  void share() {
+    const Structure& s = *settling_.structure;
+    const std::int64_t N = s.n_atoms;
+    const ElectronFields<T>& f = context_.electrons;
+    numbers_.resize(Sharing::kNumbers * N);
+    for (std::int64_t n = 0; n < N; ++n)
+      for (int k = 0; k < Sharing::kNumbers; ++k)
+        numbers_[Sharing::kNumbers * atom_[n] + k] = double(f.numbers[kPad * n + k]);
+    sharing_.share(N, numbers_.data(), {s.parts, s.n_parts, s.part_charges, s.part_unpaired});
+    std::fill_n(f.known, N * kPad, T(0));
+    for (std::int64_t n = 0; n < N; ++n) {
+      const std::int64_t atom = atom_[n];
+      const double charge = sharing_.excess[atom], unpaired = sharing_.unpaired[atom];
+      f.known[kPad * n] = T(charge);
+      f.known[kPad * n + 1] = T(unpaired);
+      double* to = &to_known_[2 * n];
+      for (int k = 0; k < 2; ++k) to[k] = by_shared(2 + k, atom) / model_.scale;
+      if (!model_.costs) continue;
+      const double* cost = model_.at("electron.cost") + 3 * s.species[atom];
+      const double seed = energy_seed(atom), amounts[3] = {charge, charge * charge, unpaired};
+      for (int k = 0; k < 3; ++k) {
+        far_energies_[atom] += cost[k] * amounts[k];
+        if (settling_.seeds.energies) to_costs_[3 * s.species[atom] + k] += seed * amounts[k];
+      }
+      to[0] += seed * (cost[0] + 2 * cost[1] * charge);
+      to[1] += seed * cost[2];
+    }
+  }
+
+  // From what is asked of what they know to what is asked of what they say
+  void share_back() {
+    const std::int64_t N = settling_.structure->n_atoms;
+    std::vector<double>*to_excess = &asked_[0], *to_unpaired = &asked_[1], *to_formal = &asked_[2],
+                       *to_unrounded = &asked_[3];
+    for (auto& asked : asked_) asked.resize(N);
+    for (std::int64_t n = 0; n < N; ++n) {
+      const std::int64_t atom = atom_[n];
+      (*to_excess)[atom] = to_known_[2 * n];
+      (*to_unpaired)[atom] = to_known_[2 * n + 1];
+      (*to_formal)[atom] = by_shared(0, atom) / model_.scale;
+      (*to_unrounded)[atom] = by_shared(1, atom) / model_.scale;
+    }
+    to_numbers_.resize(Sharing::kNumbers * N);
+    sharing_.back(to_excess->data(), to_unpaired->data(), to_formal->data(), to_unrounded->data(),
+                  to_numbers_.data());
+    T* to = context_.electrons.to_numbers;
+    std::fill_n(to, N * kPad, T(0));
+    for (std::int64_t n = 0; n < N; ++n)
+      for (int k = 0; k < Sharing::kNumbers; ++k)
+        to[kPad * n + k] = T(to_numbers_[Sharing::kNumbers * atom_[n] + k]);
+  }
+  double by_shared(int row, std::int64_t atom) const {
+    const double* seeds = settling_.seeds.shared;
+    return seeds ? seeds[row * settling_.structure->n_atoms + atom] : 0.0;
+  }
+  // Of the energy of an atom in eV, in units of the network
+  double energy_seed(std::int64_t atom) const {
+    const double* seeds = settling_.seeds.energies;
+    return (seeds ? seeds[atom] : 1.0) / model_.scale;
+  }
+
   // Make the charges of each part add up, take their energy, and say what is asked of them as they
   // are read out. Called by one thread, between two phases.
   void settle() {
     const Structure& s = *settling_.structure;
-    const double* seeds = settling_.seeds;
-    T* asked = settling_.to_charges;
+    const Seeds& seeds = settling_.seeds;
     const std::int64_t N = s.n_atoms;
-    own_charges_.resize(N);
-    std::fill_n(asked, N, T(0));
-    std::fill_n(settling_.to_shells, 3 * N, T(0));
-    for (std::int64_t n = 0; n < N; ++n) own_charges_[atom_[n]] = charges_[n];
-    share_equally(s, own_charges_.data(), s.part_charges);
+    if (model_.n_products) {
+      own_charges_ = sharing_.excess;
+      hand_over(s);
+    } else {
+      own_charges_.resize(N);
+      for (std::int64_t n = 0; n < N; ++n) own_charges_[atom_[n]] = charges_[n];
+      share_equally(s, own_charges_.data(), s.part_charges);
+    }
     to_charges_.assign(N, 0.0);
     if (model_.shells) place_shells(s);
     if (model_.coulomb) {
@@ -553,14 +660,72 @@ class Engine : public AnyEngine {
                      {&far_energies_[first], &far_gradients_[3 * first], &to_charges_[first],
                       shells ? &to_shells_[3 * first] : nullptr,
                       shells ? &to_electrons_[first] : nullptr, far_virial_, widths_.data()});
-        for (int z = 0; seeds && z < model_.n_species; ++z)
-          to_widths_[z] += seeds[first] / model_.scale * widths_[z];
+        for (int z = 0; seeds.energies && z < model_.n_species; ++z)
+          to_widths_[z] += energy_seed(first) * widths_[z];
       });
-      share_equally(s, to_charges_.data(), nullptr);
     }
+    auto& asked = asked_[0];  // of charges, with all seeds
+    asked.resize(N);
     for (std::int64_t n = 0; n < N; ++n)
-      asked[n] = T((seeds ? seeds[atom_[n]] : 1.0) / model_.scale * to_charges_[atom_[n]]);
+      asked[n] = energy_seed(n) * to_charges_[n] +
+                 (seeds.charges ? seeds.charges[n] / model_.scale : 0.0);
+    if (model_.n_products)
+      ask_ends(s);
+    else
+      share_equally(s, asked.data(), nullptr);
+    for (std::int64_t n = 0; n < N; ++n) settling_.to_charges[n] = T(asked[atom_[n]]);
     if (model_.shells) ask_shells(s);
+    T* to_dipoles = settling_.to_vectors[1];
+    for (std::int64_t n = 0; model_.dipoles && n < 3 * N; ++n)
+      to_dipoles[n] =
+          T(seeds.dipoles ? seeds.dipoles[3 * atom_[n / 3] + n % 3] / model_.scale : 0.0);
+  }
+
+  // Charges that neighbours of one part hand to each other
+  void hand_over(const Structure& s) {
+    const Weights<T>& w = packed_->weights;
+    const std::int64_t size = s.n_atoms * w.ends.outputs;
+    ends_.assign(context_.ends, context_.ends + size);
+    handed_.resize(pairs_.size());
+    const Ends ends = ends_of();
+    for (std::size_t p = 0; p < pairs_.size(); ++p) {
+      const Pair& pair = pairs_[p];
+      const int i = atom_[pair.i], j = atom_[pair.j];
+      handed_[p] = s.parts[i] == s.parts[j] ? ends.product(pair.i, pair.j) : 0.0;
+      const double handed = envelope_of(pair).value * handed_[p];
+      own_charges_[i] += handed;
+      own_charges_[j] -= handed;
+    }
+  }
+
+  // And back: to the ends, to what each atom knows, and to the lengths of pairs
+  void ask_ends(const Structure& s) {
+    const auto& asked = asked_[0];
+    const Ends ends = ends_of();
+    to_ends_.assign(ends_.size(), 0.0);
+    for (std::size_t p = 0; p < pairs_.size(); ++p) {
+      const Pair& pair = pairs_[p];
+      const int i = atom_[pair.i], j = atom_[pair.j];
+      if (s.parts[i] != s.parts[j]) continue;
+      const Envelope envelope = envelope_of(pair);
+      ends.product_back(pair.i, pair.j, envelope.value * (asked[i] - asked[j]), to_ends_.data());
+      const double along = envelope.slope * handed_[p] * (to_charges_[i] - to_charges_[j]);
+      for (int a = 0; pair.length > 0 && a < 3; ++a) {
+        const double g = along * pair.vector[a] / pair.length;
+        far_gradients_[3 * j + a] += g;
+        far_gradients_[3 * i + a] -= g;
+        for (int b = 0; b < 3; ++b) far_virial_[3 * a + b] += g * pair.vector[b];
+      }
+    }
+    for (std::size_t k = 0; k < to_ends_.size(); ++k) settling_.to_ends[k] = T(to_ends_[k]);
+    for (std::int64_t n = 0; n < s.n_atoms; ++n) to_known_[2 * n] += asked[atom_[n]];
+  }
+  Ends ends_of() const {
+    return {ends_.data(), packed_->weights.ends.outputs, padded(model_.n_products),
+            model_.n_products};
+  }
+  Envelope envelope_of(const Pair& pair) const {
+    return Envelope::at(pair.length, model_.cutoff, model_.polynomial);
   }
 
   // From what displaces the shells to where they are, and their electrons
@@ -571,7 +736,7 @@ class Engine : public AnyEngine {
     to_shells_.assign(3 * N, 0.0);
     to_electrons_.assign(N, 0.0);
     for (std::int64_t n = 0; n < N; ++n) {
-      const double *raw = &shells_[3 * n], scale = clip(raw);
+      const double *raw = &vectors_[0][3 * n], scale = clip(raw);
       const std::int64_t atom = atom_[n];
       for (int a = 0; a < 3; ++a) own_shells_[3 * atom + a] = scale * raw[a];
       electrons_[atom] = std::exp(model_.at("shell.charge")[s.species[atom]]);
@@ -580,17 +745,25 @@ class Engine : public AnyEngine {
 
   // And back, once the gradient by these is known
   void ask_shells(const Structure& s) {
+    const Seeds& seeds = settling_.seeds;
     const double most2 = model_.max_displacement * model_.max_displacement;
     for (std::int64_t n = 0; n < s.n_atoms; ++n) {
       const std::int64_t atom = atom_[n];
-      const double *raw = &shells_[3 * n], *by = &to_shells_[3 * atom], scale = clip(raw);
-      const double seed = (settling_.seeds ? settling_.seeds[atom] : 1.0) / model_.scale;
-      const double along = by[0] * raw[0] + by[1] * raw[1] + by[2] * raw[2];
+      const double *raw = &vectors_[0][3 * n], scale = clip(raw), seed = energy_seed(atom);
+      double by[3], along = 0;
+      for (int a = 0; a < 3; ++a) {
+        by[a] = seed * to_shells_[3 * atom + a] +
+                (seeds.shells ? seeds.shells[3 * atom + a] / model_.scale : 0.0);
+        along += by[a] * raw[a];
+      }
       for (int a = 0; a < 3; ++a)
-        settling_.to_shells[3 * n + a] =
-            T(seed * scale * (by[a] - scale * scale * along / most2 * raw[a]));
-      if (settling_.seeds)
-        to_logarithms_[s.species[atom]] += seed * to_electrons_[atom] * electrons_[atom];
+        settling_.to_vectors[0][3 * n + a] =
+            T(scale * (by[a] - scale * scale * along / most2 * raw[a]));
+      if (seeds.energies)
+        to_logarithms_[s.species[atom]] +=
+            (seed * to_electrons_[atom] +
+             (seeds.electrons ? seeds.electrons[atom] / model_.scale : 0.0)) *
+            electrons_[atom];
     }
   }
   double clip(const double* x) const {
@@ -636,13 +809,14 @@ class Engine : public AnyEngine {
   // Rows of the padded width: one per layer, or one per layer and atom in the internal order.
   void spread_factors(const Structure& s) {
     const Weights<T>& w = packed_->weights;
-    const std::int64_t rows = s.factor_atoms;
+    const std::int64_t given = s.factor_atoms, rows = w.electrons ? s.n_atoms : given;
     T* out = factors_.ensure(w.n_layers * rows * w.width);
     for (int l = 0; l < w.n_layers; ++l) {
       context_.layers[l].factor = out + l * rows * w.width;
       context_.layers[l].factor_stride = rows > 1 ? w.width : 0;
       for (std::int64_t n = 0; n < rows; ++n) {
-        const double* from = s.factors + (l * rows + (rows > 1 ? atom_[n] : 0)) * s.factor_channels;
+        const double* from =
+            s.factors + (l * given + (given > 1 ? atom_[n] : 0)) * s.factor_channels;
         T* to = out + (l * rows + n) * w.width;
         for (int c = 0; c < w.width; ++c)
           to[c] = T(s.factor_channels > 1 ? (c < w.channels ? from[c] : 1.0) : from[0]);
@@ -655,9 +829,10 @@ class Engine : public AnyEngine {
       const Context<T>* context;
       void (*run)(const Context<T>&, int, int, int);
     } job{&context_, kernels_.run};
-    const int phases = phases_of(model_, context_.attends, context_.gradients);
+    const std::vector<Phase> phases = phases_of(model_, context_.attends, context_.gradients);
+    context_.phases = phases.data();
     pool_.run(
-        phases, context_.n_blocks,
+        static_cast<int>(phases.size()), context_.n_blocks,
         [](const void* p, int phase, int block, int thread) {
           const Job& j = *static_cast<const Job*>(p);
           j.run(*j.context, phase, block, thread);
@@ -677,6 +852,12 @@ class Engine : public AnyEngine {
       std::copy_n(own_shells_.begin(), 3 * s.n_atoms, answer.shells);
       std::copy_n(electrons_.begin(), s.n_atoms, answer.electrons);
     }
+    double* to = answer.shared;
+    for (const auto* row :
+         {&sharing_.formal, &sharing_.unrounded, &sharing_.excess, &sharing_.unpaired})
+      if (to) to = std::copy_n(row->begin(), s.n_atoms, to);
+    for (std::int64_t n = 0; answer.dipoles && n < s.n_atoms; ++n)
+      std::copy_n(&vectors_[1][3 * place_[n]], 3, answer.dipoles + 3 * n);
     if (!answer.forces) return;
     for (std::int64_t k = 0; k < 3 * s.n_atoms; ++k)
       answer.forces[k] = repulsion_.force(k) - far_gradients_[k];
@@ -723,13 +904,17 @@ class Engine : public AnyEngine {
 
   struct Settling {  // of the evaluation at hand
     const Structure* structure;
-    const double* seeds;
-    T *to_charges, *to_shells;
+    Seeds seeds;
+    T *to_charges, *to_ends, *to_vectors[kVectors];
   } settling_{};
   std::exception_ptr failure_;
   DispersionSum dispersion_;
   CoulombSum coulomb_;
-  std::vector<double> shells_, own_shells_, electrons_, to_shells_, to_electrons_, to_logarithms_;
+  Sharing sharing_;
+  std::vector<double> numbers_, to_numbers_, to_known_, to_costs_, asked_[4], ends_, to_ends_,
+      handed_;
+  std::vector<double> vectors_[kVectors], own_shells_, electrons_, to_shells_, to_electrons_,
+      to_logarithms_;
   std::vector<double> charges_, own_charges_, to_charges_, widths_, to_widths_, shifts_,
       far_energies_, far_gradients_;
   std::vector<std::int64_t> counts_;

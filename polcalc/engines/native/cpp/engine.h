@@ -19,7 +19,12 @@ struct Model {
   int n_heads, n_values;      // of the attention between layers, and of each head; 0: none
   bool one_sided, repulsion;  // SO(3); with the ZBL term
   bool charges, coulomb;      // read out; with their energy
-  bool shells;                // with it, shells that are read out as well
+  bool shells;                // shells that are read out as well
+  bool electrons;             // shared out after the first layer
+  bool costs;                 // energies of what is shared out
+  bool dipoles;               // of atoms, read out
+  int n_products;             // of charges that neighbours hand to each other; 0: these are no such
+  bool polynomial;            // the envelope of these, else a cosine
   double max_displacement;    // of these, Å
   int references;             // of each element in the dispersion energy; 0: there is none
   double cutoff;              // Å
@@ -68,9 +73,9 @@ struct Structure {
   const std::int64_t* systems;  // (N) in ascending order
   const double* lattices;       // (systems, 3, 3) Å, zero where open; or null
   std::int64_t n_systems;
-  // Charges add up over a part
-  const std::int64_t* parts;   // (N)
-  const double* part_charges;  // e
+  // Charges and unpaired electrons add up over a part
+  const std::int64_t* parts;                   // (N)
+  const double *part_charges, *part_unpaired;  // e, and electrons
   std::int64_t n_parts;
 };
 
@@ -78,8 +83,16 @@ struct Answer {
   double* energies;  // (N) eV
   double* charges;   // (N) e, or null where there are none
   double *shells, *electrons;  // (N, 3) Å, (N); likewise
+  double* shared;              // (4, N), formal charges, these before they are rounded, excess
+                               // charges, unpaired electrons; likewise
+  double* dipoles;             // (N, 3) e Å, of atoms; likewise
   double* forces;    // (N, 3) eV/Å, or null
   double* virial;    // (3, 3) eV, dE/dstrain, symmetric; with forces only
+};
+
+struct Seeds {  // of what is differentiated: Σ seed · what it belongs to; but for energies, or null
+  const double* energies;                  // (N), one of each structure
+  const double *charges, *shells, *electrons, *shared, *dipoles;  // as in an Answer
 };
 
 // Where an array of a name and size lies, of zeros, in the precision of the engine
@@ -93,10 +106,10 @@ class AnyEngine {
   virtual void set_array(const std::string& name, const double* data,
                          std::int64_t size) = 0;  // a new weight, of a name and size of the Model
   virtual void pack() = 0;                        // after the last of them
-  // Gradients by the weights of Σ_n seed_n E_n, in units of the network, summed over structures
+  // Gradients by the weights, in units of the network, summed over structures
   virtual void clear_gradients(std::int64_t factor_rows) = 0;
   virtual void add_gradients(
-      const Structure&, const double* seeds,
+      const Structure&, const Seeds&,
       const Answer*) = 0;  // and answer, where no seed is zero and each structure has one
   virtual void gradients(const Place&) const = 0;
   virtual std::int64_t bytes() const = 0;

@@ -22,7 +22,7 @@ using Indices = py::array_t<std::int64_t, py::array::c_style | py::array::forcec
 
 namespace {
 
-constexpr int kInterface = 4;  // what `polcalc.engines.native.engine` expects
+constexpr int kInterface = 5;  // what `polcalc.engines.native.engine` expects
 
 [[noreturn]] void refuse(const std::string& name, const std::string& rule, const py::array& got) {
   std::string shape;
@@ -91,6 +91,11 @@ Model model_of(const py::dict& settings) {
   m.coulomb = setting<bool>(settings, "coulomb");
   m.references = setting<int>(settings, "references");
   m.shells = setting<bool>(settings, "shells");
+  m.electrons = setting<bool>(settings, "electrons");
+  m.costs = setting<bool>(settings, "costs");
+  m.dipoles = setting<bool>(settings, "dipoles");
+  m.n_products = setting<int>(settings, "n_products");
+  m.polynomial = setting<bool>(settings, "polynomial");
   m.max_displacement = setting<double>(settings, "max_displacement");
   m.cutoff = setting<double>(settings, "cutoff");
   m.crowding = setting<double>(settings, "crowding");
@@ -109,7 +114,7 @@ class GivenStructure {
                  const py::object& factors, const py::object& molecules,
                  const py::object& shared_out, const py::object& systems,
                  const py::object& lattices, const py::object& parts,
-                 const py::object& part_charges)
+                 const py::object& part_charges, const py::object& part_unpaired)
       : species_(indices("species", species)),
         kinds_(indices("kinds", kinds, species_.size())),
         positions_(rows_of_three("positions", positions, species_.size())),
@@ -137,6 +142,12 @@ class GivenStructure {
       refuse("shared_out", "a row of numbers", *shared_out_);
     if (part_charges_ && part_charges_->ndim() != 1)
       refuse("part_charges", "a row of numbers", *part_charges_);
+    if (!part_unpaired.is_none()) {
+      part_unpaired_ = floats("part_unpaired", part_unpaired);
+      if (!part_charges_ || part_unpaired_->ndim() != 1 ||
+          part_unpaired_->size() != part_charges_->size())
+        refuse("part_unpaired", "a number for each of `part_charges`", *part_unpaired_);
+    }
     if (lattices_ &&
         (lattices_->ndim() != 3 || lattices_->shape(1) != 3 || lattices_->shape(2) != 3))
       refuse("lattices", "(systems, 3, 3)", *lattices_);
@@ -166,6 +177,7 @@ class GivenStructure {
     s.n_systems = lattices_ ? lattices_->shape(0) : 0;
     s.parts = parts_ ? parts_->data() : nullptr;
     s.part_charges = part_charges_ ? part_charges_->data() : nullptr;
+    s.part_unpaired = part_unpaired_ ? part_unpaired_->data() : nullptr;
     s.n_parts = part_charges_ ? part_charges_->size() : 0;
     return s;
   }
@@ -175,7 +187,7 @@ class GivenStructure {
   Floats positions_;
   Indices idx_i_, idx_j_;
   Floats factors_;
-  std::optional<Floats> shifts_, shared_out_, lattices_, part_charges_;
+  std::optional<Floats> shifts_, shared_out_, lattices_, part_charges_, part_unpaired_;
   std::optional<Indices> molecules_, systems_, parts_;
 };
 
@@ -188,6 +200,8 @@ class NativeModule {
     channels_ = model.channels;
     charges_ = model.charges;
     shells_ = model.shells;
+    electrons_ = model.electrons;
+    dipoles_ = model.dipoles;
     for (auto item : arrays) {
       const std::string name = item.first.cast<std::string>();
       const Floats array = floats(name, py::reinterpret_borrow<py::object>(item.second));
@@ -221,19 +235,46 @@ class NativeModule {
     engine_->clear_gradients(factor_rows);
   }
 
-  void add_gradients(const GivenStructure& given, const py::object& seeds) {
+  void add_gradients(const GivenStructure& given, const py::object& seeds, const py::dict& others) {
     const Floats weights = seeds_of(given, seeds);
     const Structure structure = given.view();
+    Seeds all{};
+    all.energies = weights.data();
+    const std::int64_t N = structure.n_atoms;
+    struct Place {
+      const char* name;
+      const double** to;
+      std::int64_t size;
+      bool known;
+    } places[5] = {{"charges", &all.charges, N, charges_},
+                   {"shells", &all.shells, 3 * N, shells_},
+                   {"shell_charges", &all.electrons, N, shells_},
+                   {"shared", &all.shared, 4 * N, electrons_},
+                   {"dipoles", &all.dipoles, 3 * N, dipoles_}};
+    std::vector<Floats> kept;
+    for (auto item : others) {
+      const std::string name = item.first.cast<std::string>();
+      const auto* place = std::find_if(std::begin(places), std::end(places),
+                                       [&name](const Place& p) { return p.known && p.name == name; });
+      if (place == std::end(places))
+        throw std::invalid_argument("`others` must be of what is predicted; got " + name + ".");
+      kept.push_back(floats(name, py::reinterpret_borrow<py::object>(item.second)));
+      if (kept.back().size() != place->size)
+        refuse(name, std::to_string(place->size) + " numbers", kept.back());
+      *place->to = kept.back().data();
+    }
     py::gil_scoped_release release;
     const std::lock_guard<std::mutex> lock(mutex_);
-    engine_->add_gradients(structure, weights.data(), nullptr);
+    engine_->add_gradients(structure, all, nullptr);
   }
 
   py::tuple evaluate_and_add(const GivenStructure& given, const py::object& seeds) {
     const Floats weights = seeds_of(given, seeds);
     const Structure structure = given.view();
+    Seeds all{};
+    all.energies = weights.data();
     return answered(structure.n_atoms, true, [&](const Answer& answer) {
-      engine_->add_gradients(structure, weights.data(), &answer);
+      engine_->add_gradients(structure, all, &answer);
     });
   }
 
@@ -263,10 +304,13 @@ class NativeModule {
     using Shape = std::vector<py::ssize_t>;
     Floats energies(Shape{n_atoms}), forces(Shape{gradients ? n_atoms : 0, 3}), virial(Shape{3, 3}),
         charges(Shape{charges_ ? n_atoms : 0}), shells(Shape{shells_ ? n_atoms : 0, 3}),
-        electrons(Shape{shells_ ? n_atoms : 0});
+        electrons(Shape{shells_ ? n_atoms : 0}), shared(Shape{4, electrons_ ? n_atoms : 0}),
+        dipoles(Shape{dipoles_ ? n_atoms : 0, 3});
     const Answer answer{energies.mutable_data(), charges_ ? charges.mutable_data() : nullptr,
                         shells_ ? shells.mutable_data() : nullptr,
                         shells_ ? electrons.mutable_data() : nullptr,
+                        electrons_ ? shared.mutable_data() : nullptr,
+                        dipoles_ ? dipoles.mutable_data() : nullptr,
                         gradients ? forces.mutable_data() : nullptr, virial.mutable_data()};
     for (int k = 0; k < 9; ++k) answer.virial[k] = 0;
     {
@@ -276,7 +320,8 @@ class NativeModule {
     }
     double energy = 0;
     for (std::int64_t n = 0; n < n_atoms; ++n) energy += answer.energies[n];
-    return py::make_tuple(energy, energies, forces, virial, charges, shells, electrons);
+    return py::make_tuple(energy, energies, forces, virial, charges, shells, electrons, shared,
+                          dipoles);
   }
 
   static Floats seeds_of(const GivenStructure& given, const py::object& seeds) {
@@ -295,7 +340,7 @@ class NativeModule {
 
   std::unique_ptr<AnyEngine> engine_;
   int channels_ = 0;
-  bool charges_ = false, shells_ = false;
+  bool charges_ = false, shells_ = false, electrons_ = false, dipoles_ = false;
   bool double_precision_ = false;
   std::mutex mutex_;
 };
@@ -433,12 +478,13 @@ PYBIND11_MODULE(_native, m) {
       .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&,
                     const py::object&, const py::object&, const py::object&, const py::object&,
                     const py::object&, const py::object&, const py::object&, const py::object&,
-                    const py::object&>(),
+                    const py::object&, const py::object&>(),
            py::kw_only(), py::arg("species"), py::arg("kinds"), py::arg("positions"),
            py::arg("idx_i"), py::arg("idx_j"), py::arg("shifts") = py::none(), py::arg("factors"),
            py::arg("molecules") = py::none(), py::arg("shared_out") = py::none(),
            py::arg("systems") = py::none(), py::arg("lattices") = py::none(),
-           py::arg("parts") = py::none(), py::arg("part_charges") = py::none());
+           py::arg("parts") = py::none(), py::arg("part_charges") = py::none(),
+           py::arg("part_unpaired") = py::none());
   py::class_<NativeModule>(m, "Engine")
       .def(py::init<const py::dict&, const py::dict&, bool, int, const std::string&>(),
            py::arg("settings"), py::arg("arrays"), py::arg("double_precision"),
@@ -446,7 +492,8 @@ PYBIND11_MODULE(_native, m) {
       .def("evaluate", &NativeModule::evaluate, py::arg("structure"), py::arg("gradients"))
       .def("set_arrays", &NativeModule::set_arrays, py::arg("arrays"))
       .def("clear_gradients", &NativeModule::clear_gradients, py::arg("factor_rows"))
-      .def("add_gradients", &NativeModule::add_gradients, py::arg("structure"), py::arg("seeds"))
+      .def("add_gradients", &NativeModule::add_gradients, py::arg("structure"), py::arg("seeds"),
+           py::arg("others") = py::dict())
       .def("evaluate_and_add", &NativeModule::evaluate_and_add, py::arg("structure"),
            py::arg("seeds"))
       .def("gradients", &NativeModule::gradients)

@@ -38,7 +38,8 @@ class Packed {
     w.one_sided = model.one_sided;
     w.charges = model.charges;
     set_species(model.at("species"), model.n_species);
-    w.shell_row = nullptr;
+    w.electrons = model.electrons;
+    for (const T*& row : w.vector_rows) row = nullptr;
     Gradients<T> none{};
     visit_weights<T>(model, w, none, *this);
   }

@@ -30,13 +30,28 @@ void visit_weights(const Model& model, Weights<T>& w, Gradients<T>& g, Visitor& 
   visitor.rows("head_1.bias", head, w.head_bias, g.head_bias);
   visitor.rows("head_2.weight", head, w.head_row, g.head_row);
   visitor.scalar("head_2.bias", w.head_constant, g.head_constant);
-  if (model.charges) {
+  if (model.n_products) {
+    const Axis ends{model.n_products, 2};
+    visitor.matrix("ends.weight", one, ends, w.ends, w.ends_back, g.ends);
+    visitor.rows("ends.bias", ends, w.ends_bias, g.ends_bias);
+  } else if (model.charges) {
     visitor.matrix("charge_1.weight", one, head, w.charge_1, w.charge_1_back, g.charge_1);
     visitor.rows("charge_1.bias", head, w.charge_bias, g.charge_bias);
     visitor.rows("charge_2.weight", head, w.charge_row, g.charge_row);
     visitor.scalar("charge_2.bias", w.charge_constant, g.charge_constant);
   }
-  if (model.shells) visitor.rows("shell.weight", one, w.shell_row, g.shell_row);
+  if (model.shells) visitor.rows("shell.weight", one, w.vector_rows[0], g.vector_rows[0]);
+  if (model.dipoles) visitor.rows("dipole.weight", one, w.vector_rows[1], g.vector_rows[1]);
+  if (model.electrons) {
+    const Axis numbers{5, 1}, known{2, 1};
+    visitor.rows("share_norm.weight", three, w.share_scale, g.share_scale);
+    visitor.rows("share_norm.bias", three, w.share_shift, g.share_shift);
+    visitor.matrix("share_1.weight", three, one, w.share_1, w.share_1_back, g.share_1);
+    visitor.rows("share_1.bias", one, w.share_bias, g.share_bias);
+    visitor.matrix("share_2.weight", one, numbers, w.share_2, w.share_2_back, g.share_2);
+    visitor.matrix("state_1.weight", known, one, w.state_1, w.state_1_back, g.state_1);
+    visitor.matrix("state_2.weight", one, one, w.state_2, w.state_2_back, g.state_2);
+  }
   for (int l = 0; l < model.n_layers; ++l) {
     const std::string n = "." + std::to_string(l + 1);
     LayerWeights<T>& layer = w.layers[l];
@@ -45,6 +60,8 @@ void visit_weights(const Model& model, Weights<T>& w, Gradients<T>& g, Visitor& 
     visitor.rows("self" + n, three, layer.self_loop, to.self_loop);
     visitor.mixing("mix_in" + n, layer.mix_in, layer.mix_in_back, to.mix_in);
     visitor.mixing("mix_out" + n, layer.mix_out, layer.mix_out_back, to.mix_out);
+    if (l > 0 && model.electrons)
+      visitor.rows("strength" + n, Axis{C, 2}, layer.strength, to.strength);
     if (l == 0 || H == 0) continue;
     AttentionWeights<T>& a = w.attention[l];
     AttentionGradients<T>& ag = g.attention[l];
