@@ -1,0 +1,1 @@
+"""What `polcalc scan` does: the energy along bonds, angles and dihedral angles."""
