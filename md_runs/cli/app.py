@@ -67,6 +67,7 @@ COMMANDS = {
     "import-torchmd": Entry("models.import_torchmd", MODELS, "Convert a TorchMD-NET checkpoint."),
     "data": Entry("reference.data", REFERENCE, "Known data sets; check data of your own."),
     "labels": Entry("reference.labels", REFERENCE, "Compute reference data."),
+    "drive": Entry("programs.drive", PROGRAMS, "Compute what i-PI sends: replicas, sampling."),
     "serve": Entry("programs.serve", PROGRAMS, "Answer ORCA, CREST, Gaussian and scripts."),
 }
 
