@@ -78,6 +78,8 @@ OPTIONAL = {
     "MDAnalysis",
     "torchmdnet",
     "yaml",
+    "openmm",
+    "torch_sim",
 }
 # need tensorboard, and a C++ compiler
 OPTIONAL |= {"torch.utils.tensorboard", "torch._dynamo", "torch._functorch.config"}
