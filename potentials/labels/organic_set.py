@@ -33,7 +33,7 @@ MOST_ENERGY_DISAGREEMENT = 0.02  # eV/atom
 CLOSEST = 0.68  # of the sum of two covalent radii: nearer the teacher knows no repulsion
 NEAR = ("relaxed", "dynamics", "shaken")  # scenes of the test; the others are a test of their own
 # in the names of scenes whose bonds are not those of the SMILES: their formal charges are unknown
-BROKEN = ("stretched", "transferred", "shared proton")
+BROKEN = ("stretched", "transferred", "shared proton", "reaction")
 SAMPLE_FRAMES = 400
 OPEN_SHARE, MOST_COPIES = 0.15, 30  # of open shells, compared with the closed ones
 LEAST_OUTLIER = 0.02  # eV, of a difference between two levels of theory

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from potentials.labels.closed_shells import moves
+from potentials.labels.closed_shells import moves, reactions
 from potentials.labels.closed_shells.conformers import Shape, conformer, stiffness
 from potentials.labels.closed_shells.geometries import Geometry, batch, batches, label
 from potentials.labels.closed_shells.partners import (
@@ -45,6 +45,7 @@ from potentials.labels.teacher import teacher
 NAME = "clusters"
 CLUSTERS_PER_JOB, JOBS_PER_SORT = 40, 16
 LABELS_PER_JOB = 240  # about
+EVERY_REACTIONS = 4  # jobs of reactions lie this far apart
 MOST_ATOMS = 66
 STEPS_DOWNHILL, STEPS_APART, FRAMES, STEPS_MOLECULE = 7, 4, 3, 8
 TEMPERATURES_K = (100.0, 600.0)
@@ -97,12 +98,15 @@ class Job(NamedTuple):
     seed: tuple[int, ...]
 
 
-def make_jobs(n_labels: int, seed: int = SEED) -> dict[str, Job]:
-    """Make the jobs for about so many labels: a larger set begins with a smaller one."""
+def make_jobs(n_labels: int, seed: int = SEED) -> dict[str, Job | reactions.Job]:
+    """Make the jobs for about so many labels, and some of reactions beside.
+
+    A larger set begins with a smaller one.
+    """
     drawn = species(seed)
     tested = {s.smiles for s in drawn if s.test}
     rest = [*(s for s in drawn if not s.test and s.n_atoms <= 20), *small_species()]
-    jobs: dict[str, Job] = {}
+    jobs: dict[str, Job | reactions.Job] = {}
     n_jobs = max(1, round(n_labels / LABELS_PER_JOB))
     for window in range(0, n_jobs, JOBS_PER_SORT):
         rng = np.random.default_rng((seed, 4, window))
@@ -117,12 +121,17 @@ def make_jobs(n_labels: int, seed: int = SEED) -> dict[str, Job]:
         order = rng.permutation(JOBS_PER_SORT)
         for n, place in enumerate(order[: n_jobs - window]):
             chosen = clusters[place * CLUSTERS_PER_JOB : (place + 1) * CLUSTERS_PER_JOB]
-            jobs[f"train-{window + n:05d}"] = Job(tuple(chosen), (seed, 5, window + n))
+            number = window + n
+            jobs[f"train-{number:05d}"] = Job(tuple(chosen), (seed, 5, number))
+            if number % EVERY_REACTIONS == 1:
+                jobs[f"reactions-{number:05d}"] = reactions.make_job(number, seed)
     return jobs
 
 
-def compute(job: Job) -> dict[str, Any]:
-    """Build and label the clusters of one job: flat arrays, and what was left out why."""
+def compute(job: Job | reactions.Job) -> dict[str, Any]:
+    """Build and label what is in one job: flat arrays, and what was left out why."""
+    if isinstance(job, reactions.Job):
+        return reactions.compute(job)
     rng = np.random.default_rng(job.seed)
     left_out: Counter[str] = Counter()
     geometries: list[Geometry] = []

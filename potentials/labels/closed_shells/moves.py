@@ -225,7 +225,7 @@ def _stacked(
     """Put the planes that fit both best on top of each other, shifted and turned."""
     own, normal = _plane(positions)
     other, its_normal = _plane(partner.positions)
-    placed = _align(its_normal, normal * rng.choice([-1, 1])) @ (partner.positions - other).T
+    placed = aligned(its_normal, normal * rng.choice([-1, 1])) @ (partner.positions - other).T
     placed = (_about(normal, rng.uniform(0, 2 * np.pi)) @ placed).T
     shift = rng.normal(size=3)
     shift -= (shift @ normal) * normal
@@ -296,7 +296,7 @@ def _about(axis: Floats, angle: float) -> Floats:
     return matrix
 
 
-def _align(one: Floats, other: Floats) -> Floats:
+def aligned(one: Floats, other: Floats) -> Floats:
     """Rotate one unit vector onto another."""
     axis = np.cross(one, other)
     sine = float(np.linalg.norm(axis))
