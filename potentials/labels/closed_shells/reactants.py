@@ -102,7 +102,6 @@ ADDENDS = (
     "[Br:1][Br:2]",
     "[Cl:1][OH:2]",
     "[OH:1][OH:2]",
-    "[CH2:1]=CC[H:2]",
 )
 ELECTROPHILES = (
     "[CH3:1]F",
