@@ -2,7 +2,8 @@
 
 Labels about which the networks of the teacher disagree are left out. Labels of open shells are on
 another level of theory: they are put on the teacher's scale by one shift of energy for each
-element, fitted on the closed shells that are labelled both ways.
+element, fitted on the closed shells that are labelled both ways. Two atoms are labelled by that
+other level alone, in all states: the teacher is wrong by electronvolts where a bond breaks.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ NEAR = ("relaxed", "dynamics", "shaken")  # scenes of the test; the others are a
 BROKEN = ("stretched", "transferred", "shared proton", "reaction")
 SAMPLE_FRAMES = 400
 OPEN_SHARE, MOST_COPIES = 0.15, 30  # of open shells, compared with the closed ones
+TWO_ATOMS = 2  # up to here only the level of the open shells tells
 LEAST_OUTLIER = 0.02  # eV, of a difference between two levels of theory
 PER_ATOM = ("atomic_numbers", "positions", "forces", "partial_charges", "formal_charges")
 LABELLED = ("n_atoms", "atomic_numbers", "positions", "energy", "forces")
@@ -129,15 +131,15 @@ def sample_card(about: dict[str, Any], folder: Path) -> dict[str, Any]:
 def on_the_scale(frames: Frames) -> tuple[Frames, dict[str, Any]]:
     """Put energies of another level on the teacher's scale: one shift an element.
 
-    The shifts are fitted on the closed shells of more than one atom, which the teacher labels too;
-    these are left out then, since the teacher has said more of their kind, but for lone ions.
+    The shifts are fitted on the closed shells of more than two atoms, which the teacher labels too;
+    these are left out then, since the teacher has said more of their kind.
 
     Returns
     -------
-    Frames   the open shells, and lone ions
+    Frames   the open shells, and all of one or two atoms
     dict     the shifts in eV, how many labels they come from, what is left of the differences
     """
-    closed = np.flatnonzero((frames.multiplicity == 1) & (frames.n_atoms > 1))
+    closed = np.flatnonzero((frames.multiplicity == 1) & (frames.n_atoms > TWO_ATOMS))
     both = frames.select(closed)
     taught, within = _taught(both), np.ones(len(closed), dtype=bool)
     for _ in range(3):  # what the teacher does not know is not fitted
@@ -152,7 +154,8 @@ def on_the_scale(frames: Frames) -> tuple[Frames, dict[str, Any]]:
         "median of what is left in eV": round(float(np.median(left)), 4),
         "root mean square of what is left of the fitted in eV": round(shifts.residual, 4),
     }
-    further = frames.select(np.flatnonzero((frames.multiplicity > 1) | (frames.n_atoms == 1)))
+    few = frames.n_atoms <= TWO_ATOMS
+    further = frames.select(np.flatnonzero((frames.multiplicity > 1) | few))
     return shifted(further, shifts.per_element), about
 
 
@@ -172,9 +175,11 @@ def _with_open_shells(
     """Join both; what only the teacher says is not known (NaN) of the others.
 
     Charges of open shells are another method's. No group of theirs has a formal charge: a charge
-    is shared by all their atoms. A lone ion with a closed shell has its own.
+    is shared by all their atoms. A lone ion with a closed shell has its own; which of two atoms
+    has that of a closed shell is not known.
     """
-    closed = (further.multiplicity == 1) * further.total_charge  # (S,) e
+    closed = (further.multiplicity == 1) * further.total_charge.astype(np.float64)  # (S,) e
+    closed[(closed != 0) & (further.n_atoms > 1)] = np.nan
     formal = np.repeat(closed, further.n_atoms)
     plain = replace(further, partial_charges=None, spin_squared=None)
     unknown = np.full(len(further), np.nan)
@@ -198,6 +203,8 @@ def _collected(paths: Iterable[Path], counts: Counter[str]) -> dict[str, Array]:
         apart = _closest(job) >= CLOSEST
         counts["left out: atoms on top of each other"] += int((sure & ~apart).sum())
         sure &= apart
+        counts["left out: two atoms"] += int((sure & (job["n_atoms"] <= TWO_ATOMS)).sum())
+        sure &= job["n_atoms"] > TWO_ATOMS
         of_atoms = np.repeat(sure, job["n_atoms"])
         job = {k: a[of_atoms if k in PER_ATOM else sure] for k, a in job.items()}
         purpose = path.parent.name

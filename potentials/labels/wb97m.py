@@ -55,15 +55,15 @@ def wb97m(atomic_numbers: Integers, positions: Floats, charge: int, multiplicity
     start = _lowest(_field(FIRST, atomic_numbers, positions, charge, multiplicity), multiplicity)
     field = _field(LEVEL, atomic_numbers, positions, charge, multiplicity)
     field.kernel(dm0=_projected(start, field))
-    field = _converged(field)
+    field = converged(field)
     spin_squared = float(field.spin_square()[0]) if multiplicity > 1 else 0.0
     _check_spin(spin_squared, multiplicity)
     if charge < 0:
-        _check_bound(field)
-    up, down = _populations(field)
+        check_bound(field)
+    up, down = populations(field)
     return Label(
         energy=float(field.e_tot) * HARTREE,
-        forces=_forces(field),
+        forces=forces(field),
         charges=field.mol.atom_charges() - up - down,
         dipole=np.asarray(field.dip_moment(unit="AU", verbose=0)) * BOHR,
         spin_squared=spin_squared,
@@ -80,8 +80,8 @@ def pbe0(atomic_numbers: Integers, positions: Floats, charge: int, multiplicity:
     """
     field = _field(FIRST, atomic_numbers, positions, charge, multiplicity)
     field.kernel()
-    field = _converged(field)
-    return Label(float(field.e_tot) * HARTREE, _forces(field), np.zeros(len(atomic_numbers)))
+    field = converged(field)
+    return Label(float(field.e_tot) * HARTREE, forces(field), np.zeros(len(atomic_numbers)))
 
 
 def program() -> dict[str, str]:
@@ -137,7 +137,20 @@ def _projected(first: Any, field: Any) -> Any:
     return addons.project_dm_nr2nr(first.mol, first.make_rdm1(), field.mol)
 
 
-def _converged(field: Any) -> Any:
+def unrestricted(
+    atomic_numbers: Integers, positions: Floats, charge: int, multiplicity: int
+) -> Any:
+    """Prepare a field in which electrons of both spins have orbitals of their own."""
+    return _field(LEVEL, atomic_numbers, positions, charge, multiplicity).to_uks()
+
+
+def converged(field: Any) -> Any:
+    """Return the field, converged if need be by second-order steps.
+
+    Raises
+    ------
+    Failed   no convergence
+    """
     if field.converged:
         return field
     second_order = field.newton()
@@ -148,11 +161,12 @@ def _converged(field: Any) -> Any:
     return second_order.undo_soscf()
 
 
-def _forces(field: Any) -> Floats:
+def forces(field: Any) -> Floats:
+    """Differentiate a converged field: (N, 3) eV/Å."""
     gradient = field.nuc_grad_method()
     gradient.grid_response = True
-    forces: Floats = -np.asarray(gradient.kernel()) * (HARTREE / BOHR)
-    return forces
+    found: Floats = -np.asarray(gradient.kernel()) * (HARTREE / BOHR)
+    return found
 
 
 def _check_spin(spin_squared: float, multiplicity: int) -> None:
@@ -161,13 +175,19 @@ def _check_spin(spin_squared: float, multiplicity: int) -> None:
         raise Failed(f"<S²> is {spin_squared:.3f}, not {spin * (spin + 1):g}")
 
 
-def _check_bound(field: Any) -> None:
+def check_bound(field: Any) -> None:
+    """See to it that the last electron is bound.
+
+    Raises
+    ------
+    Failed   its orbital lies above zero
+    """
     highest = float(np.asarray(field.mo_energy)[np.asarray(field.mo_occ) > 0].max()) * HARTREE
     if highest > 0:
         raise Failed(f"the last electron is not bound: its orbital lies at {highest:+.2f} eV")
 
 
-def _populations(field: Any) -> tuple[Floats, Floats]:
+def populations(field: Any) -> tuple[Floats, Floats]:
     """Count the electrons of each spin on each atom (N,), in intrinsic atomic orbitals."""
     orbitals, occupations = np.asarray(field.mo_coeff), np.asarray(field.mo_occ)
     if occupations.ndim == 1:

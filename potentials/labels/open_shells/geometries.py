@@ -28,6 +28,8 @@ from potentials.datasets.frames import Frames, Provenance, make_frames
 from potentials.labels.gfn2 import gfn2
 from potentials.labels.jobs import failures, results, run_jobs
 from potentials.labels.method import Failed, Floats, Integers, Label
+from potentials.labels.open_shells import diatomics
+from potentials.labels.open_shells.diatomics import Diatomic
 from potentials.labels.open_shells.scale import scale_of
 from potentials.labels.open_shells.species import Species, species
 from potentials.labels.sampling import hessian, relax, thermal_displacements
@@ -87,29 +89,32 @@ class Geometry(NamedTuple):
         return FIRST.get(size, 4.0) + PACE.get(size, 2.0) * (self.draw + where) + late
 
 
-def jobs() -> dict[str, Geometry]:
-    """Make all jobs, in an order of which each part is a fair one."""
+def jobs() -> dict[str, Geometry | Diatomic]:
+    """Make all jobs: two atoms, then the others in an order of which each part is a fair one."""
     every = [
         Geometry(s, state, draw)
         for s in species()
         for state in _relaxed(s)
         for draw in range(_n_draws(s, state))
     ]
-    return {job.key: job for job in sorted(every, key=lambda j: (j.order, j.key))}
+    ordered = sorted(every, key=lambda j: (j.order, j.key))
+    return {job.key: job for job in (*diatomics.diatomics(), *ordered)}
 
 
-def work(folder: Path) -> Callable[[Geometry], dict[str, Any]]:
+def work(folder: Path) -> Callable[[Geometry | Diatomic], dict[str, Any]]:
     """Make the function that does a job of a run in this folder."""
     return partial(compute, folder=folder)
 
 
-def compute(job: Geometry, folder: Path) -> dict[str, Any]:
-    """Label one geometry in its states.
+def compute(job: Geometry | Diatomic, folder: Path) -> dict[str, Any]:
+    """Label one geometry in its states, or two atoms at many distances.
 
     Raises
     ------
     Failed   no minimum, or no label of the state of the geometry there or here
     """
+    if isinstance(job, Diatomic):
+        return diatomics.compute(job)
     if job.draw:
         _need(folder, job._replace(draw=0).key, job._replace(draw=0), work(folder))
     minimum = _need(folder / "minima", _key(job.species, job.state), job, find_minimum)
@@ -165,14 +170,16 @@ def collect(folder: Path) -> Frames:
             f"`folder` must hold labels of {NAME}; got none in {folder}. Run them first."
         )
     labels = [
-        (every[key].species.number, g, k)
+        (_number(every[key]), g, k)
         for key, g in found.items()
         for k in range(len(g["energy"]))
     ]
     return make_frames(
         n_atoms=np.array([len(g["atomic_numbers"]) for _, g, _ in labels]),
         atomic_numbers=np.concatenate([g["atomic_numbers"] for _, g, _ in labels]),
-        positions=np.concatenate([g["positions"] for _, g, _ in labels]),
+        positions=np.concatenate(
+            [np.broadcast_to(g["positions"], g["forces"].shape)[k] for _, g, k in labels]
+        ),
         energy=np.array([g["energy"][k] for _, g, k in labels]),
         forces=np.concatenate([g["forces"][k] for _, g, k in labels]).astype(np.float32),
         total_charge=np.array([g["total_charge"][k] for _, g, k in labels]),
@@ -213,6 +220,11 @@ def card(name: str, frames: Frames) -> Mapping[str, Any]:
         "command": "polcalc labels open-shells",
         "licence": "CC0-1.0",
     }
+
+
+def _number(job: Geometry | Diatomic) -> int:
+    """Number the species of a job: all its structures go to training or to validation."""
+    return job.number if isinstance(job, Diatomic) else job.species.number
 
 
 def _relaxed(found: Species) -> tuple[State, ...]:

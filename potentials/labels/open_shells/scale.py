@@ -33,14 +33,14 @@ class Scale(NamedTuple):
 
 
 def scale_of(frames: Frames) -> Scale:
-    """Label the closed shells among frames with the teacher too, and fit what each element adds.
+    """Label closed shells of more than two atoms with the teacher too; fit what elements add.
 
     Raises
     ------
     ModuleNotFoundError   the teacher is not installed
     ValueError            too few closed shells
     """
-    closed = frames.select((frames.multiplicity == 1) & (frames.n_atoms > 1))
+    closed = frames.select((frames.multiplicity == 1) & (frames.n_atoms > 2))
     ends = closed.first[1:-1]
     structures = pad(
         np.split(closed.atomic_numbers, ends),
