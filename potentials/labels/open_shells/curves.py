@@ -5,6 +5,8 @@ atoms far apart whose unpaired electrons point against each other (broken symmet
 Chem. Phys. 74, 5737 (1981)). The lower of both is kept, so that bonds end in the atoms and not in
 ions. Where even that lies above atoms whose electrons all point the same way, the energy of these
 is taken: the spins of atoms apart do not feel each other, and one determinant cannot couple them.
+A state between the two (O2, triplet) takes the lower of both. States that atoms in their ground
+states cannot form (NF, singlet) and ions are labelled where their field is of that state alone.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from potentials.labels import wb97m
 from potentials.labels.method import Failed, Floats, Integers, Label
 
 APART = 1.6  # of the bond length: from here on the spins of atoms may be coupled freely
+BETWEEN = 1.44  # the same of states that one determinant cannot be
 SAME = 2e-4  # hartree: two fields of one kind
 LOWER = 5e-3  # hartree, by which atoms of parallel spins must lie lower
 NEAR, PURE = 1.2, 0.5  # of the bond length: up to there <S²> is off by no more than this
@@ -64,24 +67,27 @@ def curve(
         inner = distances[first - 1 :: -1]
         start = found[distances[first]].field
         found |= dict(_walk(atomic_numbers, inner, charge, multiplicity, start))
-    _lower(found, atomic_numbers, distances, charge, multiplicity, multiplicity, SAME)
-    most = UNPAIRED[int(atomic_numbers[0])] + UNPAIRED[int(atomic_numbers[1])] + 1
-    apart = [r for r in distances if r >= APART * equilibrium]
-    if charge == 0:
-        for parallel in range(multiplicity + 2, most + 1, 2):
-            _lower(found, atomic_numbers, apart, charge, parallel, multiplicity, LOWER)
+    _lower(found, atomic_numbers, distances, charge, multiplicity, SAME)
+    coupled = _coupled(atomic_numbers) if charge == 0 else ()
+    if multiplicity in coupled:
+        between = multiplicity not in (coupled[0], coupled[-1])
+        from_here = (BETWEEN if between else APART) * equilibrium
+        apart = [r for r in distances if r >= from_here]
+        for other in {coupled[-1], coupled[0] if between else coupled[-1]} - {multiplicity}:
+            _lower(found, atomic_numbers, apart, charge, other, LOWER)
     spin = (multiplicity - 1) / 2
     excess = {r: point.spin_squared - spin * (spin + 1) for r, point in found.items()}
     # two electrons that do not pair at the minimum: one determinant is no singlet there
     unpaired = multiplicity == 1 and excess.get(distances[first], 0.0) > PURE
-    sound = {r for r in found if r >= APART * equilibrium}
-    if not unpaired:
-        sound |= {r for r in found if r > NEAR * equilibrium or abs(excess[r]) < PURE}
+    sound = {r for r in found if abs(excess[r]) < PURE and not unpaired}
+    if multiplicity in coupled:
+        sound |= {r for r in found if r >= APART * equilibrium}
+        sound |= {r for r in found if r > NEAR * equilibrium and not unpaired}
     labels = {}
     for r in sorted(found):
         if r in sound:
             try:
-                labels[r] = _label(found[r], charge)
+                labels[r] = _label(found[r], atomic_numbers, charge, multiplicity)
             except Failed:
                 continue
     if not labels:
@@ -95,11 +101,10 @@ def _lower(
     distances: Sequence[float],
     charge: int,
     multiplicity: int,
-    of: int,
     by: float,
 ) -> None:
     """Walk in from atoms apart, and keep what lies lower until it does no more."""
-    start = _atoms(numbers, distances[-1], charge, multiplicity, of) if distances else None
+    start = _atoms(numbers, distances[-1], charge, multiplicity) if distances else None
     for r, point in _walk(numbers, distances[::-1], charge, multiplicity, start):
         if r in found and point.energy > found[r].energy - by:
             if r < 0.8 * distances[-1]:
@@ -120,8 +125,8 @@ def _walk(
     for r in distances:
         positions = np.array([[0.0, 0.0, -r / 2], [0.0, 0.0, r / 2]])
         field = wb97m.unrestricted(numbers, positions, charge, multiplicity)
-        field.kernel(dm0=density)
         try:
+            field.kernel(dm0=density)
             field = wb97m.converged(field)
         except (Failed, ArithmeticError, ValueError, np.linalg.LinAlgError):
             density = None if start is None else density
@@ -130,11 +135,19 @@ def _walk(
         yield r, Point(field, float(field.spin_square()[0]))
 
 
-def _atoms(numbers: Integers, distance: float, charge: int, multiplicity: int, of: int) -> Floats:
+def _coupled(numbers: Integers) -> tuple[int, ...]:
+    """List the multiplicities that two atoms in their ground states can have."""
+    a, b = (UNPAIRED[int(z)] for z in numbers)
+    return tuple(range(abs(a - b) + 1, a + b + 2, 2))
+
+
+def _atoms(numbers: Integers, distance: float, charge: int, multiplicity: int) -> Floats:
     """Put the densities (2, n, n) of two atoms side by side, spins against each other or along."""
     parts = [_atom(int(z)) for z in numbers]
-    along = multiplicity > of or multiplicity - 1 == sum(UNPAIRED[int(z)] for z in numbers)
-    second = parts[1] if along else parts[1][::-1]
+    if multiplicity < _coupled(numbers)[-1]:  # the fewer unpaired electrons point down
+        fewer = int(UNPAIRED[int(numbers[0])] >= UNPAIRED[int(numbers[1])])
+        parts[fewer] = parts[fewer][::-1]
+    second = parts[1]
     n = parts[0].shape[1]
     density = np.zeros((2, n + second.shape[1], n + second.shape[1]))
     density[:, :n, :n], density[:, n:, n:] = parts[0], second
@@ -178,16 +191,29 @@ def _shells(molecule: Any) -> list[tuple[int, Integers]]:
     return found
 
 
-def _label(point: Point, charge: int) -> Label:
+def _label(point: Point, numbers: Integers, charge: int, multiplicity: int) -> Label:
     field = point.field
     if charge < 0:
         wb97m.check_bound(field)
     up, down = wb97m.populations(field)
+    magmoms = up - down
+    if field.mol.spin != multiplicity - 1:
+        magmoms = _shares(numbers, multiplicity)
     return Label(
         energy=point.energy * HARTREE,
         forces=wb97m.forces(field),
         charges=field.mol.atom_charges() - up - down,
         dipole=np.asarray(field.dip_moment(unit="AU", verbose=0)) * BOHR,
         spin_squared=point.spin_squared,
-        magmoms=up - down,
+        magmoms=magmoms,
     )
+
+
+def _shares(numbers: Integers, multiplicity: int) -> Floats:
+    """Share unpaired electrons (2,) out between atoms apart whose spins are coupled (Landé)."""
+    total = (multiplicity - 1) / 2
+    if not total:
+        return np.zeros(2)
+    a, b = (UNPAIRED[int(z)] / 2 * (UNPAIRED[int(z)] / 2 + 1) for z in numbers)
+    part = (a - b) / (2 * total * (total + 1))
+    return 2 * total * np.array([0.5 + part, 0.5 - part])

@@ -14,7 +14,7 @@ import numpy as np
 from ase.data import atomic_numbers
 
 from potentials.labels.gfn2 import gfn2
-from potentials.labels.method import Integers
+from potentials.labels.method import Failed, Integers
 from potentials.labels.open_shells.curves import curve
 from potentials.structure.graph import State
 
@@ -22,7 +22,9 @@ FACTORS = (0.75, 0.85, 0.93, 1, 1.08, 1.18, 1.3, 1.45, 1.65, 1.9, 2.2, 2.6, 3.1,
 FURTHEST, FURTHEST_ION = 4.45, 1.9  # Å, where the models end; of the length at the minimum
 MOST_FORCE = 40.0  # eV/Å
 COMMON, RARE = ("H", "C", "N", "O", "F", "S", "Cl"), ("P", "Br", "I")
-TRIPLETS = frozenset("HN OO OS SS NF NCl HP FP ClP NBr NI PBr PI".split())  # lowest
+TRIPLETS = frozenset(  # lowest
+    ("HN", "OO", "OS", "SS", "NF", "NCl", "HP", "FP", "ClP", "NBr", "NI", "PBr", "PI")
+)
 NAME = "diatomics"
 
 
@@ -103,8 +105,13 @@ def _length(numbers: Integers) -> float:
     """Find the bond length in Å of the neutral pair with GFN2-xTB, in its lower state."""
     states = [(0, m) for m in ((2,) if int(numbers.sum()) % 2 else (1, 3))]
     trial = np.geomspace(0.6, 3.2, 60)
-    energies = [
-        min(gfn2(numbers, np.array([[0, 0, 0], [0, 0, r]]), *s).energy for s in states)
-        for r in trial
-    ]
+    energies = [min(_gfn2_energy(numbers, r, state) for state in states) for r in trial]
     return float(trial[int(np.argmin(energies))])
+
+
+def _gfn2_energy(numbers: Integers, distance: float, state: State) -> float:
+    """Compute an energy in eV; infinite where the field does not converge."""
+    try:
+        return gfn2(numbers, np.array([[0, 0, 0], [0, 0, distance]]), *state).energy
+    except Failed:
+        return np.inf

@@ -170,9 +170,7 @@ def collect(folder: Path) -> Frames:
             f"`folder` must hold labels of {NAME}; got none in {folder}. Run them first."
         )
     labels = [
-        (_number(every[key]), g, k)
-        for key, g in found.items()
-        for k in range(len(g["energy"]))
+        (_number(every[key]), g, k) for key, g in found.items() for k in range(len(g["energy"]))
     ]
     return make_frames(
         n_atoms=np.array([len(g["atomic_numbers"]) for _, g, _ in labels]),
