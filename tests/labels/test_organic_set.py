@@ -302,6 +302,7 @@ def test_the_set_is_what_the_jobs_made_but_for_what_is_not_sure(tmp_path: Path) 
         "a reason": 6,
         "the teacher's networks disagree": 1,
         "atoms on top of each other": 1,
+        "two atoms": 0,
     }
     assert card["labels by scene"] == {"molecules: relaxed": 4, "clusters: relaxed": 4}
     assert {"theory", "licence", "citation", "programs", "checks", "states"} <= set(card)
@@ -322,9 +323,11 @@ def test_open_shells_are_met_as_often_as_their_share_says() -> None:
     assert found == [30, 4, 1, 1]
 
 
-def test_open_shells_come_to_the_teachers_scale(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_open_shells_and_two_atoms_come_to_the_teachers_scale(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     rng = np.random.default_rng(0)
-    sizes = rng.integers(2, 6, 40)
+    sizes = np.r_[rng.integers(3, 6, 38), 2, 1]
     numbers = rng.choice([1, 6, 8], sizes.sum())
     composition = np.array(
         [
@@ -339,7 +342,7 @@ def test_open_shells_come_to_the_teachers_scale(monkeypatch: pytest.MonkeyPatch)
         rng.normal(size=40),
         forces=rng.normal(size=(sizes.sum(), 3)),
         total_charge=np.zeros(40),
-        multiplicity=np.where(np.arange(40) < 30, 1, 2),
+        multiplicity=np.where((np.arange(40) < 30) | (sizes < 3), 1, 2),
         group=np.arange(40),
     )
     wanted = frames.energy + composition @ [0.5, -2.0, 3.0]
