@@ -5,7 +5,8 @@ atoms far apart whose unpaired electrons point against each other (broken symmet
 Chem. Phys. 74, 5737 (1981)). The lower of both is kept, so that bonds end in the atoms and not in
 ions. Where even that lies above atoms whose electrons all point the same way, the energy of these
 is taken: the spins of atoms apart do not feel each other, and one determinant cannot couple them.
-A state between the two (O2, triplet) takes the lower of both. States that atoms in their ground
+A state between the two (O2, triplet) takes the lower of both once the atoms have their spins back,
+and has no label where it is neither yet. States that atoms in their ground
 states cannot form (NF, singlet) and ions are labelled where their field is of that state alone.
 """
 
@@ -23,6 +24,7 @@ from potentials.labels.method import Failed, Floats, Integers, Label
 
 APART = 1.6  # of the bond length: from here on the spins of atoms may be coupled freely
 BETWEEN = 1.44  # the same of states that one determinant cannot be
+DECOUPLED = 0.75  # of the <S²> that spins against each other have, atoms apart
 SAME = 2e-4  # hartree: two fields of one kind
 LOWER = 5e-3  # hartree, by which atoms of parallel spins must lie lower
 NEAR, PURE = 1.2, 0.5  # of the bond length: up to there <S²> is off by no more than this
@@ -75,6 +77,8 @@ def curve(
         apart = [r for r in distances if r >= from_here]
         for other in {coupled[-1], coupled[0] if between else coupled[-1]} - {multiplicity}:
             _lower(found, atomic_numbers, apart, charge, other, LOWER)
+        if between:
+            found = {r: p for r, p in found.items() if r < from_here or _is_apart(p, coupled)}
     spin = (multiplicity - 1) / 2
     excess = {r: point.spin_squared - spin * (spin + 1) for r, point in found.items()}
     # two electrons that do not pair at the minimum: one determinant is no singlet there
@@ -139,6 +143,14 @@ def _coupled(numbers: Integers) -> tuple[int, ...]:
     """List the multiplicities that two atoms in their ground states can have."""
     a, b = (UNPAIRED[int(z)] for z in numbers)
     return tuple(range(abs(a - b) + 1, a + b + 2, 2))
+
+
+def _is_apart(point: Point, coupled: tuple[int, ...]) -> bool:
+    """Whether a field is of atoms that have their spins, or of the state itself."""
+    lowest, highest = ((m - 1) / 2 for m in (coupled[0], coupled[-1]))
+    if point.field.mol.spin != coupled[0] - 1:
+        return True
+    return point.spin_squared > lowest * (lowest + 1) + DECOUPLED * (highest - lowest)
 
 
 def _atoms(numbers: Integers, distance: float, charge: int, multiplicity: int) -> Floats:
