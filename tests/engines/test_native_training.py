@@ -206,6 +206,18 @@ def test_an_evaluation_is_the_same_while_gradients_are_summed() -> None:
         np.testing.assert_array_equal(sums[1][name], wanted)
 
 
+def test_state_factors_of_many_atoms_are_those_of_each() -> None:
+    """From 512 atoms on the engine sorts them in space."""
+    potential = model(VARIANTS["factor per channel"])
+    structures = StructureSet(toy.mixture(), potential.cutoff)
+    given = structures.batch(torch.tensor([0, 4, 5, 10, 11] * 40))
+    assert len(given.graph.batch) >= 512
+    how = Loss(LossConfig(weights={"energy": 2.0}), 1.0)
+    _, expected = gradients(potential, autograd(potential, how), given)
+    _, found = gradients(potential, NativeGradients(potential, how), given)
+    assert largest_difference(found, expected) < 3e-3
+
+
 def test_without_forces_nothing_is_displaced() -> None:
     potential = model({})
     how, given = Loss(LossConfig(), 1.0), batch(potential, toy.without_forces(toy.mixture()))

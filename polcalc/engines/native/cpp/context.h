@@ -190,7 +190,8 @@ struct Context {
   void (*together)(void*, Step);  // what one thread does for all atoms, of its argument
   void* engine;
   const Phase* phases;
-  const int* atoms;  // (N) as they were given
+  const int* atoms;               // (N) as they were given
+  std::int64_t given_stride;      // of the state factors as they were given
   T* scratch;                           // per thread
   std::int64_t scratch_size;            // of one thread
   LayerFields<T> layers[kMaxLayers];

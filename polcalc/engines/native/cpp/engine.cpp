@@ -810,6 +810,7 @@ class Engine : public AnyEngine {
   void spread_factors(const Structure& s) {
     const Weights<T>& w = packed_->weights;
     const std::int64_t given = s.factor_atoms, rows = w.electrons ? s.n_atoms : given;
+    context_.given_stride = given > 1 ? w.width : 0;
     T* out = factors_.ensure(w.n_layers * rows * w.width);
     for (int l = 0; l < w.n_layers; ++l) {
       context_.layers[l].factor = out + l * rows * w.width;
