@@ -171,8 +171,9 @@ class PolarizedCalculator(Further, Calculator):
         return f"PolarizedCalculator({', '.join(self._summary().values())})"
 
     def _repr_html_(self) -> str:
-        """Lay out for a notebook what runs, and where the model fails."""
-        return html_table(self._summary() | {"where it fails": self.model.card.limits})
+        """Lay out for a notebook what runs, what came of it, and where the model fails."""
+        limits = {"where it fails": self.model.card.limits}
+        return html_table(self._summary() | self._said_last() | limits)
 
     def _summary(self) -> dict[str, str]:
         precision = f"{self.parameters['dtype']} on {self.parameters['device']}"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from ase import Atoms
 
+from potentials.card import html_table
 from potentials.structure.states import (
     CHARGE_KEYS,
     MULTIPLICITY_KEYS,
@@ -44,6 +45,15 @@ class ElectronicState(NamedTuple):
         return (
             f"charge {self.charge:+d} ({self.charge_source}), multiplicity {self.multiplicity}"
             f" ({self.multiplicity_source})"
+        )
+
+    def _repr_html_(self) -> str:
+        """Lay charge, multiplicity and who said so out for a notebook."""
+        return html_table(
+            {
+                "charge": f"{self.charge:+d} ({self.charge_source})",
+                "multiplicity": f"{self.multiplicity} ({self.multiplicity_source})",
+            }
         )
 
 

@@ -28,6 +28,17 @@ class Further(Shareable):
         """What the model said in the last calculation, by the names of `QUANTITIES`; copies."""
         return {name: np.copy(value)[()] for name, value in named(self._evaluation).items()}
 
+    @in_turn
+    def _said_last(self) -> dict[str, str]:
+        """Tell the last calculation in a few words; nothing before the first."""
+        if self._evaluation.energy is None:
+            return {}
+        largest = np.linalg.norm(self._evaluation.forces, axis=1).max()
+        return {
+            "energy": f"{self._evaluation.energy:.6f} eV",
+            "largest force": f"{largest:.4f} eV/Å",
+        }
+
     @property
     @in_turn
     def polarizability(self) -> Any:

@@ -23,6 +23,7 @@ from polcalc.engines.eager import Eager
 from polcalc.engines.native.structures import Native
 from polcalc.engines.neighbors import Reference
 from polcalc.engines.tabulated import Tabulated
+from potentials.card import html_table
 from potentials.experts import Experts
 from potentials.potential import Potential
 from potentials.quantities import Evaluation
@@ -73,6 +74,10 @@ class Difference(NamedTuple):
     energy_meV_per_atom: float
     forces_meV_per_A: float
 
+    def __str__(self) -> str:
+        """Both with their units."""
+        return f"{self.energy_meV_per_atom:.1e} meV/atom, {self.forces_meV_per_A:.1e} meV/Å"
+
 
 class Chosen(NamedTuple):
     """Which engine runs, why not a faster one, and how far it is from eager in float64."""
@@ -84,14 +89,17 @@ class Chosen(NamedTuple):
 
     def __str__(self) -> str:
         """One line for people."""
-        checked = (
-            f"; differs from eager in float64 by {self.difference.energy_meV_per_atom:.1e}"
-            f" meV/atom, {self.difference.forces_meV_per_A:.1e} meV/Å"
-            if self.difference
-            else ""
-        )
+        checked = f"; differs from eager in float64 by {self.difference}" if self.difference else ""
         return f"{self.name} on {self.device}{checked}" + "".join(
             f"; not {name}: {reason}" for name, reason in self.skipped.items()
+        )
+
+    def _repr_html_(self) -> str:
+        """Lay the same out for a notebook."""
+        compared = "" if self.difference is None else str(self.difference)
+        return html_table(
+            {"engine": f"{self.name} on {self.device}", "differs from eager in float64": compared}
+            | {f"not {name}": reason for name, reason in self.skipped.items()}
         )
 
 

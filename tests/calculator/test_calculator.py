@@ -633,3 +633,7 @@ def test_what_people_see_is_a_line_or_a_table() -> None:
     for thing in (calculator, calculator.model, calculator.model.card):
         assert len(repr(thing)) < 200 and len(repr(thing).splitlines()) == 1
         assert "never &lt;boil&gt; it" in thing._repr_html_()
+    assert f"<td>{atoms.get_potential_energy():.6f} eV</td>" in calculator._repr_html_()
+    assert "largest force" not in PolarizedCalculator(calculator.model)._repr_html_()
+    assert "<td>+0 (default)</td>" in atoms.calc.state._repr_html_()
+    assert "<th>engine</th>" in atoms.calc.engine._repr_html_()
