@@ -21,6 +21,8 @@ NAMED = {
     "barrier": re.compile(r"\bbarriers?\b", re.I),
 }
 
+TWO = " of two"  # marks the names of states of two atoms alone
+
 
 @dataclass(repr=False)
 class Card:
@@ -39,6 +41,8 @@ class Card:
     closest_distances_A: dict[str, float] = field(default_factory=dict)
     # "C-H" -> Å, farthest that two such atoms were nearest neighbours; empty: not known
     longest_bonds_A: dict[str, float] = field(default_factory=dict)
+    # "+0/3", "+0/3 of two" atoms alone (`state_name`) -> likewise, in that state; empty: not known
+    longest_bonds_of_states_A: dict[str, dict[str, float]] = field(default_factory=dict)
     # [formula, charge, multiplicity, eV]: mean errors of species that training left large, as
     # `potentials.training.evaluate.wrong_species` finds them at its end
     training_errors: list[list[Any]] = field(default_factory=list)
@@ -143,6 +147,11 @@ class Card:
                 ),
                 "closest_distances_A": all(map(_is_pair, self.closest_distances_A)),
                 "longest_bonds_A": all(map(_is_pair, self.longest_bonds_A)),
+                "longest_bonds_of_states_A": all(
+                    _is_pair(pair)
+                    for table in self.longest_bonds_of_states_A.values()
+                    for pair in table
+                ),
                 "energy_range_eV": len(self.energy_range_eV) in (0, 2),
                 "audit": all(
                     isinstance(finding, dict) and {"check", "verdict", "text"} <= set(finding)
@@ -169,6 +178,7 @@ def joint_domain(cards: Sequence[Card]) -> dict[str, Any]:
     forces = [card.force_max_eV_per_A for card in cards if card.force_max_eV_per_A is not None]
     atoms = [card.n_atoms_max for card in cards]
     bonded = all(card.longest_bonds_A for card in cards)
+    of_states = [card.longest_bonds_of_states_A for card in cards]
     charges = {charge for card in cards for charge in card.elements_of_ions}
     told = all(card.elements_of_ions or all(q == 0 for q, *_ in card.states) for card in cards)
     wrong = {tuple(row[:3]): row for card in cards for row in card.training_errors}
@@ -179,8 +189,13 @@ def joint_domain(cards: Sequence[Card]) -> dict[str, Any]:
             for charge in sorted(charges)
             if told
         },
-        "closest_distances_A": _by_pair(min, [card.closest_distances_A for card in cards]),
-        "longest_bonds_A": _by_pair(max, [card.longest_bonds_A for card in cards if bonded]),
+        "closest_distances_A": by_pair(min, [card.closest_distances_A for card in cards]),
+        "longest_bonds_A": by_pair(max, [card.longest_bonds_A for card in cards if bonded]),
+        "longest_bonds_of_states_A": {
+            state: by_pair(max, [tables[state] for tables in of_states if state in tables])
+            for state in sorted({state for tables in of_states for state in tables})
+            if all(of_states)
+        },
         "training_errors": sorted(wrong.values(), key=lambda row: -row[3]),
         "energy_range_eV": [min(r[0] for r in ranges), max(r[1] for r in ranges)] if ranges else [],
         "force_max_eV_per_A": max(forces, default=None),
@@ -196,12 +211,17 @@ def joint_domain(cards: Sequence[Card]) -> dict[str, Any]:
     }
 
 
-def _by_pair(
+def by_pair(
     choose: Callable[[list[float]], float], tables: Sequence[Mapping[str, float]]
 ) -> dict[str, float]:
     """Choose among the distances of each pair of elements."""
     pairs = sorted({pair for table in tables for pair in table})
     return {pair: choose([table[pair] for table in tables if pair in table]) for pair in pairs}
+
+
+def state_name(charge: int, multiplicity: int, n_atoms: int = 0) -> str:
+    """Name a state as cards do: ``"+1/2"``, and ``"+1/2 of two"`` of two atoms alone."""
+    return f"{charge:+d}/{multiplicity}{TWO if n_atoms == 2 else ''}"
 
 
 def html_table(rows: Mapping[str, str]) -> str:

@@ -20,7 +20,7 @@ from scipy.sparse.csgraph import connected_components
 
 from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import NeighborList
-from potentials.card import Card
+from potentials.card import Card, state_name
 
 Integers = NDArray[np.int64]
 
@@ -39,7 +39,7 @@ def remarks(
     n_atoms = len(structure.atomic_numbers)
     if (limit := largest(card)) is not None and n_atoms > limit[0]:
         yield "size", f"The structure has {n_atoms} atoms; {limit[1]}. Energies may be off by eV."
-    state = f"{structure.charge:+d}/{structure.multiplicity}"
+    state = state_name(structure.charge, structure.multiplicity)
     if (seen := card.largest_of_states.get(state, n_atoms)) < n_atoms:
         yield (
             f"state {state}",

@@ -11,7 +11,8 @@ import numpy as np
 import numpy.typing as npt
 from ase.data import chemical_symbols
 
-from potentials.datasets.checks.pair_distances import closest_distances, longest_bonds
+from potentials.card import by_pair, state_name
+from potentials.datasets.checks.pair_distances import closest_distances, longest_bonds_of_states
 from potentials.datasets.formats.units import HARTREE
 from potentials.datasets.frames import Frames
 
@@ -27,6 +28,7 @@ class Statistics(NamedTuple):
     elements_of_ions: dict[str, list[int]]  # charge, as "-1" -> atomic numbers in such structures
     closest_distances_A: dict[str, float]  # "C-H" -> Å
     longest_bonds_A: dict[str, float]  # likewise, of nearest neighbours
+    longest_bonds_of_states_A: dict[str, dict[str, float]]  # "+0/3", "+0/3 of two" -> likewise
     energy_range_eV: list[float]  # per atom, reference energies subtracted
     force_max_eV_per_A: float | None  # longest force vector
     n_atoms_max: int  # of the largest structure
@@ -46,13 +48,15 @@ def statistics(frames: Frames, references: dict[int, float] | None = None) -> St
     atomic = fit_reference_energies(frames) if references is None else references
     remaining = subtract_reference_energies(frames, atomic) / frames.n_atoms
     forces = frames.known_forces
+    longest_bonds = longest_bonds_of_states(frames)
     return Statistics(
         n_structures=len(frames),
         elements=np.unique(frames.atomic_numbers).tolist(),
         states=states(frames),
         elements_of_ions=elements_of_ions(frames),
         closest_distances_A=closest_distances(frames),
-        longest_bonds_A=longest_bonds(frames),
+        longest_bonds_A=by_pair(max, list(longest_bonds.values())),
+        longest_bonds_of_states_A=longest_bonds,
         energy_range_eV=[float(remaining.min()), float(remaining.max())],
         force_max_eV_per_A=None if forces is None else float(np.linalg.norm(forces, axis=1).max()),
         n_atoms_max=int(frames.n_atoms.max()),
@@ -74,7 +78,7 @@ def largest_of_states(frames: Frames) -> dict[str, int]:
     charges = np.rint(frames.total_charge).astype(np.int64).tolist()
     of_frames = zip(charges, frames.multiplicity.tolist(), frames.n_atoms.tolist(), strict=True)
     for charge, multiplicity, n_atoms in of_frames:
-        state = f"{charge:+d}/{multiplicity}"
+        state = state_name(charge, multiplicity)
         found[state] = max(n_atoms, found.get(state, 0))
     return dict(sorted(found.items()))
 

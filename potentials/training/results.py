@@ -99,6 +99,7 @@ def _card(
         elements_of_ions=known.elements_of_ions,
         closest_distances_A=known.closest_distances_A,
         longest_bonds_A=known.longest_bonds_A,
+        longest_bonds_of_states_A=known.longest_bonds_of_states_A,
         training_errors=_wrong_species(training, labelled),
         energy_range_eV=known.energy_range_eV,
         force_max_eV_per_A=known.force_max_eV_per_A,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from ase import Atoms
@@ -14,7 +15,8 @@ from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.card import joint_domain
 from potentials.checkpoint import Card, load, save
-from potentials.datasets.checks.pair_distances import longest_bonds
+from potentials.datasets.checks.pair_distances import longest_bonds_of_states
+from potentials.datasets.frames import Frames, join, make_frames
 from tests.datasets.structures import waters
 from tests.small import SPEC
 
@@ -96,6 +98,70 @@ def test_species_that_training_left_wrong(tmp_path) -> None:  # type: ignore[no-
 
 def test_how_far_nearest_neighbours_were() -> None:
     frames = waters(30)
-    found = longest_bonds(frames)
+    found = longest_bonds_of_states(frames)
     lengths = [a.get_distances(0, [1, 2]).max() for a in frames]
-    assert found == {"H-O": pytest.approx(max(lengths))}
+    assert found == {"+0/1": {"H-O": pytest.approx(max(lengths))}}
+
+
+def test_each_state_has_its_longest_bonds_and_two_atoms_have_theirs() -> None:
+    def oxygens(distance: float, charge: int, multiplicity: int) -> Frames:
+        positions = np.array([[0, 0, 0], [0, 0, distance]])
+        state = {"total_charge": [charge], "multiplicity": [multiplicity]}
+        return make_frames([2], [8, 8], positions, [0.0], forces=np.zeros((2, 3)), **state)
+
+    ozone = make_frames(
+        [3], [8, 8, 8], np.diag([0.0, 1.2, 1.3]), [0.0], forces=np.zeros((3, 3)), multiplicity=[3]
+    )
+    frames = join([oxygens(2.5, 0, 3), oxygens(1.3, 0, 3), oxygens(1.4, -1, 2), ozone])
+    assert longest_bonds_of_states(frames) == {
+        "+0/3": {"O-O": pytest.approx(1.3)},
+        "+0/3 of two": {"O-O": pytest.approx(2.5)},
+        "-1/2 of two": {"O-O": pytest.approx(1.4)},
+    }
+
+
+def test_bonds_are_too_long_for_their_state(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    torch.manual_seed(0)
+    card = Card(
+        elements=[1, 8],
+        states=[[0, 1, 9], [0, 3, 9]],
+        longest_bonds_A={"H-H": 3.0, "H-O": 3.0, "O-O": 3.0},
+        longest_bonds_of_states_A={
+            "+0/1": {"H-O": 1.3},
+            "+0/1 of two": {"H-H": 3.0, "O-O": 3.0},
+            "+0/3 of two": {"O-O": 1.4},
+        },
+    )
+    save(tmp_path / "m.pt", build(SPEC), card)
+
+    def said(atoms: Atoms, multiplicity: int) -> str:
+        calc = PolarizedCalculator(tmp_path / "m.pt", dtype="float64", charge=0)
+        calc.set(multiplicity=multiplicity)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            calc.get_potential_energy(atoms)
+        return " ".join(str(w.message) for w in caught if "nothing nearer" in str(w.message))
+
+    oxygens, hydrogens = Atoms("O2", [[0, 0, 0], [0, 0, 2]]), Atoms("H2", [[0, 0, 0], [0, 0, 2]])
+    water = Atoms("OH2", [[0, 0, 0], [0, 0, 1], [1.8, 0, 0]])
+    assert not said(oxygens, 1) and not said(hydrogens, 1)
+    assert "reach 1.40 Å in structures of two atoms alone with charge +0 and multiplicity 3" in (
+        said(oxygens, 3)
+    )
+    assert "not nearest neighbours in structures of two atoms alone with charge +0 and" in (
+        said(hydrogens, 3)
+    )
+    assert "H-O) are 1.80 Å" in said(water, 1) and "with charge +0 and multiplicity 1" in (
+        said(water, 1)
+    )
+    assert "H-O) are 1.80 Å" in (text := said(water, 3)) and "multiplicity" not in text
+
+
+def test_longest_bonds_of_several_cards() -> None:
+    one = Card(longest_bonds_of_states_A={"+0/1": {"H-O": 1.0}, "+0/3": {"O-O": 1.2}})
+    other = Card(longest_bonds_of_states_A={"+0/1": {"C-O": 2.0, "H-O": 1.1}})
+    assert joint_domain([one, other])["longest_bonds_of_states_A"] == {
+        "+0/1": {"C-O": 2.0, "H-O": 1.1},
+        "+0/3": {"O-O": 1.2},
+    }
+    assert joint_domain([one, Card()])["longest_bonds_of_states_A"] == {}

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import torch
 from ase.data import chemical_symbols
 
+from potentials.card import state_name
 from potentials.datasets.frames import Frames
 from potentials.structure.pairs import find_pairs
 
@@ -58,13 +59,39 @@ def closest_distances(frames: Frames, reach: float = 6.0) -> dict[str, float]:
     return {name: float(closest[found[name]]) for name in sorted(found)}
 
 
-def longest_bonds(frames: Frames, reach: float = 6.0) -> dict[str, float]:
+def longest_bonds_of_states(frames: Frames, reach: float = 6.0) -> dict[str, dict[str, float]]:
     """Find how far atoms of each pair of elements are at most where they are nearest neighbours.
 
     Returns
     -------
-    dict   ``{"C-H": 1.31, …}`` in Å, symbols in alphabetical order
+    dict   by charge and multiplicity, two atoms alone apart from others, as `state_name` names
+           them: ``{"+0/1": {"C-H": 1.31, …}, "+0/1 of two": …}`` in Å, symbols in alphabetical
+           order
     """
+    distance, partner = _nearest(frames, reach)
+    charges = np.rint(frames.total_charge).astype(np.int64)
+    states, place = np.unique(
+        np.stack([charges, frames.multiplicity, frames.n_atoms == 2]), axis=1, return_inverse=True
+    )
+    bonded = np.isfinite(distance)
+    numbers = np.sort(
+        np.stack([frames.atomic_numbers, frames.atomic_numbers[partner]])[:, bonded], axis=0
+    ).astype(np.int64)
+    of_atoms = np.repeat(place, frames.n_atoms)[bonded]
+    codes, place = np.unique((of_atoms * 128 + numbers[0]) * 128 + numbers[1], return_inverse=True)
+    longest = np.zeros(len(codes))
+    np.maximum.at(longest, place, distance[bonded])
+    found: dict[str, dict[str, float]] = {}
+    for code, length in zip(codes.tolist(), longest.tolist(), strict=True):
+        charge, multiplicity, two = states[:, code // 128**2].tolist()
+        names = sorted(chemical_symbols[z] for z in divmod(code % 128**2, 128))
+        table = found.setdefault(state_name(charge, multiplicity, 2 if two else 0), {})
+        table["-".join(names)] = length
+    return {state: dict(sorted(found[state].items())) for state in sorted(found)}
+
+
+def _nearest(frames: Frames, reach: float) -> tuple[Array, Array]:
+    """Find the distance (N,) Å of the nearest neighbour of each atom, and its number (N,)."""
     nearest = np.full(len(frames.atomic_numbers), np.inf)
     partner = np.zeros(len(frames.atomic_numbers), dtype=np.int64)
     for pairs in pairs_within(frames, reach):
@@ -73,18 +100,7 @@ def longest_bonds(frames: Frames, reach: float = 6.0) -> dict[str, float]:
             one, other, distance = one[order], other[order], pairs.distance[order]
             nearer = distance < nearest[one]
             partner[one[nearer]], nearest[one[nearer]] = other[nearer], distance[nearer]
-    found: dict[str, float] = {}
-    bonded = np.isfinite(nearest)
-    numbers = np.sort(
-        np.stack([frames.atomic_numbers, frames.atomic_numbers[partner]])[:, bonded], axis=0
-    )
-    codes, place = np.unique(numbers[0] * 128 + numbers[1], return_inverse=True)
-    longest = np.zeros(len(codes))
-    np.maximum.at(longest, place, nearest[bonded])
-    for code, length in zip(codes, longest, strict=True):
-        names = sorted(chemical_symbols[z] for z in divmod(int(code), 128))
-        found["-".join(names)] = float(length)
-    return dict(sorted(found.items()))
+    return nearest, partner
 
 
 def nearest_neighbor_ratio(frames: Frames, radii: Array) -> Array:

@@ -98,7 +98,8 @@ def jobs() -> dict[str, Geometry | Diatomic]:
         for draw in range(_n_draws(s, state))
     ]
     ordered = sorted(every, key=lambda j: (j.order, j.key))
-    return {job.key: job for job in (*diatomics.diatomics(), *ordered)}
+    two_atoms: dict[str, Geometry | Diatomic] = {job.key: job for job in diatomics.diatomics()}
+    return two_atoms | {job.key: job for job in ordered}
 
 
 def work(folder: Path) -> Callable[[Geometry | Diatomic], dict[str, Any]]:
