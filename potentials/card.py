@@ -61,6 +61,7 @@ class Card:
     test_errors: dict[str, Any] = field(default_factory=dict)
     training: dict[str, Any] = field(default_factory=dict)  # configuration and what came of it
     audit: dict[str, Any] = field(default_factory=dict)  # what `polcalc audit --store` found
+    uncertainty: dict[str, Any] = field(default_factory=dict)  # what `polcalc calibrate` found
     command: str = ""
     seed: int | None = None
     versions: dict[str, str] = field(default_factory=dict)

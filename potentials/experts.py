@@ -44,7 +44,7 @@ class Experts(Potential):
             {**shared.spec, "experts": [list(state) for state in states]},
         )
         self._shared_spec = shared.spec
-        self.experts = nn.ModuleDict({_name(*state): copy.deepcopy(shared) for state in states})
+        self.experts = nn.ModuleDict({name_of(*state): copy.deepcopy(shared) for state in states})
 
     @property
     def shared(self) -> Potential:
@@ -60,11 +60,11 @@ class Experts(Potential):
         """Return the expert of a state, or the shared potential."""
         if not self.has(charge, multiplicity):
             return self.shared
-        return self.experts[_name(charge, multiplicity)]  # type: ignore[return-value]
+        return self.experts[name_of(charge, multiplicity)]  # type: ignore[return-value]
 
     def has(self, charge: float, multiplicity: int) -> bool:
         """Whether a state has an expert."""
-        return _name(charge, multiplicity) in self.experts
+        return name_of(charge, multiplicity) in self.experts
 
     def forward(self, graph: AtomicGraph, encode: Encode = at_pairs) -> Prediction:
         """Return what the experts say; structures of one state are evaluated together."""
@@ -151,5 +151,6 @@ def _sum(shared: Tensor, difference: Tensor) -> Tensor:
     return found
 
 
-def _name(charge: float, multiplicity: int) -> str:
+def name_of(charge: float, multiplicity: int) -> str:
+    """Name the expert of a state, as its weights are named in a file."""
     return f"{charge:+g},{multiplicity}".replace(".", "_")

@@ -232,6 +232,11 @@ class Potential(nn.Module):
         reads = any(FIELD in getattr(part, "inputs", ()) for part in self.parts)
         return self.has_dipole and not reads
 
+    def features(self, graph: AtomicGraph) -> Features:
+        """Return what the trunk knows of a structure."""
+        found: Features = self.trunk(graph, pair_vectors(graph), at_pairs)[0]
+        return found
+
     def forward(self, graph: AtomicGraph, encode: Encode = at_pairs) -> Prediction:
         """Return what trunk and terms say, without derivatives."""
         if graph.cutoff < self.cutoff:

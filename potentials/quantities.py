@@ -136,6 +136,20 @@ QUANTITIES: dict[str, Quantity] = {
             "e Å^2/V",
             "share of each atom in the polarizability",
         ),
+        Quantity(
+            "energy_uncertainty",
+            "structure",
+            (),
+            "eV",
+            "what the errors of energies of 68 % of new molecules lie within",
+        ),
+        Quantity(
+            "forces_uncertainty",
+            "atom",
+            (),
+            "eV/Å",
+            "what the errors of 68 % of force components of such atoms lie within",
+        ),
         Quantity("polarization", "atom", (3,), "Å", "displacement of the moving points"),
         Quantity(
             "shells", "atom", (3,), "Å", "displacement of the shell of electrons of each atom"

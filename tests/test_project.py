@@ -52,6 +52,7 @@ LAYERS = (
         "potentials.labels",
         "potentials.training",
         "potentials.finetuning",
+        "potentials.trust",
     ),
     ("polcalc.engines",),
     ("polcalc", "polcalc.calculator"),

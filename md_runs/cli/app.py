@@ -60,6 +60,7 @@ COMMANDS = {
     "doctor": Entry("models.doctor", MODELS, "Is this model fit for this structure?"),
     "audit": Entry("models.audit", MODELS, "Does a model behave as physics asks?"),
     "validate": Entry("models.validate", MODELS, "Compare a model with reference data."),
+    "calibrate": Entry("models.calibrate", MODELS, "Tell a model how far it may be believed."),
     "train": Entry("models.train", MODELS, "Train a model on labelled structures."),
     "finetune": Entry("models.finetune", MODELS, "Make a model right for your own structures."),
     "specialise": Entry("models.specialise", MODELS, "Give each state weights of its own."),

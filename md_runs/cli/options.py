@@ -223,6 +223,18 @@ AlarmFrames = Annotated[
         "--alarm-frames", min=1, help="Steps written before an alarm.", rich_help_panel=FILES
     ),
 ]
+MaxUncertainty = Annotated[
+    float | None,
+    typer.Option(
+        "--max-uncertainty-eV-per-A",
+        help=(
+            "Stop where a force is more uncertain than this: 68 % of errors of its components lie"
+            " within. Looked at every 25 steps; the log has it in any case."
+        ),
+        show_default=False,
+        rich_help_panel=RUN,
+    ),
+]
 Bonds = Annotated[
     Literal["keep", "free"] | None,
     typer.Option(

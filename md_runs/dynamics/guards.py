@@ -55,6 +55,10 @@ USUAL = "A shorter time step or a relaxed start (--relax-first) may help."
 RELAXED = (
     "A shorter time step may help, or the model does not know such structures: polcalc doctor."
 )
+UNSURE = (
+    "The model does not know such structures: label the last frames and fine-tune it (polcalc"
+    " finetune), or take another."
+)
 CRUSHED = (
     "The pressure is more than it withstands, or it began far too thin. Start nearer to its density"
     " (polcalc relax --cell), or at --ensemble nvt."
@@ -113,6 +117,7 @@ class Guards:
     card : Card or None        of the model
     n_frames : int             how many of the last steps are kept
     bonds : bool               whether a bond broken or formed is an alarm
+    max_uncertainty_eV_per_A : float or None   of a force of a calibrated model; None: any
     """
 
     def __init__(
@@ -123,7 +128,9 @@ class Guards:
         card: Card | None,
         n_frames: int,
         bonds: bool,
+        max_uncertainty_eV_per_A: float | None = None,
     ) -> None:
+        self._max_uncertainty = max_uncertainty_eV_per_A
         self.atoms, self.degrees_of_freedom = atoms, degrees_of_freedom
         known = (card.force_max_eV_per_A if card else None) or 0.0
         hot = temperature_K * (HOT + SPREAD * (2 / degrees_of_freedom) ** 0.5)
@@ -229,6 +236,8 @@ class Guards:
                 UNHELD if ratio > 1 else CRUSHED,
             )
         self._check_distances(step)
+        if self._max_uncertainty is not None:
+            self._check_certainty(step, self._max_uncertainty)
 
     def last_frames(self, alarm: Alarm) -> list[Atoms]:
         """Return the frames before an alarm, the offending atoms marked."""
@@ -247,6 +256,18 @@ class Guards:
             atoms.calc = SinglePointCalculator(atoms, energy=frame.energy, forces=frame.forces)
             frames.append(atoms)
         return frames
+
+    def _check_certainty(self, step: int, limit: float) -> None:
+        uncertain = self._calc.uncertainty.forces_eV_per_A
+        if not uncertain.max() <= limit:
+            atom = int(uncertain.argmax())
+            self._raise(
+                step,
+                f"the force on {self._name(atom)} is uncertain by {uncertain[atom]:.2f} eV/Å; the"
+                f" limit is {limit:g} eV/Å.",
+                [atom],
+                UNSURE,
+            )
 
     def _set_limits(self, limits: Limits) -> None:
         self.limits, self._force_limit2 = limits, limits.force_eV_per_A**2

@@ -78,6 +78,7 @@ def md(
     on_alarm: str = "stop",
     alarm_frames: int = 50,
     bonds: str | None = None,
+    max_uncertainty_eV_per_A: float | None = None,
     restart: Path | None = None,
     allow_changes: bool = False,
     dry_run: bool = False,

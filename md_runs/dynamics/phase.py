@@ -325,6 +325,7 @@ class Run:
             card,
             self.options.alarm_frames,
             bonds == "keep",
+            self.options.max_uncertainty_eV_per_A,
         )
 
     def _conserved_energy(self) -> float:

@@ -110,6 +110,7 @@ class DynamicsOptions:
     on_alarm: Literal["stop", "rewind"] = "stop"
     alarm_frames: int = 50
     bonds: Literal["keep", "free"] | None = None
+    max_uncertainty_eV_per_A: float | None = None
 
     def __post_init__(self) -> None:
         """Refuse what contradicts itself; fill in what the ensemble needs."""
@@ -119,6 +120,12 @@ class DynamicsOptions:
         self._check_temperatures()
         self._check_times()
         self._check_field()
+        limit = self.max_uncertainty_eV_per_A
+        if limit is not None and not limit > 0:
+            raise InputError(
+                f"`--max-uncertainty-eV-per-A` must be positive; got {limit} eV/Å. Leave it out to"
+                " go on whatever the uncertainty."
+            )
         if self.ensemble == "npt" and self.fix_atoms:
             raise InputError(
                 "`--fix-atoms` must be left out with --ensemble npt, where the cell moves every"

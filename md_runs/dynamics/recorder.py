@@ -45,6 +45,7 @@ FORMAT = "{:.9f}"
 def further_columns(atoms: Atoms) -> dict[str, float]:
     """Name the components of what the model predicts of a structure beyond the energy.
 
+    Of forces, how uncertain the least certain one is.
     Names carry the unit, as in ``dipole_x_e_A``; values are those of the last evaluation.
     """
     columns = {}
@@ -55,6 +56,8 @@ def further_columns(atoms: Atoms) -> dict[str, float]:
                 axes = "".join(f"{'xyz'[n]}" for n in place)
                 label = "_".join(part for part in (name, axes, unit_key(quantity.unit)) if part)
                 columns[label] = float(value)
+        elif name == "forces_uncertainty":
+            columns["forces_uncertainty_max_eV_per_A"] = float(np.max(values))
     return columns
 
 

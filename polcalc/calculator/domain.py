@@ -24,6 +24,7 @@ from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Floats, NeighborList
 from potentials.card import Card
 from potentials.potential import Potential
+from potentials.terms.uncertainty import Uncertainty
 
 COINCIDENT = 0.1  # Å; no two nuclei of a molecule come this near, but atoms read twice do
 MEANING = {
@@ -68,6 +69,8 @@ class Domain:
         self._neighbors = NeighborList(float(self._closest.max()) + 1e-3, skin=0.5)
         self._told: set[object] = set()
         self._looked_at: set[tuple[bytes, int, int]] = set()  # compositions, in their states
+        known = next((t for t in potential.terms if isinstance(t, Uncertainty)), None)
+        self._warn_above = float("inf") if known is None else float(known.warn_above)
         self._cutoff = potential.cutoff
         self._terms = {term.name for term in potential.terms}
         # groups that know their own charges are no guess
@@ -219,6 +222,22 @@ class Domain:
             self._complain(structure, close.nonzero()[0], squared)
         for pair, text in self._long_bonds.remarks(structure):
             self._tell(("long", pair), text)
+
+    def check_certainty(self, structure: Structure, forces_eV_per_A: Floats | None) -> None:
+        """Warn once where a force is more uncertain than hardly any of a new molecule is.
+
+        Called at every step; forces_eV_per_A (N,) are uncertainties, or None.
+        """
+        if forces_eV_per_A is None or forces_eV_per_A.max(initial=0.0) <= self._warn_above:
+            return
+        atom = int(forces_eV_per_A.argmax())
+        self._tell(
+            "uncertain",
+            f"The model is unsure of this structure: the force on atom {atom}"
+            f" ({SYMBOLS[structure.atomic_numbers[atom]]}) to {forces_eV_per_A[atom]:.2f} eV/Å; of"
+            f" new molecules like those that it was trained on, 99.5 % stay below"
+            f" {self._warn_above:.2f}. See `calc.uncertainty`.",
+        )
 
     def _check_state(self, state: ElectronicState) -> None:
         pair = state.charge, state.multiplicity

@@ -9,6 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import PropertyNotImplementedError
 
 from polcalc.calculator.sharing import Shareable, in_turn
+from polcalc.calculator.uncertainty import ErrorBars
 from potentials.quantities import Evaluation, named
 
 
@@ -38,6 +39,21 @@ class Further(Shareable):
             "energy": f"{self._evaluation.energy:.6f} eV",
             "largest force": f"{largest:.4f} eV/Å",
         }
+
+    @property
+    @in_turn
+    def uncertainty(self) -> ErrorBars:
+        """What 68 % of errors lie within: of the energy in eV, of force components in eV/Å (N,).
+
+        Errors against the method of the training data, of new molecules of its kind.
+        """
+        energy, forces = self._evaluation.energy_uncertainty, self._evaluation.forces_uncertainty
+        if energy is None:
+            raise PropertyNotImplementedError(
+                "the uncertainty is known after a calculation with a calibrated model; polcalc"
+                " calibrate makes one of any that polcalc train made"
+            )
+        return ErrorBars(float(energy), forces.copy())
 
     @property
     @in_turn

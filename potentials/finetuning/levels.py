@@ -63,8 +63,11 @@ def to_level(frames: Frames, level: Level) -> Frames:
 
 
 def spec_on_level(spec: Mapping[str, Any], level: Level) -> dict[str, Any]:
-    """Put the constants of a spec on a level: energies of elements, and of states if it has any."""
-    terms = [dict(term) for term in spec["terms"]]
+    """Put the constants of a spec on a level: energies of elements, and of states if it has any.
+
+    An uncertainty is that of the weights which it was calibrated for, and is left out.
+    """
+    terms = [dict(term) for term in spec["terms"] if term["name"] != "uncertainty"]
     if not any(term["name"] == "reference_energies" for term in terms):
         terms.append({"name": "reference_energies", "energies_eV": {}})
     for term in terms:

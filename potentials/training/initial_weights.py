@@ -26,11 +26,13 @@ SILENT = ChargeTable | ChargedAttention | Electronic | LocalElectrons | Multipli
 def inherited(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
     """Take what a spec leaves open from the model it starts from, its architecture above all.
 
-    Energies of elements and states are left open: they are those of the new data.
+    Energies of elements and states are left open: they are those of the new data. An uncertainty
+    is that of the weights which it was calibrated for.
     """
     terms = [
         {name: value for name, value in term.items() if name != "energies_eV"}
         for term in start.get("terms", ())
+        if term.get("name") != "uncertainty"
     ]
     return {**start, "terms": terms, **spec}
 

@@ -64,6 +64,32 @@ def prepare(config: Config, data: str | Path | None = None) -> TrainingTask:
     ------
     FileNotFoundError, ValueError   what is wrong with data or configuration
     """
+    train, validation, test = divided(config, data)
+    wanted = config.data
+    rehearsed = (
+        _of_states(load_frames(wanted.rehearsal, data=data), wanted.states)
+        if wanted.rehearsal
+        else None
+    )
+    if len(train) < config.training.batch_size:
+        raise ValueError(
+            f"`batch_size` must be at most n_train = {len(train)}; got"
+            f" {config.training.batch_size}. Take a smaller one."
+        )
+    return assemble(config, train, validation, test, rehearsed)
+
+
+def divided(config: Config, data: str | Path | None = None) -> tuple[Frames, Frames, Frames | None]:
+    """Read the structures that a configuration names.
+
+    Returns
+    -------
+    those to train on, those to choose when to stop by, and those to test on, if there are any
+
+    Raises
+    ------
+    FileNotFoundError, ValueError   no such data, or too few of them
+    """
     wanted = config.data
     frames = _read(wanted.train, wanted, data)
     n_train, n_validation = (
@@ -75,17 +101,6 @@ def prepare(config: Config, data: str | Path | None = None) -> TrainingTask:
             f"`n_validation` must be at least one of {len(frames)} structures; got"
             f" {wanted.n_validation}. Leave some to watch the training by."
         )
-    train, validation = (_of_states(part, wanted.states) for part in (train, validation))
-    rehearsed = (
-        _of_states(load_frames(wanted.rehearsal, data=data), wanted.states)
-        if wanted.rehearsal
-        else None
-    )
-    if len(train) < config.training.batch_size:
-        raise ValueError(
-            f"`batch_size` must be at most n_train = {len(train)}; got"
-            f" {config.training.batch_size}. Take a smaller one."
-        )
     test = (
         rest if wanted.test == REST else _read(wanted.test, wanted, data) if wanted.test else None
     )
@@ -94,12 +109,10 @@ def prepare(config: Config, data: str | Path | None = None) -> TrainingTask:
             f"`n_train` + `n_validation` must leave structures of {wanted.train} to test; got none"
             " left. Take fewer."
         )
-    return assemble(
-        config,
-        train,
-        validation,
+    return (
+        _of_states(train, wanted.states),
+        _of_states(validation, wanted.states),
         None if test is None else _of_states(test, wanted.states),
-        rehearsed,
     )
 
 

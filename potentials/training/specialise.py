@@ -32,6 +32,7 @@ from potentials.training.initial_weights import take_over
 from potentials.training.loss import Gradients
 from potentials.training.preparation import prepare
 from potentials.training.results import MODEL, described, write_model
+from potentials.trust.calibrate import bare
 
 # of a spec: what experts may have more of than the model they start from
 GROWING = ("embeddings", "attention")
@@ -112,7 +113,7 @@ def combine(base: Model, experts: Sequence[Model]) -> Experts:
         made[of[0]] = expert.potential
     if isinstance(base.potential, Experts):
         made = {
-            state: _grown(base.potential.of(*state), shared.spec)
+            state: _grown(bare(base.potential.of(*state)), shared.spec)
             for state in base.potential.states
             if state not in made
         } | made
@@ -225,7 +226,7 @@ def _seen(base: Card, experts: Sequence[Card]) -> dict[str, Any]:
 
 
 def _shared(base: Model) -> Potential:
-    return base.potential.shared if isinstance(base.potential, Experts) else base.potential
+    return bare(base.potential.shared if isinstance(base.potential, Experts) else base.potential)
 
 
 def _grown(potential: Potential, spec: Mapping[str, Any]) -> Potential:

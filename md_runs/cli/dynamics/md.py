@@ -63,6 +63,7 @@ def command(
     on_alarm: opt.OnAlarm = "stop",
     alarm_frames: opt.AlarmFrames = 50,
     bonds: opt.Bonds = None,
+    max_uncertainty_eV_per_A: opt.MaxUncertainty = None,
     restart: opt.Restart = None,
     allow_changes: opt.AllowChanges = False,
     dry_run: opt.DryRun = False,

@@ -44,12 +44,13 @@ from potentials.terms.dipole import Dipole, ShellDipole
 from potentials.terms.dispersion import Dispersion
 from potentials.terms.readout import Readout
 from potentials.terms.shells import Shells
+from potentials.terms.uncertainty import Uncertainty
 from potentials.terms.zbl import ZBL
 
 try:
     from polcalc.engines.native import _native as _native
 
-    if getattr(_native, "interface", 1) != 5:  # built of older sources: build again
+    if getattr(_native, "interface", 1) != 6:  # built of older sources: build again
         raise ImportError
 except ImportError:  # no compiler at installation
     _native = None  # type: ignore[assignment]
@@ -90,6 +91,7 @@ class Answer(NamedTuple):
     shell_charges: Floats  # (N,) e
     shared: Floats  # (4, N), `LocalElectrons.predicts` in this order
     dipoles: Floats  # (N, 3) e Å, of the atoms beside their charges and shells
+    hidden: Floats  # (N, H), the hidden layer of the read-out
 
 
 class NativeEngine:
@@ -560,6 +562,7 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
         "electrons": isinstance(trunk.electrons, LocalElectrons),
         "costs": ElectronEnergies in kinds,
         "dipoles": Dipole in kinds,
+        "hands_out_hidden": Uncertainty in kinds,
         "n_products": 0 if split is None else split.ends.out_features // 2,
         "polynomial": trunk.envelope is polynomial_envelope,
         "coulomb": Coulomb in kinds,

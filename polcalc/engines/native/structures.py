@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from polcalc.engines.base import Engine, Structure, Unavailable
 from polcalc.engines.eager import batches
 from polcalc.engines.native.engine import Answer, Floats, NativeEngine, Unsupported
+from polcalc.engines.native.uncertainty import OfHidden
 from polcalc.engines.neighbors import NeighborList
 from potentials.parts.electrons import LocalElectrons
 from potentials.potential import Potential
 from potentials.quantities import Evaluation
 from potentials.terms.constants import Offset
 from potentials.terms.dipole import Dipole, ShellDipole
+from potentials.terms.uncertainty import Uncertainty
 
 # beside energies and forces, of the atoms
 PREDICTED = ("charges", "shells", "shell_charges", *LocalElectrons.predicts)
@@ -42,6 +44,8 @@ class Native(Engine):
         self._dipole = next(
             (t for t in potential.terms if isinstance(t, Dipole | ShellDipole)), None
         )
+        known = next((t for t in potential.terms if type(t) is Uncertainty), None)
+        self._uncertainty = None if known is None else OfHidden(known)
         self.neighbors = NeighborList(potential.cutoff, skin)
         self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
 
@@ -75,7 +79,14 @@ class Native(Engine):
             stress=stress,
             dipole=None if self._dipole is None else self._moments(answer, positions).sum(0),
             **self._of_atoms(answer),
+            **self._uncertainties(structure, answer.hidden),
         )
+
+    def _uncertainties(self, structure: Structure, hidden: Floats) -> dict[str, object]:
+        """Return how far a structure may be off, where that is known of the potential."""
+        if self._uncertainty is None:
+            return {}
+        return self._uncertainty(hidden, structure.charge, structure.multiplicity)
 
     def _of_atoms(self, answer: Answer) -> dict[str, Floats]:
         """Return what is predicted of each atom, by name."""
@@ -129,12 +140,14 @@ class Native(Engine):
         )
         rows = {"energies": answer.energies, "forces": answer.forces} | self._of_atoms(answer)
         split = {name: np.split(array, first[1:]) for name, array in rows.items()}
+        hidden = np.split(answer.hidden, first[1:])
         evaluations = [
             Evaluation(
                 energy=float(split["energies"][n].sum()),
                 **{name: parts[n].copy() for name, parts in split.items()},
+                **self._uncertainties(structure, hidden[n]),
             )
-            for n in range(len(structures))
+            for n, structure in enumerate(structures)
         ]
         if self._dipole is None:
             return evaluations

@@ -183,6 +183,7 @@ struct Context {
   T* hidden_values;              // (atoms, hidden), in training alone
   T *standardised, *inverse_deviation;  // one component; (atoms)
   double* energies;                     // (N), network units
+  double* hidden;                       // (N, head), of the read-out, or null
   double* charges;                      // (N), as they are read out
   T* ends;                              // (N), of charges that are handed over
   double* vectors[kVectors];            // (N, 3)

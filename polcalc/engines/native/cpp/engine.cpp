@@ -500,6 +500,8 @@ class Engine : public AnyEngine {
     c.training = seeds ? gradients_.data() : nullptr;
     energies_.resize(N);
     c.energies = energies_.data();
+    hidden_.resize(model_.hands_out_hidden ? N * w.head : 0);
+    c.hidden = model_.hands_out_hidden ? hidden_.data() : nullptr;
     settling_ = {&s, seeds ? *seeds : Seeds{}, take(padded(N)), take(N * w.ends.outputs), {}};
     charges_.resize(w.charges ? N : 0);
     c.charges = charges_.data();
@@ -859,6 +861,9 @@ class Engine : public AnyEngine {
       if (to) to = std::copy_n(row->begin(), s.n_atoms, to);
     for (std::int64_t n = 0; answer.dipoles && n < s.n_atoms; ++n)
       std::copy_n(&vectors_[1][3 * place_[n]], 3, answer.dipoles + 3 * n);
+    for (std::int64_t n = 0; answer.hidden && n < s.n_atoms; ++n)
+      std::copy_n(&hidden_[packed_->weights.head * place_[n]], model_.head,
+                  answer.hidden + model_.head * n);
     if (!answer.forces) return;
     for (std::int64_t k = 0; k < 3 * s.n_atoms; ++k)
       answer.forces[k] = repulsion_.force(k) - far_gradients_[k];
@@ -897,7 +902,7 @@ class Engine : public AnyEngine {
   std::vector<int> place_, atom_, block_start_, members_;
   std::vector<std::uint64_t> codes_;
   std::vector<std::int64_t> row_start_, species_, molecules_, member_start_;
-  std::vector<double> energies_;
+  std::vector<double> energies_, hidden_;
   std::vector<Pair> pairs_;
   Buffer<Edge<T>> edges_;
   Buffer<Geometry> geometry_;

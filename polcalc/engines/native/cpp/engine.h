@@ -23,6 +23,7 @@ struct Model {
   bool electrons;             // shared out after the first layer
   bool costs;                 // energies of what is shared out
   bool dipoles;               // of atoms, read out
+  bool hands_out_hidden;      // the hidden layer of the read-out
   int n_products;             // of charges that neighbours hand to each other; 0: these are no such
   bool polynomial;            // the envelope of these, else a cosine
   double max_displacement;    // of these, Å
@@ -86,6 +87,7 @@ struct Answer {
   double* shared;              // (4, N), formal charges, these before they are rounded, excess
                                // charges, unpaired electrons; likewise
   double* dipoles;             // (N, 3) e Å, of atoms; likewise
+  double* hidden;              // (N, head), the hidden layer of the read-out; likewise
   double* forces;    // (N, 3) eV/Å, or null
   double* virial;    // (3, 3) eV, dE/dstrain, symmetric; with forces only
 };

@@ -22,7 +22,7 @@ using Indices = py::array_t<std::int64_t, py::array::c_style | py::array::forcec
 
 namespace {
 
-constexpr int kInterface = 5;  // what `polcalc.engines.native.engine` expects
+constexpr int kInterface = 6;  // what `polcalc.engines.native.engine` expects
 
 [[noreturn]] void refuse(const std::string& name, const std::string& rule, const py::array& got) {
   std::string shape;
@@ -94,6 +94,7 @@ Model model_of(const py::dict& settings) {
   m.electrons = setting<bool>(settings, "electrons");
   m.costs = setting<bool>(settings, "costs");
   m.dipoles = setting<bool>(settings, "dipoles");
+  m.hands_out_hidden = setting<bool>(settings, "hands_out_hidden");
   m.n_products = setting<int>(settings, "n_products");
   m.polynomial = setting<bool>(settings, "polynomial");
   m.max_displacement = setting<double>(settings, "max_displacement");
@@ -202,6 +203,7 @@ class NativeModule {
     shells_ = model.shells;
     electrons_ = model.electrons;
     dipoles_ = model.dipoles;
+    head_ = model.hands_out_hidden ? model.head : 0;
     for (auto item : arrays) {
       const std::string name = item.first.cast<std::string>();
       const Floats array = floats(name, py::reinterpret_borrow<py::object>(item.second));
@@ -305,12 +307,13 @@ class NativeModule {
     Floats energies(Shape{n_atoms}), forces(Shape{gradients ? n_atoms : 0, 3}), virial(Shape{3, 3}),
         charges(Shape{charges_ ? n_atoms : 0}), shells(Shape{shells_ ? n_atoms : 0, 3}),
         electrons(Shape{shells_ ? n_atoms : 0}), shared(Shape{4, electrons_ ? n_atoms : 0}),
-        dipoles(Shape{dipoles_ ? n_atoms : 0, 3});
+        dipoles(Shape{dipoles_ ? n_atoms : 0, 3}), hidden(Shape{head_ ? n_atoms : 0, head_});
     const Answer answer{energies.mutable_data(), charges_ ? charges.mutable_data() : nullptr,
                         shells_ ? shells.mutable_data() : nullptr,
                         shells_ ? electrons.mutable_data() : nullptr,
                         electrons_ ? shared.mutable_data() : nullptr,
                         dipoles_ ? dipoles.mutable_data() : nullptr,
+                        head_ ? hidden.mutable_data() : nullptr,
                         gradients ? forces.mutable_data() : nullptr, virial.mutable_data()};
     for (int k = 0; k < 9; ++k) answer.virial[k] = 0;
     {
@@ -321,7 +324,7 @@ class NativeModule {
     double energy = 0;
     for (std::int64_t n = 0; n < n_atoms; ++n) energy += answer.energies[n];
     return py::make_tuple(energy, energies, forces, virial, charges, shells, electrons, shared,
-                          dipoles);
+                          dipoles, hidden);
   }
 
   static Floats seeds_of(const GivenStructure& given, const py::object& seeds) {
@@ -339,7 +342,7 @@ class NativeModule {
   }
 
   std::unique_ptr<AnyEngine> engine_;
-  int channels_ = 0;
+  int channels_ = 0, head_ = 0;
   bool charges_ = false, shells_ = false, electrons_ = false, dipoles_ = false;
   bool double_precision_ = false;
   std::mutex mutex_;

@@ -1,0 +1,1 @@
+"""How far models may be believed."""
