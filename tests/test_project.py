@@ -81,6 +81,8 @@ OPTIONAL = {
     "yaml",
     "openmm",
     "torch_sim",
+    "metatensor",
+    "metatomic",
 }
 # need tensorboard, and a C++ compiler
 OPTIONAL |= {"torch.utils.tensorboard", "torch._dynamo", "torch._functorch.config"}

@@ -69,6 +69,7 @@ COMMANDS = {
     "data": Entry("reference.data", REFERENCE, "Known data sets; check data of your own."),
     "labels": Entry("reference.labels", REFERENCE, "Compute reference data."),
     "drive": Entry("programs.drive", PROGRAMS, "Compute what i-PI sends: replicas, sampling."),
+    "export": Entry("programs.export", PROGRAMS, "Write a model for programs of metatomic."),
     "serve": Entry("programs.serve", PROGRAMS, "Answer ORCA, CREST, Gaussian and scripts."),
 }
 

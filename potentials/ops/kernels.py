@@ -20,7 +20,8 @@ works without.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ except ImportError:  # no compiler at installation
     _kernels = None
 
 OPERATORS = library.Library("polcalc", "FRAGMENT")
+PLAIN: dict[str, Callable[..., Tensor]] = {}  # functions behind the operators, by their names here
 STENCIL = 8  # nodes that a value between them is made of
 # which filter acts on each of the nine components: I, A (3), S (5)
 PART = (0, 1, 1, 1, 2, 2, 2, 2, 2)
@@ -47,11 +49,24 @@ def _operator(function: Callable[..., Tensor]) -> Any:
 
     `library.custom_op` would import the compiler of torch at the first call, half a second.
     """
+    PLAIN[function.__name__] = function
     name = function.__name__.removeprefix("_")
     schema = name + library.infer_schema(function, mutates_args=())
     OPERATORS.define(schema, tags=(torch.Tag.pt2_compliant_tag,))
     OPERATORS.impl(name, function, "CompositeExplicitAutograd")
     return getattr(torch.ops.polcalc, name).default
+
+
+@contextmanager
+def in_plain_torch() -> Iterator[None]:
+    """Make products of what every torch knows, for models that go where Python does not."""
+    here = globals()
+    before = {name: here[name] for name in (*PLAIN, "_kernels")}
+    here.update(PLAIN, _kernels=None)
+    try:
+        yield
+    finally:
+        here.update(before)
 
 
 def convolve(
