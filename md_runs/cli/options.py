@@ -515,7 +515,8 @@ Embed = Annotated[
     typer.Option(
         "--embed",
         min=1,
-        help="Geometries drawn to start from. Default: 20 for each bond that turns, 20 to 300.",
+        help="Geometries drawn to start from, and as many with turned bonds at most. Default: 10"
+        " for each bond that turns and 10 more, at most 150.",
         show_default=False,
         rich_help_panel=SEARCH,
     ),

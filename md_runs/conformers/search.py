@@ -9,14 +9,15 @@ import numpy as np
 from ase import Atoms, units
 
 from md_runs.conformers.distinct import Floats, Group, distinct
-from md_runs.conformers.topology import Topology, configuration, embedded
+from md_runs.conformers.topology import Topology, configuration, embedded, rotors, turned
 from md_runs.readable import readable
 from md_runs.structures.symmetry import find_symmetry
 from md_runs.surfaces.flight import Flight, Landed, in_flight
 from md_runs.surfaces.relax import Relaxation, Saddles, relaxing
 
-PER_BOND = 20  # geometries drawn for each bond that turns, and once more
-FEWEST, MOST = 20, 300  # drawn
+PER_BOND = 10  # geometries drawn for each bond that turns, and once more
+FEWEST, MOST = 10, 150  # drawn
+ALL_TURNS = 81  # combinations of anti and gauche that are all tried, as of four bonds
 Landings = Iterable[Landed[Relaxation]]
 Progress = Callable[[Landings, int], Landings]
 
@@ -24,7 +25,7 @@ Progress = Callable[[Landings, int], Landings]
 class Settings(NamedTuple):
     """How conformers are searched."""
 
-    embed: int | None = None  # geometries drawn; None: by the bonds that turn
+    embed: int | None = None  # geometries drawn, and turned at most; None: by the bonds that turn
     window_eV: float = 0.3  # conformers higher above the lowest are left out
     temperature_K: float = 298.15
     optimizer: str = "auto"
@@ -80,10 +81,15 @@ class Conformers(NamedTuple):
 
 
 def starts(topology: Topology, settings: Settings) -> list[Atoms]:
-    """Draw geometries to start from; that of a structure is one of them."""
-    number = settings.embed or min(max(PER_BOND * (1 + topology.n_rotatable), FEWEST), MOST)
-    drawn = embedded(topology, number, settings.seed + 1)
-    return [_placed(topology.template, some) for some in (topology.template.positions, *drawn)]
+    """Draw geometries to start from, and turn their bonds; that of a structure is one of them.
+
+    ETKDG draws what crystals prefer, and misses shapes that hydrogen bonds or chance prefer.
+    """
+    by_bonds = min(max(PER_BOND * (1 + len(rotors(topology))), FEWEST), MOST)
+    drawn = embedded(topology, settings.embed or by_bonds, settings.seed + 1)
+    more = turned(topology, drawn, settings.embed or max(by_bonds, ALL_TURNS), settings.seed + 2)
+    positions = (topology.template.positions, *drawn, *more)
+    return [_placed(topology.template, some) for some in positions]
 
 
 def search(

@@ -7,11 +7,13 @@ are left open are settled once, by the seed, so that all conformers are of one s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 from ase import Atoms
+from scipy.spatial.distance import pdist
 
 from md_runs.errors import InputError, as_input_error
 from md_runs.structures.smiles import build, check_rdkit, embed, read_smiles
@@ -19,6 +21,8 @@ from polcalc.calculator.electrons import ElectronicState, resolve
 
 Floats = npt.NDArray[np.float64]
 
+STAGGERED_DEG = (180.0, 60.0, -60.0)
+CLASH_A = 0.7
 MOST_TRIES = 100_000  # at orders of bonds that fit the charge, before they are given up
 
 
@@ -28,13 +32,6 @@ class Topology(NamedTuple):
     molecule: Any  # of RDKit, with all hydrogens in the order of the atoms, its configuration set
     template: Atoms  # elements, isotopes, charge and multiplicity, and a geometry to start from
     n_open: int  # stereocentres and double bonds that were left open
-
-    @property
-    def n_rotatable(self) -> int:
-        """Bonds that turn, those of rings left out."""
-        from rdkit.Chem import rdMolDescriptors
-
-        return int(rdMolDescriptors.CalcNumRotatableBonds(self.molecule, False))
 
 
 def of_smiles(smiles: str, seed: int) -> Topology:
@@ -108,6 +105,55 @@ def embedded(topology: Topology, number: int, seed: int) -> list[Floats]:
     name = str(topology.template.info.get("smiles", topology.template.symbols))
     drawn = embed(topology.molecule, number, seed, name)
     return [conformer.GetPositions() for conformer in drawn.GetConformers()]
+
+
+def rotors(topology: Topology) -> list[tuple[int, int, int, int]]:
+    """Name the bonds that turn by four atoms each: single, in no ring, with no methyl group."""
+    from rdkit import Chem
+
+    def others(atom: Any, partner: Any) -> list[int]:
+        """Neighbours beside the partner, heavy ones first; none where turning changes nothing."""
+        beside = [n for n in atom.GetNeighbors() if n.GetIdx() != partner.GetIdx()]
+        methyl = len(beside) == 3 and all(n.GetAtomicNum() == 1 for n in beside)
+        linear = atom.GetHybridization() == Chem.HybridizationType.SP
+        ordered = sorted(beside, key=lambda n: (-n.GetAtomicNum(), n.GetIdx()))
+        return [] if methyl or linear else [n.GetIdx() for n in ordered]
+
+    found = []
+    for bond in topology.molecule.GetBonds():
+        if bond.IsInRing() or bond.GetBondType() != Chem.BondType.SINGLE:
+            continue
+        first, second = bond.GetBeginAtom(), bond.GetEndAtom()
+        before, after = others(first, second), others(second, first)
+        if before and after:
+            found.append((before[0], first.GetIdx(), second.GetIdx(), after[0]))
+    return found
+
+
+def turned(topology: Topology, drawn: Sequence[Floats], number: int, seed: int) -> list[Floats]:
+    """Turn the bonds of drawn geometries to anti and gauche: all combinations, or some by chance.
+
+    Where atoms would fall onto each other there is no geometry.
+    """
+    from rdkit.Chem import rdMolTransforms
+
+    turning = rotors(topology)
+    rng = np.random.default_rng(seed)
+    combinations = (
+        list(product(STAGGERED_DEG, repeat=len(turning)))
+        if len(STAGGERED_DEG) ** len(turning) <= number
+        else rng.choice(STAGGERED_DEG, (number, len(turning))).tolist()
+    )
+    geometries = []
+    for n, angles in enumerate(combinations if turning else ()):
+        copy = with_positions(topology.molecule, [drawn[n % len(drawn)]])
+        conformer = copy.GetConformer()
+        for four, angle in zip(turning, angles, strict=True):
+            rdMolTransforms.SetDihedralDeg(conformer, *four, float(angle))
+        positions = conformer.GetPositions()
+        if pdist(positions).min() > CLASH_A:
+            geometries.append(positions)
+    return geometries
 
 
 def _bonded(atoms: Atoms, state: ElectronicState) -> Any:

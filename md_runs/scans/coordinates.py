@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -51,7 +51,7 @@ class Coordinate(NamedTuple):
 
     def of(self, atoms: Atoms) -> float:
         """Measure it: Å, or degrees from 0 to 180, of dihedral angles from 0 to 360."""
-        measure = {"bond": atoms.get_distance, "angle": atoms.get_angle}
+        measure: dict[str, Any] = {"bond": atoms.get_distance, "angle": atoms.get_angle}
         return float(measure.get(self.kind, atoms.get_dihedral)(*self.atoms))
 
 
@@ -63,8 +63,8 @@ def read_coordinate(text: str) -> Coordinate:
     InputError
     """
     found = FORM.fullmatch(text.strip())
-    numbers = [_number(part) for part in found.groups()[2:4]] if found else []
-    if found is None or None in numbers:
+    ends = [_number(part) for part in found.groups()[2:4]] if found else [np.nan]
+    if found is None or np.isnan(ends).any():
         raise InputError(
             f"`--coordinate` must be kind:atoms:from:to:points, as in {EXAMPLE}; got {text!r}."
             " Correct it."
@@ -79,7 +79,7 @@ def read_coordinate(text: str) -> Coordinate:
         raise InputError(
             f"`--coordinate` must have 2 to {MOST_POINTS} points; got {n_points}. Correct it."
         )
-    values = np.linspace(numbers[0], numbers[1], n_points)
+    values = np.linspace(ends[0], ends[1], n_points)
     if kind == "bond" and values.min() <= 0:
         raise InputError(
             f"`--coordinate` must be above 0 Å for bond; got {values.min():g}. Correct it."
@@ -115,7 +115,7 @@ def check_coordinates(coordinates: Sequence[Coordinate], atoms: Atoms) -> None:
 
 def set_to(atoms: Atoms, coordinates: Sequence[Coordinate], values: Sequence[float]) -> Atoms:
     """Copy a structure with other values of its coordinates; of rings the last atom alone moves."""
-    moved: Atoms = atoms.copy()
+    moved: Any = atoms.copy()
     moved.set_constraint()
     for coordinate, value in zip(coordinates, values, strict=True):
         group = group_of(atoms, coordinate) or [coordinate.atoms[-1]]
@@ -126,7 +126,8 @@ def set_to(atoms: Atoms, coordinates: Sequence[Coordinate], values: Sequence[flo
         else:
             moved.set_dihedral(*coordinate.atoms, value, indices=group)
     moved.set_constraint(atoms.constraints)
-    return moved
+    result: Atoms = moved
+    return result
 
 
 def held(coordinates: Sequence[Coordinate], values: Sequence[float]) -> FixInternals:
@@ -166,9 +167,10 @@ def _hanging_on(atoms: Atoms, root: int, without: int) -> set[int]:
     return group
 
 
-def _number(text: str) -> float | None:
+def _number(text: str) -> float:
+    """Read a finite number; NaN where there is none."""
     try:
         value = float(text)
     except ValueError:
-        return None
-    return value if np.isfinite(value) else None
+        return np.nan
+    return value if np.isfinite(value) else np.nan

@@ -17,6 +17,7 @@ from md_runs.scans.sweep import Scan
 
 HYSTERESIS_EV = 0.005  # ways forth and back that differ by more are told
 CLIPPED_EV = 2.0  # above the lowest: higher energies of maps have one colour
+EV_PER_KJ = units.kJ / units.mol  # of one kJ/mol
 STYLES = {"forward": (BLUE, ">-"), "backward": (ORANGE, "<-"), "rigid": (BLUE, "o-")}
 
 
@@ -121,10 +122,8 @@ def plot_scan(scan: Scan, title: str) -> Figure:
     axes.set_xlabel(f"{one} ({one.unit})")
     axes.set_ylabel("energy - lowest (eV)")
     axes.legend(**LEGEND)
-    right = axes.secondary_yaxis(
-        "right",
-        functions=(lambda eV: eV / units.kJ * units.mol, lambda kJ: kJ * units.kJ / units.mol),
-    )
+    kJ_per_mol: Any = (lambda eV: eV / EV_PER_KJ, lambda kJ: kJ * EV_PER_KJ)
+    right = axes.secondary_yaxis("right", functions=kJ_per_mol)
     right.set_ylabel("kJ/mol")
     axes.spines[["top"]].set_visible(False)
     if one.kind == "dihedral":
@@ -156,7 +155,7 @@ def _maps(scan: Scan, title: str) -> Figure:
     return figure
 
 
-def _map(axes: Axes, scan: Scan, values: Any, label: str, colours: str, **limits: float) -> None:
+def _map(axes: Axes, scan: Scan, values: Any, label: str, colours: str, **limits: Any) -> None:
     first, second = scan.coordinates
     mesh = axes.pcolormesh(
         second.values, first.values, values, cmap=colours, shading="nearest", **limits
