@@ -76,6 +76,7 @@ OPTIONAL = {
     "tblite",
     "pyscf",
     "pyarrow",
+    "dask",
     "MDAnalysis",
     "torchmdnet",
     "yaml",

@@ -41,7 +41,7 @@ COMMANDS = {
         "structures.conformers", STRUCTURES, "Find the shapes of a molecule, and their weights."
     ),
     "scan": Entry("structures.scan", STRUCTURES, "Energy along bonds, angles and dihedral angles."),
-    "batch": Entry("structures.batch", STRUCTURES, "Energies or minima of a great many molecules."),
+    "batch": Entry("structures.batch", STRUCTURES, "Any of these for a great many molecules."),
     "neb": Entry(
         "structures.neb", STRUCTURES, "Find the path between two structures, and its barrier."
     ),

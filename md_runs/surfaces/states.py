@@ -57,7 +57,7 @@ def states(
             f"`--fmax-eV-per-A` must be positive; got {fmax_eV_per_A} eV/Å. Take 0.01."
         )
     pair = _pair(crossing)
-    asked = _integers("--charges", charges), _integers("--multiplicities", multiplicities)
+    asked = integers("--charges", charges), integers("--multiplicities", multiplicities)
     frames = session.read_frames(structures)
     given = session.read_partial_charges(partial_charges)
     calculator = session.make_calculator(
@@ -253,7 +253,7 @@ def _complain(found: Sequence[Levels], pair: tuple[int, int] | None, allow_saddl
 
 
 def _pair(text: str | None) -> tuple[int, int] | None:
-    values = _integers("--crossing", text) if text is not None else None
+    values = integers("--crossing", text) if text is not None else None
     if text is not None and (values is None or len(values) != 2 or values[0] == values[1]):
         raise InputError(
             f"`--crossing` must be two different multiplicities, as in 1,3; got {text}. Correct it."
@@ -261,8 +261,13 @@ def _pair(text: str | None) -> tuple[int, int] | None:
     return None if values is None else (min(values), max(values))
 
 
-def _integers(name: str, text: str) -> list[int] | None:
-    """Read "-1,0,1"; None for auto."""
+def integers(name: str, text: str) -> list[int] | None:
+    """Read "-1,0,1"; None for auto.
+
+    Raises
+    ------
+    InputError
+    """
     if text == "auto":
         return None
     try:
