@@ -24,6 +24,7 @@ from potentials.labels.method import Failed, Floats, Integers, Label
 
 APART = 1.6  # of the bond length: from here on the spins of atoms may be coupled freely
 BETWEEN = 1.44  # the same of states that one determinant cannot be
+PAIRED = 1.5  # of the bond length: farther the electrons of ions are not to be paired
 DECOUPLED = 0.75  # of the <S²> that spins against each other have, atoms apart
 SAME = 2e-4  # hartree: two fields of one kind
 LOWER = 5e-3  # hartree, by which atoms of parallel spins must lie lower
@@ -87,6 +88,8 @@ def curve(
     if multiplicity in coupled:
         sound |= {r for r in found if r >= APART * equilibrium}
         sound |= {r for r in found if r > NEAR * equilibrium and not unpaired}
+    elif charge and multiplicity == 1:
+        sound = {r for r in sound if r <= PAIRED * equilibrium}
     labels = {}
     for r in sorted(found):
         if r in sound:
