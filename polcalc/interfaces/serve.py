@@ -177,6 +177,8 @@ def _structure(given: Mapping[str, Any]) -> Atoms:
             raise Refusal(f"`{name}` must be {length} rows of three. Correct it.")
     if not numbers or not all(1 <= number <= 118 for number in numbers):
         raise Refusal("`atomic_numbers` must be from 1 to 118, one or more. Correct them.")
+    if abs(given.get("charge", 0)) > sum(numbers):
+        raise Refusal(f"`charge` must be at most {sum(numbers)}, the protons, either way.")
     pbc = given.get("pbc", [cell is not None] * 3)
     if len(pbc) != 3 or (any(pbc) and cell is None):
         raise Refusal("`pbc` must be three, and false without `cell_A`. Correct it.")
