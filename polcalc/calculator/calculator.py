@@ -333,7 +333,7 @@ class PolarizedCalculator(Further, Calculator):
         structure = self._structure(atoms, fingerprint)
         self._domain.check_geometry(structure)
         evaluation = self._engines.evaluate(structure)
-        self._domain.check_certainty(structure, evaluation.forces_uncertainty)
+        self._domain.check_certainty(structure, evaluation)
         self.results = results_of(evaluation)
         self._evaluation = evaluation
         self._fingerprint = fingerprint

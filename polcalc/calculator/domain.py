@@ -24,6 +24,7 @@ from polcalc.engines.base import Structure
 from polcalc.engines.neighbors import Floats, NeighborList
 from potentials.card import Card
 from potentials.potential import Potential
+from potentials.quantities import Evaluation
 from potentials.terms.uncertainty import Uncertainty
 
 COINCIDENT = 0.1  # Å; no two nuclei of a molecule come this near, but atoms read twice do
@@ -32,6 +33,7 @@ MEANING = {
     "partial_charges": "charge",
     "unpaired_electrons": "multiplicity",
 }
+LOOK_EVERY = 25  # steps between looks at how certain a model is
 # a longer run than the training data meets slightly shorter contacts without leaving their domain
 CONTACT_MARGIN = 0.95
 
@@ -70,7 +72,8 @@ class Domain:
         self._told: set[object] = set()
         self._looked_at: set[tuple[bytes, int, int]] = set()  # compositions, in their states
         known = next((t for t in potential.terms if isinstance(t, Uncertainty)), None)
-        self._warn_above = float("inf") if known is None else float(known.warn_above)
+        self._warn_above = None if known is None else float(known.warn_above)
+        self._steps = -1  # since there were atoms or states that were not looked at
         self._cutoff = potential.cutoff
         self._terms = {term.name for term in potential.terms}
         # groups that know their own charges are no guess
@@ -205,6 +208,7 @@ class Domain:
             self._looked_at
         ):
             self._looked_at.add(looked_at)
+            self._steps = -1
             for kind, text in remarks(self.card, self._cutoff, self._terms, structure):
                 if kind not in self._unsaid:
                     self._tell(kind, text)
@@ -223,12 +227,18 @@ class Domain:
         for pair, text in self._long_bonds.remarks(structure):
             self._tell(("long", pair), text)
 
-    def check_certainty(self, structure: Structure, forces_eV_per_A: Floats | None) -> None:
+    def check_certainty(self, structure: Structure, evaluation: Evaluation) -> None:
         """Warn once where a force is more uncertain than hardly any of a new molecule is.
 
-        Called at every step; forces_eV_per_A (N,) are uncertainties, or None.
+        Called at every step, it looks at the first of other atoms and at one of `LOOK_EVERY`.
         """
-        if forces_eV_per_A is None or forces_eV_per_A.max(initial=0.0) <= self._warn_above:
+        if self._warn_above is None:
+            return
+        self._steps += 1
+        if self._steps % LOOK_EVERY:
+            return
+        forces_eV_per_A = evaluation.forces_uncertainty
+        if forces_eV_per_A.max(initial=0.0) <= self._warn_above:
             return
         atom = int(forces_eV_per_A.argmax())
         self._tell(

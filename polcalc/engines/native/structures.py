@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from polcalc.engines.base import Engine, Structure, Unavailable
 from polcalc.engines.eager import batches
 from polcalc.engines.native.engine import Answer, Floats, NativeEngine, Unsupported
-from polcalc.engines.native.uncertainty import OfHidden
+from polcalc.engines.native.uncertainty import OfHidden, Uncertain
 from polcalc.engines.neighbors import NeighborList
 from potentials.parts.electrons import LocalElectrons
 from potentials.potential import Potential
@@ -72,21 +72,25 @@ class Native(Engine):
         stress = answer.virial / abs(np.linalg.det(cell)) if structure.has_stress else None
         if structure.is_proton:
             answer = answer._replace(energy=0.0, energies=np.zeros(1), forces=np.zeros((1, 3)))
-        return Evaluation(
+        evaluation = Evaluation(
             energy=answer.energy,
             energies=answer.energies,
             forces=answer.forces,
             stress=stress,
             dipole=None if self._dipole is None else self._moments(answer, positions).sum(0),
             **self._of_atoms(answer),
-            **self._uncertainties(structure, answer.hidden),
         )
+        return self._with_uncertainty(evaluation, structure, answer.hidden)
 
-    def _uncertainties(self, structure: Structure, hidden: Floats) -> dict[str, object]:
-        """Return how far a structure may be off, where that is known of the potential."""
+    def _with_uncertainty(
+        self, evaluation: Evaluation, structure: Structure, hidden: Floats
+    ) -> Evaluation:
+        """Let an evaluation tell how far it may be off, where that is known of the potential."""
         if self._uncertainty is None:
-            return {}
-        return self._uncertainty(hidden, structure.charge, structure.multiplicity)
+            return evaluation
+        return Uncertain.of(
+            evaluation, self._uncertainty, hidden, structure.charge, structure.multiplicity
+        )
 
     def _of_atoms(self, answer: Answer) -> dict[str, Floats]:
         """Return what is predicted of each atom, by name."""
@@ -145,14 +149,18 @@ class Native(Engine):
             Evaluation(
                 energy=float(split["energies"][n].sum()),
                 **{name: parts[n].copy() for name, parts in split.items()},
-                **self._uncertainties(structure, hidden[n]),
             )
-            for n, structure in enumerate(structures)
+            for n in range(len(structures))
         ]
-        if self._dipole is None:
-            return evaluations
-        dipoles = np.add.reduceat(self._moments(answer, positions), first, axis=0)
-        return [e._replace(dipole=dipole) for e, dipole in zip(evaluations, dipoles, strict=True)]
+        if self._dipole is not None:
+            dipoles = np.add.reduceat(self._moments(answer, positions), first, axis=0)
+            evaluations = [
+                e._replace(dipole=dipole) for e, dipole in zip(evaluations, dipoles, strict=True)
+            ]
+        return [
+            self._with_uncertainty(evaluation, structures[n], hidden[n])
+            for n, evaluation in enumerate(evaluations)
+        ]
 
     def _pairs_of(self, structure: Structure) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Pairs of an open structure, each once; the compiled code skips long ones."""
