@@ -1,11 +1,12 @@
-"""Atoms of input files that ASE does not read: ORCA, Q-Chem, Psi4.
+"""Atoms of input files that ASE does not read: ORCA, Q-Chem, Psi4; and NWChem, where it errs.
 
-All three write charge and multiplicity, then a line for each atom, between two marks.
+The first three write charge and multiplicity, then a line for each atom, between two marks.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from ase import Atoms
@@ -20,6 +21,10 @@ BESIDE = re.compile(r"^\s*\*\s*xyzfile\s+([+-]?\d+)\s+(\d+)\s+(\S+)", re.IGNOREC
 # outputs repeat their input, and end elsewhere
 OUTPUT = re.compile(r"Welcome to Q-Chem|Psi4: An Open-Source|\*\s+O\s+R\s+C\s+A\s+\*")
 BOHR = re.compile(r"^\s*!.*\bbohrs\b|input_bohr\s+true|units\s+(?:bohr|au)", re.I | re.M)
+
+GEOMETRY = re.compile(r"^[ \t]*geometry\b([^\n]*)\n(.*?)^[ \t]*end\b", re.I | re.M | re.S)
+NOT_ANGSTROM = re.compile(r"\bunits\s+(?!an)\w+", re.IGNORECASE)
+PERIODIC = re.compile(r"\bsystem\s+(?:crystal|slab|polymer)\b", re.IGNORECASE)
 
 
 def read_input(text: str, path: Path) -> Atoms | None:
@@ -51,6 +56,34 @@ def read_input(text: str, path: Path) -> Atoms | None:
     else:
         assert block is not None
         rows, state = block[3].splitlines(), block
+    atoms = _atoms(rows, path)
+    atoms.info = {"charge": int(state[1]), "multiplicity": int(state[2])}
+    return atoms
+
+
+def read_nwchem(text: str, path: Path) -> Atoms | None:
+    """Read the atoms of an NWChem input; None where it is periodic or has none.
+
+    Raises
+    ------
+    ValueError   lengths not in Å, several geometries, lines that are no atoms
+    """
+    found = GEOMETRY.findall(text)
+    if not found or PERIODIC.search(text):
+        return None
+    if len(found) > 1:
+        raise ValueError(
+            f"`{path.name}` must hold one structure; got {len(found)} geometries. Split it."
+        )
+    ((head, block),) = found
+    if other := NOT_ANGSTROM.search(head):
+        raise ValueError(
+            f"`{path.name}` must be in Å; got {other[0]}. Write the structure as extxyz."
+        )
+    return _atoms(block.splitlines(), path)
+
+
+def _atoms(rows: Sequence[str], path: Path) -> Atoms:
     symbols, positions = [], []
     for row in rows:
         words = row.split("#")[0].split()
@@ -63,6 +96,4 @@ def read_input(text: str, path: Path) -> Atoms | None:
             )
         symbols.append(words[0].capitalize())
         positions.append([float(word) for word in words[1:4]])
-    atoms = Atoms(symbols, positions=positions)
-    atoms.info = {"charge": int(state[1]), "multiplicity": int(state[2])}
-    return atoms
+    return Atoms(symbols, positions=positions)

@@ -26,16 +26,19 @@ from ase.io.formats import (
 
 from potentials.datasets.formats import xyz
 from potentials.datasets.formats.cif import read_cif
+from potentials.datasets.formats.cml import read_cml
 from potentials.datasets.formats.declared import declared
-from potentials.datasets.formats.inputs import read_input
+from potentials.datasets.formats.inputs import read_input, read_nwchem
 from potentials.datasets.formats.isotopes import (
     HYDROGEN,
     isotopes_of_gaussian,
     keep_masses,
     set_isotopes,
 )
+from potentials.datasets.formats.mol2 import read_mol2
 from potentials.datasets.formats.molfile import read_molfile
 from potentials.datasets.formats.pdb import read_pdb
+from potentials.datasets.formats.qcschema import read_qcschema
 from potentials.datasets.formats.states import (
     is_state,
     may_be_state,
@@ -113,7 +116,9 @@ def _reader(path: Path) -> Callable[[Path], Frames]:
         return _database
     if ending in XYZ:
         return _xyz
-    return _molecules if ending in MOLECULES else _other
+    if ending in MOLECULES:
+        return _molecules
+    return {".mol2": _mol2, ".cml": _cml, ".nw": _nwchem, ".nwi": _nwchem}.get(ending, _other)
 
 
 def ending_of(path: Path) -> str:
@@ -136,12 +141,35 @@ def _molecules(path: Path) -> Frames:
     return [(atoms, []) for atoms in read_molfile(_text(path) or "", path.name)]
 
 
+def _mol2(path: Path) -> Frames:
+    return read_mol2(_text(path) or "", path.name)
+
+
+def _cml(path: Path) -> Frames:
+    return [(atoms, []) for atoms in read_cml(_text(path) or "", path.name)]
+
+
+def _nwchem(path: Path) -> Frames:
+    text = _text(path) or ""
+    if (atoms := read_nwchem(text, path)) is None:
+        return _other(path)
+    said, told = declared(text, "nwchem-in", path.name)
+    atoms.info |= said
+    return [(atoms, told)]
+
+
 def _database(path: Path) -> Frames:
     return list(rows_of_database(path))
 
 
 def rows_of_database(path: Path) -> Iterator[tuple[Atoms, list[str]]]:
-    """Go through the rows of an ASE database; their key-value pairs become ``info``."""
+    """Go through the rows of an ASE database; their key-value pairs become ``info``.
+
+    Other JSON may be a molecule of QCSchema.
+    """
+    if ending_of(path) == ".json" and (molecule := read_qcschema(_text(path) or "", path.name)):
+        yield molecule, []
+        return
     database: Database = connect(path)
     for row in database.select():
         atoms = row.toatoms()
