@@ -77,6 +77,7 @@ OPTIONAL = {
     "pyscf",
     "pyarrow",
     "dask",
+    "sella",
     "MDAnalysis",
     "torchmdnet",
     "yaml",

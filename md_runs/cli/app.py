@@ -45,6 +45,7 @@ COMMANDS = {
     "neb": Entry(
         "structures.neb", STRUCTURES, "Find the path between two structures, and its barrier."
     ),
+    "ts": Entry("structures.ts", STRUCTURES, "Find a saddle point, and the ways down from it."),
     "vib": Entry("structures.vib", STRUCTURES, "Normal modes, zero-point energy, thermochemistry."),
     "states": Entry("structures.states", STRUCTURES, "Energies and gaps of the electronic states."),
     "polarization": Entry(

@@ -278,7 +278,6 @@ def table_of(found: Band, facts: dict[str, Any]) -> Table:
     if found.saddle is not None:
         table.add_row(
             "saddle point",
-            f"image {found.saddle}; polcalc vib saddle.extxyz shows whether it has one imaginary"
-            " mode",
+            f"image {found.saddle}; polcalc ts with this directory refines and checks it",
         )
     return table

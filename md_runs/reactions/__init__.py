@@ -1,0 +1,1 @@
+"""What `polcalc ts` does: saddle points, and the ways down from them."""
