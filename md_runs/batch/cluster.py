@@ -98,12 +98,13 @@ def connected(address: str) -> Iterator[Any]:
     """
     if find_spec("distributed") is None:
         raise InputError("`dask` must be installed for `--dask`. Run: pip install 'polcalc[dask]'.")
-    from dask.distributed import Client
+    from dask import distributed
 
+    client_of: Any = distributed.Client
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # pages where a line is said
     known = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
     try:
-        client = Client(**known, timeout=CONNECT_S, set_as_default=False)
+        client = client_of(**known, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
             f"`--dask` must be the address of a scheduler, as in tcp://host:8786, or its scheduler"
@@ -148,8 +149,9 @@ def _landed(client: Any, futures: list[Any]) -> list[Any]:
     ------
     RunFailed   the scheduler does not answer for `PATIENCE_S`
     """
-    from dask.distributed import wait
+    from dask import distributed
 
+    wait: Any = distributed.wait
     silent_since = None
     while True:
         with _reachable(), suppress(TimeoutError), client.as_current():

@@ -94,7 +94,7 @@ def find_saddle(
     atoms : Atoms      near a saddle point
     watch : Callable   is told each step
     """
-    from sella import Sella
+    import sella
 
     def hessian(some: Atoms) -> Any:
         n_coordinates = 3 * len(some)
@@ -110,7 +110,8 @@ def find_saddle(
     atoms.calc = calculator
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of jax and of deprecated arguments
-        search = Sella(
+        method: Any = sella.Sella
+        search = method(
             atoms,
             order=1,
             internal=False,
