@@ -55,6 +55,8 @@ class Levels:
     # minimum -> state -> energy there
     at_minima_eV: dict[State, dict[State, float]] = field(default_factory=dict)
     crossings: dict[int, Crossing] = field(default_factory=dict)  # charge ->
+    # of vertical differences, first and second state -> eV that 68 % of errors lie within
+    uncertainties_eV: dict[tuple[State, State], float] = field(default_factory=dict)
 
     def summary(self) -> dict[str, str]:
         """Say what is known of each state, charge/multiplicity."""
@@ -125,6 +127,7 @@ class Levels:
         energy_a, energy_b = self.relaxed_eV(a), self.relaxed_eV(b)
         return {
             "vertical_eV": self.energies_eV[b] - self.energies_eV[a],
+            "vertical_uncertainty_eV": self.uncertainties_eV.get((a, b)),
             "adiabatic_eV": None if energy_a is None or energy_b is None else energy_b - energy_a,
             "at_minimum_of_first_eV": (
                 self.at_minima_eV[a][b] - self.at_minima_eV[a][a]
@@ -169,6 +172,14 @@ def evaluate(calculator: PolarizedCalculator, found: Sequence[Levels]) -> None:
     results = _results(calculator, [in_state(levels.atoms, *state) for levels, state in jobs])
     for (levels, state), result in zip(jobs, results, strict=True):
         levels.energies_eV[state] = result["energy"]
+    if "energy_uncertainty" in calculator.model.potential.predicts:
+        for levels in found:
+            for a, b in combinations(sorted(levels.states), 2):
+                bar = calculator.uncertainty_of_difference(
+                    in_state(levels.atoms, *a), in_state(levels.atoms, *b)
+                )
+                assert bar is not None
+                levels.uncertainties_eV[a, b] = bar
 
 
 def relax(

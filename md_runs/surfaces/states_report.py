@@ -154,6 +154,8 @@ def _values(entry: Mapping[str, Any]) -> tuple[str, str, str]:
     vertical, adiabatic = (
         "–" if x is None else f"{x:+.4f}" for x in (entry["vertical_eV"], entry["adiabatic_eV"])
     )
+    bar = entry["vertical_uncertainty_eV"]
+    vertical += "" if bar is None else f" ± {bar:.2f}"
     return vertical, adiabatic, " / ".join("–" if x is None else f"{x:+.4f}" for x in at_minima)
 
 

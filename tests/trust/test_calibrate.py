@@ -10,6 +10,8 @@ import pytest
 import torch
 from ase.build import molecule
 
+from md_runs.dynamics.guards import Alarmed, Guards
+from md_runs.surfaces.levels import Levels, evaluate
 from polcalc import PolarizedCalculator
 from polcalc.calculator.domain import ExtrapolationWarning
 from polcalc.engines.native.engine import _native
@@ -193,3 +195,27 @@ def test_a_training_starts_without_the_uncertainty_of_its_start(model: Path) -> 
 def test_too_few_new_structures_are_refused() -> None:
     with pytest.raises(ValueError, match="`new` must hold at least 30 structures"):
         calibrated(build(SPEC), labelled(60, 1), labelled(10, 2))
+
+
+def test_gaps_have_error_bars(model: Path) -> None:
+    calculator = PolarizedCalculator(model, dtype="float64", engine="eager")
+    levels = Levels(molecule("H2O"), [(0, 1), (0, 3)], [])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        evaluate(calculator, [levels])
+    (gap,) = levels.gaps()
+    assert gap["vertical_uncertainty_eV"] > 0
+
+
+def test_dynamics_stop_where_a_force_is_too_uncertain(model: Path) -> None:
+    atoms = molecule("H2O")
+    atoms.calc = PolarizedCalculator(model)
+    atoms.get_forces()
+    largest = float(atoms.calc.uncertainty.forces_eV_per_A.max())
+    for limit, stops in ((0.5 * largest, True), (2.0 * largest, False)):
+        guards = Guards(atoms, 3, 300.0, None, 1, False, limit)
+        if stops:
+            with pytest.raises(Alarmed, match="is uncertain by"):
+                guards.inspect(0, 0.0)
+        else:
+            guards.inspect(0, 0.0)
