@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from potentials.shipped import DEFAULT
+from potentials.shipped import DEFAULT, available
 
 MODEL, STATE, RUN, THERMOSTAT, FILES = (
     "Model",
@@ -25,6 +25,17 @@ BAROSTAT, EQUILIBRATION, FIXED, SEARCH, TRAINING = (
 )
 
 FIELD = "Electric field"
+
+
+def shipped_models(incomplete: str) -> list[str]:
+    """Name the shipped models that begin so, for the shell; it adds the files itself."""
+    return [name for name in available() if name.startswith(incomplete)]
+
+
+def devices(incomplete: str) -> list[str]:
+    """Name the devices that begin so, for the shell."""
+    return [name for name in ("auto", "cpu", "cuda") if name.startswith(incomplete)]
+
 
 Structure = Annotated[
     Path,
@@ -55,7 +66,12 @@ Structures = Annotated[
     typer.Argument(metavar="STRUCTURE…", help="One or more structure files; every frame counts."),
 ]
 ModelArgument = Annotated[
-    str, typer.Argument(metavar="MODEL", help="Model file, or the name of a shipped model.")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="Model file, or the name of a shipped model.",
+        autocompletion=shipped_models,
+    ),
 ]
 
 Model = Annotated[
@@ -66,12 +82,17 @@ Model = Annotated[
         help=f"Name of a shipped model, or a model file. Default: {DEFAULT}.",
         show_default=False,
         rich_help_panel=MODEL,
+        autocompletion=shipped_models,
     ),
 ]
 Device = Annotated[
     str,
     typer.Option(
-        "--device", metavar="auto|cpu|cuda", help="Where the model runs.", rich_help_panel=MODEL
+        "--device",
+        metavar="auto|cpu|cuda",
+        help="Where the model runs.",
+        rich_help_panel=MODEL,
+        autocompletion=devices,
     ),
 ]
 Dtype = Annotated[

@@ -16,7 +16,7 @@ from ase.build import molecule
 from typer.testing import CliRunner
 
 from md_runs.cli.app import COMMANDS, app
-from potentials.shipped import DEFAULT
+from potentials.shipped import DEFAULT, available
 from tests.small import write_small_model
 
 REPOSITORY = Path(__file__).parents[2]
@@ -147,7 +147,7 @@ def test_the_version_is_that_of_the_package() -> None:
     assert CliRunner().invoke(app, ["--version"]).stdout.strip().count(".") == 2
 
 
-def test_the_shell_completes_commands_and_options() -> None:
+def test_the_shell_completes_commands_options_models_and_devices() -> None:
     def complete(words: str, position: int) -> list[str]:
         done = subprocess.run(
             [
@@ -171,3 +171,6 @@ def test_the_shell_completes_commands_and_options() -> None:
 
     assert complete("polcalc re", 1) == ["relax"]
     assert complete("polcalc md --temperature-e", 2) == ["--temperature-end-K"]
+    assert complete("polcalc relax --model ", 3) == available()
+    assert complete("polcalc info eth", 2) == ["ethanol-rmd17"]
+    assert complete("polcalc md --device c", 3) == ["cpu", "cuda"]

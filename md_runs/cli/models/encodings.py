@@ -11,7 +11,12 @@ from md_runs.cli import options as opt
 from md_runs.cli.commands import does
 
 Models = Annotated[
-    list[str], typer.Argument(metavar="MODEL…", help="Model files, or names of shipped models.")
+    list[str],
+    typer.Argument(
+        metavar="MODEL…",
+        help="Model files, or names of shipped models.",
+        autocompletion=opt.shipped_models,
+    ),
 ]
 NearestA = Annotated[
     float | None,

@@ -15,6 +15,7 @@ MaybeModel = Annotated[
         metavar="[MODEL]",
         help="Model file, or the name of a shipped model. Default: the one of who names none.",
         show_default=False,
+        autocompletion=opt.shipped_models,
     ),
 ]
 Verbose = Annotated[
