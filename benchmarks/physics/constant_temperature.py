@@ -153,7 +153,7 @@ def _table(report: dict[str, Any]) -> str:
             f"{r[name]:.2g}" for name in ("p_distribution", "p_mean", "p_variance")
         )
         lines.append(
-            f"| {r['thermostat']} | {r['temperature_K']} | {r['n_independent']} | {mean} |"
+            f"| {r['thermostat']} | {r['temperature_K']} | {r['n_independent']:.0f} | {mean} |"
             f" {variance} | {p_values} |"
         )
     lines += [

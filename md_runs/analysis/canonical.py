@@ -1,6 +1,7 @@
 """Whether a run sampled the canonical ensemble.
 
-All p-values count only as many samples as are independent.
+All p-values count only as many samples as are independent, and how well that number is known. They
+are NaN for fewer than `LEAST` independent samples: too few to judge.
 """
 
 from __future__ import annotations
@@ -13,11 +14,10 @@ import numpy.typing as npt
 from ase import units
 from scipy import stats
 
-from md_runs.analysis.series import Floats, blocks_of, inefficiency, over_blocks
-from md_runs.analysis.statistics import Mean, average
+from md_runs.analysis.series import Floats, blocks_of, over_blocks
+from md_runs.analysis.statistics import LEAST, Average, Mean, average
 
-OFFSETS = 20  # ways to choose independent samples that are tried
-N_BLOCKS = 8  # left out one by one; long enough to forget each other
+TERMS = 1000  # of Kolmogorov's series
 NEWTON_STEPS = 50
 NEWTON_TOLERANCE = 1e-10
 
@@ -26,12 +26,12 @@ class KineticTest(NamedTuple):
     """Kinetic energies against the gamma distribution of a canonical ensemble of any potential."""
 
     n_samples: int
-    n_independent: int  # so far apart that they have forgotten each other
+    n_independent: float
     temperature: Mean  # K
     variance: Mean  # over its theoretical value, 1
     # Kolmogorov-Smirnov: largest difference of the cumulative distributions, of all samples
     distance: float
-    p_distribution: float  # of independent samples alone; the median over the ways to choose them
+    p_distribution: float
     p_mean: float
     p_variance: float
 
@@ -44,6 +44,7 @@ class SlopeTest(NamedTuple):
 
     slope: Mean
     expected: float
+    n_independent: float  # of the run that has fewer
     p: float
 
 
@@ -65,51 +66,68 @@ def kinetic_test(
     squares = average((values - shape * scale) ** 2 / (shape * scale**2))
     # of the gamma distribution: rare large squares would make it its own judge
     error = math.sqrt((2 + 6 / shape) / squares.n_independent)
-    stride = math.ceil(max(inefficiency(values), len(values) / mean.n_independent))
-    p_values = [
-        float(stats.kstest(values[offset::stride], canonical).pvalue)
-        for offset in range(0, stride, -(-stride // OFFSETS))
-    ]
+    distance = float(stats.kstest(values, canonical).statistic)
+    p_values = [math.nan] * 3
+    if mean.n_independent >= LEAST:
+        p_values = [
+            kolmogorov(distance, mean),
+            mean.p_value(shape * scale),
+            squares._replace(standard_error=error).p_value(1.0),
+        ]
     to_kelvin = 2 / (degrees_of_freedom * units.kB)
     return KineticTest(
         n_samples=len(values),
-        n_independent=len(values[::stride]),
+        n_independent=mean.n_independent,
         temperature=Mean(*(to_kelvin * x for x in mean.mean)),
         variance=squares.mean,
-        distance=float(stats.kstest(values, canonical).statistic),
-        p_distribution=float(np.median(p_values)),
-        p_mean=mean.p_value(shape * scale),
-        p_variance=squares._replace(standard_error=error).p_value(1.0),
+        distance=distance,
+        p_distribution=p_values[0],
+        p_mean=p_values[1],
+        p_variance=p_values[2],
     )
 
 
-def slope_test(
-    cold: npt.ArrayLike,
-    hot: npt.ArrayLike,
-    cold_K: float,
-    hot_K: float,
-    n_blocks: int = N_BLOCKS,
-) -> SlopeTest:
+def kolmogorov(distance: float, sampled: Average) -> float:
+    """Return how often a distribution is further from the true one by chance.
+
+    Of n independent samples that is 2 Σ (-1)^(j-1) exp(-2 j² D² n). Here n is known with a number
+    of degrees of freedom ν, as the square of an error is: the average over its χ² distribution
+    stands in place of the exponential, as Student's t stands in place of the normal distribution.
+    n is that of "K is below x": it forgets sooner than K, by ln 2 for the median of a normal
+    variable with exponential memory.
+
+    Parameters
+    ----------
+    distance : float     largest difference of the cumulative distributions, of all samples
+    sampled : Average    of the variable
+    """
+    j, free = np.arange(1, 1 + TERMS), sampled.free
+    independent = sampled.n_independent / math.log(2)
+    terms = (1 + 4 * j**2 * distance**2 * independent / free) ** (-free / 2)
+    return float(np.clip(2 * (np.where(j % 2, terms, -terms)).sum(), 0, 1))
+
+
+def slope_test(cold: npt.ArrayLike, hot: npt.ArrayLike, cold_K: float, hot_K: float) -> SlopeTest:
     """Compare potential energies (eV) of two runs that differ in nothing but their temperature.
 
     In the canonical ensemble P(U) is exp(-U/kT) times a density of states that both share, so
     ln(P_hot / P_cold) is a straight line. Its slope is estimated by maximum likelihood, without
-    histograms; its error by leaving out one block of both after another.
+    histograms. What each sample pulls at it is a series as any other, and its average has an error;
+    those of the two runs add up, and so do their degrees of freedom (Welch and Satterthwaite).
 
-    Source: Shirts, J. Chem. Theory Comput. 9, 909 (2013), eqs. 8 and 17; differs: errors from a
-    block jackknife.
+    Source: Shirts, J. Chem. Theory Comput. 9, 909 (2013), eqs. 8 and 17; differs: errors from the
+    slowest fluctuations of the influence of the samples.
     """
     series = np.asarray(cold, dtype=np.float64), np.asarray(hot, dtype=np.float64)
     expected = (1 / cold_K - 1 / hot_K) / units.kB
-    slope = _log_ratio_slope(*series)
-    kept = [
-        [np.delete(values, np.r_[block]) for block in blocks_of(len(values), n_blocks)]
-        for values in series
-    ]
-    slopes = np.array([_log_ratio_slope(a, b) for a, b in zip(*kept, strict=True)])
-    error = float(np.sqrt((n_blocks - 1) / n_blocks * ((slopes - slopes.mean()) ** 2).sum()))
-    p = 2 * float(stats.t.sf(abs(slope - expected) / error, n_blocks - 1))
-    return SlopeTest(Mean(slope, error), expected, p)
+    slope, pulls = _log_ratio_slope(*series)
+    parts = [average(len(pull) * pull) for pull in pulls]
+    squares = np.array([part.standard_error**2 for part in parts])
+    free = squares.sum() ** 2 / (squares**2 / [part.free for part in parts]).sum()
+    independent = min(average(values).n_independent for values in series)
+    found = Average(slope, float(np.sqrt(squares.sum())), independent, float(free))
+    p = found.p_value(expected) if independent >= LEAST else math.nan
+    return SlopeTest(found.mean, expected, independent, p)
 
 
 def log_ratio(
@@ -132,10 +150,11 @@ def log_ratio(
     return ((edges[:-1] + edges[1:]) / 2)[both], ratio, error
 
 
-def _log_ratio_slope(cold: Floats, hot: Floats) -> float:
+def _log_ratio_slope(cold: Floats, hot: Floats) -> tuple[float, list[Floats]]:
     """Return the slope (1/eV) of a logistic regression of "is hot" on the energy.
 
-    Newton's method maximises the likelihood.
+    Newton's method maximises the likelihood. The second answer is the influence of each sample of
+    both runs on the slope; all of them together are zero.
     """
     centre, scale = np.concatenate([cold, hot]).mean(), np.concatenate([cold, hot]).std()
     x = np.concatenate([cold, hot])
@@ -145,8 +164,9 @@ def _log_ratio_slope(cold: Floats, hot: Floats) -> float:
     for _ in range(NEWTON_STEPS):
         probability = 1 / (1 + np.exp(-parameters @ design))
         curvature = (design * (probability * (1 - probability))) @ design.T
-        step = np.linalg.solve(curvature, design @ (is_hot - probability))
+        pulls = np.linalg.solve(curvature, design * (is_hot - probability))
+        step = pulls.sum(axis=1)
         parameters += step
         if np.abs(step).max() < NEWTON_TOLERANCE:
             break
-    return float(parameters[1] / scale)
+    return float(parameters[1] / scale), np.split(pulls[1] / scale, [len(cold)])

@@ -140,6 +140,12 @@ class Run(NamedTuple):
         """A column of the log after the equilibration."""
         return self.log[column][self.first_row :]
 
+    @property
+    def sampled_ps(self) -> float:
+        """Time after the equilibration."""
+        moments = self.sampled("time_ps")
+        return float(moments[-1] - moments[0])
+
 
 def read_runs(directories: Sequence[Path], skip_ps: float | None, every: int) -> list[Run]:
     """Read directories of ``polcalc md``, also of runs that still go on or were killed.

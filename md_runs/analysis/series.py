@@ -66,11 +66,6 @@ def correlation_time(series: npt.ArrayLike) -> Mean:
     return Mean(time, time * float(np.sqrt(2 * (2 * last + 1) / len(values))))
 
 
-def inefficiency(series: npt.ArrayLike) -> float:
-    """Count the samples that say as much as one independent sample: at least 1."""
-    return 2 * correlation_time(series).value
-
-
 def blocks_of(length: int, n_blocks: int = N_BLOCKS) -> list[slice]:
     """Cut a length into blocks of equal size.
 

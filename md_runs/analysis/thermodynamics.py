@@ -28,7 +28,7 @@ from md_runs.analysis.section import (
     with_error,
 )
 from md_runs.analysis.series import correlation_time, fit_drift
-from md_runs.analysis.statistics import FEW, average, fit_line
+from md_runs.analysis.statistics import LEAST, MIN_SAMPLES, average, fit_line
 from md_runs.dynamics.momenta import kinetic_temperature
 from potentials.quantities import QUANTITIES, unit_key
 
@@ -124,7 +124,7 @@ def temperatures(runs: Sequence[Run]) -> Section:
             continue
         test = kinetic_test(run.sampled("kinetic_energy_eV"), degrees, run.bath_K)
         rows.append((run.name, degrees, f"{run.bath_K:g}", *_test_cells(test)))
-        warnings += _test_warnings(run.name, test)
+        warnings += _test_warnings(run, test)
     header: Row = (
         *(
             "run",
@@ -138,8 +138,9 @@ def temperatures(runs: Sequence[Run]) -> Section:
     )
     text = (
         "Kinetic energies of a canonical ensemble follow a gamma distribution, whatever the"
-        " potential. p-values: Kolmogorov–Smirnov, and normal tests of mean and variance; all count"
-        " only as many samples as are independent. Without a thermostat, the line is the canonical"
+        " potential. p-values of their distribution (Kolmogorov–Smirnov), mean and variance count"
+        " only as many samples as are independent, and how well that number is known; fewer than"
+        f" {LEAST} are not judged. Without a thermostat, the line is the canonical"
         " distribution at the mean temperature, for comparison: constant energy makes the"
         " distribution narrower."
     )
@@ -252,16 +253,19 @@ def ensemble_pairs(runs: Sequence[Run]) -> Section | None:
             (f"{cold.name} / {hot.name}", float(x), float(y), float(e))
             for x, y, e in zip(energy, ratio, error, strict=True)
         ]
+        both = f"{cold.name}, {hot.name}"
+        if not test.n_independent >= LEAST:
+            length_ps = min(cold.sampled_ps, hot.sampled_ps)
+            warnings.append(_too_short(both, "potential energies", test.n_independent, length_ps))
         if test.p < SUSPICIOUS:
             warnings.append(
-                f"{cold.name}, {hot.name}: the slope is not that of two canonical ensembles (p ="
-                f" {test.p:.1g})."
+                f"{both}: the slope is not that of two canonical ensembles (p = {test.p:.1g})."
             )
     header = ("cold", "hot", "slope (1/eV)", "theory (1/eV)", "p")
     text = (
         "Potential energies of two canonical runs that differ in temperature alone: the logarithm"
         " of the ratio of their histograms is a straight line of slope 1/kT₁ − 1/kT₂. The slope is"
-        " a maximum-likelihood estimate, its error comes from a block jackknife."
+        " a maximum-likelihood estimate, its error is that of the slowest fluctuations."
     )
     columns = ("runs", "potential_energy_eV", "log_ratio", "error")
     return Section(
@@ -349,19 +353,26 @@ def _test_cells(test: KineticTest) -> Row:
     )
 
 
-def _test_warnings(name: str, test: KineticTest) -> list[str]:
-    if test.n_independent < FEW:
-        return [
-            f"{name}: only {test.n_independent:.0f} independent kinetic energies, too few for the"
-            " tests, and error bars are too small."
-        ]
+def _too_short(names: str, what: str, n_independent: float, length_ps: float) -> str:
+    """Say that a run has too few independent samples, and how long it should be."""
+    if not n_independent > 0:
+        return f"{names}: too short to judge: less than {MIN_SAMPLES} rows in its log."
+    return (
+        f"{names}: too short to judge: {n_independent:.0f} independent {what}, {LEAST} are the"
+        f" least. Run for {shown(length_ps * LEAST / n_independent, '.2g')} ps or more."
+    )
+
+
+def _test_warnings(run: Run, test: KineticTest) -> list[str]:
+    if not test.n_independent >= LEAST:
+        return [_too_short(run.name, "kinetic energies", test.n_independent, run.sampled_ps)]
     named = (
         ("distribution", test.p_distribution),
         ("mean", test.p_mean),
         ("variance", test.p_variance),
     )
     return [
-        f"{name}: the {what} of the kinetic energy is not canonical (p = {p:.1g})."
+        f"{run.name}: the {what} of the kinetic energy is not canonical (p = {p:.1g})."
         for what, p in named
         if p < SUSPICIOUS
     ]

@@ -9,7 +9,13 @@ from ase.build import bulk
 from scipy import stats
 from scipy.signal import lfilter
 
-from md_runs.analysis.canonical import kinetic_density, kinetic_test, log_ratio, slope_test
+from md_runs.analysis.canonical import (
+    kinetic_density,
+    kinetic_test,
+    kolmogorov,
+    log_ratio,
+    slope_test,
+)
 from md_runs.analysis.distances import (
     distance_distribution,
     element_pairs,
@@ -32,10 +38,9 @@ from md_runs.analysis.series import (
     correlation,
     correlation_time,
     fit_drift,
-    inefficiency,
     over_blocks,
 )
-from md_runs.analysis.statistics import ONE_SIGMA, average
+from md_runs.analysis.statistics import FREE, ONE_SIGMA, average
 
 WATER_LIKE = np.array([16.0, 1.0, 1.0])
 
@@ -43,7 +48,7 @@ WATER_LIKE = np.array([16.0, 1.0, 1.0])
 def autoregressive(memory: float, shape: int | tuple[int, ...], seed: int = 0) -> np.ndarray:
     """x_n = a x_(n-1) + noise, stationary, variance 1.
 
-    Correlations a^t, inefficiency (1 + a) / (1 - a).
+    Correlations a^t, correlation time (1 + a) / (1 - a) / 2.
     """
     noise = np.random.default_rng(seed).normal(size=shape)
     noise[1:] *= np.sqrt(1 - memory**2)
@@ -86,24 +91,18 @@ def test_a_correlation_time_is_known_as_well_as_it_says(memory):
     assert np.isnan(correlation_time(np.ones(10)).error)
 
 
-@pytest.mark.parametrize("memory", [0.0, 0.5, 0.9, 0.98])
-def test_the_inefficiency_of_an_autoregressive_series(memory):
-    found = np.mean([inefficiency(autoregressive(memory, 50_000, seed)) for seed in range(4)])
-    assert found == pytest.approx((1 + memory) / (1 - memory), rel=0.1)
-
-
 def test_averages_know_of_memory():
     series = autoregressive(0.9, 200_000)
     found = np.mean([average(part).standard_error ** 2 for part in series.reshape(50, 4000)])
     assert found == pytest.approx(19 / 4000, rel=0.3)
-    assert inefficiency(np.ones(10)) == inefficiency([1.0]) == 1
+    assert correlation_time(np.ones(10)).value == correlation_time([1.0]).value == 0.5
 
 
 def test_alternating_series_do_not_say_more_than_there_are_samples():
-    assert (
-        inefficiency((-1.0) ** np.arange(1000) + 0.1 * np.random.default_rng(0).normal(size=1000))
-        == 1
-    )
+    noise = np.random.default_rng(0).normal(size=1000)
+    series = (-1.0) ** np.arange(1000) + 0.1 * noise
+    assert correlation_time(series).value == 0.5
+    assert average(series).n_independent == 1000
 
 
 def test_blocks_have_one_size_and_end_at_the_end():
@@ -131,8 +130,8 @@ def test_the_error_of_a_drift_is_its_scatter():
         found.value / found.error
         for found in (fit_drift(time, autoregressive(0.9, 4000, seed)) for seed in range(200))
     ]
-    scale = stats.t(6).ppf(0.5 + ONE_SIGMA / 2)
-    assert stats.kstest(np.array(scores) * scale, stats.t(6).cdf).pvalue > 0.01
+    scale = stats.t(FREE).ppf(0.5 + ONE_SIGMA / 2)
+    assert stats.kstest(np.array(scores) * scale, stats.t(FREE).cdf).pvalue > 0.01
     found = fit_drift(time, 5 - 0.25 * time)
     assert found.value == pytest.approx(-0.25)
     assert found.error < 1e-12
@@ -146,16 +145,54 @@ def test_the_canonical_density_is_normalised_and_has_its_moments():
     assert (energy * density).sum() * step == pytest.approx(10.5 * units.kB * 500, rel=1e-6)
 
 
-@pytest.mark.parametrize("memory", [0.0, 0.9])
-def test_canonical_energies_pass_as_often_as_they_should(memory):
-    """P-values of canonical series are small as seldom as they should be, also with memory."""
+@pytest.mark.parametrize("independent", [20, 200])
+def test_canonical_energies_alarm_as_seldom_as_they_should(independent):
+    """P-values below 0.01 in at most 2 % of series, short or long; about as many in the middle."""
+    memory = np.exp(-1 / 40)  # of momenta: their squares remember for 20 samples
     tests = [
-        kinetic_test(canonical_series(12, 300, 2000, memory, seed), 12, 300) for seed in range(150)
+        kinetic_test(canonical_series(12, 300, 40 * independent, memory, seed), 12, 300)
+        for seed in range(200)
     ]
     for name in ("p_distribution", "p_mean", "p_variance"):
         p_values = np.array([getattr(test, name) for test in tests])
-        assert (p_values < 0.05).mean() < 0.12, name
-        assert 0.3 < np.median(p_values) < 0.7, name
+        assert (p_values < 0.01).mean() <= 0.02, name
+        assert np.nanmedian(p_values) > 0.3, name
+    assert np.mean([test.n_independent for test in tests]) > 0.7 * independent
+
+
+def test_short_runs_are_not_judged():
+    """Also where their mean is far off."""
+    cold, hot = (canonical_series(12, t, 400, np.exp(-1 / 80), t) for t in (300, 600))
+    found = kinetic_test(hot, 12, 300)
+    assert found.n_independent < 20
+    assert np.isnan([found.p_mean, found.p_variance, found.p_distribution]).all()
+    assert np.isnan(slope_test(cold, hot, 300, 310).p)
+
+
+def test_kolmogorov_is_the_known_distribution_where_the_number_is_known():
+    """Student's t becomes normal with many degrees of freedom, and so does this."""
+    known = average(np.random.default_rng(0).normal(size=1000))._replace(n_independent=70.0)
+    for distance in (0.05, 0.1, 0.2):
+        exact = stats.kstwobign.sf(distance * np.sqrt(70 / np.log(2)))
+        assert kolmogorov(distance, known._replace(free=1e6)) == pytest.approx(exact, abs=1e-3)
+        draws = stats.chi2(6).ppf((np.arange(5000) + 0.5) / 5000) / 6
+        averaged = stats.kstwobign.sf(distance * np.sqrt(70 * draws / np.log(2))).mean()
+        assert kolmogorov(distance, known._replace(free=6)) == pytest.approx(averaged, abs=1e-3)
+
+
+@pytest.mark.parametrize("independent", [40, 200])
+def test_wrong_ensembles_are_seen_also_in_short_runs(independent):
+    """Another temperature, and Berendsen's narrow distribution, in most of thirty runs."""
+    memory = np.exp(-1 / 20)
+    series = [canonical_series(30, 300, 20 * independent, memory, seed) for seed in range(30)]
+    shares = [
+        np.mean([kinetic_test(s, 30, 300 * wrong).p_mean < 0.01 for s in series])
+        for wrong in (0.7, 1.3)
+    ]
+    assert min(shares) > (0.5 if independent == 40 else 0.9)
+    narrow = [s.mean() + 0.4 * (s - s.mean()) for s in series]
+    seen = np.mean([kinetic_test(s, 30, 300).p_variance < 0.01 for s in narrow])
+    assert seen > (0.3 if independent == 40 else 0.9)
 
 
 def test_what_is_not_canonical_is_seen():

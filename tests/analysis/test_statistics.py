@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.signal import lfilter
 
-from md_runs.analysis.statistics import Mean, average, fit_line
+from md_runs.analysis.statistics import FREE, SLOWEST, Mean, at_frequency_zero, average, fit_line
 
 
 def remembering(memory: float, shape: tuple[int, int], seed: int = 0) -> np.ndarray:
@@ -28,10 +28,40 @@ def test_errors_hold_the_truth_as_often_as_they_say(memory: float) -> None:
     assert independent == pytest.approx(4000 * (1 - memory) / (1 + memory), rel=0.25)
 
 
+@pytest.mark.parametrize("independent", [10, 20, 40])
+def test_errors_of_short_series_hold_the_truth_as_well(independent: int) -> None:
+    """Series of a few independent samples, with memory for twenty; most have an error bar."""
+    found = [average(s) for s in remembering(np.exp(-1 / 20), (600, 40 * independent), 4)]
+    told = [a for a in found if np.isfinite(a.standard_error)]
+    assert len(told) > 400
+    assert np.mean([abs(a.value) < a.mean.error for a in told]) == pytest.approx(0.6827, abs=0.06)
+    assert np.mean([a.p_value(0.0) < 0.01 for a in found]) < 0.03
+
+
+def test_the_slowest_frequencies_show_a_share_of_the_power() -> None:
+    """Of an exponential memory the share is known, and so is the number that follows from it."""
+    k = np.arange(1, 1 + SLOWEST)
+    for independent in (15.0, 50.0, 1e6):
+        share = np.mean(1 / (1 + (np.pi * k / independent) ** 2))
+        found, free = at_frequency_zero(independent / share)
+        assert found == pytest.approx(share, rel=1e-4)
+        above = np.mean(1 / (1 + (np.pi * k / (independent * 1.001)) ** 2))
+        amplified = 1 / (1 - np.log(above / share) / np.log(1.001))
+        assert free == pytest.approx(FREE / amplified**2, rel=1e-2)
+    assert at_frequency_zero(4.0)[1] == 0
+
+
+def test_a_trend_has_no_error_bar() -> None:
+    assert np.isnan(average(np.linspace(0, 1, 1000)).mean.error)
+
+
 def test_the_error_is_that_of_a_series_with_memory() -> None:
-    """The error of independent samples times sqrt((1+a) / (1-a)), in the mean over many."""
+    """The error of independent samples times sqrt((1+a) / (1-a)), in the mean over many.
+
+    The mean of squares is a fifth too large: frequencies are added where the slowest show little.
+    """
     squares = [average(s).standard_error ** 2 for s in remembering(0.9, (300, 4000), 1)]
-    assert np.mean(squares) == pytest.approx(19 / 4000, rel=0.1)
+    assert np.mean(squares) == pytest.approx(1.15 * 19 / 4000, rel=0.12)
 
 
 def test_a_slow_tail_under_fast_noise_is_seen() -> None:
