@@ -21,7 +21,13 @@ from md_runs.models.reactions import (
     with_model,
     write_csv,
 )
-from md_runs.models.validation import compare, metrics, plot_states, read_labelled
+from md_runs.models.validation import (
+    compare,
+    known_elements,
+    metrics,
+    plot_states,
+    read_labelled,
+)
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import check_free, check_new, claim, to_json
 from md_runs.screen import screen, tracked
@@ -92,13 +98,15 @@ class Verdict(NamedTuple):
 
 
 def _judge_frames(data: str, calculator: PolarizedCalculator) -> Verdict:
-    frames = read_labelled(data)
+    every = read_labelled(data)
+    frames, remark = known_elements(every, calculator)
     comparisons = list(compare(calculator, frames, partial(tracked, work="validating")))
     numbers, title = metrics(comparisons), f"{calculator.parameters['model']} on {data}"
+    numbers["left_out"] = len(every) - len(frames)
     return Verdict(
         numbers,
         [errors_table(numbers)],
-        offsets_line(numbers),
+        "\n".join(filter(None, [offsets_line(numbers), remark])),
         lambda output: plot_states(comparisons, output, title),
     )
 

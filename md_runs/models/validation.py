@@ -59,6 +59,32 @@ def read_labelled(data: str) -> list[Atoms]:
     return frames
 
 
+def known_elements(
+    frames: Sequence[Atoms], calculator: PolarizedCalculator
+) -> tuple[list[Atoms], str]:
+    """Leave out structures with elements that the model was not trained on, and say how many.
+
+    Raises
+    ------
+    InputError   none is left
+    """
+    known = set(calculator.model.card.elements)
+    covered = [atoms for atoms in frames if not known or known.issuperset(atoms.numbers.tolist())]
+    if len(covered) == len(frames):
+        return covered, ""
+    others = {z for atoms in frames for z in atoms.numbers.tolist()} - known
+    symbols = ", ".join(chemical_symbols[z] for z in sorted(others))
+    if not covered:
+        raise InputError(
+            "`--data` must hold structures of elements that the model was trained on; got"
+            f" {symbols} in each of {len(frames)}. Use a model trained on them."
+        )
+    return covered, (
+        f"Left out: {len(frames) - len(covered)} of {len(frames)} structures, which hold elements"
+        f" that the model was not trained on ({symbols})."
+    )
+
+
 def compare(
     calculator: PolarizedCalculator,
     frames: Sequence[Atoms],

@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 import pytest
+from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from matplotlib.image import imread
@@ -13,7 +14,14 @@ from rich.console import Console
 
 from md_runs.errors import InputError
 from md_runs.models.errors_table import errors_table, offsets_line
-from md_runs.models.validation import Comparison, compare, metrics, plot_states, read_labelled
+from md_runs.models.validation import (
+    Comparison,
+    compare,
+    known_elements,
+    metrics,
+    plot_states,
+    read_labelled,
+)
 from polcalc import PolarizedCalculator
 from potentials.build import build
 from potentials.checkpoint import Card, save
@@ -208,3 +216,14 @@ def test_partial_charges_of_the_data_reach_a_model_that_sees_them(tmp_path):
     [found] = compare(calculator, [atoms])
     assert found.energies[1] == pytest.approx(expected, abs=1e-9)
     assert "initial_charges" not in atoms.arrays
+
+
+def test_structures_of_unknown_elements_are_left_out_and_counted(tmp_path):
+    calculator = PolarizedCalculator(write_small_model(tmp_path / "m.pt"))
+    known, foreign = molecule("H2O"), Atoms("AuH", [(0, 0, 0), (0, 0, 1.5)])
+    left, remark = known_elements([known, foreign, known], calculator)
+    assert left == [known, known]
+    assert "1 of 3" in remark and "(Au)" in remark
+    assert known_elements([known], calculator) == ([known], "")
+    with pytest.raises(InputError, match="Au in each of 1"):
+        known_elements([foreign], calculator)
