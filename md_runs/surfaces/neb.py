@@ -115,7 +115,11 @@ def neb(
         for image in found.images:
             set_state(image, state.charge, state.multiplicity)
         caveats = calculator.model.card.caveats(["barrier"])
-        facts = summary(found) | {"remarks": told, "caveats": caveats}
+        facts = summary(found) | {
+            "barrier_uncertainty_eV": barrier_uncertainty(found, calculator),
+            "remarks": told,
+            "caveats": caveats,
+        }
         write(output, found, facts, f"{first.get_chemical_formula()}, {model or DEFAULT}")
     screen.print(table_of(found, facts))
     for text in told:
@@ -165,6 +169,13 @@ def summary(found: Band) -> dict[str, Any]:
         "reaction_energy_eV": float(energies[-1]),
         "saddle_image": saddle,
     }
+
+
+def barrier_uncertainty(found: Band, calculator: PolarizedCalculator) -> float | None:
+    """Return what 68 % of errors of the barrier in eV lie within; None where it is not known."""
+    if found.saddle is None:
+        return None
+    return calculator.uncertainty_of_difference(found.images[0], found.images[found.saddle])
 
 
 def write(output: Path, found: Band, facts: dict[str, Any], title: str) -> None:
@@ -263,6 +274,8 @@ def table_of(found: Band, facts: dict[str, Any]) -> Table:
     else:
         table.add_row("barrier", said(facts["barrier_eV"]))
         table.add_row("barrier of the reverse", said(facts["reverse_barrier_eV"]))
+        if facts.get("barrier_uncertainty_eV") is not None:
+            table.add_row("68 % of its errors", f"within {facts['barrier_uncertainty_eV']:.2f} eV")
     table.add_row("energy of the end", f"{said(facts['reaction_energy_eV'])} over the start")
     state = ("converged", "") if found.converged else ("not converged", "red")
     table.add_row(
