@@ -23,7 +23,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -149,7 +149,7 @@ def oscillating(rows: float, shape: tuple[int, ...], rng: np.random.Generator) -
     phase = 0.9 * np.arange(shape[-1])
     waves = memory_of(rows, shape, rng) * np.cos(phase)
     waves += memory_of(rows, shape, rng) * np.sin(phase)
-    return 0.8 * waves + 0.6 * memory_of(rows, shape, rng)
+    return np.asarray(0.8 * waves + 0.6 * memory_of(rows, shape, rng))
 
 
 def random_series(make: Callable[..., Floats], repeats: int) -> Series:
@@ -277,7 +277,7 @@ def dynamics(
 class Wells(Calculator):
     """The same for the integrators of `polcalc md`."""
 
-    implemented_properties = ("energy", "forces")
+    implemented_properties: ClassVar = ["energy", "forces"]  # type: ignore[misc]
 
     def calculate(
         self,
@@ -285,7 +285,7 @@ class Wells(Calculator):
         properties: Any = None,
         system_changes: Any = all_changes,
     ) -> None:
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         assert atoms is not None
         energy, force = wells(atoms.positions[None])
         self.results = {"energy": float(energy[0]), "forces": force[0]}
@@ -300,7 +300,7 @@ def integrated(thermostat: str, n_runs: int) -> Series:
         atoms = Atoms("H4", positions=0.7 * np.sqrt(kT) * rng.normal(size=(4, 3)))
         atoms.set_masses(np.ones(4))
         atoms.set_momenta(np.sqrt(kT) * rng.normal(size=(4, 3)))
-        atoms.calc = Wells()
+        atoms.calc = Wells()  # type: ignore[no-untyped-call]
         bath = Bath(kT / units.kB, 1 / FRICTION, DEGREES, rng)
         integrator = INTEGRATORS[thermostat, None](atoms, STEP, bath)
         logged = np.empty((rows, 2))
