@@ -15,7 +15,8 @@ from typing import NamedTuple
 from ase import Atoms
 from ase.io.formats import open_with_compression
 
-from potentials.datasets.formats import molfile, xyz
+from potentials.datasets.formats import xyz
+from potentials.datasets.formats.molecules import molfile
 from potentials.datasets.formats.reader import (
     DATABASES,
     MOLECULES,

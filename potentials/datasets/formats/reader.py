@@ -25,20 +25,20 @@ from ase.io.formats import (
 )
 
 from potentials.datasets.formats import xyz
-from potentials.datasets.formats.cif import read_cif
-from potentials.datasets.formats.cml import read_cml
 from potentials.datasets.formats.declared import declared
-from potentials.datasets.formats.inputs import read_input, read_nwchem
 from potentials.datasets.formats.isotopes import (
     HYDROGEN,
     isotopes_of_gaussian,
     keep_masses,
     set_isotopes,
 )
-from potentials.datasets.formats.mol2 import read_mol2
-from potentials.datasets.formats.molfile import read_molfile
-from potentials.datasets.formats.pdb import read_pdb
-from potentials.datasets.formats.qcschema import read_qcschema
+from potentials.datasets.formats.molecules.cif import read_cif
+from potentials.datasets.formats.molecules.cml import read_cml
+from potentials.datasets.formats.molecules.inputs import read_input, read_nwchem
+from potentials.datasets.formats.molecules.mol2 import read_mol2
+from potentials.datasets.formats.molecules.molfile import read_molfile
+from potentials.datasets.formats.molecules.pdb import read_pdb
+from potentials.datasets.formats.molecules.qcschema import read_qcschema
 from potentials.datasets.formats.states import (
     is_state,
     may_be_state,
