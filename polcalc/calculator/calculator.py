@@ -437,9 +437,11 @@ class PolarizedCalculator(Further, Calculator):
         where the model is not calibrated.
         """
         eager = self._engines.eager
+        first, second = (self._structure_of(atoms, self._resolve(atoms)) for atoms in (a, b))
         return of_difference(
             eager.potential,
-            *(self._structure_of(atoms, self._resolve(atoms)) for atoms in (a, b)),
+            first,
+            second,
             lambda structure: to_device(eager.graph_of(structure), self._device),
         )
 

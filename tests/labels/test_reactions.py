@@ -86,7 +86,7 @@ def test_springs_pull_along_the_gradient_of_their_energy() -> None:
 
     x = shape.positions
     structures = pad([shape.atomic_numbers], [x], [0])._replace(positions=x[None])
-    forces = Pulled(Silent(), [led], 0.5).follow(structures)[0]  # type: ignore[arg-type]
+    forces = Pulled(Silent(), [led], 0.5).follow(structures)[0]
     for n, axis in ((0, 0), (1, 2), (3, 1), (2, 0)):
         step = np.zeros_like(x)
         step[n, axis] = 1e-4

@@ -14,7 +14,9 @@ interface: int  # of the sources that it was built of
 
 Floats = NDArray[np.float64]
 # energy, energies, forces, virial, charges, shells, electrons, what is shared out, dipoles
-Answer = tuple[float, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats]
+Answer = tuple[
+    float, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats
+]  # in the order of `engine.Answer`
 
 def coulomb(
     *,

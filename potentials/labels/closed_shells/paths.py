@@ -7,13 +7,15 @@ Sizes in comments: S structures, N atoms of the largest.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from ase.data import atomic_masses
 from ase.units import fs, kB
+from numpy.typing import NDArray
 
 from potentials.labels.method import Floats
-from potentials.labels.teacher import Structures, Teacher
+from potentials.labels.teacher import Structures
 
 SHARE_DOWNHILL = 0.9  # of the step to the minimum of the springs
 FIRM = 2.0  # eV/Å^2, added to the springs, so that soft ways are no leaps
@@ -22,8 +24,16 @@ LONGEST = 0.12  # Å, of an atom in a step
 TIMESTEP_FS, FRICTION_PER_PS, HYDROGEN_AMU = 2.0, 40.0, 4.0
 
 
+class Guide(Protocol):
+    """What says the forces on a path: the teacher, or the teacher and springs."""
+
+    def follow(self, structures: Structures) -> NDArray[Any]:
+        """Compute forces (S, N, 3) eV/Å."""
+        ...
+
+
 def downhill(
-    teacher: Teacher, structures: Structures, springs: Sequence[Floats], n_steps: int
+    teacher: Guide, structures: Structures, springs: Sequence[Floats], n_steps: int
 ) -> Floats:
     """Follow the forces to positions (S, N, 3) Å.
 
@@ -48,7 +58,7 @@ def downhill(
 
 
 def dynamics(
-    teacher: Teacher,
+    teacher: Guide,
     structures: Structures,
     temperature_K: Floats,
     every: int,

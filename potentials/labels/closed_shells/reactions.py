@@ -23,7 +23,7 @@ from rdkit import Chem
 from potentials.labels.closed_shells import moves
 from potentials.labels.closed_shells.conformers import Shape, conformer, stiffness
 from potentials.labels.closed_shells.geometries import Geometry, batch, batches, label
-from potentials.labels.closed_shells.paths import downhill
+from potentials.labels.closed_shells.paths import Guide, downhill
 from potentials.labels.closed_shells.reactants import (
     ADDENDS,
     CLOSING,
@@ -37,7 +37,7 @@ from potentials.labels.closed_shells.reactants import (
 )
 from potentials.labels.closed_shells.substances import SEED, canonical, group, species
 from potentials.labels.method import Failed, Floats
-from potentials.labels.teacher import Structures, Teacher, teacher
+from potentials.labels.teacher import Structures, teacher
 
 PER_JOB = 16
 KINDS = {  # share of the reactions
@@ -89,7 +89,7 @@ class Led(NamedTuple):
 class Pulled:
     """The teacher, and springs that hold distances."""
 
-    def __init__(self, teacher: Teacher, led: Sequence[Led], share: float) -> None:
+    def __init__(self, teacher: Guide, led: Sequence[Led], share: float) -> None:
         self._teacher, self._led = teacher, led
         self._lengths = [one.lengths(share) for one in led]
 
