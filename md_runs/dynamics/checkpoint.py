@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,7 +102,10 @@ def read_checkpoint(directory: Path) -> Checkpoint:
             groups[group][member] = value
         atoms = _unpack(groups.pop("atoms"), facts.pop("info"), facts.pop("constraints"))
         return Checkpoint(facts=facts, atoms=atoms, forces=forces, **groups)
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (
+        *(OSError, ValueError, KeyError, EOFError, RuntimeError),
+        *(zipfile.BadZipFile, zlib.error),
+    ) as error:
         raise InputError(
             f"`--restart` must find a whole checkpoint; got {path}, which is damaged ({error})."
             " Start the run anew."

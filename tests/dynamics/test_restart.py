@@ -25,6 +25,7 @@ from md_runs.cli import app as cli
 from md_runs.dynamics import phase as run_module
 from md_runs.dynamics.checkpoint import CHECKPOINT, read_checkpoint
 from md_runs.dynamics.recorder import Recorder
+from md_runs.errors import InputError
 from md_runs.records import trajectory
 from md_runs.records.output import hold
 from md_runs.records.superblock import checksum
@@ -430,6 +431,15 @@ def test_damaged_files_are_told(name, polcalc, tmp_path):
     result = polcalc("md --restart run --steps 10")
     assert (result.exit_code, len(result.stderr.splitlines())) == (2, 1), result.output
     assert "Start the run anew" in result.stderr
+
+
+def test_a_checkpoint_of_another_zip_version_is_told(tmp_path):
+    np.savez(tmp_path / "checkpoint.npz", facts="{}")
+    content = bytearray((tmp_path / "checkpoint.npz").read_bytes())
+    content[content.index(b"PK\x01\x02") + 6] = 147  # the version that is needed to read it
+    (tmp_path / "checkpoint.npz").write_bytes(content)
+    with pytest.raises(InputError, match=r"zip file version 14\.7"):
+        read_checkpoint(tmp_path)
 
 
 # ---- the disk

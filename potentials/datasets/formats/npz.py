@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -53,7 +54,7 @@ def read_npz(path: Path, units: Units | None = None) -> Frames:
     try:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files if file[name].dtype != object}
-    except (ValueError, zipfile.BadZipFile, EOFError) as error:
+    except (ValueError, RuntimeError, zipfile.BadZipFile, zlib.error, EOFError) as error:
         raise ValueError(
             f"`{path.name}` must be a whole .npz file of numbers; got {error}. Fetch it again."
         ) from error
