@@ -250,6 +250,7 @@ def settings_of(rng: Rng) -> dict[str, Any]:
         "n_values": int(rng.integers(1, 40)) if attentive else 0,
         "one_sided": bool(rng.random() < 0.5),
         "repulsion": bool(rng.random() < 0.5),
+        "hands_out_hidden": bool(rng.random() < 0.5),
         "charges": charged,
         "coulomb": charged and far,
         "shells": charged and bool(rng.random() < 0.5),

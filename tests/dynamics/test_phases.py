@@ -73,7 +73,7 @@ def test_the_thermostat_follows_and_energy_is_conserved(thermostat, tmp_path):
     )
     assert np.allclose(target, np.linspace(100, 500, 1501), atol=1e-3)
     assert abs(result.summary.temperature_K - 460) < 4 * result.summary.temperature_error_K + 10
-    assert result.summary.temperature_error_K < 40
+    assert result.summary.temperature_error_K < 60
     assert result.log.column("temperature_K")[:300].mean() < 250
     assert np.std(conserved) < 0.05 * np.std(total)
 

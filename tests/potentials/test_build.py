@@ -13,7 +13,7 @@ from md_runs.cli.app import app
 from md_runs.errors import InputError
 
 pytest.importorskip("rdkit", reason="needs RDKit")
-from md_runs.structures.smiles import CONTACT, _is_achiral, _read, build
+from md_runs.structures.smiles import CONTACT, build, is_achiral, read_smiles
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_mirror_images_of_achiral_molecules_are_one_conformer(smiles: str, numbe
     ],
 )
 def test_what_is_its_own_mirror_image(smiles: str, achiral: bool) -> None:
-    assert _is_achiral(_read(smiles)) is achiral
+    assert is_achiral(read_smiles(smiles)) is achiral
 
 
 @pytest.mark.parametrize(("smiles", "degrees"), [("[CH2]", 109.5), ("F[C]F", 109.5)])

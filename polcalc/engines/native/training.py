@@ -214,7 +214,7 @@ class NativeGradients:
         Begin to sum gradients, those of each energy with its sign (S,).
         """
         self._engine.clear_gradients(len(graph.batch))
-        _, energies, forces, _, *others = map(
+        _, energies, forces, _, *others, _ = map(
             torch.as_tensor,
             self._engine.evaluate_and_add(
                 _native.Structure(**structure), signs[graph.batch].numpy()
