@@ -137,7 +137,8 @@ class SpatialExtent(_FromCenter):
 
 
 def _of_structures(quantity: str) -> str:
-    names = [q.name for q in QUANTITIES.values() if q.per == "structure" and not q.shape]
+    scalars = [q.name for q in QUANTITIES.values() if q.per == "structure" and not q.shape]
+    names = [name for name in scalars if not name.endswith("_uncertainty")]
     if quantity not in names:
         raise ValueError(
             f"`quantity` must be one of {', '.join(names)}; got {quantity!r}. Correct the spec."

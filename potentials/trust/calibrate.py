@@ -65,8 +65,9 @@ class Rows(NamedTuple):
 def bare(potential: Potential) -> Potential:
     """Return a potential without its uncertainty, on the same weights."""
     terms = [term for term in potential.terms if not isinstance(term, Uncertainty)]
-    entries = potential.spec.get("terms", [{"name": Readout.name}])
-    kept = [dict(entry) for entry in entries if entry["name"] != Uncertainty.name]
+    if len(terms) == len(potential.terms):
+        return potential
+    kept = [dict(entry) for entry in potential.spec["terms"] if entry["name"] != Uncertainty.name]
     return Potential(potential.trunk, terms, {**potential.spec, "terms": kept})
 
 

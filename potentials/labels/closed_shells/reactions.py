@@ -2,7 +2,8 @@
 
 Cycloadditions, additions, substitutions, rings that open and close, protons handed around a ring of
 hydrogen bonds. The distances that a reaction changes are led in steps from reactants to products,
-and everything else follows downhill: so that barriers and what lies on either side are labelled.
+and everything else follows downhill. Atoms lag behind what leads them: slow reactions end near
+their barriers.
 
 Reactants are SMILES with numbers at the atoms that take part. Of two molecules equal numbers meet;
 of one, 1 and 2. Where 1 is missing it is a hydrogen of 2.
