@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from potentials.labels.closed_shells import moves, reactions
-from potentials.labels.closed_shells.conformers import Shape, conformer, stiffness
+from potentials.labels.closed_shells.conformers import Shape, conformer, joined, stiffness
 from potentials.labels.closed_shells.geometries import Geometry, batch, batches, label
 from potentials.labels.closed_shells.partners import (
     ANIONS,
@@ -234,21 +234,10 @@ def _built(cluster: Cluster, rng: np.random.Generator) -> list[Shape]:
 
 def _merged(cluster: Cluster, parts: Sequence[Shape]) -> tuple[Geometry, Shape]:
     """Make one structure of the molecules of a cluster."""
-    sizes = [len(p.atomic_numbers) for p in parts]
-    apart = np.full((sum(sizes), sum(sizes)), 99)
-    for first, part in zip(np.cumsum([0, *sizes[:-1]]), parts, strict=True):
-        apart[first : first + len(part.bonds_apart), first : first + len(part.bonds_apart)] = (
-            part.bonds_apart
-        )
-    numbers, positions, formal = (
-        np.concatenate([getattr(p, name) for p in parts])
-        for name in ("atomic_numbers", "positions", "formal_charges")
-    )
-    charge = sum(p.charge for p in parts)
+    whole = joined(parts)
     number = group(".".join(sorted(cluster.smiles)))
-    return Geometry(numbers, positions, charge, formal, number, cluster.kind), Shape(
-        numbers, positions, charge, formal, apart
-    )
+    numbers, positions, charge, formal, _ = whole
+    return Geometry(numbers, positions, charge, formal, number, cluster.kind), whole
 
 
 def _scanned(cluster: Cluster, parts: list[Shape], rng: np.random.Generator) -> Iterator[Geometry]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import cache
 from typing import Any, NamedTuple
@@ -56,6 +57,23 @@ def conformer(smiles: str, rng: np.random.Generator) -> Shape:
         positions - positions.mean(0),
         Chem.GetFormalCharge(molecule),
         formal_charges(topology),
+        apart,
+    )
+
+
+def joined(parts: Sequence[Shape]) -> Shape:
+    """Make one shape of several."""
+    sizes = [len(part.atomic_numbers) for part in parts]
+    apart = np.full((sum(sizes), sum(sizes)), 99)
+    for first, part in zip(np.cumsum([0, *sizes[:-1]]), parts, strict=True):
+        apart[first : first + len(part.bonds_apart), first : first + len(part.bonds_apart)] = (
+            part.bonds_apart
+        )
+    return Shape(
+        np.concatenate([part.atomic_numbers for part in parts]),
+        np.concatenate([part.positions for part in parts]),
+        sum(part.charge for part in parts),
+        np.concatenate([part.formal_charges for part in parts]),
         apart,
     )
 

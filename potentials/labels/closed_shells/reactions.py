@@ -22,7 +22,7 @@ from ase.data import covalent_radii
 from rdkit import Chem
 
 from potentials.labels.closed_shells import moves
-from potentials.labels.closed_shells.conformers import Shape, conformer, stiffness
+from potentials.labels.closed_shells.conformers import Shape, conformer, joined, stiffness
 from potentials.labels.closed_shells.geometries import Geometry, batch, batches, label
 from potentials.labels.closed_shells.paths import Guide, downhill
 from potentials.labels.closed_shells.reactants import (
@@ -216,7 +216,7 @@ def _meeting(reaction: Reaction, rng: np.random.Generator) -> Led:
     middle = 0.5 * (first.positions[a] + first.positions[b]) + APART_A * own[2]
     centre = 0.5 * (second.positions[c] + second.positions[d])
     placed = (second.positions - centre) @ its.T @ own + middle
-    return _led(_merged([first, second._replace(positions=placed)]), first, [(a, c), (b, d)], rng)
+    return _led(joined([first, second._replace(positions=placed)]), first, [(a, c), (b, d)], rng)
 
 
 def _attacked(reaction: Reaction, rng: np.random.Generator) -> Led:
@@ -235,7 +235,7 @@ def _attacked(reaction: Reaction, rng: np.random.Generator) -> Led:
     if np.linalg.norm(outward) > 0.1:
         turned = moves.aligned(outward / np.linalg.norm(outward), way)
     placed = first.positions[target] + APART_A * way + own @ turned.T
-    merged = _merged([first, second._replace(positions=placed)])
+    merged = joined([first, second._replace(positions=placed)])
     return _led(merged, first, [(target, attacker)], rng)
 
 
@@ -273,7 +273,7 @@ def _around(reaction: Reaction, rng: np.random.Generator) -> Led:
         owners.append(first + owner)
         hydrogens.append(first + hydrogen)
         first += len(own)
-    merged = _merged(parts)
+    merged = joined(parts)
     for k in range(n):
         pairs += [(hydrogens[k], owners[k]), (hydrogens[k], owners[(k + 1) % n])]
     short = covalent_radii[1] + covalent_radii[merged.atomic_numbers[owners[0]]]
@@ -327,23 +327,6 @@ def _frame(positions: Floats, a: int, b: int) -> Floats:
         across = np.cross(along, np.eye(3)[np.abs(along).argmin()])
     across = across / np.linalg.norm(across)
     return np.stack([along, np.cross(across, along), across])
-
-
-def _merged(parts: Sequence[Shape]) -> Shape:
-    """Make one shape of several."""
-    sizes = [len(part.atomic_numbers) for part in parts]
-    apart = np.full((sum(sizes), sum(sizes)), 99)
-    for first, part in zip(np.cumsum([0, *sizes[:-1]]), parts, strict=True):
-        apart[first : first + len(part.bonds_apart), first : first + len(part.bonds_apart)] = (
-            part.bonds_apart
-        )
-    return Shape(
-        np.concatenate([part.atomic_numbers for part in parts]),
-        np.concatenate([part.positions for part in parts]),
-        sum(part.charge for part in parts),
-        np.concatenate([part.formal_charges for part in parts]),
-        apart,
-    )
 
 
 @cache
