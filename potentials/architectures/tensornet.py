@@ -162,6 +162,11 @@ class Interaction(nn.Module):
         delta = self.mix_out(c)
         return Hidden(x + delta + factor * matrix_product(delta, delta))  # step 7
 
+    @torch.no_grad()
+    def silence(self) -> None:
+        """Normalise tensors alone, yet: for a model that goes on from another."""
+        self.mix_out.weight.zero_()
+
 
 class Mixing(nn.Module):
     """Mix the channels of I, A and S by a matrix each, without bias."""

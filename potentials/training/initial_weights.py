@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from potentials.architectures.tensornet import Interaction
 from potentials.parts.attention import ChargedAttention
 from potentials.parts.conditioning import ChargeTable, Electronic, MultiplicityTable
 from potentials.parts.electrons import LocalElectrons
@@ -20,7 +21,10 @@ from potentials.potential import Potential
 from potentials.training.widen import widened
 
 # what starts by adding nothing where a start lacks it
-SILENT = ChargeTable | ChargedAttention | Electronic | LocalElectrons | MultiplicityTable
+SILENT = (
+    ChargeTable | ChargedAttention | Electronic | Interaction | LocalElectrons | MultiplicityTable
+)
+BY_LAYER = "trunk.factor.strengths"  # whose first dimension counts the layers
 
 
 def inherited(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,9 +63,10 @@ def like_start(spec: Mapping[str, Any], start: Mapping[str, Any]) -> dict[str, A
 def take_over(potential: Potential, start: Potential) -> list[str]:
     """Copy the weights that both have; return the names of those that only ``potential`` has.
 
-    These stay as they were made, but for what embeds charge and multiplicity, attention and
-    electrons: they start at zero, so that every state starts as it was. A TensorNet may have a
-    multiple of the channels: it starts as one that predicts the same.
+    These stay as they were made, but for what embeds charge and multiplicity, attention, electrons:
+    they start at zero, so that every state starts as it was. A TensorNet may have a multiple of
+    the channels: it starts as one that predicts the same. It may have more layers: these start by
+    shortening tensors alone, as every layer does, and predictions are near what they were.
 
     Raises
     ------
@@ -78,6 +83,9 @@ def take_over(potential: Potential, start: Potential) -> list[str]:
     theirs = {name: p for name, p in weights.items() if p.numel()}
     ours = {name: p for name, p in potential.named_parameters() if p.numel()}
     shared = ours.keys() & theirs.keys()
+    if BY_LAYER in shared and len(ours[BY_LAYER]) > len(theirs[BY_LAYER]):
+        added = ours[BY_LAYER][len(theirs[BY_LAYER]) :]
+        theirs[BY_LAYER] = torch.cat([theirs[BY_LAYER], added])
     differing = sorted(name for name in shared if ours[name].shape != theirs[name].shape)
     if differing or not shared:
         what = (

@@ -35,7 +35,7 @@ def widened(narrow: Potential, wide: Potential) -> dict[str, Tensor]:
     """
     few, many = (p.trunk.architecture.channels for p in (narrow, wide))
     if not isinstance(narrow.trunk.architecture, TensorNet) or any(
-        isinstance(e, Electronic) for e in narrow.trunk.embeddings
+        isinstance(e, Electronic) for e in wide.trunk.embeddings
     ):
         raise ValueError(
             f"`start` must have as many channels as [potential], {many}, but for a TensorNet"
