@@ -98,3 +98,26 @@ def test_what_cannot_be_widened_is_refused() -> None:
     }
     with pytest.raises(ValueError, match="Make them equal"):
         take_over(of_width(schnet, 16), of_width(schnet, 8))
+
+
+def test_a_network_may_have_more_layers_than_its_start() -> None:
+    states = VARIANTS["states"]
+
+    def of_depth(n_layers: int, seed: int) -> Potential:
+        torch.manual_seed(seed)
+        shape = {"name": "tensornet", "channels": 8, "n_layers": n_layers}
+        return build(toy.SPEC | states | {"architecture": shape}).double()
+
+    shallow, deep = of_depth(1, 0), of_depth(2, 1)
+    fresh = take_over(deep, shallow)
+    assert fresh and all(name.startswith("trunk.architecture.layers.1.") for name in fresh)
+    strengths = deep.trunk.factor.strengths
+    torch.testing.assert_close(strengths[:1], shallow.trunk.factor.strengths, rtol=0, atol=0)
+    graph, _ = structures(deep)
+    before = predict(deep, graph).energy
+    layer = deep.trunk.architecture.layers[1]
+    with torch.no_grad():
+        layer.mix_in.weight.normal_()  # what the layer makes of its neighbours adds nothing yet
+    torch.testing.assert_close(predict(deep, graph).energy, before, rtol=0, atol=0)
+    autograd(deep, Loss(LossConfig(), 1.0))(*structures(deep))
+    assert layer.mix_out.weight.grad.abs().max() > 1e-6  # and can learn to
