@@ -147,7 +147,7 @@ def compute(job: Geometry | Diatomic, folder: Path) -> dict[str, Any]:
 
 def find_minimum(job: Geometry) -> dict[str, Any]:
     """Relax a species in one state, and find the Hessian of GFN2-xTB there."""
-    numbers, start, bound = _embedded(job.species)
+    numbers, start, bound = embedded(job.species)
     if len(numbers) == 1:
         return {
             "atomic_numbers": numbers,
@@ -290,7 +290,7 @@ def _need(
     return results(folder, [key])[key]
 
 
-def _embedded(found: Species) -> tuple[Integers, Floats, Any]:
+def embedded(found: Species) -> tuple[Integers, Floats, Any]:
     """Place the atoms of a species (N, 3) Å; tell which are bound (N, N)."""
     from rdkit import Chem, rdBase
     from rdkit.Chem import rdDistGeom
