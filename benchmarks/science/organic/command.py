@@ -82,6 +82,7 @@ def main(given: Sequence[str] | None = None) -> None:
             report["contestants"][name][part] = numbers
         _compare(report)
         arguments.output.write_text(json.dumps(report, indent=1) + "\n")  # what is done is kept
+        arguments.output.with_suffix(".md").write_text(tables(report))
     write(report, tables(report), arguments.output)
 
 
