@@ -14,7 +14,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import write
 
 pytest.importorskip("tblite", reason="needs tblite")
-from benchmarks.science.organic import command, crystals, dynamics, energies, gates, labels
+from benchmarks.science.organic import command, crystals, dynamics, energies, figure, gates, labels
 from benchmarks.science.organic.contestants import (
     ANSWERS,
     ELECTRONS,
@@ -289,3 +289,15 @@ def test_first_peak_of_a_lattice():
     """Neighbours 2.84 Å apart, by bins of 0.05 Å."""
     atoms = Atoms("O64", 2.84 * np.indices((4, 4, 4)).reshape(3, -1).T, cell=3 * [11.36], pbc=True)
     assert dynamics._first_peak([atoms]) == pytest.approx(2.825)
+
+
+def test_the_figure_leaves_out_what_is_answered_in_part():
+    whole = {"S22": {"n": 2, "mae_kcal_per_mol": 1.0}, "A24": {"n": 2, "mae_kcal_per_mol": 4.0}}
+    part = whole | {"A24": {"n": 1, "mae_kcal_per_mol": 9.0}}
+    found = {
+        name: {"gscdb": sets, "speed": {"median_ms": 1.0}}
+        for name, sets in (("new", whole), (GFN2, part), (TEACHER, whole))
+    }
+    panel = figure.draw(found, "new").axes[0]
+    means = sorted(text.get_text() for text in panel.texts)
+    assert means == ["1", "2", "2"]  # geometric: of 1 and 4, and of 1 alone

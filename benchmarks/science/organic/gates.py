@@ -30,9 +30,8 @@ def _ions(name: str) -> Gate:
 
 
 def _faster(than: str, limit: float, goal: float) -> Gate:
-    return Gate(
-        f"a step is faster than that of {than}", ("faster", than), limit, goal, at_least=True
-    )
+    where = "faster", than
+    return Gate(f"time of a step, {than} over ours", where, limit, goal, at_least=True)
 
 
 COMPLEXES = (("S22", 1.0, 0.7), ("A24", 0.8, 0.6), ("HB49", 1.5, 0.9), ("X40", 1.2, 0.8))
