@@ -25,6 +25,7 @@ from md_runs import session
 from md_runs.analysis.statistics import fit_line
 from md_runs.dynamics.momenta import start_thermal
 from md_runs.errors import NotConverged
+from md_runs.records.manifest import made_with
 from md_runs.records.output import to_json
 from md_runs.screen import screen
 from md_runs.session import ModelOptions
@@ -94,14 +95,19 @@ def doctor(
     findings = examine(session.read_structure(structure, frame), chosen)
     failed = [finding.check for finding in findings if finding.verdict == "failure"]
     if json:
-        print(
-            to_json({"passed": not failed, "findings": [asdict(finding) for finding in findings]}),
-            end="",
-        )
+        found = {"passed": not failed, "findings": [asdict(finding) for finding in findings]}
+        print(to_json(found | report_of(chosen)), end="")
     else:
         screen.print(findings_table(findings))
     if failed:
         raise NotConverged(f"the model is not fit for this structure: {', '.join(failed)}.")
+
+
+def report_of(chosen: ModelOptions) -> dict[str, Any]:
+    """Collect what a report of a problem needs beside findings: model, versions, machine."""
+    calculator = session.make_calculator(chosen)
+    model = {name: calculator.parameters[name] for name in ("model", "sha256", "device", "dtype")}
+    return {"model": model} | made_with()
 
 
 def examine(atoms: Atoms, chosen: ModelOptions) -> list[Finding]:

@@ -27,6 +27,14 @@ def make_manifest(command: str, options: Mapping[str, Any], **more: Any) -> dict
         "started": now(),
         "options": dict(options),
         **more,
+        **made_with(),
+        "arguments": sys.argv[1:],
+    }
+
+
+def made_with() -> dict[str, Any]:
+    """Collect versions and machine."""
+    return {
         "versions": {
             "python": platform.python_version(),
             **{name: version_of(name) for name in PACKAGES},
@@ -36,7 +44,6 @@ def make_manifest(command: str, options: Mapping[str, Any], **more: Any) -> dict
             "cpus": os.cpu_count(),
             "threads": torch.get_num_threads(),
         },
-        "arguments": sys.argv[1:],
     }
 
 
