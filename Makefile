@@ -5,6 +5,7 @@
 #   make test-slow      the physics tests as well (minutes)
 #   make test-cluster   add torch-cluster (compiles for ten minutes the first time), test every neighbour back end
 #   make lint           ruff and mypy --strict
+#   make docs           the site of docs/, into build/site; warnings and dead links are errors
 #   make clean          remove the environment and what was built
 #
 # On Linux without an NVIDIA GPU only a CPU build of torch is accepted, never the CUDA libraries (several GB). Where pip's usual sources
@@ -32,7 +33,7 @@ export OMP_WAIT_POLICY ?= PASSIVE
 
 PACKAGE := pyproject.toml setup.cfg setup.py constraints.txt $(wildcard potentials/ops/native/* polcalc/engines/native/cpp/*)
 
-.PHONY: demo test test-slow test-cluster lint clean
+.PHONY: demo test test-slow test-cluster lint docs clean
 .DELETE_ON_ERROR:
 
 demo: $(VENV)/.core
@@ -51,6 +52,10 @@ test-cluster: $(VENV)/.cluster
 lint: $(VENV)/.test
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/mypy
+
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(VENV)/bin/python -m mkdocs --quiet build --strict
+	@echo "The site is build/site/index.html"
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info potentials/ops/*.so polcalc/engines/native/*.so
@@ -83,6 +88,11 @@ $(VENV)/.test: $(VENV)/.torch $(PACKAGE)
 	@$(PIP) -c constraints.txt --no-deps auto3d  # its networks label closed shells; the rest of it is not needed
 	@$(KERNELS)
 	@touch $@ $(VENV)/.core
+
+$(VENV)/.docs: $(VENV)/.core
+	@echo "Installing what the site needs"
+	@$(PIP) -c constraints.txt -e ".[docs]"
+	@touch $@
 
 $(VENV)/.cluster: $(VENV)/.test
 	@echo "Installing torch-cluster; the first time it compiles for about ten minutes"

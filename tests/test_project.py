@@ -325,6 +325,11 @@ def test_the_version_stands_in_one_place(project: dict[str, Any]) -> None:
     ]
 
 
+def test_the_citation_names_this_version(project: dict[str, Any]) -> None:
+    citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {project['version']}\n" in citation
+
+
 def test_the_installed_version_is_this_one(project: dict[str, Any]) -> None:
     try:
         installed = importlib.metadata.version("polcalc")
