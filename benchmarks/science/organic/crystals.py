@@ -112,18 +112,19 @@ def crystals(contestant: Contestant, settings: Settings) -> dict[str, Any]:
         raise Missing(f"{contestant.name} knows no crystals here")
     folder = settings.store / f"crystals-{contestant.identity[:12]}"
     folder.mkdir(parents=True, exist_ok=True)
-    found: dict[str, float | None] = {}
+    found: dict[str, float] = {}
+    open_ended = []
     for name, (atoms, volume) in structures().items():
         path = folder / f"{name.replace(' ', '-')}.json"
         if not path.is_file():
             path.write_text(json.dumps(_relaxed(contestant, atoms)))
         relaxed = json.loads(path.read_text())
-        found[name] = 100 * (relaxed["volume_A3"] / volume - 1) if relaxed["converged"] else None
-    known = [abs(x) for x in found.values() if x is not None]
+        found[name] = 100 * (relaxed["volume_A3"] / volume - 1)
+        open_ended += [] if relaxed["converged"] else [name]
     return {
         "volume_off_percent": found,
-        "not_converged": sum(x is None for x in found.values()),
-        "worst_percent": max(known) if len(known) == len(found) else None,
+        "not_converged": open_ended,
+        "worst_percent": max(map(abs, found.values())),
     }
 
 
@@ -153,7 +154,7 @@ def _relaxed(contestant: Contestant, atoms: Atoms) -> dict[str, Any]:
     try:
         result = relax(moving, fmax_eV_per_A=FMAX, steps=MOST_STEPS, cell=True, saddles="ignore")
     except Exception as error:  # whatever is said of a cell that falls apart
-        return {"converged": False, "why": str(error)}
+        return {"converged": False, "volume_A3": moving.get_volume(), "why": str(error)}
     return {"converged": bool(result.converged), "volume_A3": moving.get_volume()}
 
 

@@ -10,21 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms, units
-from ase.calculators.tip3p import TIP3P, angleHOH, rOH
-from ase.constraints import FixBondLengths
+from ase import Atoms
 from ase.io import read
-from ase.md.langevin import Langevin
 
 from benchmarks.dynamics import complete, status
 from benchmarks.science.organic.contestants import Contestant, key_of
+from benchmarks.science.organic.liquid import liquid
 from benchmarks.science.organic.settings import Missing, Settings, molecules_of, there
 from md_runs.records.structures import write_structures
 from md_runs.records.trajectory import read_trajectory
 
 TIMESTEP_FS = 1.0
 TEMPERATURES_K = (300, 500)
-WATERS, EDGE_A = 64, 12.42  # 1 g/cm³
 AMU_PER_A3 = 1.66053907  # g/cm³
 LIQUID = (1.0, 2.8)  # g/cm³, and Å of the first peak of O–O
 
@@ -55,20 +52,24 @@ def stable(contestant: Contestant, settings: Settings) -> dict[str, Any]:
 def water(contestant: Contestant, settings: Settings) -> dict[str, Any]:
     """Run 64 molecules of water at 300 K and 1 bar: density, first peak of O–O, drift."""
     _only_models(contestant)
-    directory = complete(
-        _folder(contestant, settings) / f"water-{settings.water_ps:g}",
-        _liquid(settings.store / "water.extxyz"),
-        model=contestant.path,
-        ensemble="npt",
-        relax_first=True,
-        temperature_K=300,
-        equilibrate_ps=settings.water_ps / 2,
-        timestep_fs=TIMESTEP_FS,
-        barostat_time_fs=500,
-        steps=round(1000 * settings.water_ps / TIMESTEP_FS),
-        trajectory_every=50,
-        log_every=20,
-    )
+    directory = _folder(contestant, settings) / f"water-{settings.water_ps:g}"
+    try:
+        complete(
+            directory,
+            _start(settings.store / "water.extxyz"),
+            model=contestant.path,
+            ensemble="npt",
+            relax_first=True,
+            temperature_K=300,
+            equilibrate_ps=settings.water_ps / 2,
+            timestep_fs=TIMESTEP_FS,
+            barostat_time_fs=500,
+            steps=round(1000 * settings.water_ps / TIMESTEP_FS),
+            trajectory_every=50,
+            log_every=20,
+        )
+    except RuntimeError as error:  # not even begun
+        return {"crashed": str(error).splitlines()[-1]}
     manifest = json.loads((directory / "manifest.json").read_text())
     if status(directory) != "finished":
         return {"crashed": str(manifest["alarms"][-1])}
@@ -97,18 +98,22 @@ def _holds(
     folder: Path,
     settings: Settings,
 ) -> bool:
-    directory = complete(
-        folder / key_of([atoms]),
-        atoms,
-        model=contestant.path,
-        relax_first=True,
-        temperature_K=temperature_K,
-        timestep_fs=TIMESTEP_FS,
-        steps=round(1000 * settings.length_ps / TIMESTEP_FS),
-        seed=seed,
-        trajectory_every=200,
-        log_every=200,
-    )
+    directory = folder / key_of([atoms])
+    try:
+        complete(
+            directory,
+            atoms,
+            model=contestant.path,
+            relax_first=True,
+            temperature_K=temperature_K,
+            timestep_fs=TIMESTEP_FS,
+            steps=round(1000 * settings.length_ps / TIMESTEP_FS),
+            seed=seed,
+            trajectory_every=200,
+            log_every=200,
+        )
+    except RuntimeError:  # not even begun
+        return False
     return status(directory) == "finished"
 
 
@@ -124,40 +129,14 @@ def _first_peak(frames: list[Atoms]) -> float:
     return float(middles[np.argmax(counts / middles**2)])
 
 
-def _liquid(path: Path) -> Atoms:
-    """Make liquid water by 20 ps of rigid TIP3P at 300 K and 1 g/cm³, or read it."""
+def _start(path: Path) -> Atoms:
+    """Make the liquid to start from, or read it."""
     if not path.is_file():
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_structures(path, [_equilibrated()])
+        write_structures(path, [liquid()])
     atoms = read(path)
     assert isinstance(atoms, Atoms)
     return atoms
-
-
-def _equilibrated() -> Atoms:
-    angle = np.deg2rad(angleHOH)
-    one = Atoms("OHH", [[0, 0, 0], [rOH, 0, 0], [rOH * np.cos(angle), rOH * np.sin(angle), 0]])
-    rng = np.random.default_rng(0)
-    sites = np.stack(np.meshgrid(*3 * [np.arange(4)], indexing="ij"), -1).reshape(-1, 3)
-    liquid = Atoms(cell=3 * [EDGE_A], pbc=True)
-    for site in sites:
-        turned = one.copy()
-        turned.euler_rotate(*rng.uniform(0, 360, 3))
-        turned.positions += (site + 0.5) * EDGE_A / 4
-        liquid += turned
-    liquid.constraints = FixBondLengths(
-        [(3 * n + i, 3 * n + (i + 1) % 3) for n in range(WATERS) for i in range(3)]
-    )
-    liquid.calc = TIP3P(rc=EDGE_A / 2 - 0.5)
-    for timestep_fs, steps, friction_per_ps in ((0.5, 500, 50.0), (2.0, 10000, 5.0)):
-        Langevin(
-            liquid,
-            timestep_fs * units.fs,
-            temperature_K=300,
-            friction=friction_per_ps / (1000 * units.fs),
-            rng=np.random.default_rng(1),
-        ).run(steps)
-    return Atoms(liquid.numbers, liquid.positions, cell=liquid.cell, pbc=True)
 
 
 def _folder(contestant: Contestant, settings: Settings) -> Path:

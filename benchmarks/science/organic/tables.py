@@ -104,11 +104,16 @@ def _pairs(found: Mapping[str, Any]) -> list[str]:
 def _crystals(found: Mapping[str, Any]) -> list[str]:
     """Volumes, crystal by crystal."""
     parts = {n: p["crystals"] for n, p in found.items() if "crystals" in p}
-    shown = {n: p["volume_off_percent"] for n, p in parts.items() if "missing" not in p}
-    names = next(iter(shown.values()), {})
+    shown = {n: p for n, p in parts.items() if "missing" not in p}
+    names = next(iter(shown.values()), {}).get("volume_off_percent", {})
     lines = [*_row("crystal", *shown), "|---" * (len(shown) + 1) + "|"]
     for name in names:
-        lines += _row(name, *(_shown(volumes[name]) for volumes in shown.values()))
+        cells = [
+            f"{p['volume_off_percent'][name]:+.1f}"
+            + " (not at rest)" * (name in p["not_converged"])
+            for p in shown.values()
+        ]
+        lines += _row(name, *cells)
     return lines if shown else []
 
 
@@ -163,12 +168,13 @@ SECTIONS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "64 molecules of water at 300 K and 1 bar": _plain(
         "water",
         {
-            "length_ps": "ps after half as long an equilibration from TIP3P",
+            "length_ps": "ps after half as long an an equilibration from SPC",
             "density_g_per_cm3": "density, g/cm³",
             "density_error_g_per_cm3": "its standard error",
             "first_peak_A": "first O–O peak, Å",
             "drift_meV_per_atom_per_ps": "drift of the conserved energy, meV/atom/ps",
             "ms_per_step": "a step, ms",
+            "crashed": "crashed",
         },
     ),
     "Relaxed volumes of crystals less those of experiment, %": _crystals,
@@ -187,7 +193,9 @@ def _row(*cells: str) -> list[str]:
     return ["| " + " | ".join(cells) + " |"]
 
 
-def _shown(value: float | None) -> str:
+def _shown(value: float | str | None) -> str:
+    if isinstance(value, str):
+        return value
     if value is None or value == inf:
         return "–"
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
