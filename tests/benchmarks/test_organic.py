@@ -295,7 +295,7 @@ def test_the_figure_leaves_out_what_is_answered_in_part():
     whole = {"S22": {"n": 2, "mae_kcal_per_mol": 1.0}, "A24": {"n": 2, "mae_kcal_per_mol": 4.0}}
     part = whole | {"A24": {"n": 1, "mae_kcal_per_mol": 9.0}}
     found = {
-        name: {"gscdb": sets, "speed": {"median_ms": 1.0}}
+        name: {"gscdb": sets, "speed": {"processor_ms": 1.0}}
         for name, sets in (("new", whole), (GFN2, part), (TEACHER, whole))
     }
     panel = figure.draw(found, "new").axes[0]

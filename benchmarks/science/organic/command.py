@@ -22,6 +22,7 @@ from benchmarks.measure import ROOT, command_line, machine, write
 from benchmarks.science.organic import crystals, dynamics, energies, geometries, labels, speed
 from benchmarks.science.organic.contestants import GFN2, TEACHER, Contestant, contestants
 from benchmarks.science.organic.settings import Missing, Settings
+from benchmarks.science.organic.speed import TIME
 from benchmarks.science.organic.tables import mae, tables
 from polcalc.calculator.domain import ExtrapolationWarning
 from potentials.datasets import Frames, load_frames
@@ -130,12 +131,10 @@ def _compare(report: dict[str, Any]) -> None:
         if name != GFN2 and sets:
             found[name]["better"] = {"n_sets": len(better), "sets": better}
         times = found[name].get("speed", {})
-        if name in models and "median_ms" in times:
+        if name in models and TIME in times:
             others = {n: found[n].get("speed", {}) for n in (GFN2, TEACHER)}
             found[name]["faster"] = {
-                n: x["median_ms"] / times["median_ms"]
-                for n, x in others.items()
-                if "median_ms" in x
+                n: x[TIME] / times[TIME] for n, x in others.items() if TIME in x
             }
 
 

@@ -20,6 +20,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from benchmarks.measure import ROOT, command_line
 from benchmarks.science.organic.contestants import GFN2, TEACHER
+from benchmarks.science.organic.speed import TIME
 from md_runs.records.figures import BLUE, GREEN, GREY, ORANGE
 
 PANELS = {
@@ -71,7 +72,7 @@ def draw(found: Mapping[str, Any], judged: str) -> Figure:
         transform=axes[-1].transAxes,
     )
     for name, (label, colour) in methods.items():
-        time = found[name]["speed"]["median_ms"]
+        time = found[name]["speed"][TIME]
         label = f"{label}, {time:.2g} ms" + (" (one of 4 networks)" if name == TEACHER else "")
         axes[0].plot([], [], "o", color=colour, label=label)
     figure.legend(loc="outside upper center", ncols=3, frameon=False, fontsize=9)
@@ -84,7 +85,7 @@ def _dots(
     axes: Axes, found: Mapping[str, Any], name: str, sets: Sequence[str], colour: str
 ) -> None:
     """Draw the sets that a method answers whole, side by side, and their geometric mean."""
-    time = found[name]["speed"]["median_ms"]
+    time = found[name]["speed"][TIME]
     mine = found[name]["gscdb"]
     shown = [each["gscdb"] for each in found.values() if "gscdb" in each]
     most = {s: max((x[s]["n"] for x in shown if s in x), default=0) for s in sets}

@@ -179,7 +179,12 @@ SECTIONS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
     ),
     "Relaxed volumes of crystals less those of experiment, %": _crystals,
     "Energy and forces of 27 atoms, one thread; the teacher by one of its four networks": _plain(
-        "speed", {"median_ms": "median, ms", "min_ms": "shortest, ms"}
+        "speed",
+        {
+            "processor_ms": "processor, median, ms",
+            "median_ms": "clock, median, ms",
+            "min_ms": "clock, shortest, ms",
+        },
     ),
 }
 
