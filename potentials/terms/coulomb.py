@@ -47,18 +47,32 @@ class Coulomb(Term):
 
     Parameters
     ----------
-    channels : int   of the network, not read
+    channels : int        of the network, not read
+    width_A : float, Å    s of every element, fixed; without it widths are learned. Learned ones may
+                          grow beyond the cutoff, where nothing makes up for what they damp
+
+    Raises
+    ------
+    ValueError   width_A is not positive
     """
 
     name = "coulomb"
     compiled = True
     lists_pairs = True
+    widths_A: Tensor  # s of each element
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, width_A: float | None = None) -> None:
         super().__init__()
+        if width_A is not None:
+            if not width_A > 0:
+                raise ValueError(
+                    f"`width_A` must be positive; got {width_A} Å. Take about 1, or leave it out."
+                )
+            self.register_buffer("widths_A", torch.full((MAX_ATOMIC_NUMBER,), float(width_A)))
+            return
         radii = np.full(MAX_ATOMIC_NUMBER, 1.0)
         radii[: len(covalent_radii)] = covalent_radii[:MAX_ATOMIC_NUMBER]
-        self.widths_A = nn.Parameter(torch.tensor(radii, dtype=torch.float32))  # s of each element
+        self.widths_A = nn.Parameter(torch.tensor(radii, dtype=torch.float32))
 
     def forward(
         self, graph: AtomicGraph, features: Features, predicted: Mapping[str, Tensor]

@@ -90,6 +90,17 @@ def test_two_charges_attract_as_coulomb_says_beyond_their_widths() -> None:
     assert energy_of(term, pair, [0.5, -0.4]) == pytest.approx(inside, rel=1e-6)
 
 
+def test_charges_may_have_one_width_that_stays() -> None:
+    term: Any = TERMS["coulomb"](channels=1, width_A=0.5)
+    assert not list(term.parameters())
+    assert "widths_A" in term.state_dict()  # what a file holds
+    pair = Atoms("HF", [[0, 0, 0], [0, 0, 0.0]])
+    inside = COULOMB_EV_ANGSTROM * np.sqrt(2 / np.pi) / np.hypot(0.5, 0.5)
+    assert energy_of(term, pair, [1.0, 1.0]) == pytest.approx(inside, rel=1e-6)
+    with pytest.raises(ValueError, match="`width_A` must be positive; got 0.0 Å"):
+        TERMS["coulomb"](channels=1, width_A=0.0)
+
+
 def test_a_charge_and_a_dipole_and_two_dipoles_far_apart() -> None:
     far, d, n = 20.0, 0.01, 4.0
     pair = Atoms("HH", [[0, 0, 0], [0, 0, far]])
