@@ -97,7 +97,7 @@ def test_charges_may_have_one_width_that_stays() -> None:
     pair = Atoms("HF", [[0, 0, 0], [0, 0, 0.0]])
     inside = COULOMB_EV_ANGSTROM * np.sqrt(2 / np.pi) / np.hypot(0.5, 0.5)
     assert energy_of(term, pair, [1.0, 1.0]) == pytest.approx(inside, rel=1e-6)
-    with pytest.raises(ValueError, match="`width_A` must be positive; got 0.0 Å"):
+    with pytest.raises(ValueError, match=r"`width_A` must be positive; got 0\.0 Å"):
         TERMS["coulomb"](channels=1, width_A=0.0)
 
 
