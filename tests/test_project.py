@@ -77,6 +77,7 @@ OPTIONAL = {
     "pyscf",
     "pyarrow",
     "dask",
+    "dask_jobqueue",
     "sella",
     "MDAnalysis",
     "torchmdnet",

@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import CancelledError
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
@@ -21,6 +21,7 @@ from time import monotonic
 from typing import Any, NamedTuple
 
 from md_runs.batch.chunks import Chunk, Done, compute, ended, singles
+from md_runs.batch.queues import QUEUES, queued
 from md_runs.batch.rows import Row
 from md_runs.errors import InputError, RunFailed
 
@@ -89,8 +90,8 @@ def on_cluster(chunks: Iterator[Chunk], client: Any, model: Path | None) -> Iter
 
 
 @contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """Connect to the scheduler at an address, or in a scheduler file.
+def connected(address: str, jobs: int) -> Iterator[Any]:
+    """Connect to the scheduler at an address or in a scheduler file, or to jobs of a queue.
 
     Raises
     ------
@@ -102,13 +103,18 @@ def connected(address: str) -> Iterator[Any]:
 
     client_of: Any = distributed.Client
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # pages where a line is said
+    if address in QUEUES:
+        with queued(address, jobs) as cluster, closing(client_of(cluster)) as client:
+            yield client
+        return
     known = {"scheduler_file": address} if Path(address).is_file() else {"address": address}
     try:
         client = client_of(**known, timeout=CONNECT_S, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:
         raise InputError(
-            f"`--dask` must be the address of a scheduler, as in tcp://host:8786, or its scheduler"
-            f" file; got {address}, where none answers ({' '.join(str(error).split()):.200})."
+            "`--dask` must be the address of a scheduler, as in tcp://host:8786, its scheduler file"
+            f" or one of {', '.join(QUEUES)}; got {address}, where none answers"
+            f" ({' '.join(str(error).split()):.200})."
         ) from error
     try:
         yield client

@@ -1,5 +1,7 @@
 """Molecules of files and folders as a stream: SMILES, tables of SMILES, structures.
 
+Tables are csv, or Parquet (`pyarrow`), which is read a piece at a time.
+
 A molecule is read by the process that computes it; here the text alone goes by.
 """
 
@@ -8,10 +10,11 @@ from __future__ import annotations
 import csv
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.util import find_spec
 from itertools import chain, islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from ase import Atoms
 
@@ -24,6 +27,7 @@ from potentials.datasets.pieces import Piece, parse, pieces
 
 SMILES = (".smi", ".smiles")
 TABLE = ".csv"
+PARQUET = (".parquet", ".pq")
 COLUMNS = ("smiles", "charge", "multiplicity", "name")
 
 
@@ -133,6 +137,8 @@ def _named(path: Path) -> Iterator[tuple[str, Piece | Smiles | Unreadable]]:
         yield from _lines(path)
     elif ending == TABLE:
         yield from _rows(path)
+    elif ending in PARQUET:
+        yield from _parquet(path)
     else:
         try:
             yield from (("", piece) for piece in pieces(path))
@@ -155,15 +161,60 @@ def _rows(path: Path) -> Iterator[tuple[str, Smiles]]:
         path.open(encoding="utf-8-sig", errors="replace", newline="") as file,
     ):
         table = csv.DictReader(file)
-        table.fieldnames = [name.strip().lower() for name in table.fieldnames or ()]
-        if COLUMNS[0] not in table.fieldnames:
-            raise InputError(
-                f"`INPUT` must have a column smiles (and charge, multiplicity, name) where it is a"
-                f" table; got {path} with {', '.join(table.fieldnames) or 'none'}. Name it."
-            )
-        for row in table:
-            smiles, charge, multiplicity, name = ((row.get(c) or "").strip() for c in COLUMNS)
-            yield name, Smiles(smiles, charge, multiplicity)
+        table.fieldnames = _columns(table.fieldnames or (), path)
+        yield from map(_row, table)
+
+
+def _parquet(path: Path) -> Iterator[tuple[str, Smiles]]:
+    """Read a Parquet file with these columns.
+
+    Raises
+    ------
+    InputError   pyarrow is not installed, it is no such file
+    """
+    if find_spec("pyarrow") is None:
+        raise InputError(
+            f"`pyarrow` must be installed to read {path}. Run: pip install 'polcalc[parquet]'."
+        )
+    import pyarrow
+    import pyarrow.parquet as parquet
+
+    try:
+        with parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            known = dict(zip(names, _columns(names, path), strict=True))
+            wanted = [name for name, plain in known.items() if plain in COLUMNS]
+            for batch in file.iter_batches(columns=wanted):
+                for row in batch.to_pylist():
+                    yield _row({known[name]: _text(value) for name, value in row.items()})
+    except (pyarrow.ArrowException, OSError) as error:
+        raise InputError(
+            f"`INPUT` must be a whole Parquet file; {path} is not:"
+            f" {' '.join(str(error).split()):.200}. Write it again."
+        ) from error
+
+
+def _columns(names: Sequence[str], path: Path) -> list[str]:
+    """Take names of columns in any case, and see that there are SMILES."""
+    plain = [name.strip().lower() for name in names]
+    if COLUMNS[0] not in plain:
+        raise InputError(
+            f"`INPUT` must have a column smiles (and charge, multiplicity, name) where it is a"
+            f" table; got {path} with {', '.join(plain) or 'none'}. Name it."
+        )
+    return plain
+
+
+def _row(row: Mapping[str, str | None]) -> tuple[str, Smiles]:
+    smiles, charge, multiplicity, name = ((row.get(c) or "").strip() for c in COLUMNS)
+    return name, Smiles(smiles, charge, multiplicity)
+
+
+def _text(value: Any) -> str:
+    """Write a number of a table as csv would; whole numbers may be kept as others, with gaps."""
+    if value is None or value != value:  # NaN: pandas' gap
+        return ""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _built(said: Smiles) -> tuple[Atoms, list[str]]:

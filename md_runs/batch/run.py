@@ -40,7 +40,7 @@ class Where(NamedTuple):
     """Where a batch is computed, and what it writes."""
 
     jobs: int
-    dask: str | None  # address of a scheduler
+    dask: str | None  # address of a scheduler, or a queue
     output: Path
     resume: bool
     geometries: Geometries
@@ -77,7 +77,7 @@ def run(inputs: list[Path], chosen: ModelOptions, job: Job, where: Where) -> Non
     own_threads = where.jobs == 1 and where.dask is None
     threads = torch.get_num_threads() if own_threads else 1
     with ExitStack() as stack:
-        client = stack.enter_context(connected(where.dask)) if where.dask else None
+        client = stack.enter_context(connected(where.dask, where.jobs)) if where.dask else None
         stack.enter_context(resumable(output, manifest, where.resume))
         journal = Journal(output / JOURNAL)
         n_chunks = -(-total // job.size)

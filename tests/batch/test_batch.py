@@ -20,10 +20,12 @@ from typer.testing import CliRunner, Result
 from md_runs.batch.inputs import molecules
 from md_runs.batch.run import JOURNAL
 from md_runs.cli.app import app
+from md_runs.errors import InputError
 from polcalc import PolarizedCalculator
 from tests.polar import write_polar_model
 from tests.small import write_small_model
 
+ENDS = ("csv", "parquet")
 LOOSE = "--model m.pt --fmax-eV-per-A 50 --allow-saddle"
 
 
@@ -224,6 +226,24 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, change, message):
     assert result.exit_code == 2 and message in result.stderr
     assert len(result.stderr.splitlines()) == 1
     assert not (folder / "new").exists()
+
+
+def test_a_table_in_parquet_is_one_in_csv(tmp_path):
+    """Whole numbers with a gap are floating point there; columns may be in any case."""
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    table = {"SMILES": ["CCO", "CC[O-]"], "Charge": [None, -1.0], "id": [1, 2], "name": ["a", None]}
+    parquet.write_table(pyarrow.table(table), tmp_path / "set.parquet")
+    (tmp_path / "set.csv").write_text("smiles,charge,name\nCCO,,a\nCC[O-],-1,\n")
+    first, second = ([m[:1] + m[3:] for m in molecules([tmp_path / f"set.{end}"])] for end in ENDS)
+    assert first == second and len(first) == 2
+    (tmp_path / "set.parquet").write_bytes((tmp_path / "set.parquet").read_bytes()[:-9])
+    with pytest.raises(InputError, match="whole Parquet file"):
+        list(molecules([tmp_path / "set.parquet"]))
+    parquet.write_table(pyarrow.table({"formula": ["H2O"]}), tmp_path / "none.parquet")
+    with pytest.raises(InputError, match="column smiles"):
+        list(molecules([tmp_path / "none.parquet"]))
 
 
 def test_input_is_a_stream(tmp_path):

@@ -23,7 +23,7 @@ from tests.small import write_small_model
 
 pytest.importorskip("distributed")
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+FROM_HERE = {"PYTHONPATH": str(Path(__file__).parents[2])}
 MOLECULES = 320
 
 
@@ -46,7 +46,7 @@ def started(*words: str, cwd: Path) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-m", *words]
     with (
         (cwd / "err.txt").open("a") as said,
-        subprocess.Popen(command, env=ENVIRONMENT, cwd=cwd, stderr=said) as process,
+        subprocess.Popen(command, env=os.environ | FROM_HERE, cwd=cwd, stderr=said) as process,
     ):
         try:
             yield process
@@ -119,4 +119,44 @@ def test_no_scheduler_is_said_in_one_line(folder, monkeypatch):
     line = "batch energy many.extxyz --model m.pt --dask tcp://127.0.0.1:9 --output out"
     result = CliRunner().invoke(app, line.split())
     assert result.exit_code == 2 and "`--dask`" in result.stderr
+    assert not (folder / "out").exists()
+
+
+SBATCH = """#!/bin/sh
+cp "$1" job-$$.sh  # which is taken away after this
+setsid sh job-$$.sh > job-$$.log 2>&1 &
+echo $! >> jobs.txt
+echo "Submitted batch job $!"
+"""
+SCANCEL = """#!/bin/sh
+echo "$@" >> cancelled.txt
+for job in "$@"; do kill -- "-$job"; done
+"""
+
+
+@pytest.mark.slow
+def test_jobs_of_a_queue_compute_and_are_cancelled(folder, monkeypatch):
+    """SLURM's two commands, played by scripts: jobs are real, what they compute is all there."""
+    pytest.importorskip("dask_jobqueue")
+    bin_ = folder / "bin"
+    bin_.mkdir()
+    for name, script in {"sbatch": SBATCH, "scancel": SCANCEL}.items():
+        (bin_ / name).write_text(script)
+        (bin_ / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{bin_}:{os.environ['PATH']}")
+    monkeypatch.setenv("DASK_JOBQUEUE__SLURM__INTERFACE", "lo")
+    line = "batch energy many.extxyz --model m.pt --dask slurm --jobs 2 --output out"
+    with started("md_runs.cli.app", *line.split(), cwd=folder) as command:
+        assert command.wait(120) == 0, (folder / "err.txt").read_text()
+    assert names(folder) == [f"molecule {n}" for n in range(MOLECULES)]
+    jobs = (folder / "jobs.txt").read_text().split()
+    assert len(jobs) >= 2
+    assert set((folder / "cancelled.txt").read_text().split()) == set(jobs)
+
+
+def test_a_queue_that_is_not_installed_is_said_in_one_line(folder, monkeypatch):
+    monkeypatch.setattr("md_runs.batch.queues.find_spec", lambda name: None)
+    line = "batch energy many.extxyz --model m.pt --dask slurm --output out"
+    result = CliRunner().invoke(app, line.split())
+    assert result.exit_code == 2 and "polcalc[slurm]" in result.stderr
     assert not (folder / "out").exists()

@@ -21,20 +21,27 @@ Inputs = Annotated[
     list[Path],
     typer.Argument(
         metavar="INPUT…",
-        help="Tables of SMILES (csv with the columns smiles, charge, multiplicity, name; smi),"
+        help="Tables of SMILES (csv or parquet with the columns smiles, charge, multiplicity, name;"
+        " smi),"
         " structure files, ASE databases, and folders of these.",
     ),
 ]
 Jobs = Annotated[
-    int, typer.Option("--jobs", min=1, help="Processes that compute, each with one thread.")
+    int,
+    typer.Option(
+        "--jobs",
+        min=1,
+        help="Processes that compute, each with one thread; jobs of the queue with --dask slurm.",
+    ),
 ]
 Dask = Annotated[
     str | None,
     typer.Option(
         "--dask",
-        metavar="ADDRESS|FILE",
+        metavar="ADDRESS|FILE|QUEUE",
         help="Compute on the workers of this scheduler, tcp://host:8786 or its scheduler file, in"
-        " place of --jobs (pip install 'polcalc[dask]').",
+        " place of --jobs (pip install 'polcalc[dask]'); or in jobs of slurm, pbs, sge, lsf,"
+        " htcondor or oar (pip install 'polcalc[slurm]').",
         show_default=False,
     ),
 ]
