@@ -118,7 +118,7 @@ def _built(spec: dict[str, Any], weights: dict[str, torch.Tensor], dtype: torch.
                 f"`spec` must ask for the weights that are there; it asks for {asked}."
             )
     potential = build(spec)
-    _cast_network(potential, dtype)  # first, so that float64 weights are not rounded on the way
+    cast_network(potential, dtype)  # first, so that float64 weights are not rounded on the way
     potential.load_state_dict(weights)
     return potential
 
@@ -183,7 +183,7 @@ def _upgraded(content: dict[str, Any]) -> dict[str, Any]:
     return upgraded
 
 
-def _cast_network(potential: Potential, dtype: torch.dtype) -> None:
+def cast_network(potential: Potential, dtype: torch.dtype) -> None:
     """Cast the parameters, not the float64 buffers of the energy terms."""
     for parameter in potential.parameters():
         parameter.data = parameter.data.to(dtype)

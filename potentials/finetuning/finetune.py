@@ -17,7 +17,7 @@ from ase.data import chemical_symbols, ground_state_magnetic_moments
 
 from potentials.build import build
 from potentials.card import Card, joint_domain
-from potentials.checkpoint import Model, load
+from potentials.checkpoint import Model, cast_network, load
 from potentials.datasets import Frames, Provenance, join, make_frames, split
 from potentials.finetuning.levels import Level, fit_level, spec_on_level, to_level
 from potentials.finetuning.recipe import Sizes, configuration, sizes
@@ -207,7 +207,8 @@ def _on_level(base: Model, train: Frames, atoms: Mapping[int, float]) -> tuple[L
         {z: energy - _alone(base, z) for z, energy in atoms.items()},
         by_state=any(term["name"] == "state_energies" for term in spec["terms"]),
     )
-    on_level = build(spec_on_level(spec, level)).to(base.potential.dtype)
+    on_level = build(spec_on_level(spec, level))
+    cast_network(on_level, base.potential.dtype)
     take_over(on_level, base.potential)
     return level, on_level
 

@@ -18,7 +18,7 @@ from torch import nn
 
 from potentials.build import build
 from potentials.card import Card, joint_domain
-from potentials.checkpoint import Model, load, save
+from potentials.checkpoint import Model, cast_network, load, save
 from potentials.datasets import load_frames
 from potentials.experts import Experts, compact, expanded
 from potentials.parts.conditioning import MAX_ATOMIC_NUMBER
@@ -35,7 +35,7 @@ from potentials.training.results import MODEL, described, write_model
 from potentials.trust.calibrate import bare
 
 # of a spec: what experts may have more of than the model they start from
-GROWING = ("embeddings", "attention")
+GROWING = ("embeddings", "attention", "electrons")
 
 
 def expert_config(config: Config, base: Model, state: State) -> Config:
@@ -235,7 +235,8 @@ def _grown(potential: Potential, spec: Mapping[str, Any]) -> Potential:
     lost = [e for e in own.get("embeddings", ()) if e not in spec.get("embeddings", ())]
     if {**own, **{key: spec[key] for key in GROWING if key in spec}} != spec or lost:
         return potential  # of another spec
-    grown = build(copy.deepcopy(dict(spec))).to(potential.dtype)
+    grown = build(copy.deepcopy(dict(spec)))
+    cast_network(grown, potential.dtype)
     take_over(grown, potential)
     return grown
 

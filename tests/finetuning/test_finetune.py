@@ -144,6 +144,20 @@ def test_free_atoms_of_the_file_put_every_element_on_the_level(folder):
     assert len(tuning.task.labelled) == 8 and tuning.task.n_rehearsed == 0
 
 
+def test_a_model_with_local_electrons_and_dispersion_is_put_on_the_level(folder, tmp_path):
+    """Tables of energy terms stay in float64, while the network is in float32."""
+    terms = [{"name": "split_charges"}, {"name": "coulomb"}]
+    terms += [{"name": "dispersion", "method": "wb97m"}, {"name": "dipole"}]
+    spec = {**SPEC, "electrons": {"name": "local"}, "terms": [*SPEC["terms"], *terms]}
+    card = Card(name="x", elements=[1, 7, 8], states=[[0, 1, 90]])
+    save(tmp_path / "electrons.pt", build(spec), card)
+    frames = load_frames(folder / "water.extxyz")
+    base = base_of(str(tmp_path / "electrons.pt"), frames)
+    tuning = plan(base, [frames], name="x", start=str(tmp_path / "electrons.pt"))
+    before, after = (labelled_by(p, frames) for p in (base.potential, tuning.on_level))
+    assert after.forces == pytest.approx(before.forces, abs=1e-4)
+
+
 def test_without_rehearsal_the_model_knows_the_new_structures_alone(folder):
     report = finetune(
         [str(folder / "water.extxyz")],
