@@ -133,6 +133,24 @@ def test_the_engine_agrees_with_eager(name: str, dtype: torch.dtype) -> None:
     assert max(abs(charge - round(charge)) for charge in formal) > 0.1  # not flat
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-7), (torch.float32, 1e-3)])
+def test_three_wide_layers_are_exact_alone_and_side_by_side(
+    dtype: torch.dtype, tolerance: float
+) -> None:
+    """Molecules in several states and a crystal; random weights are steeper than trained ones."""
+    wide = {"architecture": {"name": "tensornet", "channels": 64, "n_layers": 3}}
+    terms = [*READOUT, COSTS, {"name": "zbl"}, *VARIANTS["points"]["terms"][2:]]
+    engine = Native(local(dtype=dtype, terms=terms, **wide), CPU)
+    exact = Eager(local(terms=terms, **wide), CPU)
+    states = [(molecule("CH3CH2OH"), 0, 1), (molecule("H2O"), 1, 2), (drop(), -1, 1)]
+    structures = [as_structure(*state) for state in (*states, (crystal(), 1, 2))]
+    together = engine.evaluate_many(structures)
+    for structure, beside in zip(structures, together, strict=True):
+        expected = exact.evaluate(structure)
+        assert_same(engine.evaluate(structure), expected, tolerance)
+        assert_same(beside, expected, tolerance)
+
+
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 def test_every_instruction_set_and_threads_agree(isa: str) -> None:
     """And structures side by side, which know nothing of each other, and fragments, which do."""
