@@ -1,9 +1,10 @@
 """``polcalc audit``: does a potential behave as physics asks, whatever it was trained on?
 
 Two small molecules that the card of the model covers, or two that the user gives, are put far
-apart, copied, charged, moved through the cutoff and pressed together, in float64 with the reference
-engine. A failure is an error of the model or the code. A warning is a property that the user must
-know: a total charge that acts on every atom, a hole where atoms come close.
+apart, copied, charged, moved through the cutoff and pressed together, and two ions put far apart,
+in float64 with the reference engine. Where a model has a Coulomb energy, that of the charges is
+expected of far molecules. A failure is an error of the model or the code. A warning is a property
+that the user must know: a total charge that acts on every atom, a hole where atoms come close.
 """
 
 from __future__ import annotations
@@ -33,6 +34,8 @@ from potentials.card import Card
 from potentials.checkpoint import store_card
 from potentials.structure.graph import State
 from potentials.structure.states import fits
+from potentials.terms.base import COULOMB_EV_ANGSTROM
+from potentials.terms.coulomb import Coulomb
 
 APART_A = 30.0  # between the nearest atoms of two molecules
 ADDITIVE_EV = 1e-3  # far molecules add to within this
@@ -45,6 +48,12 @@ NEAR_A = np.arange(1.2, 0.48, -0.1)  # between the nearest atoms of two molecule
 WAYS = np.concatenate([np.eye(3), -np.eye(3)])
 N_ATOMS = 9  # of the molecules that are chosen, at most
 NEUTRAL: State = (0, 1)
+CORNERS = np.array([(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)])
+ROUND = np.array([(0.93, 0, 0), (-0.465, 0.805, 0), (-0.465, -0.805, 0)])
+ION_PAIRS = (  # cation and anion, at their minima within 0.02 Å
+    (Atoms("NH4", [(0, 0, 0), *0.59 * CORNERS]), Atoms("Cl")),
+    (Atoms("OH3", [(0, 0, 0.3), *ROUND]), Atoms("OH", [(0, 0, 0), (0, 0, 0.97)])),
+)
 
 
 def audit(
@@ -54,7 +63,7 @@ def audit(
     device: str = "auto",
     json: bool = False,
 ) -> None:
-    """Audit a model: far molecules, copies, charges, the cutoff, close contacts.
+    """Audit a model: far molecules, copies, far ions, charges, the cutoff, close contacts.
 
     Exit code 1 when a check fails: energies of far molecules that do not add although each knows
     its own state, an energy or force that jumps, a number that is not finite. Warnings do not
@@ -142,6 +151,24 @@ class Subject:
         """Energies in eV."""
         return np.array([result["energy"] for result in self.results(frames, fragments)])
 
+    def energy_apart(self, parts: Sequence[Atoms]) -> float:
+        """Sum what far molecules should have together, in eV.
+
+        Their energies, and the Coulomb energy of the charges that each has alone where the model
+        has such an energy.
+        """
+        results = self.results(parts)
+        total = float(sum(result["energy"] for result in results))
+        if not any(isinstance(t, Coulomb) for t in self.calculator.model.potential.terms):
+            return total
+        for n, one in enumerate(parts):
+            for m in range(n):
+                vectors = one.positions[:, None] - parts[m].positions[None]
+                products = np.outer(results[n]["charges"], results[m]["charges"])
+                distances = np.linalg.norm(vectors, axis=-1)
+                total += COULOMB_EV_ANGSTROM * float((products / distances).sum())
+        return total
+
 
 def choose(calculator: PolarizedCalculator, given: Sequence[Atoms] | None) -> Subject:
     """Take the molecules of the user, or two small ones that the card covers.
@@ -178,11 +205,12 @@ def run_checks(subject: Subject) -> list[Finding]:
 
 def _far_molecules(subject: Subject) -> list[Finding]:
     """Put A, in each state that the model knows, far from a neutral B."""
-    a, b = subject.a, subject.b
-    pair = _pair(a, b, np.array([1.0, 0, 0]), APART_A)
+    a = subject.a
+    pair = _pair(a, subject.b, np.array([1.0, 0, 0]), APART_A)
+    b = pair[len(a) :]
     findings = []
     for state in (NEUTRAL, *subject.states()):
-        apart = float(subject.energies([_put(a, state), _put(b, NEUTRAL)]).sum())
+        apart = subject.energy_apart([_put(a, state), _put(b, NEUTRAL)])
         name = f"far molecules, {_named(state)}"
         together = subject.energies([_put(pair, state, len(a))])[0] - apart
         own_state = state == NEUTRAL or not subject.seen & {"total_charge", "unpaired_electrons"}
@@ -201,14 +229,14 @@ def _far_molecules(subject: Subject) -> list[Finding]:
 def _copies(subject: Subject) -> list[Finding]:
     """Put N copies of A in a row."""
     a, n = subject.a, len(subject.a)
-    row = _bare(a)
-    for number in range(1, N_COPIES):
-        copy = a.copy()
+    copies = [_bare(a) for _ in range(N_COPIES)]
+    row = Atoms()
+    for number, copy in enumerate(copies):
         copy.positions[:, 0] += number * (np.ptp(a.positions[:, 0]) + APART_A)
         row += copy
     findings = []
     for state in (NEUTRAL, *subject.states()):
-        alone = N_COPIES * subject.energies([_put(a, state)])[0]
+        alone = subject.energy_apart([_put(copy, state) for copy in copies])
         whole = N_COPIES * state[0], 1 + N_COPIES * (state[1] - 1)
         name = f"{N_COPIES} copies, {_named(state)}"
         told_total = state != NEUTRAL and bool(
@@ -238,6 +266,28 @@ def _copies(subject: Subject) -> list[Finding]:
                 )
             )
     return findings
+
+
+def _ion_pair(subject: Subject) -> list[Finding]:
+    """Put a cation and an anion far apart, with a total charge of zero."""
+    known = set(subject.card.elements or (1, 6, 7, 8, 17))
+    charges = {q for q, *_ in subject.card.states}
+    fitting = [p for p in ION_PAIRS if {z for ion in p for z in ion.numbers} <= known]
+    name = "far ions, total charge 0"
+    if not fitting or not {-1, 1} <= charges or "total_charge" not in subject.seen:
+        return [Finding(name, "skipped", "the model knows no ions of both signs", {})]
+    cation, anion = (_bare(ion) for ion in fitting[0])
+    pair = _pair(cation, anion, np.array([1.0, 0, 0]), APART_A)
+    n = len(cation)
+    apart = subject.energy_apart([_put(pair[:n], (1, 1)), _put(pair[n:], (-1, 1))])
+    together = subject.results([_put(pair, NEUTRAL)])[0]
+    found = _additive(name, together["energy"] - apart, fails=False)
+    ions = f"{cation.get_chemical_formula()}+ and {anion.get_chemical_formula()}-"
+    text = f"{ions}: {found.text}"
+    if "charges" in together:
+        charge = float(np.sum(together["charges"][:n]))
+        text += f", the cation keeps {charge:+.4f} e"
+    return [replace(found, text=text)]
 
 
 def _charge_scan(subject: Subject) -> list[Finding]:
@@ -340,6 +390,7 @@ def _contacts(subject: Subject) -> list[Finding]:
 CHECKS: tuple[Callable[[Subject], list[Finding]], ...] = (
     _far_molecules,
     _copies,
+    _ion_pair,
     _charge_scan,
     _cutoff,
     _contacts,

@@ -102,6 +102,32 @@ def test_molecules_that_feel_each_other_from_afar_fail(subject):
     assert set(verdicts(audit._copies(other)).values()) >= {"failure"}
 
 
+def test_charges_of_far_molecules_may_feel_each_other(tmp_path):
+    """What the Coulomb energy of their charges says, and no more."""
+    torch.manual_seed(3)
+    terms = [{"name": name} for name in ("readout", "split_charges", "coulomb")]
+    potential = build(SPEC | {"electrons": {"name": "local"}, "terms": terms})
+    save(tmp_path / "m.pt", potential, CARD)
+    calculator = PolarizedCalculator(tmp_path / "m.pt", dtype="float64", engine="eager")
+    subject = choose(calculator, [molecule("H2O"), molecule("CH4")])
+    for found in (verdicts(audit._far_molecules(subject)), verdicts(audit._copies(subject))):
+        assert set(found.values()) <= {"ok", "warning"} and "ok" in found.values()
+        assert all(v == "ok" for name, v in found.items() if "fragment" in name)
+    [ions] = audit._ion_pair(subject)
+    assert ions.text.startswith("H3O+ and HO-") and "the cation keeps" in ions.text
+    spoiling = spoilt(
+        subject,
+        lambda atoms, r: r | {"energy": r["energy"] + (0.002 if len(atoms) > 5 else 0.0)},
+    )
+    assert "failure" in verdicts(audit._far_molecules(spoiling)).values()
+
+
+def test_ions_that_are_not_ions_far_apart_are_a_warning(subject):
+    """Nothing is shared out of a total charge of zero."""
+    [found] = audit._ion_pair(subject)
+    assert found.verdict == "warning" and abs(found.numbers["difference_meV"]) > 1
+
+
 def test_a_jump_at_the_cutoff_fails(subject):
     assert set(verdicts(audit._cutoff(subject)).values()) == {"ok"}
     cutoff = subject.calculator.model.potential.cutoff
