@@ -168,7 +168,7 @@ SECTIONS: dict[str, Callable[[Mapping[str, Any]], list[str]]] = {
     "64 molecules of water at 300 K and 1 bar": _plain(
         "water",
         {
-            "length_ps": "ps after half as long an an equilibration from SPC",
+            "length_ps": "ps after half as long an equilibration from SPC",
             "density_g_per_cm3": "density, g/cm³",
             "density_error_g_per_cm3": "its standard error",
             "first_peak_A": "first O–O peak, Å",
