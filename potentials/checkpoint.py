@@ -58,7 +58,13 @@ def save(path: str | Path, potential: Potential, card: Card) -> str:
     )
     return _write(
         Path(path),
-        {"format": FORMAT, "spec": potential.spec, "weights": weights, "card": card.to_dict()},
+        {
+            "format": FORMAT,
+            "spec": potential.spec,
+            "weights": weights,
+            "n_parameters": sum(p.numel() for p in potential.parameters()),
+            "card": card.to_dict(),
+        },
     )
 
 

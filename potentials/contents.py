@@ -30,7 +30,7 @@ STORAGES = {
     "HalfStorage": "torch.float16",
     "LongStorage": "torch.int64",
 }
-CONSTANT = re.compile(r"(^|\.)terms\.\d+\.\w+$")  # what a term learns lies deeper, in its layers
+CONSTANT = re.compile(r"(^|\.)terms\.\d+\.\w+$")  # of the terms of older files
 EXPERT = "experts."  # before the names of weights that stand for differences from shared ones
 
 
@@ -83,7 +83,7 @@ def read_contents(model: str | Path) -> Contents:
             return Contents(
                 spec,
                 card,
-                _count(weights),
+                _n_parameters(content, weights),
                 hashlib.sha256(data).hexdigest(),
                 path,
                 "digest" in content,
@@ -159,8 +159,13 @@ def _bytes_of(
         yield name, dtype, shape, held[start : start + size * math.prod(shape)]
 
 
-def _count(weights: Mapping[str, Stored]) -> int:
-    """Count the parameters: all but constants of energy terms; those of experts at full length."""
+def _n_parameters(content: Mapping[str, Any], weights: Mapping[str, Stored]) -> int:
+    """Return what the file says; of an older one, count all but what a term holds itself.
+
+    Weights of experts count at full length.
+    """
+    if "n_parameters" in content:
+        return int(content["n_parameters"])
     shapes = (
         weights[name.removeprefix(EXPERT).partition(".")[2]].shape
         if name.startswith(EXPERT) and weight.dtype == "torch.float16"

@@ -255,8 +255,12 @@ def test_a_file_tells_without_torch_what_it_tells_with_it(tmp_path: Path) -> Non
         assert (contents.spec, contents.card) == (model.potential.spec, model.card)
         assert contents.n_parameters == sum(p.numel() for p in model.potential.parameters())
         assert contents.has_digest == model.has_digest and contents.sha256 == model.sha256
-    save(tmp_path / "m.pt", build(SPEC), Card(name="m"))
-    assert read_contents(tmp_path / "m.pt").has_digest
+    spec = SPEC | {"terms": [{"name": "charges"}, {"name": "dipole"}, {"name": "coulomb"}]}
+    potential = build(spec)  # whose terms have weights and widths of their own
+    save(tmp_path / "m.pt", potential, Card(name="m"))
+    contents = read_contents(tmp_path / "m.pt")
+    assert contents.has_digest
+    assert contents.n_parameters == sum(p.numel() for p in potential.parameters())
     content = torch.load(tmp_path / "m.pt", weights_only=True)
     torch.save(content | {"card": content["card"] | {"name": "another"}}, tmp_path / "false.pt")
     with pytest.raises(ValueError, match="damaged"):
