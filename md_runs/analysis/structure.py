@@ -56,15 +56,11 @@ class Kind(NamedTuple):
     values: Values
     bins: int
     whole_circle: bool
-    named: str  # how like ones are told
 
 
-BY_ENVIRONMENT = "environment (in parentheses: what else is bonded to an atom)"
-BONDS = Kind("bonds", "Bonds", "length (Å)", "A", bond_lengths, 80, False, BY_ENVIRONMENT)
-ANGLES = Kind("angles", "Angles", "angle (°)", "degrees", angles_degrees, 80, False, BY_ENVIRONMENT)
-DIHEDRALS = Kind(
-    "dihedrals", "Dihedrals", "dihedral (°)", "degrees", dihedrals_degrees, 72, True, "elements"
-)
+BONDS = Kind("bonds", "Bonds", "length (Å)", "A", bond_lengths, 80, False)
+ANGLES = Kind("angles", "Angles", "angle (°)", "degrees", angles_degrees, 80, False)
+DIHEDRALS = Kind("dihedrals", "Dihedrals", "dihedral (°)", "degrees", dihedrals_degrees, 72, True)
 
 
 def bonds(runs: Sequence[Run]) -> Section | None:
@@ -78,7 +74,7 @@ def angles(runs: Sequence[Run]) -> Section | None:
 
 
 def dihedrals(runs: Sequence[Run]) -> Section | None:
-    """Dihedrals by elements."""
+    """Dihedrals by elements, and by what else is bonded to the two atoms in the middle."""
     return _internal(runs, DIHEDRALS, lambda topology: topology.dihedrals)
 
 
@@ -268,8 +264,9 @@ def _internal(
             axes.set_xticks([-180, -90, 0, 90, 180])
     add_legend(made, len(runs))
     text = (
-        f"Distribution of {kind.title.lower()} by {kind.named}, as they are bonded in the first"
-        " frame. Bands are two standard errors, from ten blocks."
+        f"Distribution of {kind.title.lower()} by environment (in parentheses: what else is bonded"
+        " to an atom), as they are bonded in the first frame. Bands are two standard errors, from"
+        " ten blocks."
     )
     header = (
         ("run", "kind", "how many", f"mean {kind.axis.split(' ')[1]}", "spread", "range")

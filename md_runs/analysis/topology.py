@@ -30,8 +30,8 @@ class Term(NamedTuple):
     """A bond, angle or dihedral: the bonds that it walks along, and its name.
 
     Bonds and angles are named by environment, for a mean over C=O and C–O is neither: in
-    parentheses stands what else is bonded to both atoms of a bond, and to the middle of an angle.
-    The C=O of an amide is C(CN)–O, a methyl C–H C(CH2)–H. Dihedrals are named by elements.
+    parentheses stands what else is bonded to both atoms of a bond, and to those in the middle of
+    an angle or dihedral. The C=O of an amide is C(CN)–O, a methyl C–H C(CH2)–H.
     """
 
     name: str
@@ -88,7 +88,13 @@ def find_topology(atoms: Atoms) -> Topology:
             for steps in angles
             for (a, middle, _), (_, b, _) in [steps]
         ],
-        [Term(_name(symbols, steps), steps) for steps in torsions],
+        [
+            Term(
+                _joined([symbols[a], environment(b, a, c), environment(c, b, d), symbols[d]]), steps
+            )
+            for steps in torsions
+            for (a, b, _), (_, c, _), (_, d, _) in [steps]
+        ],
         molecules.astype(np.int64),
     )
 
@@ -140,11 +146,6 @@ def _vectors(terms: list[Term], positions: Floats, cells: Floats | None) -> list
 
 def _back(bond: tuple[int, int, tuple[float, ...]]) -> tuple[int, int, tuple[float, ...]]:
     return bond[1], bond[0], tuple(-s for s in bond[2])
-
-
-def _name(symbols: list[str], steps: Steps) -> str:
-    """Elements along the way."""
-    return _joined([symbols[steps[0][0]], *(symbols[step[1]] for step in steps)])
 
 
 def _joined(names: list[str]) -> str:

@@ -32,6 +32,7 @@ from md_runs.session import ModelOptions
 from polcalc import PolarizedCalculator
 from polcalc.calculator.domain import ExtrapolationWarning
 from polcalc.calculator.electrons import StateWarning
+from polcalc.calculator.uncertainty import term_of
 
 Floats = npt.NDArray[np.float64]
 
@@ -161,6 +162,29 @@ def _domain(patient: Patient, told: list[str]) -> Finding:
         else "the card of the model does not say more"
     )
     return Finding("training data", "ok" if card.states else "warning", f"{text}: {known}", {})
+
+
+def _certainty(patient: Patient) -> Finding:
+    """Tell how far a calibrated model says that it may be off here."""
+    fast, name = patient.fast, "certainty"
+    term = term_of(fast.model.potential)
+    if term is None:
+        return Finding(name, "skipped", "the model was not calibrated (polcalc calibrate)", {})
+    fast.get_forces(patient.atoms)
+    bars, limit = fast.uncertainty, float(term.warn_above)
+    largest = float(bars.forces_eV_per_A.max())
+    return Finding(
+        name,
+        "ok" if largest <= limit else "warning",
+        f"68 % of errors of new molecules like those of the training within {bars.energy_eV:.2g} eV"
+        f" and {largest:.2g} eV/Å, for the force on the atom that is least sure; in 99.5 % of them"
+        f" that is below {limit:.2g}",
+        {
+            "energy_uncertainty_eV": bars.energy_eV,
+            "forces_uncertainty_max_eV_per_A": largest,
+            "warn_above_eV_per_A": limit,
+        },
+    )
 
 
 def _forces(patient: Patient) -> Finding:
@@ -322,6 +346,7 @@ def _drift(patient: Patient) -> Finding:
 
 
 CHECKS: tuple[Callable[[Patient], Finding], ...] = (
+    _certainty,
     _forces,
     _stress,
     _symmetry,

@@ -38,10 +38,10 @@ def test_ethanol_has_its_bonds():
         "C–O–H": 1,
     }
     assert {name: len(found) for name, found in by_name(topology.dihedrals).items()} == {
-        "C–C–O–H": 1,
-        "H–C–C–H": 6,
-        "H–C–C–O": 3,
-        "H–C–O–H": 2,
+        "C–C(H2)–O–H": 1,
+        "H–C(H2)–C(HO)–H": 6,
+        "H–C(H2)–C(H2)–O": 3,
+        "H–C(CH)–O–H": 2,
     }
     assert set(topology.molecules.tolist()) == {0}
 

@@ -11,6 +11,8 @@ import torch
 from ase.build import molecule
 
 from md_runs.dynamics.guards import Alarmed, Guards
+from md_runs.models.doctor import examine
+from md_runs.session import ModelOptions
 from md_runs.surfaces.levels import Levels, evaluate
 from polcalc import PolarizedCalculator
 from polcalc.calculator.domain import ExtrapolationWarning
@@ -87,6 +89,21 @@ def test_quantiles_cover_what_they_say() -> None:
     assert coverage(drawn[:20_000], quantiles(drawn[20_000:])) == pytest.approx(
         [50.0, 68.3, 95.0], abs=1.0
     )
+
+
+def test_the_doctor_tells_how_sure_a_model_is(model: Path) -> None:
+    atoms, calculator = molecule("H2O"), PolarizedCalculator(model)
+    chosen = ModelOptions(str(model))
+    found = next(f for f in examine(atoms, chosen) if f.check == "certainty")
+    calculator.get_potential_energy(atoms)
+    numbers = found.numbers
+    assert numbers["energy_uncertainty_eV"] == pytest.approx(
+        calculator.uncertainty.energy_eV, rel=1e-3
+    )
+    assert (found.verdict == "warning") == (
+        numbers["forces_uncertainty_max_eV_per_A"] > numbers["warn_above_eV_per_A"]
+    )
+    assert f"{numbers['energy_uncertainty_eV']:.2g} eV" in found.text
 
 
 def test_a_calibration_covers_new_molecules_and_ranks_errors(model: Path) -> None:
