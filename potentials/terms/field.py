@@ -29,9 +29,14 @@ def in_field(graph: AtomicGraph, said: Prediction) -> Prediction:
     field, dipole = graph.electric_field_V_per_A, said.dipole
     energy = -(dipole * field).sum(1)  # (S,)
     if said.polarizability is not None:
-        induced = torch.einsum("sab,sb->sa", said.polarizability, field)
-        energy, dipole = energy - 0.5 * (induced * field).sum(1), dipole + induced
+        more = induced(said.polarizability, graph)
+        energy, dipole = energy - 0.5 * (more * field).sum(1), dipole + more
     return said._replace(energies=said.energies + _shared(energy, graph), dipole=dipole)
+
+
+def induced(polarizability: Tensor, graph: AtomicGraph) -> Tensor:
+    """Return the dipole α·F (S, 3) e Å that a field induces."""
+    return torch.einsum("sab,sb->sa", polarizability, graph.electric_field_V_per_A)
 
 
 def _shared(energy: Tensor, graph: AtomicGraph) -> Tensor:

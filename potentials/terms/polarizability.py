@@ -28,6 +28,7 @@ class Polarizability(Term):
     """
 
     name = "polarizability"
+    compiled = True
     predicts = ("atomic_polarizabilities", "polarizability")
     reads_vectors = True
 
@@ -41,11 +42,16 @@ class Polarizability(Term):
         self, graph: AtomicGraph, features: Features, predicted: Mapping[str, Tensor]
     ) -> dict[str, Tensor]:
         """Return α_i (N, 3, 3) and α (S, 3, 3), e Å²/V."""
-        identity = torch.eye(3, dtype=torch.float64, device=graph.positions.device)
         mean = INITIAL_ROOT + self.network(features.scalars).double()  # (N, 1)
-        root = mean[:, :, None] * identity + features.tensors(self.mixture.weight[0]).double()
-        atomic = root @ root + SMALLEST * identity
+        atomic = of_roots(mean, features.tensors(self.mixture.weight[0]).double())
         return {
             "atomic_polarizabilities": atomic,
             "polarizability": structure_sum(atomic, graph),
         }
+
+
+def of_roots(mean: Tensor, tensors: Tensor) -> Tensor:
+    """Return α_i (N, 3, 3) of m_i (N, 1) and S_i (N, 3, 3)."""
+    identity = torch.eye(3, dtype=torch.float64, device=mean.device)
+    root = mean[:, :, None] * identity + tensors
+    return root @ root + SMALLEST * identity

@@ -10,7 +10,7 @@ import torch
 from ase import Atoms
 from ase.build import molecule
 
-from polcalc.engines.base import Structure
+from polcalc.engines.base import Structure, Unavailable
 from polcalc.engines.eager import Eager
 from polcalc.engines.native import training as native_training
 from polcalc.engines.native.engine import NativeEngine
@@ -39,6 +39,7 @@ READOUT: list[dict[str, Any]] = [
 ]
 COSTS = {"name": "electron_energies", "charge_eV": 4.0, "squared_charge_eV": 3.0}
 SPLIT, SHELLS, COULOMB = ({"name": n} for n in ("split_charges", "shells", "coulomb"))
+POLARIZABILITY = {"name": "polarizability"}
 DISPERSION = {"name": "dispersion", "method": "wb97m", "cutoff_A": 9.0, "counting_A": 7.0}
 BOTH = {"attributes": ["total_charge", "unpaired_electrons"], "strength": "per_channel"}
 VARIANTS: dict[str, dict[str, Any]] = {
@@ -54,6 +55,10 @@ VARIANTS: dict[str, dict[str, Any]] = {
             COULOMB,
             DISPERSION,
         ]
+    },
+    "polarizable": {"terms": [*READOUT, SPLIT, {"name": "dipole"}, POLARIZABILITY, COULOMB]},
+    "polarizable shells": {
+        "terms": [*READOUT, {"name": "charges"}, SHELLS, {"name": "shell_dipole"}, POLARIZABILITY]
     },
     "points": {"terms": [*READOUT, SPLIT, {"name": "dipole"}, COULOMB, DISPERSION]},
     "no charges": {"terms": READOUT},
@@ -151,6 +156,29 @@ def test_three_wide_layers_are_exact_alone_and_side_by_side(
         assert_same(beside, expected, tolerance)
 
 
+@pytest.mark.parametrize("name", ["points", "all", "polarizable", "polarizable shells"])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_an_electric_field_as_eager(name: str, dtype: torch.dtype) -> None:
+    """Molecules in several states, a bare proton, and side by side, each in a field of its own."""
+    fields = ([0.3, -0.2, 0.5], [0.0, 0.0, 0.0], [-0.4, 0.1, 0.2], [0.1, 0.2, 0.3])
+    states = ((drop(), 1, 2), (drop(), 0, 1), (molecule("CH3OH"), -1, 2), (Atoms("H"), 1, 1))
+    some = [
+        as_structure(*state, inputs={"electric_field_V_per_A": np.array(field)})
+        for state, field in zip(states, fields, strict=True)
+    ]
+    some.append(as_structure(drop(), 1, 2))
+    engine, exact = Native(local(name, dtype), CPU), Eager(local(name), CPU)
+    tolerance = 1e-6 if dtype == torch.float64 else 3e-4
+    expected = [exact.evaluate(s) for s in some]
+    assert abs(expected[0].energy - expected[-1].energy) > 0.1
+    for structure, beside, right in zip(some, engine.evaluate_many(some), expected, strict=True):
+        assert_same(engine.evaluate(structure), right, tolerance)
+        assert_same(beside, right, tolerance)
+    crystalline = as_structure(crystal(), inputs={"electric_field_V_per_A": np.ones(3)})
+    with pytest.raises(Unavailable, match="in a crystal"):
+        engine.evaluate(crystalline)
+
+
 @pytest.mark.parametrize("isa", INSTRUCTION_SETS)
 def test_every_instruction_set_and_threads_agree(isa: str) -> None:
     """And structures side by side, which know nothing of each other, and fragments, which do."""
@@ -181,7 +209,10 @@ def test_atoms_that_are_sorted_in_space_keep_what_is_theirs() -> None:
 
 
 def batch(potential: Potential) -> tuple[AtomicGraph, Targets]:
-    """Open and periodic structures in several states, with labels of all that is predicted."""
+    """Open and periodic structures in several states, with labels of all that is predicted.
+
+    The open ones are in an electric field.
+    """
     graph = collate(
         [
             from_ase(molecule("CH3OH"), 4.0, charge=1, multiplicity=2),
@@ -191,6 +222,9 @@ def batch(potential: Potential) -> tuple[AtomicGraph, Targets]:
             from_ase(Atoms("O"), 4.0, charge=-1, multiplicity=2),
         ]
     )
+    fields = torch.randn(5, 3, generator=torch.Generator().manual_seed(1)).double()
+    fields[graph.pbc.any(1)] = 0.0
+    graph = graph._replace(electric_field_V_per_A=fields)
     said = predict(potential, graph)
     rng = torch.Generator().manual_seed(0)
     labels = {}

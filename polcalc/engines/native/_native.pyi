@@ -13,9 +13,10 @@ instruction_set: str  # the best that this processor has
 interface: int  # of the sources that it was built of
 
 Floats = NDArray[np.float64]
-# energy, energies, forces, virial, charges, shells, electrons, what is shared out, dipoles
+# energy, energies, forces, virial, charges, shells, electrons, what is shared out, dipoles,
+# roots of polarizabilities, hidden layer
 Answer = tuple[
-    float, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats
+    float, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats, Floats
 ]  # in the order of `engine.Answer`
 
 def coulomb(
@@ -63,6 +64,7 @@ class Structure:
         parts: NDArray[np.int64] | None = None,  # (N,) over which charges add up
         part_charges: NDArray[np.floating[Any]] | None = None,  # to these, e
         part_unpaired: NDArray[np.floating[Any]] | None = None,  # and unpaired electrons to these
+        fields: NDArray[np.floating[Any]] | None = None,  # (systems, 3) V/Å, of open ones
     ) -> None: ...
 
 class Engine:
@@ -83,7 +85,7 @@ class Engine:
         structure: Structure,
         seeds: NDArray[np.floating[Any]],  # (N,) of the energies, one of each structure
         others: Mapping[str, NDArray[np.floating[Any]]] = {},  # charges, shells, shell_charges,
-        # shared, dipoles: of an answer
+        # shared, dipoles, roots: of an answer
     ) -> None: ...
     def evaluate_and_add(
         self, structure: Structure, seeds: NDArray[np.floating[Any]]

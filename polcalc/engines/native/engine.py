@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from polcalc.engines.tables import Cells, tabulate_by_cells
+from potentials.architectures.tensornet import symmetric_matrices
 from potentials.experts import Experts
 from potentials.parts.attention import ChargedAttention, shared_out
 from potentials.parts.conditioning import (
@@ -42,6 +43,7 @@ from potentials.terms.constants import (
 from potentials.terms.coulomb import Coulomb
 from potentials.terms.dipole import Dipole, ShellDipole
 from potentials.terms.dispersion import Dispersion
+from potentials.terms.polarizability import Polarizability, of_roots
 from potentials.terms.readout import Readout
 from potentials.terms.shells import Shells
 from potentials.terms.uncertainty import Uncertainty
@@ -50,7 +52,7 @@ from potentials.terms.zbl import ZBL
 try:
     from polcalc.engines.native import _native as _native
 
-    if getattr(_native, "interface", 1) != 6:  # built of older sources: build again
+    if getattr(_native, "interface", 1) != 7:  # built of older sources: build again
         raise ImportError
 except ImportError:  # no compiler at installation
     _native = None  # type: ignore[assignment]
@@ -68,6 +70,7 @@ ONE_OF: tuple[Any, ...] = (
     Charges | SplitCharges,
     Shells,
     Dipole | ShellDipole,
+    Polarizability,
     ElectronEnergies,
     Coulomb,
     Dispersion,
@@ -91,6 +94,7 @@ class Answer(NamedTuple):
     shell_charges: Floats  # (N,) e
     shared: Floats  # (4, N), `LocalElectrons.predicts` in this order
     dipoles: Floats  # (N, 3) e Å, of the atoms beside their charges and shells
+    roots: Floats  # (N, 6) of polarizabilities: a number and five components of a tensor
     hidden: Floats  # (N, H), the hidden layer of the read-out
 
 
@@ -166,6 +170,7 @@ class NativeEngine:
         fragments: NDArray[np.int64] | None = None,
         lattice: Floats | None = None,
         systems: NDArray[np.int64] | None = None,
+        fields: Floats | None = None,
     ) -> Answer:
         """Evaluate one structure, or several open ones that see nothing of each other.
 
@@ -185,6 +190,8 @@ class NativeEngine:
         lattice : (3, 3)         Å, rows are vectors, zero where open; only for what reaches beyond
                                  the cutoff
         systems : (N,)           structure of each atom, in ascending order, where there are several
+        fields : (S, 3)          V/Å, electric field of each structure, all open; their energy is in
+                                 the answer, what they induce is not
         """
         known = (0.0, 1) if self._local else (total_charge, multiplicity)  # from the start
         factors = self._state_factors(*known, partial_charges)
@@ -208,6 +215,8 @@ class NativeEngine:
             given |= {"systems": systems, "lattices": lattices}
         elif lattice is not None:
             given |= {"systems": np.zeros(len(numbers), np.int64), "lattices": lattice[None]}
+        if fields is not None:
+            given["fields"] = fields
         if self._has_parts:
             given |= self._totals(len(numbers), total_charge, multiplicity, fragments)
         if self._embedded is None:
@@ -443,7 +452,7 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
         f"it has an embedding that is not compiled: {_names(embeddings)}": bool(embeddings),
         "it needs exactly one read-out": sum(type(t) is Readout for t in potential.terms) != 1,
         f"it has an energy term that is not compiled: {_names(terms)}": bool(terms),
-        "it has two terms of charges, dipoles, Coulomb energy or dispersion": any(
+        "it has two terms of charges, dipoles, polarizabilities, Coulomb energy or dispersion": any(
             sum(isinstance(t, kinds) for t in potential.terms) > 1 for kinds in ONE_OF
         ),
         "its Coulomb energy is that of given charges, or without its shells": not _in_order(
@@ -451,6 +460,9 @@ def check_supported(potential: Potential, dtype: torch.dtype) -> None:
         ),
         "its shells have no charges": (
             "shells" in potential.predicts and "charges" not in potential.predicts
+        ),
+        "it has polarizabilities without charges": (
+            "polarizability" in potential.predicts and "charges" not in potential.predicts
         ),
         "its envelope is of its own": trunk.envelope not in ENVELOPES.values(),
         "it has more than 16 layers": getattr(trunk.architecture, "n_layers", 0) > 16,
@@ -579,6 +591,7 @@ def export(exact: Potential, tables: list[Tensor]) -> tuple[dict[str, Any], dict
         "electrons": isinstance(trunk.electrons, LocalElectrons),
         "costs": ElectronEnergies in kinds,
         "dipoles": Dipole in kinds,
+        "polarizable": Polarizability in kinds,
         "hands_out_hidden": Uncertainty in kinds,
         "n_products": 0 if split is None else split.ends.out_features // 2,
         "polynomial": trunk.envelope is polynomial_envelope,
@@ -635,6 +648,11 @@ def strengths(potential: Potential) -> dict[str, Tensor]:
     return {f"strength.{k}": both[k - 1] for k in range(2, net.n_layers + 1)}
 
 
+def polarizabilities(roots: Tensor) -> Tensor:
+    """Return α_i (N, 3, 3) e Å²/V of an answer's roots (N, 6)."""
+    return of_roots(roots[:, :1], symmetric_matrices(roots[:, 1:]))
+
+
 def totals(states: States[Tensor]) -> dict[str, Any]:
     """Say what charges and unpaired electrons of which atoms add up to."""
     return {
@@ -649,7 +667,7 @@ def attending(states: States[Tensor]) -> tuple[NDArray[np.int64], Floats]:
     return states.batch.numpy(), shared_out(states).numpy()
 
 
-def named_weights(potential: Potential) -> dict[str, nn.Parameter]:
+def named_weights(potential: Potential) -> dict[str, Tensor]:
     """Name the weights that the engine is given as they are; its list of names is `weights.h`.
 
     A matrix for each of I, A and S goes by one name.
@@ -666,7 +684,7 @@ def named_weights(potential: Potential) -> dict[str, nn.Parameter]:
         "head_1": head[0],
         "head_2": head[2],
     }
-    beside = {}
+    beside: dict[str, Tensor] = {}
     for term in potential.terms:
         if type(term) is Charges:
             modules |= {"charge_1": term.network[0], "charge_2": term.network[2]}
@@ -674,6 +692,9 @@ def named_weights(potential: Potential) -> dict[str, nn.Parameter]:
             modules["ends"] = term.ends
         elif type(term) is Dipole:
             beside["dipole.weight"] = term.weights
+        elif type(term) is Polarizability:
+            modules |= {"root_1": term.network[0], "root_2": term.network[2]}
+            beside["root_tensor.weight"] = term.mixture.weight
         elif type(term) is ElectronEnergies:
             beside["electron.cost"] = term.costs.weight
         elif type(term) is Coulomb:
@@ -690,7 +711,7 @@ def named_weights(potential: Potential) -> dict[str, nn.Parameter]:
             "state_1": own.embedding[0],
             "state_2": own.embedding[2],
         }
-    named = {
+    named: dict[str, Tensor] = {
         f"{name}.{kind}": weight
         for name, module in modules.items()
         for kind, weight in module.named_parameters()

@@ -10,7 +10,13 @@ from numpy.typing import NDArray
 
 from polcalc.engines.base import Engine, Structure, Unavailable
 from polcalc.engines.eager import batches
-from polcalc.engines.native.engine import Answer, Floats, NativeEngine, Unsupported
+from polcalc.engines.native.engine import (
+    Answer,
+    Floats,
+    NativeEngine,
+    Unsupported,
+    polarizabilities,
+)
 from polcalc.engines.native.uncertainty import OfHidden, Uncertain
 from polcalc.engines.neighbors import NeighborList
 from potentials.parts.electrons import LocalElectrons
@@ -18,6 +24,7 @@ from potentials.potential import Potential
 from potentials.quantities import Evaluation
 from potentials.terms.constants import Offset
 from potentials.terms.dipole import Dipole, ShellDipole
+from potentials.terms.field import FIELD
 from potentials.terms.uncertainty import Uncertainty
 
 # beside energies and forces, of the atoms
@@ -44,6 +51,8 @@ class Native(Engine):
         self._dipole = next(
             (t for t in potential.terms if isinstance(t, Dipole | ShellDipole)), None
         )
+        self._is_polarizable = "polarizability" in potential.predicts
+        self._feels_field = potential.adds_field
         known = next((t for t in potential.terms if type(t) is Uncertainty), None)
         self._uncertainty = None if known is None else OfHidden(known)
         self.neighbors = NeighborList(potential.cutoff, skin)
@@ -51,15 +60,33 @@ class Native(Engine):
 
     def evaluate(self, structure: Structure) -> Evaluation:
         """Evaluate one structure; the compiled code skips pairs of the skin."""
-        numbers, positions, cell, pbc, charge, multiplicity, partial_charges, parts, inputs = (
-            structure
+        field = self._field(structure)
+        answer = self._answer(structure, field)
+        if structure.is_proton:  # its energy is that in the field alone
+            without = answer if field is None else self._answer(structure, None)
+            answer = answer._replace(
+                energy=answer.energy - without.energy,
+                energies=answer.energies - without.energies,
+                forces=answer.forces - without.forces,
+            )
+        volume = abs(np.linalg.det(structure.cell)) if structure.has_stress else None
+        moments = self._moments(answer, structure.positions)
+        evaluation = Evaluation(
+            energy=answer.energy,
+            energies=answer.energies,
+            forces=answer.forces,
+            stress=None if volume is None else answer.virial / volume,
+            **self._of_atoms(answer),
+            **self._response(moments, answer.roots, field),
         )
-        if any(np.any(value) for value in inputs.values()):
-            raise Unavailable("it has no electric field")
+        return self._with_uncertainty(evaluation, structure, answer.hidden)
+
+    def _answer(self, structure: Structure, field: Floats | None) -> Answer:
+        numbers, positions, cell, pbc, charge, multiplicity, partial_charges, parts, _ = structure
         if self.neighbors.update(positions, cell, pbc):
             self._pairs = tuple(x.numpy() for x in self.neighbors.pairs)
         idx_i, idx_j, shift = self._pairs
-        answer = self.compiled.evaluate(
+        return self.compiled.evaluate(
             numbers,
             positions,
             (idx_i, idx_j, shift @ cell if pbc.any() else None),
@@ -68,19 +95,19 @@ class Native(Engine):
             np.zeros(len(numbers)) if partial_charges is None else partial_charges,
             fragments=None if parts is None else parts.batch,
             lattice=cell * pbc[:, None] if pbc.any() else None,
+            fields=None if field is None else field[None],
         )
-        stress = answer.virial / abs(np.linalg.det(cell)) if structure.has_stress else None
-        if structure.is_proton:
-            answer = answer._replace(energy=0.0, energies=np.zeros(1), forces=np.zeros((1, 3)))
-        evaluation = Evaluation(
-            energy=answer.energy,
-            energies=answer.energies,
-            forces=answer.forces,
-            stress=stress,
-            dipole=None if self._dipole is None else self._moments(answer, positions).sum(0),
-            **self._of_atoms(answer),
-        )
-        return self._with_uncertainty(evaluation, structure, answer.hidden)
+
+    def _field(self, structure: Structure) -> Floats | None:
+        """Return the electric field of a structure (3,) V/Å, where it has one that is felt."""
+        inputs = {name: value for name, value in structure.inputs.items() if np.any(value)}
+        if inputs.keys() - {FIELD}:
+            raise Unavailable("it has no input of a structure but an electric field")
+        if not inputs or not self._feels_field:
+            return None
+        if structure.pbc.any():
+            raise Unavailable("it has no electric field in a crystal")
+        return np.array(inputs[FIELD], dtype=np.float64)
 
     def _with_uncertainty(
         self, evaluation: Evaluation, structure: Structure, hidden: Floats
@@ -97,8 +124,22 @@ class Native(Engine):
         said = answer._asdict() | dict(zip(LocalElectrons.predicts, answer.shared, strict=True))
         return {name: said[name] for name in self._predicted}
 
-    def _moments(self, answer: Answer, positions: Floats) -> Floats:
+    def _response(
+        self, moments: Floats | None, roots: Floats, field: Floats | None
+    ) -> dict[str, Floats]:
+        """Return dipole and polarizability of one structure, those that are predicted."""
+        said: dict[str, Floats] = {} if moments is None else {"dipole": moments.sum(0)}
+        if self._is_polarizable:
+            atomic = polarizabilities(torch.from_numpy(roots)).numpy()
+            said |= {"atomic_polarizabilities": atomic, "polarizability": atomic.sum(0)}
+            if field is not None:
+                said["dipole"] += said["polarizability"] @ field
+        return said
+
+    def _moments(self, answer: Answer, positions: Floats) -> Floats | None:
         """Return what each atom adds to the dipole, (N, 3) e Å."""
+        if self._dipole is None:
+            return None
         moments: Floats = answer.charges[:, None] * positions
         if isinstance(self._dipole, Dipole):
             return moments + answer.dipoles
@@ -109,7 +150,7 @@ class Native(Engine):
         alone = [
             n
             for n, s in enumerate(structures)
-            if s.pbc.any() or s.fragments is not None or s.is_proton or self._has_offset or s.inputs
+            if s.pbc.any() or s.fragments is not None or s.is_proton or self._has_offset
         ]
         results = {n: self.evaluate(structures[n]) for n in alone}
         others = [n for n in range(len(structures)) if n not in results]
@@ -126,6 +167,7 @@ class Native(Engine):
             np.zeros(n) if s.partial_charges is None else s.partial_charges
             for s, n in zip(structures, sizes, strict=True)
         ]
+        fields = [self._field(s) for s in structures]
         systems = np.repeat(np.arange(len(structures)), sizes)
         positions = np.concatenate([s.positions for s in structures])
         answer = self.compiled.evaluate(
@@ -141,22 +183,26 @@ class Native(Engine):
             np.concatenate(charges),
             fragments=systems,
             systems=systems,
+            fields=None
+            if all(field is None for field in fields)
+            else np.array([np.zeros(3) if field is None else field for field in fields]),
         )
         rows = {"energies": answer.energies, "forces": answer.forces} | self._of_atoms(answer)
         split = {name: np.split(array, first[1:]) for name, array in rows.items()}
-        hidden = np.split(answer.hidden, first[1:])
+        moments = self._moments(answer, positions)
+        roots, hidden = (np.split(array, first[1:]) for array in (answer.roots, answer.hidden))
         evaluations = [
             Evaluation(
                 energy=float(split["energies"][n].sum()),
                 **{name: parts[n].copy() for name, parts in split.items()},
+                **self._response(
+                    None if moments is None else moments[first[n] : first[n] + sizes[n]],
+                    roots[n],
+                    fields[n],
+                ),
             )
             for n in range(len(structures))
         ]
-        if self._dipole is not None:
-            dipoles = np.add.reduceat(self._moments(answer, positions), first, axis=0)
-            evaluations = [
-                e._replace(dipole=dipole) for e, dipole in zip(evaluations, dipoles, strict=True)
-            ]
         return [
             self._with_uncertainty(evaluation, structures[n], hidden[n])
             for n, evaluation in enumerate(evaluations)

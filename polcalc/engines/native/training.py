@@ -39,6 +39,7 @@ from polcalc.engines.native.engine import (
     check_supported,
     export,
     named_weights,
+    polarizabilities,
     strengths,
     totals,
 )
@@ -52,6 +53,7 @@ from potentials.structure.graph import AtomicGraph
 from potentials.terms.base import Features
 from potentials.terms.constants import Offset, StateEnergies
 from potentials.terms.dipole import Dipole, ShellDipole
+from potentials.terms.field import induced
 from potentials.training.loss import Gradients, Loss, penalties
 
 # Å, of the atom that moves most: smaller ones would drown in rounding
@@ -63,7 +65,7 @@ CROWDING = 1.0
 ROUGHNESS = 0.02  # factor of the penalty on bends of the filters
 REACH = 9  # knots that a slope at a knot is made of
 # what the engine says of atoms after energies, forces and virial
-OTHERS = ("charges", "shells", "shell_charges", "shared", "dipoles")
+OTHERS = ("charges", "shells", "shell_charges", "shared", "dipoles", "roots")
 DTYPES = {torch.float32: np.float32, torch.float64: np.float64}
 
 
@@ -117,6 +119,7 @@ class NativeGradients:
             term for term in potential.terms if isinstance(term, StateEnergies | Offset)
         ]
         self._dipoles = [term for term in potential.terms if isinstance(term, Dipole | ShellDipole)]
+        self._in_field = potential.adds_field
         self._has_parts = settings["charges"] or settings["electrons"]
         self._reaches_far = settings["coulomb"] or settings["references"] > 0
         self._weights = named_weights(potential)
@@ -204,6 +207,10 @@ class NativeGradients:
             given |= {"systems": graph.batch.numpy(), "lattices": lattices.numpy()}
         if self._has_parts:
             given |= totals(graph.states)
+        if self._in_field and bool(graph.electric_field_V_per_A.any()):
+            fields = graph.electric_field_V_per_A
+            given |= {"systems": graph.batch.numpy(), "fields": fields.numpy()}
+            given.setdefault("lattices", np.zeros((len(fields), 3, 3)))
         return given
 
     def _evaluate(
@@ -234,7 +241,8 @@ class NativeGradients:
         none = graph.positions.new_zeros(0)
         for x in found.values():
             x.requires_grad_()
-        said = {name: x for name, x in found.items() if name not in ("shared", "dipoles")}
+        of_engine = ("shared", "dipoles", "roots")  # read by no loss
+        said = {name: x for name, x in found.items() if name not in of_engine}
         if "shared" in found:
             said |= zip(LocalElectrons.predicts, found["shared"], strict=True)
         features = Features(
@@ -242,6 +250,14 @@ class NativeGradients:
         )
         for term in self._dipoles:
             said |= term(graph, features, said)
+        if "roots" in found:
+            atomic = polarizabilities(found["roots"])
+            said |= {
+                "atomic_polarizabilities": atomic,
+                "polarizability": structure_sum(atomic, graph),
+            }
+            if self._in_field:
+                said["dipole"] = said["dipole"] + induced(said["polarizability"], graph)
         value = self.loss(graph, targets, Prediction(**said))
         by = torch.autograd.grad(value, list(found.values()), allow_unused=True)
         return value.detach(), {n: g for n, g in zip(found, by, strict=True) if g is not None}
@@ -312,7 +328,7 @@ def roughness(tables: list[Tensor]) -> Tensor:
     )
 
 
-def _add_gradient(p: nn.Parameter, gradient: Tensor) -> None:
+def _add_gradient(p: Tensor, gradient: Tensor) -> None:
     if p.requires_grad:
         p.grad = gradient if p.grad is None else p.grad + gradient
 

@@ -78,13 +78,16 @@ struct Weights {
   Matrix<T> ends, ends_back;           // of the charges that neighbours hand to each other; or none
   const T* ends_bias;
   const T* vector_rows[kVectors];      // (width), of vectors that are read out; or null
+  const T *root_bias, *root_row;       // (head), of roots of polarizabilities
+  T root_constant;
+  const T* tensor_row;                 // (width), of their tensors; null: there are none
   bool electrons;                      // whether they are shared out after the first layer
   const T *share_scale, *share_shift, *share_bias;  // (3, width), (width)
   Matrix<T> share_1, share_1_back, share_2, share_2_back, state_1, state_1_back, state_2,
       state_2_back;
   Matrix<T> mix[3], mix_back[3];
   Matrix<T> gate_1, gate_1_back, gate_2, gate_2_back, read, read_back, head_1, head_1_back,
-      charge_1, charge_1_back;
+      charge_1, charge_1_back, root_1, root_1_back;
   LayerWeights<T> layers[kMaxLayers];
   AttentionWeights<T> attention[kMaxLayers];  // before each layer but the first
 };
@@ -107,8 +110,9 @@ template <typename T>
 struct Gradients {
   T *species, *table, *self_loop, *norm_scale, *norm_shift, *gate_bias_1, *gate_bias_2, *read_scale,
       *read_shift, *read_bias, *head_bias, *head_row, *head_constant, *charge_bias, *charge_row,
-      *charge_constant, *ends_bias, *vector_rows[kVectors], *share_scale, *share_shift, *share_bias;
-  T *mix[3], *gate_1, *gate_2, *read, *head_1, *charge_1, *ends, *share_1, *share_2, *state_1,
+      *charge_constant, *root_bias, *root_row, *root_constant, *tensor_row, *ends_bias,
+      *vector_rows[kVectors], *share_scale, *share_shift, *share_bias;
+  T *mix[3], *gate_1, *gate_2, *read, *head_1, *charge_1, *root_1, *ends, *share_1, *share_2, *state_1,
       *state_2;
   LayerGradients<T> layers[kMaxLayers];
   AttentionGradients<T> attention[kMaxLayers];
@@ -187,7 +191,9 @@ struct Context {
   double* charges;                      // (N), as they are read out
   T* ends;                              // (N), of charges that are handed over
   double* vectors[kVectors];            // (N, 3)
+  double *root_means, *root_tensors;    // (N), (N, 5): of roots of polarizabilities
   const T *to_charges, *to_ends, *to_vectors[kVectors];  // gradients by these
+  const T *to_means, *to_tensors;                        // likewise, or null
   void (*together)(void*, Step);  // what one thread does for all atoms, of its argument
   void* engine;
   const Phase* phases;

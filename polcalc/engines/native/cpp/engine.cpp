@@ -10,6 +10,7 @@
 #include "dispersion.h"
 #include "gradients.h"
 #include "packing.h"
+#include "polarizability.h"
 #include "repulsion.h"
 #include "sharing.h"
 #include "splitting.h"
@@ -76,8 +77,8 @@ void Model::check_sizes() const {
     refuse("`n_layers` must be at most 8 where there is attention between them.");
   check_between("references", references, 0, kMostReferences);
   if (coulomb && !charges) refuse("there is no Coulomb energy without charges.");
-  if ((shells || dipoles || n_products) && !charges)
-    refuse("there are no shells, dipoles or split charges without charges.");
+  if ((shells || dipoles || n_products || polarizable) && !charges)
+    refuse("there are no shells, dipoles, polarizabilities or split charges without charges.");
   if ((costs || n_products) && !electrons)
     refuse("there are no costs or split charges without electrons that are shared out.");
   check_between("n_products", n_products, 0, 1024);
@@ -328,6 +329,9 @@ class Engine : public AnyEngine {
       basis.check();
       if (model_.coulomb) CoulombSum::check(basis);
     }
+    if (s.fields && (!model_.charges || !finite(s.fields, 3 * std::max<std::int64_t>(
+                                                                       s.n_systems, 1))))
+      refuse("`fields` must be finite, and of charges");
     if (!model_.charges && !model_.electrons) return;
     if (!s.parts) refuse("charges add up over parts; say which");
     if (model_.electrons && !s.part_unpaired) refuse("unpaired electrons are shared out; say how many");
@@ -436,7 +440,7 @@ class Engine : public AnyEngine {
     const std::int64_t per_layer = 5 * 9 + 2;
     std::int64_t needed =
         (3 * 9 + 7 + per_layer * w.n_layers) * one + 2 * N * w.hidden + 3 * padded(N) +
-        kVectors * padded(3 * N) + 2 * N * w.ends.outputs;
+        kVectors * padded(3 * N) + 2 * N * w.ends.outputs + padded(N) + padded(5 * N);
     if (w.electrons) needed += (9 + 3 + 4) * one + 3 * N * kPad + padded(N);
     context_.attends = order_members(s);
     const int attentive = context_.attends ? w.n_layers - 1 : 0;
@@ -502,7 +506,8 @@ class Engine : public AnyEngine {
     c.energies = energies_.data();
     hidden_.resize(model_.hands_out_hidden ? N * w.head : 0);
     c.hidden = model_.hands_out_hidden ? hidden_.data() : nullptr;
-    settling_ = {&s, seeds ? *seeds : Seeds{}, take(padded(N)), take(N * w.ends.outputs), {}};
+    settling_ = {&s, seeds ? *seeds : Seeds{}, take(padded(N)), take(N * w.ends.outputs), {},
+                 take(padded(N)), take(padded(5 * N))};
     charges_.resize(w.charges ? N : 0);
     c.charges = charges_.data();
     c.to_charges = settling_.to_charges;
@@ -514,6 +519,13 @@ class Engine : public AnyEngine {
       c.vectors[vector] = vectors_[vector].data();
       c.to_vectors[vector] = settling_.to_vectors[vector];
     }
+    means_.resize(w.tensor_row ? N : 0);
+    tensors_.resize(w.tensor_row ? 5 * N : 0);
+    c.root_means = means_.data();
+    c.root_tensors = tensors_.data();
+    const bool asked = w.tensor_row && (s.fields || settling_.seeds.roots);
+    c.to_means = asked ? settling_.to_means : nullptr;
+    c.to_tensors = asked ? settling_.to_tensors : nullptr;
     if (w.electrons) {
       ElectronFields<T>& f = c.electrons;
       f.x = take(9 * one);
@@ -666,6 +678,7 @@ class Engine : public AnyEngine {
           to_widths_[z] += energy_seed(first) * widths_[z];
       });
     }
+    if (s.fields) respond(s);
     auto& asked = asked_[0];  // of charges, with all seeds
     asked.resize(N);
     for (std::int64_t n = 0; n < N; ++n)
@@ -678,9 +691,69 @@ class Engine : public AnyEngine {
     for (std::int64_t n = 0; n < N; ++n) settling_.to_charges[n] = T(asked[atom_[n]]);
     if (model_.shells) ask_shells(s);
     T* to_dipoles = settling_.to_vectors[1];
-    for (std::int64_t n = 0; model_.dipoles && n < 3 * N; ++n)
-      to_dipoles[n] =
-          T(seeds.dipoles ? seeds.dipoles[3 * atom_[n / 3] + n % 3] / model_.scale : 0.0);
+    for (std::int64_t n = 0; model_.dipoles && n < 3 * N; ++n) {
+      const std::int64_t atom = atom_[n / 3];
+      to_dipoles[n] = T((seeds.dipoles ? seeds.dipoles[3 * atom + n % 3] / model_.scale : 0.0) -
+                        (s.fields ? energy_seed(atom) * field_of(s, atom)[n % 3] : 0.0));
+    }
+    if (context_.to_means) ask_roots(s);
+  }
+
+  static const double* field_of(const Structure& s, std::int64_t atom) {
+    return s.fields + 3 * (s.systems ? s.systems[atom] : 0);
+  }
+
+  // The energy of charges, dipoles and shells in a field, shared equally by the atoms, and its
+  // gradients; that of dipoles is told where these are asked for
+  void respond(const Structure& s) {
+    each_system(s, [&](const FarStructure& part, std::int64_t first) {
+      const double* field = field_of(s, first);
+      double energy = 0;
+      for (std::int64_t n = first; n < first + part.n_atoms; ++n) {
+        const double* r = s.positions + 3 * n;
+        for (int a = 0; a < 3; ++a) {
+          energy -= own_charges_[n] * r[a] * field[a];
+          to_charges_[n] -= r[a] * field[a];
+          far_gradients_[3 * n + a] -= own_charges_[n] * field[a];
+          if (model_.dipoles) {
+            energy -= vectors_[1][3 * place_[n] + a] * field[a];
+          } else if (model_.shells) {
+            const double shell = own_shells_[3 * n + a];
+            energy += electrons_[n] * shell * field[a];
+            to_shells_[3 * n + a] += electrons_[n] * field[a];
+            to_electrons_[n] += shell * field[a];
+          }
+        }
+        double numbers[kRootNumbers], gradient[kRootNumbers];
+        if (!model_.polarizable) continue;
+        root_of(n, numbers);
+        energy += induced_energy(numbers, field, gradient);
+      }
+      for (std::int64_t n = first; n < first + part.n_atoms; ++n)
+        far_energies_[n] += energy / static_cast<double>(part.n_atoms);
+    });
+  }
+
+  void root_of(std::int64_t atom, double* numbers) const {
+    const std::int64_t n = place_[atom];
+    numbers[0] = kInitialRoot + means_[n];
+    std::copy_n(&tensors_[5 * n], 5, numbers + 1);
+  }
+
+  // What is asked of the roots of polarizabilities, by the field and by seeds
+  void ask_roots(const Structure& s) {
+    const double* seeds = settling_.seeds.roots;
+    for (std::int64_t n = 0; n < s.n_atoms; ++n) {
+      const std::int64_t atom = atom_[n];
+      double numbers[kRootNumbers], by[kRootNumbers] = {};
+      root_of(atom, numbers);
+      if (s.fields) induced_energy(numbers, field_of(s, atom), by);
+      for (int k = 0; k < kRootNumbers; ++k)
+        by[k] = energy_seed(atom) * by[k] +
+                (seeds ? seeds[kRootNumbers * atom + k] / model_.scale : 0.0);
+      settling_.to_means[n] = T(by[0]);
+      for (int k = 0; k < 5; ++k) settling_.to_tensors[5 * n + k] = T(by[1 + k]);
+    }
   }
 
   // Charges that neighbours of one part hand to each other
@@ -861,6 +934,8 @@ class Engine : public AnyEngine {
       if (to) to = std::copy_n(row->begin(), s.n_atoms, to);
     for (std::int64_t n = 0; answer.dipoles && n < s.n_atoms; ++n)
       std::copy_n(&vectors_[1][3 * place_[n]], 3, answer.dipoles + 3 * n);
+    for (std::int64_t n = 0; answer.roots && n < s.n_atoms; ++n)
+      root_of(n, answer.roots + kRootNumbers * n);
     for (std::int64_t n = 0; answer.hidden && n < s.n_atoms; ++n)
       std::copy_n(&hidden_[packed_->weights.head * place_[n]], model_.head,
                   answer.hidden + model_.head * n);
@@ -911,7 +986,7 @@ class Engine : public AnyEngine {
   struct Settling {  // of the evaluation at hand
     const Structure* structure;
     Seeds seeds;
-    T *to_charges, *to_ends, *to_vectors[kVectors];
+    T *to_charges, *to_ends, *to_vectors[kVectors], *to_means, *to_tensors;
   } settling_{};
   std::exception_ptr failure_;
   DispersionSum dispersion_;
@@ -919,7 +994,7 @@ class Engine : public AnyEngine {
   Sharing sharing_;
   std::vector<double> numbers_, to_numbers_, to_known_, to_costs_, asked_[4], ends_, to_ends_,
       handed_;
-  std::vector<double> vectors_[kVectors], own_shells_, electrons_, to_shells_, to_electrons_,
+  std::vector<double> means_, tensors_, vectors_[kVectors], own_shells_, electrons_, to_shells_, to_electrons_,
       to_logarithms_;
   std::vector<double> charges_, own_charges_, to_charges_, widths_, to_widths_, shifts_,
       far_energies_, far_gradients_;

@@ -23,6 +23,7 @@ struct Model {
   bool electrons;             // shared out after the first layer
   bool costs;                 // energies of what is shared out
   bool dipoles;               // of atoms, read out
+  bool polarizable;           // with polarizabilities of atoms
   bool hands_out_hidden;      // the hidden layer of the read-out
   int n_products;             // of charges that neighbours hand to each other; 0: these are no such
   bool polynomial;            // the envelope of these, else a cosine
@@ -78,6 +79,7 @@ struct Structure {
   const std::int64_t* parts;                   // (N)
   const double *part_charges, *part_unpaired;  // e, and electrons
   std::int64_t n_parts;
+  const double* fields;  // (systems, 3) V/Å, of open systems; or null
 };
 
 struct Answer {
@@ -87,6 +89,7 @@ struct Answer {
   double* shared;              // (4, N), formal charges, these before they are rounded, excess
                                // charges, unpaired electrons; likewise
   double* dipoles;             // (N, 3) e Å, of atoms; likewise
+  double* roots;               // (N, 6), of their polarizabilities: polarizability.h; likewise
   double* hidden;              // (N, head), the hidden layer of the read-out; likewise
   double* forces;    // (N, 3) eV/Å, or null
   double* virial;    // (3, 3) eV, dE/dstrain, symmetric; with forces only
@@ -94,7 +97,8 @@ struct Answer {
 
 struct Seeds {  // of what is differentiated: Σ seed · what it belongs to; but for energies, or null
   const double* energies;                  // (N), one of each structure
-  const double *charges, *shells, *electrons, *shared, *dipoles;  // as in an Answer
+  const double *charges, *shells, *electrons, *shared, *dipoles, *roots;  // as in
+                                                                                 // an Answer
 };
 
 // Where an array of a name and size lies, of zeros, in the precision of the engine

@@ -15,6 +15,7 @@
 #include "coulomb.h"
 #include "dispersion.h"
 #include "engine.h"
+#include "polarizability.h"
 
 namespace py = pybind11;
 using Floats = py::array_t<double, py::array::c_style | py::array::forcecast>;
@@ -22,7 +23,7 @@ using Indices = py::array_t<std::int64_t, py::array::c_style | py::array::forcec
 
 namespace {
 
-constexpr int kInterface = 6;  // what `polcalc.engines.native.engine` expects
+constexpr int kInterface = 7;  // what `polcalc.engines.native.engine` expects
 
 [[noreturn]] void refuse(const std::string& name, const std::string& rule, const py::array& got) {
   std::string shape;
@@ -94,6 +95,7 @@ Model model_of(const py::dict& settings) {
   m.electrons = setting<bool>(settings, "electrons");
   m.costs = setting<bool>(settings, "costs");
   m.dipoles = setting<bool>(settings, "dipoles");
+  m.polarizable = setting<bool>(settings, "polarizable");
   m.hands_out_hidden = setting<bool>(settings, "hands_out_hidden");
   m.n_products = setting<int>(settings, "n_products");
   m.polynomial = setting<bool>(settings, "polynomial");
@@ -115,7 +117,8 @@ class GivenStructure {
                  const py::object& factors, const py::object& molecules,
                  const py::object& shared_out, const py::object& systems,
                  const py::object& lattices, const py::object& parts,
-                 const py::object& part_charges, const py::object& part_unpaired)
+                 const py::object& part_charges, const py::object& part_unpaired,
+                 const py::object& fields)
       : species_(indices("species", species)),
         kinds_(indices("kinds", kinds, species_.size())),
         positions_(rows_of_three("positions", positions, species_.size())),
@@ -152,6 +155,8 @@ class GivenStructure {
     if (lattices_ &&
         (lattices_->ndim() != 3 || lattices_->shape(1) != 3 || lattices_->shape(2) != 3))
       refuse("lattices", "(systems, 3, 3)", *lattices_);
+    if (!fields.is_none())
+      fields_ = rows_of_three("fields", fields, lattices_ ? lattices_->shape(0) : 1);
   }
 
   std::int64_t n_atoms() const { return species_.size(); }
@@ -180,6 +185,7 @@ class GivenStructure {
     s.part_charges = part_charges_ ? part_charges_->data() : nullptr;
     s.part_unpaired = part_unpaired_ ? part_unpaired_->data() : nullptr;
     s.n_parts = part_charges_ ? part_charges_->size() : 0;
+    s.fields = fields_ ? fields_->data() : nullptr;
     return s;
   }
 
@@ -188,7 +194,7 @@ class GivenStructure {
   Floats positions_;
   Indices idx_i_, idx_j_;
   Floats factors_;
-  std::optional<Floats> shifts_, shared_out_, lattices_, part_charges_, part_unpaired_;
+  std::optional<Floats> shifts_, shared_out_, lattices_, part_charges_, part_unpaired_, fields_;
   std::optional<Indices> molecules_, systems_, parts_;
 };
 
@@ -203,6 +209,7 @@ class NativeModule {
     shells_ = model.shells;
     electrons_ = model.electrons;
     dipoles_ = model.dipoles;
+    polarizable_ = model.polarizable;
     head_ = model.hands_out_hidden ? model.head : 0;
     for (auto item : arrays) {
       const std::string name = item.first.cast<std::string>();
@@ -248,11 +255,12 @@ class NativeModule {
       const double** to;
       std::int64_t size;
       bool known;
-    } places[5] = {{"charges", &all.charges, N, charges_},
+    } places[6] = {{"charges", &all.charges, N, charges_},
                    {"shells", &all.shells, 3 * N, shells_},
                    {"shell_charges", &all.electrons, N, shells_},
                    {"shared", &all.shared, 4 * N, electrons_},
-                   {"dipoles", &all.dipoles, 3 * N, dipoles_}};
+                   {"dipoles", &all.dipoles, 3 * N, dipoles_},
+                   {"roots", &all.roots, kRootNumbers * N, polarizable_}};
     std::vector<Floats> kept;
     for (auto item : others) {
       const std::string name = item.first.cast<std::string>();
@@ -307,12 +315,14 @@ class NativeModule {
     Floats energies(Shape{n_atoms}), forces(Shape{gradients ? n_atoms : 0, 3}), virial(Shape{3, 3}),
         charges(Shape{charges_ ? n_atoms : 0}), shells(Shape{shells_ ? n_atoms : 0, 3}),
         electrons(Shape{shells_ ? n_atoms : 0}), shared(Shape{4, electrons_ ? n_atoms : 0}),
-        dipoles(Shape{dipoles_ ? n_atoms : 0, 3}), hidden(Shape{head_ ? n_atoms : 0, head_});
+        dipoles(Shape{dipoles_ ? n_atoms : 0, 3}),
+        roots(Shape{polarizable_ ? n_atoms : 0, kRootNumbers}), hidden(Shape{head_ ? n_atoms : 0, head_});
     const Answer answer{energies.mutable_data(), charges_ ? charges.mutable_data() : nullptr,
                         shells_ ? shells.mutable_data() : nullptr,
                         shells_ ? electrons.mutable_data() : nullptr,
                         electrons_ ? shared.mutable_data() : nullptr,
                         dipoles_ ? dipoles.mutable_data() : nullptr,
+                        polarizable_ ? roots.mutable_data() : nullptr,
                         head_ ? hidden.mutable_data() : nullptr,
                         gradients ? forces.mutable_data() : nullptr, virial.mutable_data()};
     for (int k = 0; k < 9; ++k) answer.virial[k] = 0;
@@ -324,7 +334,7 @@ class NativeModule {
     double energy = 0;
     for (std::int64_t n = 0; n < n_atoms; ++n) energy += answer.energies[n];
     return py::make_tuple(energy, energies, forces, virial, charges, shells, electrons, shared,
-                          dipoles, hidden);
+                          dipoles, roots, hidden);
   }
 
   static Floats seeds_of(const GivenStructure& given, const py::object& seeds) {
@@ -343,7 +353,8 @@ class NativeModule {
 
   std::unique_ptr<AnyEngine> engine_;
   int channels_ = 0, head_ = 0;
-  bool charges_ = false, shells_ = false, electrons_ = false, dipoles_ = false;
+  bool charges_ = false, shells_ = false, electrons_ = false, dipoles_ = false,
+       polarizable_ = false;
   bool double_precision_ = false;
   std::mutex mutex_;
 };
@@ -481,13 +492,13 @@ PYBIND11_MODULE(_native, m) {
       .def(py::init<const py::object&, const py::object&, const py::object&, const py::object&,
                     const py::object&, const py::object&, const py::object&, const py::object&,
                     const py::object&, const py::object&, const py::object&, const py::object&,
-                    const py::object&, const py::object&>(),
+                    const py::object&, const py::object&, const py::object&>(),
            py::kw_only(), py::arg("species"), py::arg("kinds"), py::arg("positions"),
            py::arg("idx_i"), py::arg("idx_j"), py::arg("shifts") = py::none(), py::arg("factors"),
            py::arg("molecules") = py::none(), py::arg("shared_out") = py::none(),
            py::arg("systems") = py::none(), py::arg("lattices") = py::none(),
            py::arg("parts") = py::none(), py::arg("part_charges") = py::none(),
-           py::arg("part_unpaired") = py::none());
+           py::arg("part_unpaired") = py::none(), py::arg("fields") = py::none());
   py::class_<NativeModule>(m, "Engine")
       .def(py::init<const py::dict&, const py::dict&, bool, int, const std::string&>(),
            py::arg("settings"), py::arg("arrays"), py::arg("double_precision"),

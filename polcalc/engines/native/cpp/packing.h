@@ -40,6 +40,7 @@ class Packed {
     set_species(model.at("species"), model.n_species);
     w.electrons = model.electrons;
     for (const T*& row : w.vector_rows) row = nullptr;
+    w.tensor_row = nullptr;
     Gradients<T> none{};
     visit_weights<T>(model, w, none, *this);
   }

@@ -40,6 +40,13 @@ void visit_weights(const Model& model, Weights<T>& w, Gradients<T>& g, Visitor& 
     visitor.rows("charge_2.weight", head, w.charge_row, g.charge_row);
     visitor.scalar("charge_2.bias", w.charge_constant, g.charge_constant);
   }
+  if (model.polarizable) {
+    visitor.matrix("root_1.weight", one, head, w.root_1, w.root_1_back, g.root_1);
+    visitor.rows("root_1.bias", head, w.root_bias, g.root_bias);
+    visitor.rows("root_2.weight", head, w.root_row, g.root_row);
+    visitor.scalar("root_2.bias", w.root_constant, g.root_constant);
+    visitor.rows("root_tensor.weight", one, w.tensor_row, g.tensor_row);
+  }
   if (model.shells) visitor.rows("shell.weight", one, w.vector_rows[0], g.vector_rows[0]);
   if (model.dipoles) visitor.rows("dipole.weight", one, w.vector_rows[1], g.vector_rows[1]);
   if (model.electrons) {
