@@ -37,6 +37,7 @@ class Quantity(NamedTuple):
     label: str = ""  # array of `Frames` and of data files that holds its labels; empty: none
     error: ErrorUnit = ErrorUnit("", "", 1.0)
     extensive: bool = False  # of a structure: grows with it, so that errors are told per atom, too
+    within: bool = False  # of interest to other parts and to training alone; files leave it out
 
 
 MEV = ErrorUnit("meV", "meV", 1000.0)
@@ -103,6 +104,7 @@ QUANTITIES: dict[str, Quantity] = {
             "formal charge before it is rounded, for training",
             label="formal_charges",
             error=ErrorUnit("e", "e", 1.0),
+            within=True,
         ),
         Quantity(
             "excess_charges",
@@ -110,6 +112,7 @@ QUANTITIES: dict[str, Quantity] = {
             (),
             "e",
             "formal charge of each atom and its share of what formal charges leave of the total",
+            within=True,
         ),
         Quantity(
             "unpaired_electrons",

@@ -357,7 +357,7 @@ def dynamics_table(summary: Summary) -> Table:
             "pressure", f"{mean_of(summary.pressure_GPa, summary.pressure_error_GPa):.3f} GPa"
         )
     if summary.dipole_D is not None:
-        table.add_row("dipole", f"{mean_of(summary.dipole_D, summary.dipole_error_D)} D")
+        table.add_row("dipole", f"{mean_of(summary.dipole_D, summary.dipole_error_D):.2f} D")
     drift = summary.drift_meV_per_atom_per_ps
     table.add_row(
         "energy drift",

@@ -22,8 +22,11 @@ Array = NDArray[np.float64]
 
 STILL_A = 1e-6  # a shorter displacement has no direction
 LABELLED = 40  # atoms with a number in the picture at most
+LABEL_A = (0.95, 0.3)  # width and height of a label, about
+FLAT_A = 0.3  # a molecule as flat as this is drawn from the front alone
 BOND_TOLERANCE = 1.2  # sums of covalent radii
 DISC = 0.45  # radius of a drawn atom in covalent radii
+NO_DIPOLE = 0.05  # D; a smaller one is not drawn
 DIPOLE_A = 2.0  # length in the picture of one e Å of the dipole, 4.8 D
 SHELL = 0.12  # radius of a drawn shell, Å
 RED = "#b3261e"
@@ -39,6 +42,8 @@ class Polarized(NamedTuple):
     charges: Array | None = None  # (N,) e
     dipole: Array | None = None  # (3,) e Å, about the centre of mass
     shells: bool = False  # whether the moving points are shells of electrons
+    formal_charges: Array | None = None  # (N,) e
+    unpaired: Array | None = None  # (N,) unpaired electrons
 
 
 def state_name(state: Polarized) -> str:
@@ -55,7 +60,8 @@ def draw(
 ) -> Figure:
     """Draw each state from the front, where its extent is largest, and from above.
 
-    The views differ by a turn of 90° about the longest axis. Displacements are ``factor`` times as
+    The views differ by a turn of 90° about the longest axis; a flat molecule, and what moved in its
+    plane, needs but the first. Displacements are ``factor`` times as
     long; an e Å of the dipole, which belongs to the whole, is drawn as `DIPOLE_A`.
     """
     axes_of_molecule = principal_axes(atoms.positions)
@@ -63,13 +69,18 @@ def draw(
         "front": axes_of_molecule,
         "from above": axes_of_molecule[[0, 2, 1]] * [[1], [-1], [1]],
     }
-    figure = Figure(figsize=(1 + 4.2 * len(found), 7.4), layout="constrained")
+    moved = [state.vectors for state in found if state.vectors is not None]
+    if max(float(np.ptp(x @ axes_of_molecule[2])) for x in (atoms.positions, *moved)) < FLAT_A:
+        del views["from above"]
+    size = (1 + 4.2 * len(found), 0.6 + 3.4 * len(views))
+    figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(views), len(found), squeeze=False)
     figure.suptitle("\n".join(line for line in (title, legend) if line), fontsize=10)
     for row, (view, directions) in zip(panels, views.items(), strict=True):
         for panel, state in zip(row, found, strict=True):
             _draw_view(panel, atoms, state, factor, directions)
-            panel.set_title(f"{state_name(state)}\n{view}", fontsize=9)
+            title = f"{state_name(state)}\n{view}" if len(views) > 1 else state_name(state)
+            panel.set_title(title, fontsize=9)
     return figure
 
 
@@ -105,11 +116,12 @@ def _draw_view(
     for n, number in enumerate(atoms.numbers):
         radius, depth = DISC * covalent_radii[number], 1 + _depth(seen, [n])
         panel.add_patch(_disc(seen[n, :2], radius, jmol_colors[number], depth))
-        if len(atoms) <= LABELLED:
-            # beside the disc: arrows begin at its centre
-            place = seen[n, :2] + radius * np.array([0.75, 0.75])
-            text, colour = _label(f"{chemical_symbols[number]}{n}", state.charges, n)
-            panel.annotate(text, place, ha="left", va="bottom", fontsize=8, color=colour, zorder=5)
+    if len(atoms) <= LABELLED:
+        for n, place in _label_places(atoms, seen).items():
+            text, colour = _label(f"{chemical_symbols[atoms.numbers[n]]}{n}", state.charges, n)
+            panel.annotate(
+                text, tuple(place), ha="left", va="bottom", fontsize=8, color=colour, zorder=5
+            )
     for start, step in zip(seen[:, :2], moved[:, :2], strict=True):
         if np.linalg.norm(step) > STILL_A:
             _draw_arrow(panel, start, step, ORANGE, 1.8)
@@ -117,7 +129,7 @@ def _draw_view(
                 shell = Circle(tuple(start + step), SHELL, fill=False, edgecolor=ORANGE, zorder=4)
                 panel.add_patch(shell)
     ends = np.vstack([seen, seen + moved])[:, :2]
-    if state.dipole is not None:
+    if state.dipole is not None and np.linalg.norm(state.dipole) / DEBYE > NO_DIPOLE:
         start = ((atoms.get_center_of_mass() - middle) @ directions.T)[:2]
         step = (DIPOLE_A * state.dipole @ directions.T)[:2]
         _draw_arrow(panel, start, step, GREEN, 2.6)
@@ -127,6 +139,19 @@ def _draw_view(
     panel.set_aspect("equal")
     panel.set_xlabel("Å")
     panel.spines[["top", "right"]].set_visible(False)
+
+
+def _label_places(atoms: Atoms, seen: Array) -> dict[int, Array]:
+    """Place labels beside the discs, whose centres arrows begin at, the nearest atoms first.
+
+    What would be written over another is left out.
+    """
+    places: dict[int, Array] = {}
+    for n in np.argsort(-seen[:, 2], kind="stable").tolist():
+        place = seen[n, :2] + DISC * covalent_radii[atoms.numbers[n]] * np.array([0.75, 0.75])
+        if all((abs(place - other) > LABEL_A).any() for other in places.values()):
+            places[n] = place
+    return places
 
 
 def _label(name: str, charges: Array | None, n: int) -> tuple[str, str]:

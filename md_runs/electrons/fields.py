@@ -51,6 +51,11 @@ class Scan(NamedTuple):
         return float(-fit.coef[1]), float(-2 * fit.coef[2])
 
     @property
+    def answers(self) -> bool:
+        """Whether the dipole changes with the field: of a model that has a polarizability."""
+        return bool(np.ptp(self.dipoles, axis=0).max() > NO_DIPOLE)
+
+    @property
     def along(self) -> dict[str, Array]:
         """Columns of the table, (K,) each."""
         dipole, polarizability = self.parts
@@ -201,11 +206,13 @@ def table(scan: Scan) -> Table:
     for n in range(len(scan.strengths)):
         made.add_row(*(f"{factor * values[n]:{form}}" for _, factor, form, values in shown))
     dipole, polarizability = scan.parts
-    along = ", ".join(f"{x:.3f}" for x in scan.direction)
-    made.caption = (
-        f"along ({along}): dipole {dipole / DEBYE:.4f} D, polarizability α"
-        f" {polarizability * VOLUME_A3:.4f} Å³, from the energies"
+    along = ", ".join(f"{x:z.3f}" for x in scan.direction)
+    answer = (
+        f"polarizability α {polarizability * VOLUME_A3:z.4f} Å³, from the energies"
+        if scan.answers
+        else "the same in every field: this model has no polarizability"
     )
+    made.caption = f"along ({along}): dipole {dipole / DEBYE:z.4f} D, {answer}"
     made.caption_justify = "left"
     return made
 

@@ -28,6 +28,7 @@ Array = NDArray[np.float64]
 
 LATENT = "latent displacements of the moving points, not dipoles"
 SHELLS = "displacements of the shells of electrons"
+SEEN = 0.005  # formal charges in e and unpaired electrons below are not listed
 SHOWN_A = 1.0  # the longest arrow in the picture, about
 FACTORS = (1, 2, 5)  # times powers of ten: what arrows are magnified by
 
@@ -160,6 +161,8 @@ def polarize(atoms: Atoms, chosen: ModelOptions) -> Polarized:
         charges,
         dipole,
         "shells" in said,
+        said.get("formal_charges"),
+        said.get("unpaired_electrons"),
     )
 
 
@@ -215,6 +218,10 @@ def _state_numbers(state: Polarized, first: Polarized) -> dict[str, Any]:
         facts["turned_degrees"] = turned_degrees(first.vectors, state.vectors).tolist()
     if state.charges is not None:
         facts["charges_e"] = state.charges.tolist()
+    if state.formal_charges is not None:
+        facts["formal_charges_e"] = state.formal_charges.tolist()
+    if state.unpaired is not None:
+        facts["unpaired_electrons"] = state.unpaired.tolist()
     if state.dipole is not None:
         facts["dipole_e_A_about_centre_of_mass"] = state.dipole.tolist()
         facts["dipole_D"] = float(np.linalg.norm(state.dipole)) / DEBYE
@@ -224,6 +231,8 @@ def _state_numbers(state: Polarized, first: Polarized) -> dict[str, Any]:
 def table(atoms: Atoms, state: Polarized, first: Polarized) -> Table:
     """Lay out charges and vectors of a state, and how vectors are turned from those of the first.
 
+    Formal charges and unpaired electrons stand beside them where there are any.
+
     Parameters
     ----------
     first : Polarized   the state to compare with; itself without comparison
@@ -232,6 +241,10 @@ def table(atoms: Atoms, state: Polarized, first: Polarized) -> Table:
     columns: dict[str, list[str]] = {"atom": [f"{symbol}{n}" for n, symbol in enumerate(symbols)]}
     if state.charges is not None:
         columns["charge (e)"] = [f"{q:+.4f}" for q in state.charges]
+    if state.formal_charges is not None and abs(state.formal_charges).max() > SEEN:
+        columns["formal (e)"] = [f"{q:+.2f}" if abs(q) > SEEN else "" for q in state.formal_charges]
+    if state.unpaired is not None and abs(state.unpaired).max() > SEEN:
+        columns["unpaired"] = [f"{s:.2f}" if abs(s) > SEEN else "" for s in state.unpaired]
     if state.vectors is not None:
         for axis, values in zip("xyz", state.vectors.T, strict=True):
             columns[f"{axis} (Å)"] = [f"{x:+.4f}" for x in values]

@@ -26,12 +26,15 @@ from potentials.quantities import QUANTITIES
 from potentials.structure.states import SUM_TOLERANCE
 
 USUAL = ("energy", "energies", "forces", "stress")
+LEFT_OUT = {*USUAL, *(q.name for q in QUANTITIES.values() if q.within)}  # of what is further
 # predicted of a structure, neither a property of ASE nor a label of data files
 OF_THE_WHOLE = tuple(
     q.name for q in QUANTITIES.values() if q.per == "structure" and not (q.ase or q.label)
 )
 OF_ATOMS = tuple(  # numbers of atoms likewise; vectors are those of moving points
-    q.name for q in QUANTITIES.values() if q.per == "atom" and not (q.ase or q.label or q.shape)
+    q.name
+    for q in QUANTITIES.values()
+    if q.per == "atom" and not (q.ase or q.label or q.shape or q.within)
 )
 VECTORS, POINTS = "polarization_vectors", "virtual_points"  # columns, Å
 
@@ -90,7 +93,7 @@ def further_quantities(atoms: Atoms) -> dict[str, Any]:
     Results that its calculator holds already, in their own units.
     """
     if isinstance(atoms.calc, PolarizedCalculator):
-        return {n: x for n, x in atoms.calc.quantities.items() if n not in USUAL}
+        return {n: x for n, x in atoms.calc.quantities.items() if n not in LEFT_OUT}
     results = getattr(atoms.calc, "results", {})
     return {
         q.name: np.asarray(results[q.ase])

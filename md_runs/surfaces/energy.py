@@ -212,8 +212,11 @@ def _columns(points: Sequence[Point]) -> list[str]:
 
 
 def _heading(column: str) -> str:
+    if column == "largest_magmoms":
+        return "unpaired electrons of an atom"
+    words = column.replace("_", " ").replace("forces", "force").replace("charges", "charge")
     unit = _unit(column)
-    return column.replace("_", " ") + (f" ({unit})" if unit else "")
+    return words + (f" ({unit})" if unit else "")
 
 
 def _with_unit(column: str) -> str:

@@ -10,12 +10,14 @@ from ase.calculators.calculator import PropertyNotImplementedError
 
 from polcalc.calculator.sharing import Shareable, in_turn
 from polcalc.calculator.uncertainty import ErrorBars
+from potentials.checkpoint import Model
 from potentials.quantities import Evaluation, named
 
 
 class Further(Shareable):
     """A calculator's answers of its last calculation, where ASE has no place for them."""
 
+    model: Model
     _evaluation: Evaluation  # of the last calculation; empty before the first
 
     @property
@@ -55,13 +57,20 @@ class Further(Shareable):
             )
         return ErrorBars(float(energy), forces.copy())
 
+    def _after(self, *names: str) -> str:
+        """Say what has to come before a quantity is known: a calculation, or another model."""
+        predicts = self.model.potential.predicts
+        if not set(names) & set(predicts):
+            return f"of a model that predicts it; this one predicts {', '.join(predicts)}"
+        return "after a calculation"
+
     @property
     @in_turn
     def polarizability(self) -> Any:
         """Change of the dipole with the electric field in e Å^2/V, (3, 3)."""
         if self._evaluation.polarizability is None:
             raise PropertyNotImplementedError(
-                "polarizability is known after a calculation with a model that predicts it"
+                f"polarizability is known {self._after('polarizability')}"
             )
         return self._evaluation.polarizability.copy()
 
@@ -76,8 +85,7 @@ class Further(Shareable):
         vectors = said.polarization if said.shells is None else said.shells
         if vectors is None:
             raise PropertyNotImplementedError(
-                "polarization_vectors are known after a calculation with a model that has moving"
-                " points"
+                f"polarization_vectors are known {self._after('shells', 'polarization')}"
             )
         return vectors.copy()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ from ase import Atoms
 from ase.build import molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import calculate_numerical_forces
+from ase.io import read
 
+from md_runs.records.structures import further_quantities, to_extxyz
 from polcalc import PolarizedCalculator
 from tests.polar import polar_model
 
@@ -118,10 +121,35 @@ def test_unpaired_electrons_are_magnetic_moments() -> None:
     blind = ethanol()
     blind.calc = calculator("electrons", "polarizability", "split_charges", "shell_dipole")
     blind.get_potential_energy()
-    with pytest.raises(PropertyNotImplementedError, match="with a model that predicts it"):
+    with pytest.raises(PropertyNotImplementedError, match="of a model that predicts it"):
         _ = blind.calc.polarizability
     with pytest.raises(PropertyNotImplementedError, match="magmoms is not calculated"):
         blind.calc.get_property("magmoms", blind)
+
+
+def test_what_a_model_does_not_predict_is_told_from_what_comes_later() -> None:
+    atoms = ethanol()
+    atoms.calc = calculator()
+    with pytest.raises(PropertyNotImplementedError, match="known after a calculation"):
+        _ = atoms.calc.polarizability
+    atoms.calc = calculator("polarizability", "shells", "shell_dipole")
+    atoms.get_potential_energy()
+    for name in ("polarizability", "polarization_vectors", "virtual_points"):
+        with pytest.raises(PropertyNotImplementedError, match=r"this one predicts .*charges"):
+            getattr(atoms.calc, name)
+
+
+def test_what_serves_other_parts_alone_is_not_written() -> None:
+    """Excess charges are a number on the way to charges."""
+    atoms = ethanol()
+    atoms.calc = calculator()
+    atoms.get_potential_energy()
+    assert {"excess_charges", "unrounded_formal_charges"} <= atoms.calc.quantities.keys()
+    written = read(StringIO(to_extxyz(atoms)), format="extxyz")
+    assert "excess_charges" not in written.arrays and "shell_charges" in written.arrays
+    said = further_quantities(atoms)
+    assert "formal_charges" in said
+    assert not {"excess_charges", "unrounded_formal_charges"} & said.keys()
 
 
 def test_fields_of_the_structure_and_of_the_calculator() -> None:

@@ -14,7 +14,7 @@ from matplotlib.image import imread
 from typer.testing import CliRunner, Result
 
 from md_runs.cli.app import app
-from md_runs.electrons.fields import Scan, scan_fields
+from md_runs.electrons.fields import Scan, scan_fields, table
 from polcalc import PolarizedCalculator
 from potentials.quantities import DEBYE, VOLUME_A3
 from tests.polar import polar_model, write_polar_model
@@ -55,6 +55,18 @@ def test_what_is_neither_linear_nor_quadratic_is_the_rest() -> None:
     assert scan.parts == pytest.approx((0.5, 0.8))
     assert scan.along["rest_eV"] == pytest.approx(0.3 * s**3 - 0.1 * s**4, abs=1e-12)
     assert "polarizability_along_A3" not in scan.along
+
+
+def test_a_dipole_that_does_not_answer_is_told() -> None:
+    """No polarizability of 0 where there is none."""
+    atoms = molecule("CH3OH")
+    for without, words in (("polarizability", "has no polarizability"), ("", "from the energies")):
+        potential = polar_model(*[without] * bool(without))
+        atoms.calc = PolarizedCalculator(potential, dtype="float64", engine="eager", device="cpu")
+        atoms.get_potential_energy()
+        scan = scan_fields(atoms, np.array([-0.0, 0, 1]), np.linspace(-0.3, 0.3, 5))
+        assert words in str(table(scan).caption) and "-0.000" not in str(table(scan).caption)
+        atoms.calc = None
 
 
 def test_files_of_an_ion_do_not_depend_on_where_it_lies(folder: Path) -> None:

@@ -14,8 +14,8 @@ from ase.io import read, write
 from typer.testing import CliRunner, Result
 
 from md_runs.cli.app import app
-from md_runs.electrons.drawing import DIPOLE_A, Polarized, draw, principal_axes
-from md_runs.electrons.polarization import magnification, turned_degrees
+from md_runs.electrons.drawing import DIPOLE_A, LABEL_A, Polarized, draw, principal_axes
+from md_runs.electrons.polarization import magnification, numbers, table, turned_degrees
 from md_runs.records.structures import write_structures
 from md_runs.records.trajectory import read_trajectory
 from polcalc import PolarizedCalculator
@@ -290,17 +290,51 @@ def test_arrows_are_magnified_by_a_round_number(longest: float, factor: float) -
 
 
 def test_arrows_are_drawn_where_they_point(methanol: Path) -> None:
-    """In the plane of a planar molecule, to scale; none for a vector of zero."""
+    """To scale, and none for a vector of zero; a flat molecule is drawn from the front alone."""
     atoms = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
     vectors = np.array([[0.1, 0.02, 0], [0, 0, 0], [0, 0, 0]])
-    figure = draw(atoms, [Polarized(0, 1, vectors)], 10.0, "water")
+    assert len(draw(atoms, [Polarized(0, 1, vectors)], 10.0, "water").axes) == 1
+    atoms = Atoms("OHHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [-0.24, -0.33, 0.8]])
+    vectors = np.array([[0.1, 0.02, 0.0], *np.zeros((3, 3))])
+    figure = draw(atoms, [Polarized(1, 1, vectors)], 10.0, "hydronium")
     front, above = figure.axes
     axes = principal_axes(atoms.positions)
     assert np.allclose(axes @ axes.T, np.eye(3)) and np.linalg.det(axes) == pytest.approx(1)
     (arrow,) = [text for text in front.texts if text.arrow_patch is not None]
     assert np.subtract(arrow.xy, arrow.xyann) == pytest.approx((axes @ vectors[0] * 10)[:2])
     (arrow,) = [text for text in above.texts if text.arrow_patch is not None]
-    assert np.linalg.norm(np.subtract(arrow.xy, arrow.xyann)) < 10 * np.linalg.norm(vectors[0])
+    expected = [1, -1] * (axes @ vectors[0] * 10)[[0, 2]]
+    assert np.subtract(arrow.xy, arrow.xyann) == pytest.approx(expected)
+
+
+def test_nothing_is_written_over_another_label() -> None:
+    """The atom behind is left without; a dipole that is none has no arrow."""
+    atoms = Atoms("CHHHH", [[0, 0, 0], [1, 1, 1], [1, -1, -1], [-1, 1, -1], [-1, -1, 1]])
+    atoms.positions[1:] *= 0.62 * np.array([1.5, 1.0, 1.0])
+    nothing = Polarized(0, 1, None, charges=np.zeros(5), dipole=np.full(3, 1e-9))
+    for panel in draw(atoms, [nothing], 1.0, "methane").axes:
+        assert all(text.arrow_patch is None for text in panel.texts)
+        places = np.array([text.xy for text in panel.texts])
+        apart = abs(places[:, None] - places) > np.array(LABEL_A)
+        assert (apart.any(-1) | np.eye(len(places), dtype=bool)).all()
+        assert 1 < len(places) <= 5
+
+
+def test_unpaired_electrons_and_formal_charges_are_listed() -> None:
+    """Where there are any."""
+    atoms = Atoms("OH", [[0, 0, 0], [0.97, 0, 0]])
+    said = {"formal_charges": np.array([-1.0, 0]), "unpaired": np.array([1.0, 0.0])}
+    radical = Polarized(0, 2, None, charges=np.zeros(2), **said)
+    listed = table(atoms, radical, radical)
+    columns = {column.header: list(column.cells) for column in listed.columns}
+    assert columns["formal (e)"] == ["-1.00", ""] and columns["unpaired"] == ["1.00", ""]
+    silent = Polarized(0, 1, None, charges=np.zeros(2), unpaired=np.zeros(2))
+    assert [column.header for column in table(atoms, silent, silent).columns] == [
+        "atom",
+        "charge (e)",
+    ]
+    facts = numbers(atoms, [radical], 1.0)["states"][0]
+    assert facts["unpaired_electrons"] == [1, 0] and facts["formal_charges_e"] == [-1, 0]
 
 
 def test_the_configuration_of_the_documented_example() -> None:

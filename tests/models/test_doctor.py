@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, molecule
+from ase.calculators.calculator import Calculator
 from typer.testing import CliRunner, Result
 
 from md_runs.cli.app import app
@@ -107,6 +108,26 @@ def test_the_time_step_follows_the_fastest_vibration(monkeypatch):
     period = 2 * np.pi * np.sqrt(1.008 / 2 / 36.0) / doctor.units.fs
     assert found["highest_mode_per_cm"] == pytest.approx(1e15 / period / 29979245800, rel=1e-4)
     assert found["advised_fs"] == pytest.approx(period / 17, abs=0.05)
+
+
+def test_energy_that_goes_away_is_found(model):
+    """Forces pull harder than the energy falls: it rises along a straight line."""
+
+    class Leaking(Calculator):
+        implemented_properties = ("energy", "forces")
+        engine = doctor.PolarizedCalculator(str(model)).engine
+
+        def calculate(self, atoms=None, properties=(), system_changes=()):
+            super().calculate(atoms, properties, system_changes)
+            self.results = {"energy": 0.0, "forces": np.full((len(atoms), 3), self.pull)}
+
+    verdicts = []
+    for pull in (0.0, 0.5):
+        leaking = Leaking()
+        leaking.pull = pull
+        patient = doctor.Patient(Atoms("H2", [[0, 0, 0], [0.74, 0, 0]]), leaking, None)
+        verdicts.append(doctor._drift(patient).verdict)
+    assert verdicts == ["ok", "failure"]
 
 
 def test_the_shell(model, tmp_path):
