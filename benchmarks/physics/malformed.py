@@ -245,7 +245,7 @@ def settings_of(rng: Rng) -> dict[str, Any]:
         "n_layers": int(rng.integers(1, 4)),
         "n_species": int(rng.integers(1, 12)),
         "n_intervals": int(sum(cells)) if cells else int(rng.integers(1, 20)),
-        "head": int(rng.integers(1, 150)),
+        "head": int(rng.integers(1, 33 if charged else 150)),
         "n_heads": int(rng.integers(1, 5)) if attentive else 0,
         "n_values": int(rng.integers(1, 40)) if attentive else 0,
         "one_sided": bool(rng.random() < 0.5),
@@ -257,6 +257,7 @@ def settings_of(rng: Rng) -> dict[str, Any]:
         "electrons": local,
         "costs": local and bool(rng.random() < 0.5),
         "dipoles": charged and bool(rng.random() < 0.5),
+        "polarizable": charged and bool(rng.random() < 0.5),
         "n_products": int(rng.integers(0, 40)) if charged and local else 0,
         "polynomial": bool(rng.random() < 0.5),
         "max_displacement": 0.5,
@@ -295,6 +296,9 @@ def structure_of(rng: Rng, settings: dict[str, Any], n_kinds: int) -> dict[str, 
     if rng.random() < 0.4:
         given["systems"] = np.sort(rng.integers(0, n_molecules, n))
         given["lattices"] = 9.0 * rng.integers(0, 2, (n_molecules, 1, 1)) * np.eye(3)
+    if rng.random() < (0.3 if settings["charges"] else 0.05):
+        n_fields = n_molecules if "systems" in given else 1
+        given["fields"] = rng.normal(size=(n_fields, 3))
     return given
 
 
@@ -361,7 +365,8 @@ def call(
 
     def others() -> dict[str, Any]:
         sizes = {"charges": 1, "shells": 3, "shell_charges": 1, "shared": 4, "dipoles": 3}
-        said = ["charges", "shells", "shells", "electrons", "dipoles"]
+        sizes["roots"] = 6
+        said = ["charges", "shells", "shells", "electrons", "dipoles", "polarizable"]
         drawn = {
             name: rng.normal(size=size * len(seeds))
             for (name, size), needed in zip(sizes.items(), said, strict=True)

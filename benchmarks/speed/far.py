@@ -21,7 +21,7 @@ from ase.build import molecule
 from benchmarks.measure import command_line, machine, take_turns, write
 from polcalc.engines.base import Structure
 from polcalc.engines.native import _native
-from polcalc.engines.native.engine import dispersion_tables
+from polcalc.engines.native.export import dispersion_tables
 from polcalc.engines.native.structures import Native
 from potentials.build import build
 from potentials.terms.coulomb import Coulomb

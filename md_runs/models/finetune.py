@@ -24,7 +24,7 @@ from md_runs.models.train import (
 from md_runs.records.manifest import make_manifest
 from md_runs.records.output import claim, ending, write_figure
 from md_runs.screen import errors, screen
-from polcalc.engines.native.engine import Unsupported, check_supported
+from polcalc.engines.native.supported import Unsupported, check_supported
 from polcalc.engines.native.training import GRADIENTS
 from potentials.datasets import Frames, load_frames
 from potentials.datasets.formats.labels import Wanted

@@ -12,7 +12,7 @@ from ase.build import molecule
 
 from polcalc.engines.base import Structure
 from polcalc.engines.eager import Eager
-from polcalc.engines.native.engine import dispersion_tables
+from polcalc.engines.native.export import dispersion_tables
 from polcalc.engines.native.structures import Native
 from polcalc.engines.native.training import NativeGradients
 from potentials.build import build

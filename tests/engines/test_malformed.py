@@ -13,7 +13,8 @@ import torch
 from ase.build import molecule
 from torch import Tensor
 
-from polcalc.engines.native.engine import NativeEngine, export, named_weights
+from polcalc.engines.native.engine import NativeEngine
+from polcalc.engines.native.export import export, named_weights
 from potentials.checkpoint import load
 from potentials.ops import kernels
 from potentials.potential import predict

@@ -15,8 +15,9 @@ from ase import Atoms
 from ase.build import bulk, molecule
 
 from polcalc.engines.base import Structure
-from polcalc.engines.native.engine import Answer, NativeEngine, Unsupported
+from polcalc.engines.native.engine import Answer, NativeEngine
 from polcalc.engines.native.structures import Native
+from polcalc.engines.native.supported import Unsupported
 from potentials.build import build
 from potentials.import_torchmd import convert, read
 from potentials.potential import Potential, predict

@@ -14,7 +14,7 @@ import torch
 from ase.build import bulk, molecule
 
 from polcalc.engines.native import training as native_training
-from polcalc.engines.native.engine import Unsupported
+from polcalc.engines.native.supported import Unsupported
 from polcalc.engines.native.training import GRADIENTS, NativeGradients
 from potentials.build import build
 from potentials.checkpoint import load

@@ -21,7 +21,8 @@ from md_runs.cli import app as cli
 from polcalc import PolarizedCalculator
 from polcalc.engines.base import Structure
 from polcalc.engines.by_expert import ByExpert
-from polcalc.engines.native.engine import NativeEngine, Unsupported
+from polcalc.engines.native.engine import NativeEngine
+from polcalc.engines.native.supported import Unsupported
 from polcalc.engines.selector import Selector, make_engine
 from potentials.build import build
 from potentials.checkpoint import Card, load, save

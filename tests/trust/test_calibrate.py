@@ -16,7 +16,7 @@ from md_runs.session import ModelOptions
 from md_runs.surfaces.levels import Levels, evaluate
 from polcalc import PolarizedCalculator
 from polcalc.calculator.domain import ExtrapolationWarning
-from polcalc.engines.native.engine import _native
+from polcalc.engines.native.supported import _native
 from potentials.build import build
 from potentials.card import Card
 from potentials.checkpoint import load, save

@@ -10,13 +10,9 @@ from numpy.typing import NDArray
 
 from polcalc.engines.base import Engine, Structure, Unavailable
 from polcalc.engines.eager import batches
-from polcalc.engines.native.engine import (
-    Answer,
-    Floats,
-    NativeEngine,
-    Unsupported,
-    polarizabilities,
-)
+from polcalc.engines.native.engine import Answer, Floats, NativeEngine
+from polcalc.engines.native.export import polarizabilities
+from polcalc.engines.native.supported import Unsupported
 from polcalc.engines.native.uncertainty import OfHidden, Uncertain
 from polcalc.engines.neighbors import NeighborList
 from potentials.parts.electrons import LocalElectrons

@@ -32,17 +32,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from polcalc.engines.native.engine import (
-    Unsupported,
-    _native,
-    attending,
-    check_supported,
-    export,
-    named_weights,
-    polarizabilities,
-    strengths,
-    totals,
-)
+from polcalc.engines.native.export import export, named_weights, polarizabilities, strengths
+from polcalc.engines.native.states import attending, totals
+from polcalc.engines.native.supported import Unsupported, _native, check_supported
 from potentials.parts.attention import ChargedAttention
 from potentials.parts.electrons import LocalElectrons
 from potentials.parts.radial import RadialFilter

@@ -23,7 +23,7 @@ using Indices = py::array_t<std::int64_t, py::array::c_style | py::array::forcec
 
 namespace {
 
-constexpr int kInterface = 7;  // what `polcalc.engines.native.engine` expects
+constexpr int kInterface = 7;  // what `polcalc.engines.native.supported` expects
 
 [[noreturn]] void refuse(const std::string& name, const std::string& rule, const py::array& got) {
   std::string shape;
