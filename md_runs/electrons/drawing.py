@@ -23,7 +23,7 @@ Array = NDArray[np.float64]
 STILL_A = 1e-6  # a shorter displacement has no direction
 LABELLED = 40  # atoms with a number in the picture at most
 LABEL_A = (0.95, 0.3)  # width and height of a label, about
-FLAT_A = 0.3  # a molecule as flat as this is drawn from the front alone
+FLAT_A = 0.8  # a molecule as flat as this is drawn from the front alone
 BOND_TOLERANCE = 1.2  # sums of covalent radii
 DISC = 0.45  # radius of a drawn atom in covalent radii
 NO_DIPOLE = 0.05  # D; a smaller one is not drawn
@@ -69,10 +69,10 @@ def draw(
         "front": axes_of_molecule,
         "from above": axes_of_molecule[[0, 2, 1]] * [[1], [-1], [1]],
     }
-    moved = [state.vectors for state in found if state.vectors is not None]
+    moved = [factor * state.vectors for state in found if state.vectors is not None]
     if max(float(np.ptp(x @ axes_of_molecule[2])) for x in (atoms.positions, *moved)) < FLAT_A:
         del views["from above"]
-    size = (1 + 4.2 * len(found), 0.6 + 3.4 * len(views))
+    size = (1 + 3.6 * len(found), 0.7 + 3.0 * len(views))
     figure = Figure(figsize=size, layout="constrained")
     panels = figure.subplots(len(views), len(found), squeeze=False)
     figure.suptitle("\n".join(line for line in (title, legend) if line), fontsize=10)

@@ -294,9 +294,9 @@ def test_arrows_are_drawn_where_they_point(methanol: Path) -> None:
     atoms = Atoms("OHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]])
     vectors = np.array([[0.1, 0.02, 0], [0, 0, 0], [0, 0, 0]])
     assert len(draw(atoms, [Polarized(0, 1, vectors)], 10.0, "water").axes) == 1
-    atoms = Atoms("OHHH", [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0], [-0.24, -0.33, 0.8]])
-    vectors = np.array([[0.1, 0.02, 0.0], *np.zeros((3, 3))])
-    figure = draw(atoms, [Polarized(1, 1, vectors)], 10.0, "hydronium")
+    atoms = molecule("CH3OH")
+    vectors = np.array([[0.1, 0.02, 0.0], *np.zeros((5, 3))])
+    figure = draw(atoms, [Polarized(0, 1, vectors)], 10.0, "methanol")
     front, above = figure.axes
     axes = principal_axes(atoms.positions)
     assert np.allclose(axes @ axes.T, np.eye(3)) and np.linalg.det(axes) == pytest.approx(1)
