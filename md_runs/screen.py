@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -46,6 +46,25 @@ def counted(work: str, things: str, total: int, done: int = 0) -> Iterator[Calla
     )
     with Progress(*columns, console=errors, transient=True) as progress:
         yield partial(progress.advance, progress.add_task(work, total=total, completed=done))
+
+
+class Watched(NamedTuple):
+    """A progress bar: what moves it on, and what tells how far the thing under way is."""
+
+    advance: Callable[[], None]
+    tell: Callable[[str], None]
+
+
+@contextmanager
+def watched(work: str, total: int) -> Iterator[Watched]:
+    """Show how many things are done, and how far the one under way is."""
+    under_way = TextColumn("{task.fields[under_way]}", markup=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), under_way)
+    with Progress(*columns, console=errors, transient=True) as progress:
+        bar = progress.add_task(work, total=total, under_way="")
+        yield Watched(
+            partial(progress.advance, bar), lambda text: progress.update(bar, under_way=text)
+        )
 
 
 class _Speed(ProgressColumn):

@@ -37,6 +37,13 @@ class Step(NamedTuple):
     fmax_eV_per_A: float  # with the cell: of forces and stress together, as the optimizer sees them
 
 
+Watch = Callable[[Step], None]
+
+
+def ignore(step: Step) -> None:
+    """Watch nothing."""
+
+
 @readable
 class Relaxation(NamedTuple):
     """What became of one frame."""
@@ -91,6 +98,7 @@ def relax(
     steps: int = 500,
     cell: bool = False,
     saddles: Saddles = "leave",
+    watch: Watch = ignore,
 ) -> Relaxation:
     """Relax a structure in place.
 
@@ -106,6 +114,7 @@ def relax(
     cell : bool             relax the lattice vectors too
     saddles : str           "leave" them, "keep" the structure where it came to rest, or "ignore"
                             what the curvature is
+    watch : Callable        told every step
     """
     calculator = atoms.calc
     search = relaxing(
@@ -115,6 +124,7 @@ def relax(
         steps=steps,
         cell=cell,
         saddles=saddles,
+        watch=watch,
     )
     try:
         result = alone(search, partial(one_by_one, calculator, stress=cell))
@@ -132,6 +142,7 @@ def relaxing(
     steps: int = 500,
     cell: bool = False,
     saddles: Saddles = "leave",
+    watch: Watch = ignore,
 ) -> Search[Relaxation]:
     """Relax a structure in place as `relax`, asking for energies and forces.
 
@@ -146,7 +157,7 @@ def relaxing(
         done = len(table)
         search = method(FrechetCellFilter(atoms) if cell else atoms, logfile=None)
         search.fmax = fmax_eV_per_A
-        record = partial(_record, search, atoms, start, table, done)
+        record = partial(_record, search, atoms, start, table, done, watch)
         try:
             converged = yield from _walk(search, atoms, told, max(steps - done, 0), record)
         except Hopeless as error:
@@ -212,11 +223,14 @@ def choose_optimizer(name: str, n_atoms: int) -> str:
     return name
 
 
-def _record(search: Any, atoms: Atoms, start: Atoms, table: list[Step], done: int) -> None:
+def _record(
+    search: Any, atoms: Atoms, start: Atoms, table: list[Step], done: int, watch: Watch
+) -> None:
     """Note a step, and give up where going on cannot help."""
     energy = float(atoms.get_potential_energy())
     largest = float(search.optimizable.gradient_norm(search.optimizable.get_gradient()))
     table.append(Step(done + search.nsteps, energy, largest))
+    watch(table[-1])
     if not (np.isfinite(energy) and np.isfinite(largest)):
         raise Hopeless("energy or forces are not finite")
     fall = (table[0].energy_eV - energy) / len(atoms)

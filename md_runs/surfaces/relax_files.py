@@ -25,14 +25,16 @@ from md_runs.records.manifest import make_manifest
 from md_runs.records.output import check_free
 from md_runs.records.resume import resumable
 from md_runs.records.structures import to_extxyz
-from md_runs.screen import screen, show, tracked
+from md_runs.screen import screen, show, watched
 from md_runs.session import Frame, ModelOptions
 from md_runs.surfaces.relax import (
     Saddles,
     Step,
+    Watch,
     check_minima,
     check_relaxable,
     choose_optimizer,
+    ignore,
     relax,
     remarks,
 )
@@ -157,7 +159,7 @@ def relax_files(
     return rows
 
 
-def relax_one(task: Task) -> Row:
+def relax_one(task: Task, watch: Watch = ignore) -> Row:
     """Relax one structure; what is wrong with it becomes part of the answer."""
     atoms, name = task.frame.atoms, task.frame.name
     formula = atoms.get_chemical_formula()
@@ -165,7 +167,7 @@ def relax_one(task: Task) -> Row:
     try:
         _prepare(atoms, calculator, task.search)
         state = calculator.state
-        result = relax(atoms, **task.search)
+        result = relax(atoms, **task.search, watch=watch)
     except Exception as error:  # whatever a library raises costs this structure, not the others
         reason = " ".join(str(error).split()) or type(error).__name__
         return Row(task.number, name, formula, problem=reason)
@@ -274,10 +276,18 @@ def _complete(tasks: Sequence[Task], output: Path, jobs: int) -> list[Row]:
     journal = Journal(output / JOURNAL)
     rows = _rows_of(journal)
     left = [task for task in tasks if task.number not in journal]
-    relaxed = map(relax_one, left) if jobs == 1 else in_processes(relax_beside, left, jobs, _lost)
-    for row in tracked(relaxed, "relaxing", len(left)):
-        rows.append(row)
-        journal.add(row.number, [asdict(row)])
+    with watched("relaxing", len(left)) as progress:
+
+        def watch(step: Step) -> None:
+            progress.tell(
+                f"step {step.step}, {step.energy_eV:.4f} eV, {step.fmax_eV_per_A:.3f} eV/Å"
+            )
+
+        alone = (relax_one(task, watch) for task in left)
+        for row in alone if jobs == 1 else in_processes(relax_beside, left, jobs, _lost):
+            rows.append(row)
+            journal.add(row.number, [asdict(row)])
+            progress.advance()
     return rows
 
 

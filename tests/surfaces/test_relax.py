@@ -49,6 +49,13 @@ def test_too_few_steps_do_not_converge():
     assert len(result.steps) == 3
 
 
+def test_every_step_is_told_as_it_is_made():
+    atoms, told = sprung(), []
+    atoms.rattle(0.1, seed=2)
+    result = relax(atoms, fmax_eV_per_A=1e-4, watch=told.append)
+    assert tuple(told) == result.steps
+
+
 def test_energies_that_are_not_finite_do_not_converge():
     atoms = sprung()
     atoms.calc.strength = np.nan
