@@ -252,8 +252,10 @@ def _make(kind: Any, values: Mapping[str, Any], where: str) -> Any:
         f.name for f in fields(kind) if f.default is MISSING and f.default_factory is MISSING
     }
     if missing := required - set(values):
+        wanted = ", ".join(f"{name} ({_named(hints[name])})" for name in sorted(missing))
         raise ValueError(
-            f"`{where or 'CONFIG'}` must have {', '.join(sorted(missing))}; got none. Add it."
+            f"`{where or 'CONFIG'}` must have {wanted}; got none. Add it, as polcalc train"
+            " --template writes it."
         )
     return kind(
         **{
@@ -270,11 +272,13 @@ def _value(hint: Any, value: Any, where: str) -> Any:
     if float in kinds and int not in kinds and type(value) is int:
         return float(value)
     if type(value) not in kinds:
-        raise ValueError(
-            f"`{where}` must be {' or '.join(k.__name__ for k in kinds) or 'a table'}; got"
-            f" {value!r}. Correct it."
-        )
+        raise ValueError(f"`{where}` must be {_named(hint)}; got {value!r}. Correct it.")
     return value
+
+
+def _named(hint: Any) -> str:
+    """Name the kinds of value that a hint admits."""
+    return " or ".join(kind.__name__ for kind in _kinds(hint)) or "a table"
 
 
 def _kinds(hint: Any) -> tuple[type, ...]:

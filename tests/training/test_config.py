@@ -58,7 +58,7 @@ def test_a_wrong_entry_is_named(changes, message):
 
 
 def test_a_missing_entry_is_named():
-    with pytest.raises(ValueError, match=r"data.*n_validation"):
+    with pytest.raises(ValueError, match=r"`data` must have .*n_validation \(int or float\)"):
         from_dict({"name": "x", "data": {"train": "y", "n_train": 3}, "potential": {}})
 
 
