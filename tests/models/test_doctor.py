@@ -137,6 +137,7 @@ def test_the_shell(model, tmp_path):
     facts = json.loads(result.stdout)
     assert facts["passed"]
     assert facts["findings"][-1]["numbers"]["engine"]
+    assert facts["versions"]["torch"] and len(facts["model"]["sha256"]) == 64
     assert "ns/day" in polcalc(f"doctor {tmp_path}/e.xyz --model {model}").stdout
     refused = polcalc(f"doctor {tmp_path}/e.xyz --model {model} --multiplicity 2")
     assert (refused.exit_code, len(refused.stderr.splitlines())) == (2, 1)
