@@ -26,6 +26,8 @@ COLUMNS = {
     "singlet_energy_mae_meV": "singlet MAE (meV)",
     "triplet_energy_mae_meV": "triplet MAE (meV)",
     "gap_mae_meV": "gap MAE (meV)",
+    "dipole_mae_D": "dipole MAE (D)",
+    "charges_mae_e": "charge MAE (e)",
     "ms_per_step": "ms/step",
     "n_parameters": "parameters",
 }
