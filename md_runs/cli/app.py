@@ -64,6 +64,7 @@ COMMANDS = {
     "calibrate": Entry("models.calibrate", MODELS, "Tell a model how far it may be believed."),
     "train": Entry("models.train", MODELS, "Train a model on labelled structures."),
     "finetune": Entry("models.finetune", MODELS, "Make a model right for your own structures."),
+    "learn": Entry("models.learn", MODELS, "Explore, label what is not known, learn it, repeat."),
     "specialise": Entry("models.specialise", MODELS, "Give each state weights of its own."),
     "encodings": Entry("models.encodings", MODELS, "What a model learned of distances and angles."),
     "import-torchmd": Entry("models.import_torchmd", MODELS, "Convert a TorchMD-NET checkpoint."),

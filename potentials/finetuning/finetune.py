@@ -20,7 +20,7 @@ from potentials.card import Card, joint_domain
 from potentials.checkpoint import Model, cast_network, load
 from potentials.datasets import Frames, Provenance, join, make_frames, split
 from potentials.finetuning.levels import Level, fit_level, spec_on_level, to_level
-from potentials.finetuning.recipe import Sizes, configuration, sizes
+from potentials.finetuning.recipe import Sizes, configuration, learning_rate, sizes
 from potentials.finetuning.rehearsal import OldDomain, bare, labelled_by, old_domain, repeated
 from potentials.potential import Potential
 from potentials.training.config import DTYPES, DataConfig
@@ -68,6 +68,7 @@ def plan(
     start: str,
     minutes: float = 20.0,
     test: Frames | None = None,
+    validation: Frames | None = None,
     rehearsal: Sequence[str] = (),
     rehearsal_share: float = 0.5,
     data: str | Path | None = None,
@@ -84,6 +85,7 @@ def plan(
     start : str              file or name of the base
     minutes : float          of training at most
     test : Frames            to compare before and after; None: the structures of validation
+    validation : Frames      to choose when to stop by; None: a share of the structures
     rehearsal : list         files or sets of structures that the base knows; none: those that come
                              with the package
     rehearsal_share : float  of the structures that are trained on
@@ -97,9 +99,14 @@ def plan(
     """
     frames = joined(parts)
     old = old_domain(base.card, rehearsal, data=data, seed=seed) if rehearsal_share else None
-    size = sizes(len(frames), 0 if old is None else len(old.rehearsed), rehearsal_share)
-    together = _together(frames)
-    train, validation, _ = split(frames, size.n_train, len(frames) - size.n_train, seed, together)
+    n_old, together = 0 if old is None else len(old.rehearsed), _together(frames)
+    if validation is None:
+        size = sizes(len(frames), n_old, rehearsal_share)
+        n_validation = len(frames) - size.n_train
+        train, validation, _ = split(frames, size.n_train, n_validation, seed, together)
+    else:
+        size = sizes(len(frames) + len(validation), n_old, rehearsal_share)
+        train, validation = frames, bare(validation)
     if not len(validation):
         raise ValueError(
             f"`DATA` must hold structures that differ; got {len(frames)}, of which none are left to"
@@ -126,6 +133,9 @@ def plan(
         name=name,
         start=start,
         minutes=minutes,
+        learning_rate=learning_rate(
+            size.n_train, set(train.atomic_numbers.tolist()) - set(base.card.elements)
+        ),
         gradients=gradients,
         seed=seed,
     )

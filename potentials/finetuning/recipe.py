@@ -6,6 +6,7 @@ Few structures are learnt by heart soon: they train for fewer steps, and with sm
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from potentials.training.config import (
@@ -66,6 +67,11 @@ def sizes(n_structures: int, n_old: int, share: float) -> Sizes:
     return Sizes(n_train, n_validation, repeats, round(share / (1 - share) * repeats * n_train))
 
 
+def learning_rate(n_train: int, new_elements: Collection[int]) -> float:
+    """Choose the length of steps: what is known of an element is kept, of a new one made."""
+    return HIGHEST_RATE if new_elements else min(HIGHEST_RATE, RATE * math.sqrt(n_train))
+
+
 def configuration(
     size: Sizes,
     data: DataConfig,
@@ -74,6 +80,7 @@ def configuration(
     name: str,
     start: str,
     minutes: float,
+    learning_rate: float,
     gradients: str,
     seed: int,
 ) -> Config:
@@ -87,6 +94,7 @@ def configuration(
     name : str           of the model to be made
     start : str          file or name of the model to start from
     minutes : float      of training at most
+    learning_rate : float
     gradients : str      how the loss is differentiated
     seed : int
     """
@@ -100,7 +108,7 @@ def configuration(
         loss=LossConfig("huber", delta=0.01),
         optimizer=OptimizerConfig(
             "soap",
-            learning_rate=min(HIGHEST_RATE, RATE * math.sqrt(size.n_train)),
+            learning_rate=learning_rate,
             options={"refresh_every": 16, "average_every": 4, "largest": 128},
             gradient_clip=3.0,
         ),

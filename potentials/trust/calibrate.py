@@ -147,6 +147,28 @@ def _calibrate(
     return made.eval(), _scale(term, rest, third[third > 0], new.select(np.flatnonzero(third > 0)))
 
 
+@torch.no_grad()
+def scale_by_own(potential: Potential, own: Frames) -> None:
+    """Set what forces of some states are scaled by to errors on structures of one's own alone.
+
+    A model of one molecule is asked about that: what it says of all others would be its bars.
+
+    Parameters
+    ----------
+    potential : Potential   calibrated; changed
+    own : Frames            never trained on, with forces
+    """
+    term = next(t for t in potential.terms if isinstance(t, Uncertainty))
+    with torch.enable_grad():
+        rows = rows_of(bare(potential), term, own)
+    lengths = np.linalg.norm(rows.atoms @ term.forces_factor.numpy(), axis=1)
+    ratios = np.abs(rows.forces_errors) / lengths[:, None]
+    for charge, multiplicity in np.unique(rows.state, axis=0):
+        chosen = (rows.state == [charge, multiplicity]).all(1)[rows.batch]
+        row = term.row_of(torch.tensor([float(charge)]), torch.tensor([float(multiplicity)]))
+        term.forces_scales[int(row)] = torch.from_numpy(quantiles(_flat(ratios[chosen])))
+
+
 def rows_of(potential: Potential, term: Uncertainty, frames: Frames, forces: bool = True) -> Rows:
     """Evaluate structures: what the read-out sees of them, and errors against their labels."""
     seen: list[torch.Tensor] = []
