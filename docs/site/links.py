@@ -12,7 +12,11 @@ from typing import Any
 from mkdocs.exceptions import PluginError
 from pages import ELSEWHERE, REPOSITORY
 
-LINK = re.compile(r"(?<!!)\[([^\]]*)\]\(([^)\s#]+)(#[^)]*)?\)")
+# links, and code, in which nothing is one
+LINK = re.compile(
+    r"^ *```.*?^ *```|(?<!!)\[((?:`[^`]*`|[^\]`])*)\]\(([^)\s#]+)(#[^)]*)?\)|`[^`\n]+`",
+    re.MULTILINE | re.DOTALL,
+)
 IMAGE = re.compile(r"!\[([^\]]*)\]\(([^)\s]+)\)")
 SOURCES = {page: source for source, page in ELSEWHERE.items()}
 
@@ -34,7 +38,7 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Any) -> str:
 
     def link(found: re.Match[str]) -> str:
         text, where, anchor = found[1], found[2], found[3] or ""
-        if re.match(r"[a-z]+:", where):
+        if where is None or re.match(r"[a-z]+:", where):
             return found[0]
         place = target(where)
         return f"{text} (`{where.lstrip('./')}`)" if place is None else f"[{text}]({place}{anchor})"
