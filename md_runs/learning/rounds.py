@@ -19,6 +19,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from md_runs import session
+from md_runs.errors import as_input_error
 from md_runs.learning.exploration import Exploration, Explored, explore, frames_of
 from md_runs.learning.references import Label
 from md_runs.learning.selection import most_different, rattled, sensible
@@ -176,14 +177,15 @@ def tune(model: str, labels: Journal, learning: Learning, number: int, folder: P
     )
     output = folder / "tuning"
     output.mkdir(exist_ok=True)
-    training = Training(
-        tuning.task,
-        output,
-        device=device,
-        resume=True,
-        on_validation=print_row,
-        gradients=GRADIENTS,
-    )
+    with as_input_error():  # a checkpoint of another installation
+        training = Training(
+            tuning.task,
+            output,
+            device=device,
+            resume=True,
+            on_validation=print_row,
+            gradients=GRADIENTS,
+        )
     watched_run(training)
     finish(tuning, training, shlex.join([Path(sys.argv[0]).name, *sys.argv[1:]]))
     _calibrate(tuning, output / MODEL, folder / MODEL, learning.seed)
