@@ -61,9 +61,10 @@ def test_hydrogen_moves_from_nitrogen_to_carbon(tmp_path, monkeypatch):
     facts = json.loads(Path("out/ts.json").read_text())
     assert facts["is_saddle_point"] and len(facts["imaginary_per_cm"]) == 1
     ends = read("out/ends.extxyz", ":")
-    on_carbon = sorted(float(atoms.get_distance(0, 2)) for atoms in ends)
-    assert on_carbon[0] < 1.2 < 2.0 < on_carbon[1]
-    assert all(end["barrier_eV"] > 1 for end in facts["ends"])
+    assert min(atoms.get_distance(0, 2) for atoms in ends) < 1.15  # one has it on carbon
+    on_nitrogen = sorted(float(atoms.get_distance(1, 2)) for atoms in ends)
+    assert on_nitrogen[0] < 1.1 < 1.9 < on_nitrogen[1]
+    assert all(end["barrier_eV"] > 0.5 for end in facts["ends"])
     rows = csv.DictReader(Path("out/irc.csv").read_text().splitlines())
     energies = [float(row["energy_eV"]) for row in rows]
     written = [atoms.get_potential_energy() for atoms in read("out/irc.extxyz", ":")]
