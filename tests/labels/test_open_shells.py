@@ -98,7 +98,7 @@ def test_jobs_are_the_same_and_their_beginning_is_balanced() -> None:
     first = [job for job in jobs.values() if isinstance(job, open_shells.Geometry)][:500]
     closed = [job for job in first if job.state == (0, 1) and job.draw == 0]
     assert len(closed) > 60
-    numbers = {z for job in closed for z in open_shells._embedded(job.species)[0]}
+    numbers = {z for job in closed for z in open_shells.embedded(job.species)[0]}
     assert numbers == ALL_ELEMENTS
     atoms = [job.species.smiles for job in first if job.species.n_atoms == 1]
     assert len(atoms) == len(ALL_ELEMENTS)
