@@ -176,5 +176,7 @@ def _counted(kept: list[bool]) -> str:
 
 
 def _table(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
+    """Write a table; brackets of SMILES in its first column would be links."""
+    names = [[f"`{row[0]}`" if "[" in row[0] else row[0], *row[1:]] for row in rows]
+    lines = [head, ["---"] * len(head), *names]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
