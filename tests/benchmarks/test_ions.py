@@ -7,7 +7,7 @@ import pytest
 import torch
 from ase import Atoms
 
-from benchmarks.physics.ions import apart, command, crowds, paths
+from benchmarks.physics.ions import apart, command, crowds, paths, tables
 from benchmarks.physics.ions.contestants import Contestant, Said, contestants
 from benchmarks.physics.ions.molecules import facing, joined, molecule
 from potentials.build import build
@@ -110,3 +110,8 @@ def test_without_formal_charges_all_is_shared(model):
     [said] = alone.ask([molecule("[NH4+]")])
     assert said.formal is not None and np.all(said.formal == 0)
     assert said.excess is not None and said.excess.sum() == pytest.approx(1)
+
+
+def test_brackets_of_smiles_are_no_links() -> None:
+    table = tables._table(["system", "e"], [["O=[N+]([O-])[O-]", "1"], ["O", "0"]])
+    assert "| `O=[N+]([O-])[O-]` | 1 |" in table and "| O | 0 |" in table
